@@ -1,0 +1,86 @@
+/* How many calls travel together. */
+
+#include "vf_bundle.h"
+
+#include "check.h"
+
+enum {
+	MANY = 10000,
+};
+
+static struct vf_call calls[MANY];
+static struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
+static struct vf_call_list waiting, cancelled;
+static uint32_t n_cancelled;
+
+static const struct vf_bundle_rule rule = {.target_ns = 20e6, .max_nbytes = 65536};
+
+static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
+{
+	waiting = cancelled = (struct vf_call_list){0};
+	n_cancelled = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		calls[i] = (struct vf_call){.function = function, .nbytes = nbytes};
+		vf_call_list_push(&waiting, &calls[i]);
+	}
+}
+
+static uint32_t choose(uint64_t n_waiting, uint32_t slots)
+{
+	return vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &cancelled, &n_cancelled);
+}
+
+int main(void)
+{
+	struct vf_function unknown = {.mean_ns = -1, .limit = 1};
+	queue(&unknown, 100, 0);
+	CHECK(choose(100, 2) == 1); /* one at a time until something is known */
+	CHECK(chosen[0] == &calls[0]);
+
+	/* The limit grows with each bundle that comes back. */
+	vf_bundle_learn(&unknown, 1, 1000);
+	CHECK(unknown.mean_ns == 1000);
+	CHECK(choose(99, 2) == 8);
+	CHECK(chosen[0] == &calls[1] && chosen[7] == &calls[8]);
+
+	struct vf_function quick = {.mean_ns = 1000, .limit = VF_BUNDLE_MAX_CALLS};
+	queue(&quick, MANY, 10);
+	CHECK(choose(MANY, 4) == 2500); /* a fair share */
+	queue(&quick, MANY, 10);
+	CHECK(choose(MANY, 1) == VF_BUNDLE_MAX_CALLS);
+	queue(&quick, 3, 10);
+	CHECK(choose(3, 8) == 1); /* fewer calls than slots */
+	queue(&quick, 100, 10000);
+	CHECK(choose(100, 1) == 6); /* bytes */
+	queue(&quick, 2, 1000000);
+	CHECK(choose(2, 1) == 1); /* one large call is a bundle by itself */
+
+	struct vf_function slow = {.mean_ns = 5e6, .limit = VF_BUNDLE_MAX_CALLS};
+	queue(&slow, 100, 10);
+	CHECK(choose(100, 1) == 4); /* the target run time */
+	struct vf_function slower = {.mean_ns = 1e9, .limit = VF_BUNDLE_MAX_CALLS};
+	queue(&slower, 100, 10);
+	CHECK(choose(100, 1) == 1);
+
+	/* A call that waits alone after a loss neither joins nor is joined. */
+	queue(&quick, 3, 10);
+	calls[1].solo = 1;
+	CHECK(choose(3, 1) == 1 && chosen[0] == &calls[0]);
+	CHECK(choose(2, 1) == 1 && chosen[0] == &calls[1]);
+	CHECK(choose(1, 1) == 1 && chosen[0] == &calls[2]);
+	CHECK(choose(0, 1) == 0);
+
+	queue(&quick, 3, 10);
+	CHECK(vf_call_cancel(&calls[1]));
+	CHECK(!vf_call_cancel(&calls[1]));
+	CHECK(choose(3, 1) == 2 && n_cancelled == 1 && cancelled.head == &calls[1]);
+	CHECK(!vf_call_cancel(&calls[0])); /* sent already */
+
+	queue(&quick, 2, 10);
+	struct vf_call *first = vf_call_list_pop(&waiting);
+	vf_call_list_pop(&waiting);
+	CHECK(!waiting.head && !waiting.tail);
+	vf_call_list_push_front(&waiting, first);
+	CHECK(waiting.head == first && waiting.tail == first);
+	return 0;
+}

@@ -1,0 +1,141 @@
+/* Frames: what is packed can be read back by the rules of docs/architecture.md, encoding is free of NUL bytes and reversible,
+and a broken result frame is refused. */
+
+#include "vf_frame.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "check.h"
+
+static uint32_t u32_at(const char *at)
+{
+	uint32_t value;
+	memcpy(&value, at, sizeof value);
+	return value;
+}
+
+static struct vf_function function_of(char mark, const char *body)
+{
+	struct vf_function function = {.body = body, .body_nbytes = (uint32_t)strlen(body), .mean_ns = -1, .limit = 1};
+	memset(function.digest, mark, sizeof function.digest);
+	return function;
+}
+
+static void test_pack(void)
+{
+	struct vf_function f = function_of('f', "body of f"), g = function_of('g', "g");
+	struct vf_call calls[4] = {
+			{.function = &f, .payload = "one", .nbytes = 3, .kind = VF_PAYLOAD_PICKLE},
+			{.function = &g, .payload = "", .nbytes = 0, .kind = VF_PAYLOAD_NONE},
+			{.function = &f, .payload = "two!", .nbytes = 4, .kind = VF_PAYLOAD_PARSL},
+			{.function = &g, .payload = "x", .nbytes = 1, .kind = VF_PAYLOAD_PICKLE},
+	};
+	struct vf_call *order[4] = {&calls[0], &calls[1], &calls[2], &calls[3]};
+	struct vf_buffer frame = {0};
+
+	g.delivered = 1;
+	CHECK(vf_frame_pack(&frame, order, 4, 50, 1) == 0);
+	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + 2 * VF_BUNDLE_FUNCTION_NBYTES + 4 * VF_BUNDLE_CALL_NBYTES;
+	CHECK(frame.nbytes == bodies + strlen("body of f") + strlen("onetwo!x"));
+	CHECK(!memcmp(frame.data, "VFB1", 4));
+	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 && u32_at(frame.data + 12) == 50);
+	CHECK(frame.data[16] == 'f' && u32_at(frame.data + 32) == strlen("body of f"));
+	CHECK(frame.data[36] == 'g' && u32_at(frame.data + 52) == 0);
+	const uint32_t index[4] = {0, 1, 0, 1};
+	for (int i = 0; i < 4; i++) {
+		const char *call = frame.data + 56 + i * VF_BUNDLE_CALL_NBYTES;
+		CHECK(u32_at(call) == index[i] && u32_at(call + 4) == calls[i].nbytes && u32_at(call + 8) == calls[i].kind);
+	}
+	CHECK(!memcmp(frame.data + bodies, "body of fonetwo!x", 17));
+
+	/* A later call of a delivered function asks for the body. */
+	f.delivered = 1;
+	calls[3].with_body = 1;
+	CHECK(vf_frame_pack(&frame, order, 4, 50, 2) == 0);
+	CHECK(u32_at(frame.data + 32) == 0 && u32_at(frame.data + 52) == 1);
+	CHECK(!memcmp(frame.data + bodies, "gonetwo!x", 9));
+
+	CHECK(vf_frame_pack(&frame, NULL, 0, 0, 3) == 0);
+	CHECK(frame.nbytes == VF_BUNDLE_HEADER_NBYTES && u32_at(frame.data + 4) == 0);
+	vf_buffer_free(&frame);
+}
+
+static void check_reversible(const char *data, size_t nbytes)
+{
+	struct vf_buffer frame = {.data = (char *)data, .nbytes = nbytes}, encoded = {0};
+	CHECK(vf_frame_encode(&encoded, &frame) == 0);
+	CHECK(strlen(encoded.data) == encoded.nbytes);
+
+	struct vf_buffer decoded = {0};
+	CHECK(vf_frame_decode(&decoded, encoded.data) == 0);
+	CHECK(decoded.nbytes == nbytes && (nbytes == 0 || !memcmp(decoded.data, data, nbytes)));
+	vf_buffer_free(&decoded);
+	vf_buffer_free(&encoded);
+}
+
+static void test_encode(void)
+{
+	static char data[1 << 16];
+	check_reversible("", 0);
+	check_reversible(data, 100); /* zeros only */
+	for (int i = 0; i < 256; i++)
+		data[i] = (char)i;
+	check_reversible(data, 256); /* each value once: an escape is needed */
+	uint32_t random = 12345;
+	for (size_t i = 0; i < sizeof data; i++) {
+		random = random * 1664525u + 1013904223u;
+		data[i] = (char)(random >> 24);
+	}
+	check_reversible(data, sizeof data);
+
+	struct vf_buffer decoded = {0};
+	CHECK(vf_frame_decode(&decoded, "") != 0);
+	CHECK(vf_frame_decode(&decoded, "I") != 0);
+	CHECK(vf_frame_decode(&decoded, "Traceback (most recent call last):") != 0);
+	CHECK(vf_frame_decode(&decoded, "E\x03\x04" "abc\x04") != 0); /* cut in an escape */
+	CHECK(vf_frame_decode(&decoded, "E\x03\x04\x03\x04\x01\x04\x02") == 0);
+	CHECK(decoded.nbytes == 3 && !memcmp(decoded.data, "\0\x03\x04", 3));
+	vf_buffer_free(&decoded);
+}
+
+static void test_result(void)
+{
+	char frame[48 + 16 + 5 + 16];
+	memset(frame, 0, sizeof frame);
+	memcpy(frame, "VFR1", 4);
+	frame[4] = 2;
+	frame[8] = sizeof frame;
+	frame[48] = VF_STATUS_PICKLE;
+	frame[52] = 5;
+	frame[56] = 7;
+	memcpy(frame + 64, "hello", 5);
+	struct vf_result_header header;
+	struct vf_record record;
+	uint64_t offset = VF_RESULT_HEADER_NBYTES;
+
+	CHECK(vf_result_open(frame, sizeof frame, &header) == 0);
+	CHECK(header.n_records == 2 && header.nbytes == sizeof frame);
+	CHECK(vf_result_next(frame, &header, &offset, &record) == 0);
+	CHECK(record.status == VF_STATUS_PICKLE && record.nbytes == 5 && record.duration_ns == 7 && !memcmp(record.payload, "hello", 5));
+	CHECK(vf_result_next(frame, &header, &offset, &record) == 0);
+	CHECK(record.status == VF_STATUS_NONE && record.nbytes == 0);
+	CHECK(vf_result_next(frame, &header, &offset, &record) != 0); /* one more than there is */
+
+	CHECK(vf_result_open(frame, sizeof frame - 1, &header) != 0); /* cut short */
+	CHECK(vf_result_open(NULL, 100, &header) != 0);
+	frame[52] = 100; /* a record longer than its frame */
+	offset = VF_RESULT_HEADER_NBYTES;
+	CHECK(vf_result_open(frame, sizeof frame, &header) == 0);
+	CHECK(vf_result_next(frame, &header, &offset, &record) != 0);
+	frame[0] = 'X';
+	CHECK(vf_result_open(frame, sizeof frame, &header) != 0);
+}
+
+int main(void)
+{
+	test_pack();
+	test_encode();
+	test_result();
+	return 0;
+}

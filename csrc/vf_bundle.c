@@ -1,0 +1,92 @@
+#include "vf_bundle.h"
+
+/* A new sample moves the average by this much: a handful of bundles suffices to follow a change. */
+static const double LEARNING_RATE = 0.3;
+
+/* After each bundle that came back, a function's next bundle may be this many times larger. */
+static const uint32_t LIMIT_GROWTH = 8;
+
+static struct vf_call *next_of(struct vf_call *call)
+{
+	return (struct vf_call *)call->link.next;
+}
+
+void vf_call_list_push(struct vf_call_list *list, struct vf_call *call)
+{
+	call->link.next = NULL;
+	if (list->tail)
+		list->tail->link.next = &call->link;
+	else
+		list->head = call;
+	list->tail = call;
+}
+
+void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call)
+{
+	call->link.next = list->head ? &list->head->link : NULL;
+	list->head = call;
+	if (!list->tail)
+		list->tail = call;
+}
+
+struct vf_call *vf_call_list_pop(struct vf_call_list *list)
+{
+	struct vf_call *call = list->head;
+	if (!call)
+		return NULL;
+	list->head = next_of(call);
+	if (!list->head)
+		list->tail = NULL;
+	return call;
+}
+
+uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
+		struct vf_call **calls, struct vf_call_list *cancelled, uint32_t *n_cancelled)
+{
+	if (slots < 1)
+		slots = 1;
+	uint64_t share = (n_waiting + slots - 1) / slots;
+	uint32_t most = share < VF_BUNDLE_MAX_CALLS ? (uint32_t)share : VF_BUNDLE_MAX_CALLS;
+	if (most < 1)
+		most = 1;
+
+	uint32_t n = 0;
+	double expected_ns = 0;
+	size_t nbytes = 0;
+	struct vf_call *call;
+
+	while (n < most && (call = waiting->head)) {
+		const struct vf_function *function = call->function;
+		int fits = n == 0 || (!call->solo && !calls[0]->solo && n < function->limit && expected_ns + function->mean_ns <= rule->target_ns &&
+						     nbytes + call->nbytes <= rule->max_nbytes);
+		if (!fits)
+			break;
+		vf_call_list_pop(waiting);
+
+		unsigned char queued = VF_CALL_QUEUED;
+		if (!atomic_compare_exchange_strong(&call->state, &queued, VF_CALL_SENT) && queued == VF_CALL_CANCELLED) {
+			vf_call_list_push(cancelled, call);
+			(*n_cancelled)++;
+			continue;
+		}
+
+		calls[n++] = call;
+		nbytes += call->nbytes;
+		if (function->mean_ns < 0)
+			break; /* nothing is known about it: no other call waits behind it */
+		expected_ns += function->mean_ns;
+	}
+	return n;
+}
+
+void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns)
+{
+	double mean = (double)total_ns / n;
+	if (function->mean_ns < 0)
+		function->mean_ns = mean;
+	else
+		function->mean_ns += LEARNING_RATE * (mean - function->mean_ns);
+
+	if (function->limit < VF_BUNDLE_MAX_CALLS)
+		function->limit *= LIMIT_GROWTH;
+}

@@ -1,0 +1,36 @@
+/* How many calls travel together: decided from what is known about their functions, without touching the engine.
+
+A bundle aims at a run time (`target_ns`), never takes more than a fair share of what waits, and holds calls of an unknown
+function one at a time until their durations are known. Experience comes back through vf_bundle_learn(). */
+
+#ifndef VF_BUNDLE_H
+#define VF_BUNDLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vf_call.h"
+
+enum {
+	VF_BUNDLE_MAX_CALLS = 4096,
+};
+
+struct vf_bundle_rule {
+	double target_ns;  /* aim for this run time */
+	size_t max_nbytes; /* payload bytes, exceeded only by a single call */
+};
+
+/* Move calls from the head of `waiting` into `calls` (room for VF_BUNDLE_MAX_CALLS) and return how many: 0 only when nothing
+waits. `n_waiting` counts all waiting calls, `slots` the slots that share them. Cancelled calls are moved to `cancelled` and
+counted in `*n_cancelled`. */
+uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
+		struct vf_call **calls, struct vf_call_list *cancelled, uint32_t *n_cancelled);
+
+/* A bundle has come back: `n` calls of `function` took `total_ns` together. */
+void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns);
+
+void vf_call_list_push(struct vf_call_list *list, struct vf_call *call);
+void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call);
+struct vf_call *vf_call_list_pop(struct vf_call_list *list);
+
+#endif

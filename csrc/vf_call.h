@@ -1,0 +1,91 @@
+/* What a call is while it is inside the core: the call itself, its function, and its resource specification.
+
+The submitting side (which holds the GIL) makes and frees these; the manager thread reads them and writes only the members
+marked so. Python objects appear as opaque pointers that no C code touches. */
+
+#ifndef VF_CALL_H
+#define VF_CALL_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "vf_ring.h"
+
+enum {
+	VF_DIGEST_NBYTES = 16,
+};
+
+/* How the payload of a call is serialized (frame.h, `kind`). */
+enum vf_payload_kind {
+	VF_PAYLOAD_NONE = 0,
+	VF_PAYLOAD_PICKLE = 1,
+	VF_PAYLOAD_PARSL = 2,
+};
+
+/* A call leaves QUEUED exactly once: to SENT by the manager thread, or to CANCELLED by the submitting side. */
+enum vf_call_state {
+	VF_CALL_QUEUED = 0,
+	VF_CALL_SENT = 1,
+	VF_CALL_CANCELLED = 2,
+};
+
+struct vf_function {
+	unsigned char digest[VF_DIGEST_NBYTES];
+	const char *body; /* parsl.serialize bytes of the function */
+	uint32_t body_nbytes;
+
+	/* The manager thread's. */
+	double mean_ns;        /* moving average of a call's duration on a worker; negative while unknown */
+	uint32_t limit;        /* the most calls of this function that a bundle may hold, grows with experience */
+	int delivered;         /* some worker has run it, so bundles need not carry the body */
+	uint64_t bundle_stamp; /* the bundle being packed that has seen this function, and */
+	uint32_t bundle_index; /* its index there */
+};
+
+struct vf_call_list {
+	struct vf_call *head, *tail;
+};
+
+/* One distinct resource specification; calls of one bundle share it. */
+struct vf_spec {
+	double priority;
+	double cores;   /* negative: not given, as for all below */
+	int64_t memory; /* MB */
+	int64_t disk;   /* MB */
+	int64_t gpus;
+	int64_t running_time_min; /* seconds */
+	const char *category;     /* NULL: not given */
+
+	/* The manager thread's. */
+	struct vf_call_list waiting;
+	struct vf_spec *next; /* known specifications, highest priority first */
+	int known;
+};
+
+struct vf_call {
+	struct vf_link link; /* first: submit ring, then a waiting list */
+	struct vf_function *function;
+	struct vf_spec *spec;
+	const char *payload;
+	uint64_t submitted_ns;
+	uint32_t nbytes;
+	uint8_t kind;
+	atomic_uchar state;
+
+	/* The manager thread's. */
+	uint8_t with_body; /* a worker missed the function: its next bundle carries the body */
+	uint8_t solo;      /* its bundle was lost: the next one holds this call alone, to find the one that kills workers */
+
+	/* The submitting side's. */
+	struct vf_call *newer, *older; /* all outstanding calls */
+	void *future, *payload_owner, *function_owner;
+};
+
+/* The submitting side. Tells whether the call was still queued: then it will never run, and comes back through the done ring. */
+static inline int vf_call_cancel(struct vf_call *call)
+{
+	unsigned char queued = VF_CALL_QUEUED;
+	return atomic_compare_exchange_strong(&call->state, &queued, VF_CALL_CANCELLED);
+}
+
+#endif

@@ -1,0 +1,127 @@
+/* The manager thread: the only thread that touches a TaskVine manager once it runs.
+
+vf_loop_run() alternates vine_wait() with turns of its own; a turn takes what was submitted, packs bundles and gives them to
+TaskVine. Turns happen inside vine_wait() too (vf_poll.h), so a submit is never kept waiting: TaskVine alone would sleep there for
+up to a second.
+
+No Python object is touched and the GIL is not held. */
+
+#ifndef VF_LOOP_H
+#define VF_LOOP_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "vf_bundle.h"
+#include "vf_call.h"
+#include "vf_frame.h"
+#include "vf_ring.h"
+#include "vf_wake.h"
+
+struct vine_file;
+struct vine_manager;
+
+/* What became of one call of a bundle. */
+struct vf_outcome {
+	struct vf_call *call;
+	struct vf_record record;
+};
+
+/* A bundle: out with `calls`, back with `outcomes`. Made by the manager thread, freed with vf_bundle_free() by the taker of
+the done ring. */
+struct vf_bundle {
+	struct vf_link link; /* first: done ring */
+	struct vine_file *spilled;
+	uint64_t sent_ns;
+	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
+	int engine_result;   /* vine_result_t when the engine failed the bundle */
+	uint32_t n_calls, n_outcomes;
+	struct vf_outcome *outcomes;
+	struct vf_call *calls[];
+};
+
+/* What has happened so far, in calls, bundles, bytes and nanoseconds. Times are sums: `calls_ns` inside the users' functions,
+`run_ns` of bundles in a slot, `wait_ns` of bundles in a library's queue. The last four are not sums but the state now. */
+#define VF_COUNTERS(_) \
+	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
+	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
+	_(calls_ns) _(run_ns) _(wait_ns) \
+	_(calls_waiting) _(bundles_running) _(workers_connected) _(slots)
+
+/* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
+struct vf_counters {
+#define VF_MEMBER(name) atomic_uint_fast64_t name;
+	VF_COUNTERS(VF_MEMBER)
+#undef VF_MEMBER
+};
+
+struct vf_snapshot {
+#define VF_MEMBER(name) uint64_t name;
+	VF_COUNTERS(VF_MEMBER)
+#undef VF_MEMBER
+};
+
+struct vf_loop_config {
+	const char *command;  /* regular mode: the shell command of one call; NULL: function calls of a library */
+	const char *library;  /* name of the library, in serverless mode */
+	struct vine_file **inputs; /* regular mode: files that each task needs */
+	const char **input_names;
+	uint32_t n_inputs;
+	const char **env; /* regular mode: name, value, name, value, ... */
+	uint32_t n_env;
+	int64_t max_retries; /* negative: no limit */
+	uint32_t slice_ms;
+	struct vf_bundle_rule rule;
+	size_t inline_nbytes;  /* larger frames are spilled */
+	double slots_per_worker; /* 0: slots = cores */
+	double cores_per_library; /* 0: a library takes its worker whole */
+};
+
+struct vf_loop {
+	struct vf_loop_config config;
+	struct vine_manager *manager;
+
+	struct vf_ring submitted; /* of struct vf_call */
+	struct vf_wake submitted_wake;
+	struct vf_ring done; /* of struct vf_bundle */
+	struct vf_wake done_wake;
+	atomic_int stop; /* set by anyone: leave vf_loop_run() */
+	atomic_int done_closed; /* nothing more will come out of the done ring */
+	struct vf_counters counters;
+
+	/* The manager thread's. */
+	struct vf_spec *specs;
+	uint64_t n_waiting;
+	uint32_t running;
+	int polled_workers; /* -1: not polled yet */
+	uint64_t stats_ns;
+	uint64_t stamp;
+	int stopping;
+	struct itable *bundles; /* by task id */
+	struct vf_buffer frame, command;
+	struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
+};
+
+/* Returns 0, or -1 with errno. */
+int vf_loop_init(struct vf_loop *loop);
+
+/* After both threads have ended. */
+void vf_loop_free(struct vf_loop *loop);
+
+/* The manager thread: until `stop`. `manager` is ready, its library installed. Returns when stopped; every bundle that was sent
+and not answered has been dropped (its calls stay outstanding at the submitting side). */
+void vf_loop_run(struct vf_loop *loop);
+
+/* Any thread. */
+void vf_loop_submit(struct vf_loop *loop, struct vf_call *call);
+void vf_loop_stop(struct vf_loop *loop);
+void vf_loop_count(struct vf_loop *loop, struct vf_snapshot *snapshot);
+
+/* The taker of the done ring: waits until something is done, or the ring is closed (then NULL). */
+struct vf_bundle *vf_loop_take_done(struct vf_loop *loop);
+void vf_loop_close_done(struct vf_loop *loop);
+void vf_bundle_free(struct vf_bundle *bundle);
+
+uint64_t vf_now_ns(void);
+
+#endif

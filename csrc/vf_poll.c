@@ -1,0 +1,127 @@
+#include "vf_poll.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "link.h"
+
+int __real_link_poll(struct link_info *array, int nlinks, int msec);
+int __wrap_link_poll(struct link_info *array, int nlinks, int msec);
+void __wrap_cctools_fatal(const char *format, ...);
+
+enum {
+	MESSAGE_NBYTES = 1024,
+};
+
+static _Thread_local struct vf_poller owned;
+static _Thread_local struct pollfd *fds;
+static _Thread_local int fds_capacity;
+
+static _Thread_local void (*fatal_report)(const char *message, void *arg);
+static _Thread_local void *fatal_arg;
+
+void vf_poll_own(const struct vf_poller *poller)
+{
+	if (poller) {
+		owned = *poller;
+		return;
+	}
+	memset(&owned, 0, sizeof owned);
+	free(fds);
+	fds = NULL;
+	fds_capacity = 0;
+}
+
+void vf_poll_one(int fd)
+{
+	struct pollfd one = {.fd = fd, .events = POLLIN};
+	poll(&one, 1, -1);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int have_buffered_input(const struct link_info *array, int nlinks)
+{
+	for (int i = 0; i < nlinks; i++) {
+		if (!link_buffer_empty(array[i].link))
+			return 1;
+	}
+	return 0;
+}
+
+/* Poll the links and the wake. Tells whether a link is ready; false after a wake, a time-out or a signal. */
+static int sleep_on(const struct link_info *array, int nlinks, int msec)
+{
+	if (fds_capacity < nlinks + 1) {
+		struct pollfd *grown = realloc(fds, sizeof *fds * (size_t)(nlinks + 1) * 2);
+		if (!grown)
+			return 1;
+		fds = grown;
+		fds_capacity = (nlinks + 1) * 2;
+	}
+	for (int i = 0; i < nlinks; i++)
+		fds[i] = (struct pollfd){.fd = link_fd(array[i].link), .events = array[i].events & LINK_WRITE ? POLLIN | POLLOUT : POLLIN};
+	fds[nlinks] = (struct pollfd){.fd = owned.wake->fd, .events = POLLIN};
+	int ready = poll(fds, (nfds_t)(nlinks + 1), msec);
+	return ready > (fds[nlinks].revents != 0);
+}
+
+int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
+{
+	if (!owned.turn)
+		return __real_link_poll(array, nlinks, msec);
+
+	/* The first link is the one that accepts workers. */
+	int workers = nlinks - 1;
+	int may_sleep = msec > 0 && !have_buffered_input(array, nlinks);
+	enum vf_turn next = owned.turn(owned.arg, workers);
+	int64_t end_ms = now_ms() + msec;
+
+	while (may_sleep && next != VF_TURN_ACTIVE) {
+		if (next == VF_TURN_IDLE) {
+			vf_wake_park(owned.wake);
+			next = owned.turn(owned.arg, workers);
+		}
+		int64_t left_ms = end_ms - now_ms();
+		if (next == VF_TURN_ACTIVE || left_ms <= 0 || sleep_on(array, nlinks, (int)left_ms))
+			may_sleep = 0;
+		vf_wake_done(owned.wake);
+		if (may_sleep)
+			next = owned.turn(owned.arg, workers);
+	}
+	return __real_link_poll(array, nlinks, 0);
+}
+
+void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg)
+{
+	fatal_report = report;
+	fatal_arg = arg;
+}
+
+void __wrap_cctools_fatal(const char *format, ...)
+{
+	char message[MESSAGE_NBYTES];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(message, sizeof message, format, arguments);
+	va_end(arguments);
+
+	if (fatal_report) {
+		fatal_report(message, fatal_arg);
+		for (;;)
+			pause();
+	}
+	fprintf(stderr, "taskvine: %s\n", message);
+	abort();
+}

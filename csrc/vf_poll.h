@@ -1,0 +1,35 @@
+/* TaskVine's two functions that do not suit a guest in somebody's program, replaced by the linker's --wrap.
+
+link_poll() is where vine_wait() sleeps; on a thread that owns a poller, the replacement takes a turn first and lets the
+poller's wake end the sleep. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all
+other threads both are TaskVine's own. */
+
+#ifndef VF_POLL_H
+#define VF_POLL_H
+
+#include "vf_wake.h"
+
+enum vf_turn {
+	VF_TURN_IDLE, /* nothing to do until something is submitted or a worker speaks */
+	VF_TURN_FULL, /* a submit would change nothing: only a worker can */
+	VF_TURN_ACTIVE, /* TaskVine was given something to do: no sleep now */
+};
+
+struct vf_poller {
+	/* Called before each sleep, and after each wake, with the number of connected workers. */
+	enum vf_turn (*turn)(void *arg, int workers);
+	void *arg;
+	struct vf_wake *wake;
+};
+
+/* The calling thread's poller, copied; NULL for none. */
+void vf_poll_own(const struct vf_poller *poller);
+
+/* Sleep until a descriptor can be read. */
+void vf_poll_one(int fd);
+
+/* TaskVine's fatal() on the calling thread calls `report(message, arg)`, and then the thread sleeps for ever: the engine's
+memory cannot be trusted any more, the user's program can. */
+void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,86 @@
+"""Build the one extension of vinefast against the TaskVine that is found; everything else is in pyproject.toml."""
+
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "conf"))
+
+import taskvine  # noqa: E402
+
+# The engine's thousand global names (debug, list_create, ...) must not meet those of other libraries.
+HIDE_ENGINE = "-Wl,--exclude-libs,ALL"
+
+
+def relative(pattern):
+    return sorted(str(path.relative_to(HERE)) for path in HERE.glob(pattern))
+
+
+core = Extension(
+    "vinefast._core",
+    sources=["vinefast/_core.pyx", *(path for path in relative("csrc/*.c") if not path.startswith("csrc/test_"))],
+    depends=[*relative("csrc/*.h"), *relative("vinefast/**/*.px[di]")],
+    include_dirs=["csrc"],
+    extra_compile_args=taskvine.COMPILE_ARGS,
+    extra_link_args=["-pthread", HIDE_ENGINE, *taskvine.WRAP_ARGS],
+)
+
+
+class BuildCore(build_ext):
+    """Probes TaskVine before anything is compiled, so that a miss is one clear message."""
+
+    def run(self):
+        super().run()
+        # The run time looks for vine_worker where the build found the engine.
+        roots = [Path(self.build_lib), *([HERE] if self.inplace else [])]
+        for root in roots:
+            (root / "vinefast/_build_info.py").write_text(self.build_info)
+
+    def build_extensions(self):
+        try:
+            headers = [sysconfig.get_path(name) for name in ("include", "platinclude")]
+            engine = taskvine.probe(self.compiler, python_include=headers)
+        except taskvine.TaskVineError as error:
+            # No traceback: pip shows the last lines, and they must be the advice.
+            sys.exit(f"\nvinefast cannot be built.\n{error}\n")
+        print(f"Building with TaskVine {engine.version} from {engine.installation.prefix}")
+        self.build_info = (
+            '"""What vinefast was built with. Written by setup.py."""\n\n'
+            f"TASKVINE_VERSION = {engine.version!r}\n"
+            f"TASKVINE_PREFIX = {str(engine.installation.prefix)!r}\n"
+            f"TASKVINE_FEATURES = frozenset({engine.features!r})\n"
+        )
+        core.include_dirs.append(str(engine.installation.include))
+        core.define_macros += engine.macros
+        core.extra_link_args += engine.link_args
+        if self.engine_changed():
+            self.force = True
+        self.translate()
+        super().build_extensions()
+
+    def engine_changed(self):
+        # File times do not tell: the other engine may well be the older one.
+        stamp = Path(self.build_temp) / "engine.txt"
+        before = stamp.read_text() if stamp.exists() else None
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(self.build_info)
+        return before != self.build_info
+
+    def translate(self):
+        # Imported here, since an sdist is made without Cython.
+        from Cython.Build import cythonize
+
+        (translated,) = cythonize(
+            Extension(core.name, core.sources[:1]),
+            build_dir="build/cython",
+            include_path=[".", "vinefast"],
+            compiler_directives={"language_level": "3"},
+        )
+        core.sources[:1] = translated.sources
+
+
+setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})

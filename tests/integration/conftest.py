@@ -1,0 +1,67 @@
+"""Real executors with real workers, and a check that they leave nothing behind."""
+
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import MARK, processes_marked, wait_until
+from vinefast import VineFastExecutor
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def importable():
+    """Functions of a test module reach a worker by reference, so it must be able to import the module."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
+    yield
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="module")
+def mark():
+    """A mark in the environment, which every process that is started from here on inherits."""
+    value = uuid.uuid4().hex
+    os.environ[MARK] = value
+    yield value
+    del os.environ[MARK]
+    left = processes_marked(value)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+@pytest.fixture
+def make_executor(mark, tmp_path):
+    """Start executors; all are shut down in the end."""
+    executors = []
+
+    def make(start=True, **arguments):
+        executor = VineFastExecutor(**{"label": f"vinefast{len(executors)}", **arguments})
+        executor.run_dir = str(tmp_path)
+        executors.append(executor)
+        if start:
+            executor.start()
+        return executor
+
+    yield make
+    for executor in executors:
+        executor.shutdown()
+    assert wait_until(lambda: not processes_marked(mark))
+
+
+@pytest.fixture(scope="module")
+def executor(mark, tmp_path_factory):
+    """One executor without any argument, for all tests of a module that do not harm it."""
+    executor = VineFastExecutor()
+    executor.run_dir = str(tmp_path_factory.mktemp("run"))
+    executor.start()
+    yield executor
+    executor.shutdown()
+    assert wait_until(lambda: not processes_marked(mark))

@@ -1,0 +1,154 @@
+"""What must survive: lost workers, calls that take their worker down, an engine that cannot start."""
+
+import os
+import socket
+import time
+
+import psutil
+import pytest
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
+
+from tests.integration.processes import processes_marked, wait_until
+from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
+
+QUICK = 10.0  # a start that fails, does so within this many seconds
+
+
+def workers_of(mark):
+    """The vine_worker processes, without the children that serve their transfers."""
+    workers = [p for p in processes_marked(mark) if any("vine_worker" in part for part in p.cmdline()[:6])]
+    return [p for p in workers if p.ppid() not in {w.pid for w in workers}]
+
+
+def nap(seconds, value=None):
+    time.sleep(seconds)
+    return value
+
+
+def test_calls_of_a_killed_worker_are_run_again(make_executor, mark):
+    executor = make_executor()
+
+    def slow(i):
+        import time
+
+        time.sleep(0.01)
+        return i
+
+    futures = [executor.submit(slow, {}, i) for i in range(400)]
+    futures[20].result(30)
+    (worker,) = workers_of(mark)
+    worker.kill()
+    assert [f.result(60) for f in futures] == list(range(400))
+    assert executor.stats()["calls_returned"] == 400
+
+
+def test_a_call_that_kills_its_worker_fails_alone(make_executor, mark):
+    executor = make_executor()
+
+    def kill_worker_when(i, culprit):
+        import time
+
+        if i == culprit:
+            import os
+
+            import psutil
+
+            library = psutil.Process(os.getppid())
+            library.parent().kill()
+            time.sleep(30)
+        return i
+
+    futures = [executor.submit(kill_worker_when, {}, i, 30) for i in range(60)]
+    with pytest.raises(TaskFailure) as caught:
+        futures[30].result(90)
+    assert caught.value.result in ("VINE_RESULT_MAX_RETRIES", "VINE_RESULT_FORSAKEN")
+    assert [f.result(60) for i, f in enumerate(futures) if i != 30] == [i for i in range(60) if i != 30]
+
+
+def test_a_killed_library_is_replaced(make_executor, mark):
+    executor = make_executor()
+
+    def library_pid():
+        import os
+
+        return os.getppid()
+
+    first = executor.submit(library_pid, {}).result(30)
+    os.kill(first, 9)
+    second = executor.submit(library_pid, {}).result(60)
+    assert second != first
+
+
+def assert_fails_to_start(executor, match, error=EngineStartError):
+    start = time.monotonic()
+    with pytest.raises(error, match=match):
+        executor.start()
+    assert time.monotonic() - start < QUICK
+    executor.shutdown()
+
+
+def test_port_taken(make_executor):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        executor = make_executor(start=False, manager_config=TaskVineManagerConfig(port=port))
+        assert_fails_to_start(executor, f"port {port}.*[Aa]ddress already in use")
+
+
+def test_password_file_missing(make_executor, tmp_path):
+    config = TaskVineManagerConfig(port=0, project_password_file=str(tmp_path / "absent"))
+    assert_fails_to_start(make_executor(start=False, manager_config=config), "absent", (EngineStartError, InvalidConfiguration))
+
+
+def test_no_worker_program(make_executor):
+    config = TaskVineFactoryConfig(worker_executable="/nowhere/vine_worker")
+    assert_fails_to_start(
+        make_executor(start=False, factory_config=config), "/nowhere/vine_worker", (EngineStartError, InvalidConfiguration)
+    )
+
+
+def test_unknown_tune_parameter(make_executor):
+    config = TaskVineManagerConfig(port=0, tune_parameters={"no-such-thing": 1})
+    assert_fails_to_start(make_executor(start=False, manager_config=config), "no-such-thing", InvalidConfiguration)
+
+
+def test_a_failed_start_leaves_no_thread_and_no_descriptor(make_executor, tmp_path):
+    config = TaskVineManagerConfig(port=0, tune_parameters={"no-such-thing": 1})
+    with pytest.raises(InvalidConfiguration):
+        make_executor(manager_config=config)
+    this = psutil.Process()
+    before = this.num_threads(), this.num_fds()
+    for _ in range(5):
+        with pytest.raises(InvalidConfiguration):
+            make_executor(manager_config=config)
+    assert wait_until(lambda: this.num_threads() <= before[0])
+    # Each engine object keeps two eventfds until it is collected.
+    assert this.num_fds() <= before[1] + 2 * 5
+
+
+def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
+    secret = tmp_path / "secret"
+    secret.write_text("right\n")
+    wrong = tmp_path / "wrong"
+    wrong.write_text("wrong\n")
+    executor = make_executor(
+        worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0, project_password_file=str(secret))
+    )
+    future = executor.submit(abs, {}, -1)
+    import shlex
+    import subprocess
+
+    command = shlex.split(executor.worker_command)
+    assert str(secret) in command
+    bad = subprocess.Popen(
+        [str(wrong) if part == str(secret) else part for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(1.0)
+    assert not future.done()
+    good = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert future.result(30) == 1
+    executor.shutdown()
+    for process in (bad, good):
+        process.terminate()
+        process.wait(10)

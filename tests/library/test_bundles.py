@@ -1,0 +1,138 @@
+"""Slots, slices, functions by digest, and what a call finds around it."""
+
+from __future__ import annotations
+
+import calls
+import pytest
+
+from vinefast.library.functions import FunctionCache
+
+from .encode import Call, body_of, digest_of
+
+
+def test_time_slice_hands_the_rest_back(worker, tmp_path):
+    trace = tmp_path / "trace"
+    sleep = Call(calls.sleep, (0.02,))
+    result = worker.run([sleep, sleep, sleep, sleep, Call(calls.write_line, (str(trace), "ran"))], slice_ms=30)
+    assert [record.status for record in result.records] == [0, 0]
+    assert not trace.exists()
+
+
+def test_no_slice(worker):
+    assert len(worker.run([Call(calls.sleep, (0.02,))] * 4).records) == 4
+
+
+def test_state_stays_warm(worker):
+    worker.run([Call(calls.count)])
+    counts = [worker.run([Call(calls.count)] * 2, carry=False).records[1].value for _ in range(3)]
+    assert counts == [3, 5, 7]
+
+
+def test_function_unknown_here(worker):
+    unknown = calls.make_lambda(1234)
+    result = worker.run(
+        [Call(calls.add, (1,)), Call(unknown, (1,)), Call(calls.add, (2,)), Call(unknown, (1,))], carry={0}
+    )
+    assert [(record.status, record.payload) for record in result.records if record.status == 5] == [(5, b"")] * 2
+    assert [record.status for record in result.records] == [1, 5, 1, 5]
+    assert worker.run([Call(unknown, (1,))]).records[0].value == 1235
+    assert worker.run([Call(unknown, (2,))], carry=False).records[0].value == 1236
+
+
+def test_body_reaches_other_slots_and_fresh_children(start_worker):
+    worker = start_worker(slots=2)
+    worker.run([Call(calls.identify)])
+    first, second = (worker.send([Call(calls.sleep, (0.1, i)), Call(calls.identify)], carry={0}) for i in range(2))
+    results = dict(worker.collect() for _ in range(2))
+    pids = {results[task_id].records[1].value[0] for task_id in (first, second)}
+    assert len(pids) == 2
+    assert {results[task_id].slot for task_id in (first, second)} == {0, 1}
+    result = worker.run([Call(calls.die_by, (9,)), Call(calls.identify)], carry={0})
+    assert result.records[1].value[0] not in pids
+    saved = worker.library_directory / "functions" / digest_of(body_of(calls.identify)).hex()
+    assert saved.read_bytes() == body_of(calls.identify)
+
+
+def test_function_cache_is_bounded(tmp_path, monkeypatch):
+    # Parsl keeps its own cache of functions by body.
+    monkeypatch.setattr("vinefast.library.parsl_side.deserialize", lambda body: [body])
+    cache = FunctionCache(str(tmp_path / "functions"), capacity=2)
+    a, b, _ = (cache.resolve(name, name) for name in (b"a", b"b", b"a"))
+    assert cache.resolve(b"a", None) is a
+    cache.resolve(b"c", b"c")
+    assert cache.resolve(b"a", None) is a
+    again = cache.resolve(b"b", None)
+    assert again == b and again is not b
+
+
+def test_more_bundles_than_children(start_worker):
+    worker = start_worker(slots=8, extra=("--children", "2", "--some-later-option", "x"))
+    sent = [worker.send([Call(calls.sleep, (0.01, i)), Call(calls.identify)]) for i in range(8)]
+    results = dict(worker.collect() for _ in range(8))
+    assert [results[task_id].records[0].value for task_id in sent] == list(range(8))
+    assert len({result.records[1].value[0] for result in results.values()}) == 2
+
+
+def test_slots_by_environment(start_worker):
+    worker = start_worker(slots=1, env={"VINEFAST_SLOTS": "3"})
+    for _ in range(3):
+        worker.send([Call(calls.sleep, (0.2,)), Call(calls.identify)])
+    found = {worker.collect()[1].records[1].value for _ in range(3)}
+    assert {slot for _, _, _, slot in found} == {"0", "1", "2"}
+    assert {parent for _, _, parent, _ in found} == {worker.process.pid}
+    assert all(pid == group for pid, group, _, _ in found)
+
+
+def test_surroundings(worker):
+    result = worker.run([Call(calls.describe), Call(calls.list_directory)])
+    found = result.records[0].value
+    assert found["cwd"].startswith(str(worker.directory / "func."))
+    assert str(worker.library_directory) not in found["path"] and "" not in found["path"]
+    assert not set(found["main"]) - {"calls"}
+    assert found["stdin"] == ""
+    assert found["daemon"] is False
+    assert found["sigint"] and found["sigchld"]
+    assert found["pipes"] == []
+    assert found["block"] == "42"
+
+
+def test_call_that_changes_directory(worker):
+    elsewhere = worker.run([Call(calls.change_directory, ("/",))]).records[0].value
+    assert elsewhere == "/"
+    result = worker.run([Call(calls.describe)])
+    assert result.records[0].value["cwd"].startswith(str(worker.directory / "func."))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_shared_directory(start_worker, tmp_path, exists):
+    shared = tmp_path / "shared"
+    if exists:
+        shared.mkdir()
+    worker = start_worker(env={"VINEFAST_CWD": str(shared)})
+    cwd = worker.run([Call(calls.describe)]).records[0].value["cwd"]
+    assert cwd == str(shared) if exists else cwd.startswith(str(worker.directory / "func."))
+
+
+def test_user_module_beside_the_library_is_not_shadowed(start_worker):
+    worker = start_worker()
+    (worker.library_directory / "csv.py").write_text("raise ImportError('the wrong one')")
+    assert worker.run([Call(calls.import_by_name, ("csv",))]).records[0].value
+
+
+def test_globals_of_main_are_empty(worker):
+    function = calls.in_main(
+        "def f():\n    global seen\n    seen = 1\n    return sorted(n for n in globals() if n[0] != '_')"
+    )
+    assert worker.run([Call(function)]).records[0].value == ["seen"]
+
+
+def test_log_is_bounded(worker):
+    log = worker.library_directory / "slot-0.log"
+    for _ in range(3):
+        worker.run([Call(calls.print_much, (3 << 20,))])
+    worker.run([Call(calls.nothing)])
+    assert log.stat().st_size <= 4 << 20
+
+
+def test_parsl_is_whole_for_who_looks(worker):
+    assert worker.run([Call(calls.use_parsl)]).records[0].value == ["python_app", 0, True]

@@ -1,0 +1,129 @@
+"""A call that kills its process costs itself and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import calls
+import dill
+import pytest
+
+from .conftest import is_alive, wait_until
+from .encode import Call
+
+
+def lines(path):
+    return path.read_text().split()
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "expected"),
+    [
+        (calls.die_by, (signal.SIGKILL,), (None, signal.SIGKILL)),
+        (calls.die_by, (signal.SIGTERM,), (None, signal.SIGTERM)),
+        (calls.crash, ("last words",), (None, signal.SIGSEGV)),
+        (calls.exit_at_once, (0,), (0, None)),
+        (calls.exit_at_once, (17,), (17, None)),
+    ],
+)
+def test_the_rest_runs_exactly_once(worker, tmp_path, function, args, expected):
+    trace = tmp_path / "trace"
+    write = [Call(calls.write_line, (str(trace), f"call-{i}")) for i in range(6)]
+    result = worker.run([*write[:3], Call(function, args), *write[3:]])
+    assert [record.status for record in result.records] == [1, 1, 1, 4, 1, 1, 1]
+    assert result.records[3].value[:2] == expected
+    assert [record.value for record in result.records if record.status == 1] == [f"call-{i}" for i in range(6)]
+    assert lines(trace) == [f"call-{i}" for i in range(6)]
+
+
+def test_last_words(worker):
+    worker.run([Call(calls.print_much, (10_000,))])
+    tail = worker.run([Call(calls.crash, ("last words",))]).records[0].value[2]
+    assert tail.startswith("last words\n")
+    assert "Segmentation fault" in tail and "in crash" in tail
+
+
+def test_every_call_dies(worker):
+    result = worker.run([Call(calls.exit_at_once, (i,)) for i in range(5)])
+    assert [record.value[0] for record in result.records] == list(range(5))
+
+
+def test_death_after_flushed_results(worker, tmp_path):
+    trace = tmp_path / "trace"
+    sizes = [1024] * 300 + [400_128] + [1024] * 10
+    many = [Call(calls.write_line, (str(trace), i, calls.make_bytes(size))) for i, size in enumerate(sizes)]
+    result = worker.run([*many, Call(calls.die_by, (9,)), *many])
+    assert [record.status for record in result.records] == [1] * len(many) + [4] + [1] * len(many)
+    for record, size in zip(result.records, [*sizes, 0, *sizes], strict=True):
+        assert record.status == 4 or record.value == calls.make_bytes(size)
+    assert lines(trace) == [str(i) for i in range(len(many))] * 2
+
+
+def test_death_while_a_function_is_loaded(worker):
+    deadly = b"C2\n" + dill.dumps(calls.DiesWhenLoaded())
+    result = worker.run([Call(calls.add, (1,)), Call(deadly), Call(calls.add, (2,)), Call(deadly), Call(deadly)])
+    assert [record.status for record in result.records] == [1, 4, 1, 4, 4]
+    assert result.records[1].value[0] == 9
+
+
+def test_death_while_idle(worker):
+    worker.run([Call(calls.exit_when_idle, (0.01,))])
+    wait_until(lambda: "idle child of slot 0 ended with 3" in worker.log())
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+
+
+def test_what_a_dead_call_started_dies_too(worker, tmp_path):
+    path = tmp_path / "pid"
+    assert worker.run([Call(calls.start_sleeper_and, (str(path), "crash"))]).records[0].status == 4
+    wait_until(lambda: not is_alive(int(path.read_text())))
+
+
+def test_slice_counts_from_the_first_child(worker):
+    result = worker.run(
+        [
+            Call(calls.sleep, (0.06,)),
+            Call(calls.exit_at_once, (1,)),
+            Call(calls.sleep, (0.06,)),
+            *[Call(calls.nothing)] * 5,
+        ],
+        slice_ms=100,
+    )
+    assert [record.status for record in result.records] == [0, 4, 0]
+
+
+def test_slice_over_at_death(worker):
+    result = worker.run([Call(calls.nothing), Call(calls.sleep_and_die, (0.1,)), Call(calls.nothing)], slice_ms=50)
+    assert [record.status for record in result.records] == [0, 4]
+
+
+def test_descriptors_closed_by_a_call(worker, tmp_path):
+    trace = tmp_path / "trace"
+    result = worker.run([Call(calls.write_line, (str(trace), "a")), Call(calls.close_everything)])
+    assert [record.value for record in result.records] == ["a", "closed"]
+    assert lines(trace) == ["a"]
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+
+
+@pytest.mark.parametrize("function", [calls.fork_and_return, calls.fork_and_raise])
+def test_forked_child_that_comes_back(worker, tmp_path, function):
+    trace = tmp_path / "trace"
+    result = worker.run([Call(function, (str(trace),)), Call(calls.write_line, (str(trace), "next"))])
+    assert [record.value for record in result.records] == [0 if function is calls.fork_and_return else 1, "next"]
+    assert sorted(lines(trace)) == ["child", "next", "parent"]
+
+
+def test_processes_in_a_call(worker):
+    squares, output = worker.run([Call(calls.use_processes)]).records[0].value
+    assert (squares, output) == ([0, 1, 4, 9, 16], "hello\n")
+
+
+def test_child_killed_from_outside(worker):
+    pid = worker.run([Call(calls.identify)]).records[0].value[0]
+    task_id = worker.send([Call(calls.sleep, (30,)), Call(calls.add, (1,))])
+    wait_until(lambda: (worker.directory / f"func.{task_id}").exists())
+    calls.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    records = worker.collect()[1].records
+    assert records[0].value[:2] == (None, signal.SIGKILL)
+    assert records[1].value == 2

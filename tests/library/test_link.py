@@ -1,0 +1,138 @@
+"""Life with the worker: hello, signals, and the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import calls
+import pytest
+
+from . import worker as worker_module
+from .conftest import descendants, is_alive, wait_until
+from .encode import Call
+from .worker import LIBRARY_TASK_ID, LibraryEnded
+
+
+def signals_during(seconds):
+    before = worker_module.signals_seen
+    time.sleep(seconds)
+    return worker_module.signals_seen - before
+
+
+def test_hello(worker):
+    assert worker.hello == {"name": "vinefast", "taskid": LIBRARY_TASK_ID, "exec_mode": "fork"}
+
+
+def test_hello_comes_before_the_long_imports(start_worker):
+    start = time.monotonic()
+    worker = start_worker()
+    hello_s = time.monotonic() - start
+    worker.run([Call(calls.nothing)])
+    assert hello_s < (time.monotonic() - start) / 2
+
+
+def test_lost_signal_is_healed_during_the_imports(start_worker, monkeypatch):
+    monkeypatch.setattr(worker_module, "READ_HELLO", False)
+    before = worker_module.signals_seen
+    worker = start_worker()
+    wait_until(lambda: worker_module.signals_seen >= before + 3, 1.0)
+    worker.read_hello()
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+
+
+def test_lost_signal_is_healed(worker):
+    worker.run([Call(calls.nothing)])
+    wait_until(lambda: signals_during(0.05) == 0)
+    worker.send([Call(calls.nothing)])
+    # Not reading is what a worker does that missed the signal.
+    repeats = signals_during(0.1)
+    assert 4 <= repeats <= 12, "1, 2, 4, 8, ... ms"
+    worker.collect()
+    time.sleep(0.15)
+    assert signals_during(0.3) == 0, "nothing is unread, nothing to signal"
+
+
+def test_idle_library_sleeps(worker):
+    worker.run([Call(calls.nothing)])
+    time.sleep(0.1)
+    before = cpu_ticks(worker.process.pid)
+    time.sleep(0.3)
+    assert cpu_ticks(worker.process.pid) - before <= 1
+
+
+def cpu_ticks(pid):
+    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_message_in_pieces_and_messages_in_one(worker):
+    worker.send([Call(calls.add, (1,))])
+    first = worker.collect()[1]
+    assert first.records[0].value == 2
+    read_end, write_end = os.pipe()
+    real, worker.to_library = worker.to_library, write_end
+    sent = [worker.send([Call(calls.add, (i,))]) for i in range(3)]
+    worker.to_library = real
+    data = os.read(read_end, 1 << 16)
+    os.close(read_end)
+    os.close(write_end)
+    middle = len(data) // 2
+    for byte in data[:40]:
+        os.write(real, bytes([byte]))
+    os.write(real, data[40:middle])
+    time.sleep(0.02)
+    os.write(real, data[middle:])
+    results = dict(worker.collect() for _ in sent)
+    assert [results[task_id].records[0].value for task_id in sent] == [1, 2, 3]
+
+
+def test_directory_with_spaces(worker, monkeypatch):
+    spacy = worker.directory / "a dir  with spaces "
+    spacy.mkdir()
+    monkeypatch.setattr(worker, "directory", spacy)
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+
+
+def busy_worker(start_worker, tmp_path):
+    worker = start_worker(slots=2)
+    path = tmp_path / "pid"
+    worker.send([Call(calls.start_sleeper_and, (str(path), "wait"))])
+    wait_until(path.exists)
+    wait_until(path.read_text)
+    processes = [*descendants(worker.process.pid), int(path.read_text())]
+    assert len(processes) >= 4
+    return worker, processes
+
+
+@pytest.mark.parametrize("end", ["pipe", "SIGTERM", "SIGKILL", "group"])
+def test_nothing_is_left(start_worker, tmp_path, end):
+    worker, processes = busy_worker(start_worker, tmp_path)
+    if end == "pipe":
+        worker.disconnect()
+    elif end == "group":
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    else:
+        worker.process.send_signal(signal.Signals[end])
+    wait_until(lambda: not any(map(is_alive, processes)), 2.0)
+    worker.process.wait(1)
+    wait_until(lambda: not descendants(worker.process.pid))
+
+
+def test_worker_that_closed_only_the_results(start_worker):
+    worker = start_worker()
+    worker.run([Call(calls.nothing)])
+    os.close(worker.from_library)
+    worker.from_library = -1
+    worker.send([Call(calls.nothing)])
+    assert worker.process.wait(2) == 0
+
+
+def test_gibberish_ends_the_library(start_worker):
+    worker = start_worker()
+    worker.run([Call(calls.nothing)])
+    os.write(worker.to_library, b"gibberish\n")
+    with pytest.raises(LibraryEnded):
+        worker.read_message()
+    assert worker.process.wait(2) == 1

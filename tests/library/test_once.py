@@ -1,0 +1,71 @@
+"""The regular mode."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import calls
+import pytest
+
+from .encode import Call, decode_result, encode_frame
+from .worker import REPOSITORY, USER_MODULES
+
+
+@pytest.fixture
+def run_once(tmp_path):
+    def run(call, **pipes):
+        (tmp_path / "vinefast_library").symlink_to(REPOSITORY / "vinefast" / "library")
+        (tmp_path / "frame").write_bytes(encode_frame([call]))
+        output = tmp_path / "output"
+        with open(output, "wb") as file:
+            # As the worker does: one file for both.
+            options = {"stdout": file, "stderr": file, **pipes}
+            done = subprocess.run(
+                [sys.executable, "-m", "vinefast_library.once"],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(USER_MODULES)},
+                start_new_session=True,
+                **options,
+            )
+        assert done.returncode == 0
+        (record,) = decode_result(done.stdout or output.read_bytes()).records
+        return record
+
+    return run
+
+
+def test_result(run_once):
+    assert run_once(Call(calls.add, (1,), {"b": 5})).value == 6
+
+
+def test_none(run_once):
+    assert run_once(Call(calls.nothing)).status == 0
+
+
+def test_output_does_not_mix_in(run_once, tmp_path):
+    assert run_once(Call(calls.log_and_print)).value == "done"
+    log = (tmp_path / "vinefast.log").read_text()
+    assert "printed" in log and "warned" in log
+
+
+def test_big_result_into_a_pipe(run_once):
+    value = calls.make_bytes(3 << 20)
+    assert run_once(Call(calls.same, (value,)), stdout=subprocess.PIPE, stderr=subprocess.PIPE).value == value
+
+
+def test_exception(run_once):
+    record = run_once(Call(calls.fail, ("no",)))
+    assert repr(record.exception) == "ValueError('no')"
+    assert "vinefast" not in record.value[2]
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"), [(Call(calls.crash, ("ouch",)), (None, 11)), (Call(calls.exit_at_once, (0,)), (0, None))]
+)
+def test_death(run_once, call, expected):
+    record = run_once(call)
+    assert record.status == 4
+    assert record.value[:2] == expected
+    assert ("ouch" in record.value[2]) == (expected[1] is not None)

@@ -1,0 +1,344 @@
+"""The calls of these tests: a user's module, importable here and on the emulated worker."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def nothing() -> None:
+    return None
+
+
+def same(value):
+    return value
+
+
+def add(a, b=1):
+    return a + b
+
+
+def write_line(path, text, result=None):
+    """Leave a trace: proof of how often a call ran."""
+    with open(path, "a") as file:
+        file.write(f"{text}\n")
+    return text if result is None else result
+
+
+def sleep(seconds, value=None):
+    time.sleep(seconds)
+    return value
+
+
+def fail(message):
+    raise ValueError(message)
+
+
+def fail_deeply(message):
+    def inner():
+        raise KeyError(message)
+
+    try:
+        inner()
+    except KeyError as error:
+        raise RuntimeError("outer") from error
+
+
+def leave(code):
+    sys.exit(code)
+
+
+def interrupt():
+    raise KeyboardInterrupt("no user at the keyboard")
+
+
+def end_generator():
+    raise GeneratorExit("done")
+
+
+def recurse():
+    return recurse()
+
+
+def exhaust():
+    raise MemoryError("no more")
+
+
+def return_exception():
+    return ValueError("a value")
+
+
+class NeedsTwo(Exception):
+    """Cannot be rebuilt from its args."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail_needing_two():
+    raise NeedsTwo(1, 2)
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("even this")
+
+    __repr__ = __str__
+
+
+def fail_unspeakably():
+    raise Unspeakable()
+
+
+class HoldsLock(Exception):
+    def __init__(self):
+        super().__init__("holds a lock")
+        self.generator = (i for i in range(3))
+
+
+def fail_holding_generator():
+    raise HoldsLock()
+
+
+def make_generator():
+    return (i for i in range(3))
+
+
+def make_local_class_instance():
+    class Local:
+        value = 7
+
+    return Local()
+
+
+def make_lambda(k):
+    return lambda x: x + k
+
+
+FIVE = lambda: 5  # noqa: E731
+
+
+def call_into_list(function):
+    return [function()]
+
+
+def make_zeros(nbytes):
+    return bytes(nbytes)
+
+
+def make_bytes(nbytes):
+    return bytes(i & 255 for i in range(256)) * (nbytes // 256)
+
+
+class Undecodable:
+    """Arguments that cannot be unpickled."""
+
+    def __reduce__(self):
+        return (fail, ("cannot be rebuilt",))
+
+
+def die_by(signal_number):
+    os.kill(os.getpid(), signal_number)
+    time.sleep(10)
+
+
+def crash(message):
+    print(message)
+    ctypes.string_at(0)
+
+
+def exit_at_once(code):
+    os._exit(code)
+
+
+class DiesWhenLoaded:
+    """A function body that kills whoever loads it."""
+
+    def __reduce__(self):
+        return (os._exit, (9,))
+
+
+class FailsWhenLoaded:
+    def __reduce__(self):
+        return (fail, ("cannot be loaded",))
+
+
+COUNTS: list[int] = []
+
+
+def count():
+    COUNTS.append(1)
+    return len(COUNTS)
+
+
+def identify():
+    return os.getpid(), os.getpgid(0), os.getppid(), os.environ["VINEFAST_SLOT"]
+
+
+def describe():
+    """What a call finds around it."""
+    import __main__
+
+    return {
+        "cwd": os.getcwd(),
+        "path": list(sys.path),
+        "main": sorted(name for name in vars(__main__) if not name.startswith("__")),
+        "stdin": sys.stdin.read(),
+        "daemon": multiprocessing.current_process().daemon,
+        "sigint": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "sigchld": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
+        "pipes": [
+            link
+            for link in (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd))
+            if link.startswith("pipe:")
+        ],
+        "block": os.environ.get("PARSL_WORKER_BLOCK_ID"),
+    }
+
+
+def _is_open(fd):
+    try:
+        os.readlink(f"/proc/self/fd/{fd}")
+        return True
+    except OSError:
+        return False
+
+
+def change_directory(path):
+    os.chdir(path)
+    return os.getcwd()
+
+
+def list_directory():
+    return sorted(os.listdir("."))
+
+
+def fork_and_return(path):
+    """The child returns from the call as the parent does: the mistake that os.fork invites."""
+    pid = os.fork()
+    write_line(path, "child" if pid == 0 else "parent")
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        return os.waitstatus_to_exitcode(status)
+    return "child"
+
+
+def fork_and_raise(path):
+    pid = os.fork()
+    write_line(path, "child" if pid == 0 else "parent")
+    if pid == 0:
+        raise ValueError("in the child")
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _square(x):
+    return x * x
+
+
+def use_processes():
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        squares = pool.map(_square, range(5))
+    return squares, subprocess.run(["echo", "hello"], capture_output=True, text=True).stdout
+
+
+def start_sleeper():
+    """Leave a process behind; give its pid."""
+    return subprocess.Popen(["sleep", "60"]).pid
+
+
+def start_sleeper_and(path, what):
+    Path(path).write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def close_everything():
+    os.closerange(3, 256)
+    return "closed"
+
+
+def throw_later(seconds):
+    """Throw into this thread after the call is over, as a badly cancelled timer does."""
+    thread = ctypes.c_ulong(threading.get_ident())
+
+    def throw():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeoutError))
+
+    threading.Timer(seconds, throw).start()
+    return "set"
+
+
+def spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return "spun"
+
+
+def exit_when_idle(seconds):
+    threading.Timer(seconds, os._exit, (3,)).start()
+
+
+def print_much(nbytes):
+    print("x" * nbytes)
+
+
+def log_something():
+    logging.getLogger("user").warning("warned")
+
+
+def make_counter(name):
+    """A function with state of its own; carried by value."""
+    state = {name: 0}
+
+    def counter():
+        state[name] += 1
+        return state[name]
+
+    return counter
+
+
+def import_by_name(name):
+    return bool(__import__(name).__name__)
+
+
+def in_main(source):
+    """A function as if defined in the user's script."""
+    import __main__
+
+    namespace = vars(__main__)
+    exec(source, namespace)
+    return namespace.pop("f")
+
+
+def log_and_print():
+    print("printed")
+    log_something()
+    return "done"
+
+
+def sleep_and_die(seconds):
+    time.sleep(seconds)
+    os._exit(1)
+
+
+def use_parsl():
+    import parsl
+    import parsl.dataflow.dflow
+    from parsl.app.bash import remote_side_bash_executor
+
+    def command():
+        return "true"
+
+    same_loader = parsl.dfk.__self__ is parsl.dataflow.dflow.DataFlowKernelLoader
+    return [parsl.python_app.__name__, remote_side_bash_executor(command), same_loader]

@@ -1,0 +1,29 @@
+"""A drop-in Parsl executor on the TaskVine engine, with a Cython core for thousands of short Python calls a second."""
+
+from vinefast.config import VERSION as __version__
+from vinefast.errors import (
+    CallDied,
+    EngineFailure,
+    EngineStartError,
+    EngineStopped,
+    InvalidConfiguration,
+    RemoteError,
+    TaskFailure,
+    UnreachableFile,
+    VineFastError,
+)
+from vinefast.executor import VineFastExecutor
+
+__all__ = [
+    "CallDied",
+    "EngineFailure",
+    "EngineStartError",
+    "EngineStopped",
+    "InvalidConfiguration",
+    "RemoteError",
+    "TaskFailure",
+    "UnreachableFile",
+    "VineFastError",
+    "VineFastExecutor",
+    "__version__",
+]

@@ -1,0 +1,24 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=True, embedsignature=False
+"""The hot path: serialization, the engine that owns a TaskVine manager, and the completion of futures.
+
+One part per step of a call's way (docs/architecture.md); what runs without the GIL is plain C in csrc/.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, strncpy
+
+from vinefast.csrc cimport *
+from vinefast.libtaskvine cimport *
+
+include "core/future.pxi"
+include "core/serialize.pxi"
+include "core/function.pxi"
+include "core/demux.pxi"
+include "core/manager.pxi"
+include "core/engine.pxi"

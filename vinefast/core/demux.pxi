@@ -1,0 +1,57 @@
+# The way back of a call: from a record of a result frame to a finished future.
+
+from concurrent.futures import InvalidStateError
+
+from vinefast import errors
+
+cdef Py_ssize_t COPY_NBYTES = 4096  # up to here a bytes object is cheaper than a memory view
+
+
+cdef inline object payload_of(const vf_record *record):
+    if record.nbytes <= COPY_NBYTES:
+        return PyBytes_FromStringAndSize(record.payload, record.nbytes)
+    return PyMemoryView_FromMemory(<char *>record.payload, record.nbytes, 0x100)  # PyBUF_READ
+
+
+cdef object exception_of(const vf_record *record):
+    """What a call raised on its worker."""
+    type_name, message, traceback_text, wrapped = pickle_loads(payload_of(record))
+    if wrapped is not None:
+        try:
+            exception = parsl_serialize.deserialize(wrapped).get_exception()
+            if isinstance(exception, BaseException):
+                return exception
+        except Exception as error:
+            remote = errors.RemoteError(type_name, message, traceback_text)
+            remote.__cause__ = error
+            return remote
+    return errors.RemoteError(type_name, message, traceback_text)
+
+
+cdef object failure_of(const vf_bundle *bundle):
+    """Why the engine failed a bundle."""
+    detail = "" if bundle.frame == NULL else bundle.frame.decode("utf-8", "replace")
+    return errors.task_failure(bundle.engine_result, detail)
+
+
+cdef int finish(object future, const vf_bundle *bundle, const vf_record *record) except -1:
+    """Finish the future of one call by its record."""
+    cdef object result = None
+    cdef object exception = None
+    try:
+        if record.status == VF_STATUS_NONE:
+            pass
+        elif record.status == VF_STATUS_PICKLE:
+            result = pickle_loads(payload_of(record))
+        elif record.status == VF_STATUS_PARSL:
+            result = parsl_serialize.deserialize(PyBytes_FromStringAndSize(record.payload, record.nbytes))
+        elif record.status == VF_STATUS_EXCEPTION:
+            exception = exception_of(record)
+        elif record.status == VF_STATUS_DIED:
+            exception = errors.CallDied(*pickle_loads(payload_of(record)))
+        else:
+            exception = failure_of(bundle)
+    except BaseException as error:
+        exception = DeserializationError(f"the result of call {future.parsl_executor_task_id} cannot be rebuilt here: {error!r}")
+        exception.__cause__ = error
+    return complete(future, result, exception)

@@ -1,0 +1,344 @@
+# The engine: one TaskVine manager, the thread that owns it, and the thread that finishes futures.
+
+import threading
+
+from posix.unistd cimport getpid
+
+cdef enum:
+    FATAL_NBYTES = 1024
+
+cdef struct Fatal:
+    # Written once by the manager thread without the GIL.
+    vf_loop *loop
+    int happened
+    char message[FATAL_NBYTES]
+
+cdef double POLL_SECONDS = 0.05
+cdef double JOIN_SECONDS = 5.0
+
+
+cdef void report_fatal(const char *message, void *arg) noexcept nogil:
+    cdef Fatal *fatal = <Fatal *>arg
+    strncpy(fatal.message, message, FATAL_NBYTES - 1)
+    fatal.happened = 1
+    vf_loop_close_done(fatal.loop)
+
+
+cdef class SpecRecord:
+    """One distinct resource specification, as C sees it."""
+
+    cdef vf_spec c_spec
+    cdef bytes category
+
+    def __cinit__(self, spec):
+        self.c_spec.priority = 0 if spec is None else spec.priority
+        self.c_spec.cores = SpecRecord.number(spec, "cores")
+        self.c_spec.memory = <int64_t>SpecRecord.number(spec, "memory")
+        self.c_spec.disk = <int64_t>SpecRecord.number(spec, "disk")
+        self.c_spec.gpus = <int64_t>SpecRecord.number(spec, "gpus")
+        self.c_spec.running_time_min = <int64_t>SpecRecord.number(spec, "running_time_min")
+        if spec is not None and spec.category is not None:
+            self.category = spec.category.encode()
+            self.c_spec.category = PyBytes_AS_STRING(self.category)
+
+    @staticmethod
+    cdef double number(spec, name):
+        value = None if spec is None else getattr(spec, name)
+        return -1 if value is None else value
+
+
+cdef class Engine:
+    """One TaskVine manager with its two threads.
+
+    The manager thread owns the manager and runs C code without the GIL; the demux thread takes the GIL once per batch of results
+    and finishes their futures, so completion callbacks run there. All methods may be called from any thread.
+
+    Parameters
+    ----------
+    settings : vinefast.config.EngineSettings
+        Not changed here.
+    on_failure : callable
+        Called with an `errors.EngineFailure` on the demux thread when the engine dies at run time, after all outstanding futures
+        have been failed with it.
+    """
+
+    cdef vf_loop *loop
+    cdef Fatal fatal
+    cdef object settings, on_failure
+    cdef FunctionRegistry functions
+    cdef dict specs
+    cdef SpecRecord default_spec
+    cdef TaskParts task_parts
+    cdef bytes command
+    cdef vf_call *newest  # all outstanding calls, linked by `older`
+    cdef uint64_t n_submitted, n_finished
+    cdef bint closed, ended
+    cdef object stop_lock, opened, open_error
+    cdef object manager_thread, demux_thread
+    cdef int pid
+    cdef readonly int port
+
+    def __cinit__(self, settings, on_failure):
+        self.settings = settings
+        self.on_failure = on_failure
+        self.functions = FunctionRegistry()
+        self.default_spec = SpecRecord(None)
+        self.specs = {}
+        self.stop_lock = threading.Lock()
+        self.opened = threading.Event()
+        self.closed = True
+        self.pid = getpid()
+        self.loop = <vf_loop *>calloc(1, sizeof(vf_loop))
+        if self.loop == NULL:
+            raise MemoryError()
+        if vf_loop_init(self.loop):
+            free(self.loop)
+            self.loop = NULL
+            raise OSError("cannot create an eventfd for the engine: too many open files?")
+        self.fatal.loop = self.loop
+
+    def __dealloc__(self):
+        # A fork of the user's program has a copy of this object, but not its threads; and a thread that did not end still uses
+        # the loop.
+        if self.loop != NULL and self.pid == getpid() and (self.ended or self.manager_thread is None):
+            vf_loop_free(self.loop)
+            free(self.loop)
+
+    def start(self):
+        """Start the threads and wait until the manager listens.
+
+        Raises
+        ------
+        errors.EngineStartError, errors.InvalidConfiguration
+            With the reason; nothing is left behind.
+        """
+        self.manager_thread = threading.Thread(target=self._own_manager, name="vinefast-manager", daemon=True)
+        self.manager_thread.start()
+        try:
+            while not self.opened.wait(POLL_SECONDS):
+                if self.fatal.happened:
+                    raise errors.EngineStartError(self._fatal_text())
+        except BaseException:
+            vf_loop_stop(self.loop)
+            raise
+        if self.open_error is not None:
+            self.manager_thread.join()
+            self.ended = True
+            raise self.open_error
+        self.closed = False
+        self.demux_thread = threading.Thread(target=self._finish_futures, name="vinefast-demux", daemon=True)
+        self.demux_thread.start()
+
+    def submit(self, func, tuple args, dict kwargs, spec=None):
+        """Serialize one call and hand it to the manager thread.
+
+        Parameters
+        ----------
+        func : callable
+        args : tuple
+        kwargs : dict
+        spec : vinefast.config.CallSpec, optional
+            The call's resource specification.
+
+        Returns
+        -------
+        CallFuture
+
+        Raises
+        ------
+        parsl.serialize.errors.SerializationError
+            If the function or its arguments cannot be serialized.
+        errors.EngineStopped
+        """
+        if self.closed:
+            raise errors.EngineStopped()
+        cdef int kind
+        cdef FunctionRecord function = self.functions.find(func)
+        cdef SpecRecord spec_record = self.default_spec if spec is None else self._spec(spec)
+        cdef bytes payload = serialize_arguments(func, args, kwargs, &kind)
+        future = future_new(CallFuture)
+        cdef dict state = future.__dict__
+        cdef vf_call *call = <vf_call *>calloc(1, sizeof(vf_call))
+        if call == NULL:
+            raise MemoryError()
+        state["parsl_executor_task_id"] = self.n_submitted
+        state["_call"] = <size_t>call
+        # Serializing may have run any code, on any thread, shutdown included. From here on nothing does.
+        if self.closed:
+            free(call)
+            raise errors.EngineStopped()
+
+        call.function = &function.c_function
+        call.spec = &spec_record.c_spec
+        call.payload = PyBytes_AS_STRING(payload)
+        call.nbytes = <uint32_t>PyBytes_GET_SIZE(payload)
+        call.kind = kind
+        call.submitted_ns = vf_now_ns()
+        call.future = <void *>future
+        call.payload_owner = <void *>payload
+        call.function_owner = <void *>function
+        Py_INCREF(future)
+        Py_INCREF(payload)
+        Py_INCREF(function)
+        call.older = self.newest
+        if self.newest != NULL:
+            self.newest.newer = call
+        self.newest = call
+        self.n_submitted += 1
+        vf_loop_submit(self.loop, call)
+        return future
+
+    cdef SpecRecord _spec(self, spec):
+        record = self.specs.get(spec)
+        if record is None:
+            record = self.specs.setdefault(spec, SpecRecord(spec))
+        return record
+
+    cdef object _forget(self, vf_call *call):
+        """Take a call out of the books and free it; returns its future."""
+        future = <object>call.future
+        if call.newer != NULL:
+            call.newer.older = call.older
+        else:
+            self.newest = call.older
+        if call.older != NULL:
+            call.older.newer = call.newer
+        self.n_finished += 1
+        future.__dict__["_call"] = 0
+        Py_DECREF(<object>call.payload_owner)
+        Py_DECREF(<object>call.function_owner)
+        Py_DECREF(future)
+        free(call)
+        return future
+
+    def outstanding(self):
+        """The number of calls that have been submitted and are not done."""
+        return self.n_submitted - self.n_finished
+
+    def fail_outstanding(self, exception):
+        """Fail the futures of all outstanding calls; what the workers still return for them is dropped."""
+        cdef vf_call *call = self.newest
+        futures = []
+        while call != NULL:
+            futures.append(<object>call.future)
+            call = call.older
+        for future in reversed(futures):
+            complete(future, None, exception)
+
+    def stats(self):
+        """Counts since the start, and the state now.
+
+        Returns
+        -------
+        dict
+            The counters of csrc/vf_loop.h (`VF_COUNTERS`); times in nanoseconds, summed.
+        """
+        cdef vf_snapshot snapshot
+        vf_loop_count(self.loop, &snapshot)
+        return dict(snapshot, calls_submitted=self.n_submitted, calls_outstanding=self.n_submitted - self.n_finished)
+
+    def stop(self):
+        """End the threads, disconnect the workers and fail what is outstanding with `errors.EngineStopped`.
+
+        May be called more than once, from any thread, in any state; takes seconds at the most.
+        """
+        self.closed = True
+        with self.stop_lock:
+            if self.manager_thread is None or self.ended:
+                return
+            vf_loop_stop(self.loop)
+            manager_ended = self._join(self.manager_thread)
+            vf_loop_close_done(self.loop)
+            demux_ended = self.demux_thread is None or self._join(self.demux_thread)
+            self.fail_outstanding(errors.EngineStopped())
+            # A thread that is stuck (TaskVine in a write to a dead host, a callback of the user's) still uses the calls.
+            if manager_ended and demux_ended:
+                while self.newest != NULL:
+                    self._forget(self.newest)
+                self.ended = True
+
+    def _join(self, thread):
+        if thread is threading.current_thread():
+            return False
+        thread.join(JOIN_SECONDS if not self.fatal.happened else 0)
+        return not thread.is_alive()
+
+    # ---- the manager thread ----
+
+    def _own_manager(self):
+        vf_fatal_catch(report_fatal, &self.fatal)
+        cdef vine_manager *manager = NULL
+        try:
+            manager = open_manager(self.settings)
+            self.loop.manager = manager
+            self._configure_loop()
+            self.port = vine_port(manager)
+        except BaseException as error:
+            self.open_error = error
+        self.opened.set()
+        if self.open_error is None:
+            with nogil:
+                vf_loop_run(self.loop)
+        if manager != NULL:
+            with nogil:
+                vine_workers_shutdown(manager, 0)
+                vine_delete(manager)
+
+    cdef int _configure_loop(self) except -1:
+        cdef vf_loop_config *config = &self.loop.config
+        settings = self.settings
+        config.max_retries = -1 if settings.max_retries is None else settings.max_retries
+        config.slice_ms = <uint32_t>settings.slice_ms
+        config.rule.target_ns = settings.bundle_ms * 1e6
+        config.rule.max_nbytes = settings.inline_nbytes
+        config.inline_nbytes = settings.inline_nbytes
+        config.library = LIBRARY_NAME
+        config.slots_per_worker = settings.slots
+        config.cores_per_library = settings.library_cores or 0
+        if settings.exec_mode == "serverless":
+            return install_library(self.loop.manager, settings)
+        self.command = settings.command.encode()
+        self.task_parts = TaskParts()
+        self.task_parts.fill(self.loop.manager, settings)
+        config.command = PyBytes_AS_STRING(self.command)
+        config.inputs = self.task_parts.files
+        config.input_names = self.task_parts.names
+        config.n_inputs = self.task_parts.n_files
+        config.env = self.task_parts.env
+        config.n_env = self.task_parts.n_env
+        config.rule.target_ns = 0  # a fresh process for each call
+        return 0
+
+    # ---- the demux thread ----
+
+    def _finish_futures(self):
+        cdef vf_bundle *bundle
+        cdef vf_bundle *following
+        while True:
+            with nogil:
+                bundle = vf_loop_take_done(self.loop)
+            if bundle == NULL:
+                break
+            while bundle != NULL:
+                following = <vf_bundle *>bundle.link.next
+                self._finish_bundle(bundle)
+                vf_bundle_free(bundle)
+                bundle = following
+        if self.fatal.happened:
+            self._fail()
+
+    cdef int _finish_bundle(self, vf_bundle *bundle) except -1:
+        cdef uint32_t i
+        for i in range(bundle.n_outcomes):
+            future = self._forget(bundle.outcomes[i].call)
+            finish(future, bundle, &bundle.outcomes[i].record)
+        return 0
+
+    def _fail(self):
+        self.closed = True
+        failure = errors.EngineFailure(self._fatal_text())
+        self.fail_outstanding(failure)
+        self.on_failure(failure)
+
+    def _fatal_text(self):
+        return f"TaskVine gave up: {self.fatal.message.decode('utf-8', 'replace')}"

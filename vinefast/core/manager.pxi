@@ -1,0 +1,154 @@
+# Opening and closing a TaskVine manager, on the thread that owns it.
+#
+# Every vine_* call that can fail goes through one of the two checkers below; the GIL is released around each, since fatal() puts
+# its thread to sleep for ever (csrc/vf_poll.h).
+
+import errno
+import os
+import socket
+
+cdef const char *LIBRARY_NAME = "vinefast"
+
+
+cdef void *check_pointer(void *pointer, str what) except NULL:
+    if pointer == NULL:
+        raise errors.EngineStartError(f"TaskVine could not {what}")
+    return pointer
+
+
+cdef int check_count(int count, str what) except -1:
+    if count <= 0:
+        raise errors.EngineStartError(f"TaskVine could not {what}")
+    return count
+
+
+def why_not_listening(int port):
+    """The system's reason why nobody can listen on `port`, or None if one can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            hint = " (leave the port at 0 to take any free one)" if error.errno == errno.EADDRINUSE else ""
+            return f"{os.strerror(error.errno)}{hint}"
+    return None
+
+
+cdef vine_manager *open_manager(object settings) except NULL:
+    """Create a manager that listens and is set up, but serves nobody yet."""
+    cdef bytes runtime_dir = os.fsencode(settings.runtime_dir)
+    cdef const char *c_runtime_dir = runtime_dir
+    cdef int port = settings.port
+    cdef vine_manager *manager
+    with nogil:
+        vine_set_runtime_info_path(c_runtime_dir)
+        manager = vine_create(port)
+    if manager == NULL:
+        reason = why_not_listening(port) or f"see the messages above, and check that {settings.runtime_dir} can be written"
+        raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
+    # It logs every command in full, arguments included.
+    if not settings.debug:
+        debug_flags_clear()
+    try:
+        set_up_manager(manager, settings)
+    except BaseException:
+        with nogil:
+            vine_delete(manager)
+        raise
+    return manager
+
+
+cdef int set_up_manager(vine_manager *manager, object settings) except -1:
+    cdef bytes name
+    cdef double value
+    cdef int known
+    if settings.password_file is not None:
+        name = os.fsencode(settings.password_file)
+        check_count(vine_set_password_file(manager, name), f"read the password file {settings.password_file}")
+    if settings.project_name is not None:
+        name = settings.project_name.encode()
+        vine_set_name(manager, name)
+    if not settings.peer_transfers:
+        vine_disable_peer_transfers(manager)
+    tune = dict(settings.tune)
+    if settings.wait_for_workers is not None:
+        tune["wait-for-workers"] = settings.wait_for_workers
+    for parameter, number in tune.items():
+        name = parameter.encode()
+        value = number
+        known = vine_tune(manager, name, value)
+        if known < 0:
+            raise errors.InvalidConfiguration(
+                f"tune_parameters: this TaskVine does not know {parameter!r} (or refuses {number!r} for it); "
+                "taskvine.h lists the names, hyphens between the words")
+    return 0
+
+
+cdef vine_file *declare_program(vine_manager *manager, str path) except NULL:
+    cdef bytes source = os.fsencode(path)
+    return <vine_file *>check_pointer(vine_declare_file(manager, source, VINE_CACHE_LEVEL_WORKFLOW, 0), f"declare the file {path}")
+
+
+cdef int install_library(vine_manager *manager, object settings) except -1:
+    """Install vinefast's library: TaskVine starts one on each worker that gets a function call."""
+    cdef bytes command = settings.command.encode()
+    cdef bytes name, value
+    cdef vine_task *task = <vine_task *>check_pointer(vine_task_create(command), "create the library's task")
+    for path, remote_name in settings.library_files:
+        name = remote_name.encode()
+        check_count(vine_task_add_input(task, declare_program(manager, path), name, 0), f"give {path} to the library")
+    for variable, content in settings.env_vars.items():
+        name = str(variable).encode()
+        value = str(content).encode()
+        vine_task_set_env_var(task, name, value)
+    vine_task_set_library_provided(task, LIBRARY_NAME)
+    vine_task_set_function_exec_mode_from_string(task, b"fork")
+    if settings.slots:
+        vine_task_set_function_slots(task, settings.slots)
+    if settings.library_cores is not None:
+        vine_task_set_cores(task, settings.library_cores)
+    if settings.library_memory is not None:
+        vine_task_set_memory(task, settings.library_memory)
+    if settings.library_disk is not None:
+        vine_task_set_disk(task, settings.library_disk)
+    vine_manager_install_library(manager, task, LIBRARY_NAME)
+    return 0
+
+
+cdef class TaskParts:
+    """What each task of the regular mode needs: its command, the library's files, its environment. Owns the C arrays."""
+
+    cdef list strings  # keeps the memory of what the arrays point to
+    cdef vine_file **files
+    cdef const char **names
+    cdef const char **env
+    cdef uint32_t n_files, n_env
+
+    def __cinit__(self):
+        self.strings = []
+
+    def __dealloc__(self):
+        free(self.files)
+        free(<void *>self.names)
+        free(<void *>self.env)
+
+    cdef const char *keep(self, str text) except NULL:
+        cdef bytes encoded = text.encode()
+        self.strings.append(encoded)
+        return PyBytes_AS_STRING(encoded)
+
+    cdef int fill(self, vine_manager *manager, object settings) except -1:
+        self.files = <vine_file **>calloc(len(settings.library_files) + 1, sizeof(void *))
+        self.names = <const char **>calloc(len(settings.library_files) + 1, sizeof(void *))
+        self.env = <const char **>calloc(2 * len(settings.env_vars) + 1, sizeof(void *))
+        if self.files == NULL or self.names == NULL or self.env == NULL:
+            raise MemoryError()
+        for path, remote_name in settings.library_files:
+            self.files[self.n_files] = declare_program(manager, path)
+            self.names[self.n_files] = self.keep(remote_name)
+            self.n_files += 1
+        for variable, content in settings.env_vars.items():
+            self.env[self.n_env] = self.keep(str(variable))
+            self.env[self.n_env + 1] = self.keep(str(content))
+            self.n_env += 2
+        return 0

@@ -1,0 +1,64 @@
+# Arguments to bytes.
+#
+# Plain pickle is ten times as fast as dill, which Parsl uses by default, and does for nearly all arguments. What pickle would
+# send by reference to the program's own __main__ module does not exist on a worker, so that, and whatever pickle refuses, goes
+# through parsl.serialize, as does everything once the user has registered a serialization method.
+
+import pickle
+
+import parsl.serialize.facade as parsl_serialize
+from parsl.serialize.errors import DeserializationError, SerializationError
+
+cdef extern from "string.h" nogil:
+    void *memmem(const void *haystack, size_t haystacklen, const void *needle, size_t needlelen)
+
+cdef object pickle_dumps = pickle.dumps
+cdef object pickle_loads = pickle.loads
+cdef dict methods_for_data = parsl_serialize.methods_for_data
+cdef object DEFAULT_METHOD = next(iter(methods_for_data.values()))
+cdef object DEFAULT_METHOD_NAME = DEFAULT_METHOD.identifier
+cdef Py_ssize_t DEFAULT_METHOD_COUNT = len(methods_for_data)
+cdef size_t MAX_NBYTES = 0xFFFFFFFF
+cdef int PICKLE_PROTOCOL = 5
+
+
+cdef inline bint user_has_methods():
+    return len(methods_for_data) != DEFAULT_METHOD_COUNT or methods_for_data.get(DEFAULT_METHOD_NAME) is not DEFAULT_METHOD
+
+
+cdef inline bint names_main(bytes payload):
+    return memmem(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), b"__main__", 8) != NULL
+
+
+cdef bytes serialize_arguments(object func, tuple args, dict kwargs, int *kind):
+    """Serialize a call's arguments; `kind` tells how (VF_PAYLOAD_*)."""
+    cdef bytes payload
+    if not args and not kwargs:
+        kind[0] = VF_PAYLOAD_NONE
+        return b""
+    if not user_has_methods():
+        try:
+            payload = pickle_dumps((args, kwargs), PICKLE_PROTOCOL)
+            if not names_main(payload):
+                kind[0] = VF_PAYLOAD_PICKLE
+                return checked_size(func, payload)
+        except Exception:
+            pass  # dill may know better
+    try:
+        payload = parsl_serialize.serialize((args, kwargs), buffer_threshold=MAX_NBYTES)
+    except Exception as error:
+        raise SerializationError(function_name(func)) from error
+    kind[0] = VF_PAYLOAD_PARSL
+    return checked_size(func, payload)
+
+
+cdef bytes checked_size(object func, bytes payload):
+    if <size_t>PyBytes_GET_SIZE(payload) > MAX_NBYTES:
+        error = ValueError(f"the serialized arguments take {len(payload)} bytes, and a call carries {MAX_NBYTES} at the most: "
+                           "pass large data as a file")
+        raise SerializationError(function_name(func)) from error
+    return payload
+
+
+cdef str function_name(object func):
+    return str(getattr(func, "__name__", None) or repr(func))

@@ -1,0 +1,129 @@
+# vinefast's own C: one block per header of csrc/, only the members that Cython code touches.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from vinefast.libtaskvine cimport vine_file, vine_manager
+
+
+cdef extern from "vf_ring.h" nogil:
+    struct vf_link:
+        vf_link *next
+
+
+cdef extern from "vf_call.h" nogil:
+    enum:
+        VF_DIGEST_NBYTES
+
+    enum:
+        VF_PAYLOAD_NONE
+        VF_PAYLOAD_PICKLE
+        VF_PAYLOAD_PARSL
+
+    struct vf_function:
+        unsigned char digest[16]
+        const char *body
+        uint32_t body_nbytes
+        double mean_ns
+        uint32_t limit
+
+    struct vf_spec:
+        double priority
+        double cores
+        int64_t memory
+        int64_t disk
+        int64_t gpus
+        int64_t running_time_min
+        const char *category
+
+    struct vf_call:
+        vf_function *function
+        vf_spec *spec
+        const char *payload
+        uint64_t submitted_ns
+        uint32_t nbytes
+        uint8_t kind
+        vf_call *newer
+        vf_call *older
+        void *future
+        void *payload_owner
+        void *function_owner
+
+    bint vf_call_cancel(vf_call *call)
+
+
+cdef extern from "vf_frame.h" nogil:
+    enum:
+        VF_STATUS_NONE
+        VF_STATUS_PICKLE
+        VF_STATUS_PARSL
+        VF_STATUS_EXCEPTION
+        VF_STATUS_DIED
+        VF_STATUS_ENGINE
+
+    struct vf_record:
+        uint32_t status
+        uint32_t nbytes
+        uint64_t duration_ns
+        const char *payload
+
+
+cdef extern from "vf_bundle.h" nogil:
+    struct vf_bundle_rule:
+        double target_ns
+        size_t max_nbytes
+
+
+cdef extern from "vf_poll.h" nogil:
+    void vf_fatal_catch(void (*report)(const char *message, void *arg) noexcept nogil, void *arg)
+
+
+cdef extern from "vf_loop.h" nogil:
+    struct vf_outcome:
+        vf_call *call
+        vf_record record
+
+    struct vf_bundle:
+        vf_link link
+        char *frame
+        int engine_result
+        uint32_t n_outcomes
+        vf_outcome *outcomes
+
+    struct vf_counters:
+        pass
+
+    struct vf_loop_config:
+        const char *command
+        const char *library
+        vine_file **inputs
+        const char **input_names
+        uint32_t n_inputs
+        const char **env
+        uint32_t n_env
+        int64_t max_retries
+        uint32_t slice_ms
+        vf_bundle_rule rule
+        size_t inline_nbytes
+        double slots_per_worker
+        double cores_per_library
+
+    struct vf_loop:
+        vf_loop_config config
+        vine_manager *manager
+        vf_counters counters
+
+    struct vf_snapshot:
+        uint64_t calls_waiting, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
+        uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
+        uint64_t run_ns, wait_ns, calls_ns, workers_connected, slots
+
+    int vf_loop_init(vf_loop *loop)
+    void vf_loop_free(vf_loop *loop)
+    void vf_loop_run(vf_loop *loop)
+    void vf_loop_submit(vf_loop *loop, vf_call *call)
+    void vf_loop_stop(vf_loop *loop)
+    vf_bundle *vf_loop_take_done(vf_loop *loop)
+    void vf_loop_close_done(vf_loop *loop)
+    void vf_loop_count(vf_loop *loop, vf_snapshot *snapshot)
+    void vf_bundle_free(vf_bundle *bundle)
+    uint64_t vf_now_ns()

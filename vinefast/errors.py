@@ -1,0 +1,308 @@
+"""The exceptions of vinefast. All of them can be pickled."""
+
+from __future__ import annotations
+
+import signal
+
+from parsl.errors import ParslError
+
+
+class VineFastError(ParslError):
+    """Base of everything that vinefast raises itself; an app's own exceptions are passed on as they are."""
+
+
+class InvalidConfiguration(VineFastError, ValueError):
+    """A constructor argument or a configuration field has a value that cannot work."""
+
+
+class EngineStartError(VineFastError):
+    """The engine or its workers could not be started; whatever had been started is gone again."""
+
+
+class EngineFailure(VineFastError):
+    """The engine died while it was in use, or its workers cannot run."""
+
+
+class EngineStopped(VineFastError):
+    """A call was submitted to an executor that has been shut down, or was unfinished when that happened."""
+
+    def __init__(self, reason: str = "the executor has been shut down") -> None:
+        super().__init__(reason)
+
+
+class UnreachableFile(VineFastError):
+    """A call names a relative path, which means nothing to a worker without the submit side's files."""
+
+
+class TaskFailure(VineFastError):
+    """TaskVine gave a task up.
+
+    Parameters
+    ----------
+    detail : str, optional
+        What more is known, for example the end of the task's output.
+
+    Attributes
+    ----------
+    result : str
+        Name of TaskVine's result, such as ``"VINE_RESULT_MAX_RETRIES"``.
+    code : int
+        Its number.
+    """
+
+    result = "VINE_RESULT_UNKNOWN"
+    code = 32
+    _sentence = (
+        "TaskVine could not classify what happened to the task. Look at the logs of the manager and of the worker."
+    )
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        text = f"{self._sentence} ({self.result})"
+        return f"{text}\n{self.detail}" if self.detail else text
+
+
+class InputMissing(TaskFailure):
+    """An input file does not exist."""
+
+    result = "VINE_RESULT_INPUT_MISSING"
+    code = 1
+    _sentence = (
+        "The task could not run because one of its input files is missing. Check that the file exists and can be read."
+    )
+
+
+class OutputMissing(TaskFailure):
+    """A declared output file was not made."""
+
+    result = "VINE_RESULT_OUTPUT_MISSING"
+    code = 2
+    _sentence = "The task ran but did not make one of its output files. Check the path that the app writes to."
+
+
+class StdoutMissing(TaskFailure):
+    """The task's standard output, which carries its result, did not arrive whole."""
+
+    result = "VINE_RESULT_STDOUT_MISSING"
+    code = 4
+    _sentence = "The task's output arrived truncated. Return less, or write large results to files."
+
+
+class TaskSignalled(TaskFailure):
+    """The task's process was ended by a signal."""
+
+    result = "VINE_RESULT_SIGNAL"
+    code = 8
+    _sentence = (
+        "The task's process was ended by a signal. Look for a crash in native code or a kill for lack of memory."
+    )
+
+
+class ResourceExhaustion(TaskFailure):
+    """The task used more than it asked for."""
+
+    result = "VINE_RESULT_RESOURCE_EXHAUSTION"
+    code = 16
+    _sentence = (
+        "The task used more cores, memory or disk than it asked for. Ask for more in its resource specification."
+    )
+
+
+class MaxEndTime(TaskFailure):
+    """The task's deadline passed."""
+
+    result = "VINE_RESULT_MAX_END_TIME"
+    code = 24
+    _sentence = "The task ran past its end time. Give it a later one, or more workers."
+
+
+class UnknownResult(TaskFailure):
+    """The engine could not say what happened."""
+
+
+class Forsaken(TaskFailure):
+    """The engine failed around the task, not the task itself."""
+
+    result = "VINE_RESULT_FORSAKEN"
+    code = 40
+    _sentence = (
+        "The task failed through no fault of its own, such as a broken worker or transfer. "
+        "Run it again, for example with Parsl's retries."
+    )
+
+
+class MaxRetries(TaskFailure):
+    """The task was tried as often as allowed."""
+
+    result = "VINE_RESULT_MAX_RETRIES"
+    code = 48
+    _sentence = (
+        "The task's worker was lost in every try that max_retries allows. "
+        "Look at why workers die (often: lack of memory), or raise max_retries."
+    )
+
+
+class MaxWallTime(TaskFailure):
+    """The task ran for too long."""
+
+    result = "VINE_RESULT_MAX_WALL_TIME"
+    code = 56
+    _sentence = "The task ran for longer than it may. Give it more time."
+
+
+class ResourceMonitorError(TaskFailure):
+    """The resource monitor left no report."""
+
+    result = "VINE_RESULT_RMONITOR_ERROR"
+    code = 64
+    _sentence = (
+        "TaskVine's resource_monitor made no report of the task. Check that it is installed and runs on the worker."
+    )
+
+
+class OutputTransferError(TaskFailure):
+    """An output could not be brought back."""
+
+    result = "VINE_RESULT_OUTPUT_TRANSFER_ERROR"
+    code = 72
+    _sentence = (
+        "An output of the task could not be brought back. Check disk space and write permissions on the submit side."
+    )
+
+
+class FixedLocationMissing(TaskFailure):
+    """An input that cannot be moved is on no connected worker."""
+
+    result = "VINE_RESULT_FIXED_LOCATION_MISSING"
+    code = 80
+    _sentence = "No connected worker holds an input file that must stay where it is. Check that its worker still runs."
+
+
+class Cancelled(TaskFailure):
+    """The task was cancelled."""
+
+    result = "VINE_RESULT_CANCELLED"
+    code = 88
+    _sentence = "The task was cancelled before it had finished."
+
+
+class LibraryExit(TaskFailure):
+    """The library on the worker ended."""
+
+    result = "VINE_RESULT_LIBRARY_EXIT"
+    code = 96
+    _sentence = (
+        "The library that runs calls on the worker ended. "
+        "Check that the worker's Python can import parsl, and init_command."
+    )
+
+
+class SandboxExhaustion(TaskFailure):
+    """The task filled its sandbox."""
+
+    result = "VINE_RESULT_SANDBOX_EXHAUSTION"
+    code = 104
+    _sentence = "The task used more disk than its sandbox may. Ask for more disk, or give the worker more."
+
+
+class MissingLibrary(TaskFailure):
+    """No worker offers the library that the task needs."""
+
+    result = "VINE_RESULT_MISSING_LIBRARY"
+    code = 112
+    _sentence = (
+        "The library that runs calls could not be started on any worker. "
+        "Check that the workers' Python can import parsl, and init_command."
+    )
+
+
+RESULT_ERRORS: dict[int, type[TaskFailure]] = {error.code: error for error in TaskFailure.__subclasses__()}
+"""The exception of each of TaskVine's result codes, success excluded."""
+
+
+def task_failure(code: int, detail: str = "") -> TaskFailure:
+    """Give the exception for one of TaskVine's result codes.
+
+    Parameters
+    ----------
+    code : int
+        A ``vine_result_t``.
+    detail : str, optional
+        What more is known.
+    """
+    known = RESULT_ERRORS.get(code)
+    if known is None:
+        return UnknownResult(f"result code {code}, unknown to this vinefast. {detail}".rstrip())
+    return known(detail)
+
+
+class CallDied(VineFastError):
+    """The process that ran the call died under it; calls beside it are not touched.
+
+    Parameters
+    ----------
+    exit_code : int or None
+        Exit status, if the process exited.
+    signal_number : int or None
+        Signal, if one killed it.
+    log_tail : str
+        The end of what the process wrote to its standard output and error.
+    """
+
+    def __init__(self, exit_code: int | None = None, signal_number: int | None = None, log_tail: str = "") -> None:
+        super().__init__(exit_code, signal_number, log_tail)
+        self.exit_code = exit_code
+        self.signal_number = signal_number
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        if self.signal_number is not None:
+            cause = f"was killed by {_signal_text(self.signal_number)}"
+        elif self.exit_code is not None:
+            cause = f"exited with status {self.exit_code}"
+        else:
+            cause = "died for an unknown reason"
+        text = f"The process that ran this call {cause}"
+        return f"{text}. Its last output:\n{self.log_tail}" if self.log_tail.strip() else text
+
+
+_SIGNAL_HINTS = {
+    signal.SIGKILL: "often the kernel's answer to lack of memory",
+    signal.SIGXCPU: "a limit on processor time",
+}
+
+
+def _signal_text(number: int) -> str:
+    try:
+        name = signal.Signals(number)
+    except ValueError:
+        return f"signal {number}"
+    words = _SIGNAL_HINTS.get(name) or (signal.strsignal(number) or "").lower()
+    return f"{name.name} ({words})" if words else name.name
+
+
+class RemoteError(VineFastError):
+    """An app's exception that could not be rebuilt on the submit side.
+
+    Parameters
+    ----------
+    type_name : str
+        Name of its class.
+    message : str
+        Its text.
+    traceback_text : str
+        The remote traceback, formatted.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback_text: str = "") -> None:
+        super().__init__(type_name, message, traceback_text)
+        self.type_name = type_name
+        self.message = message
+        self.traceback_text = traceback_text
+
+    def __str__(self) -> str:
+        text = f"{self.type_name}: {self.message}" if self.message else self.type_name
+        return f"{text}\n{self.traceback_text}" if self.traceback_text else text

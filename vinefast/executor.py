@@ -1,0 +1,362 @@
+"""The Parsl contract, and nothing else: what an executor must be and do, on top of the core."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from typing import Any, Literal, NoReturn
+
+from parsl.data_provider.files import File
+from parsl.data_provider.staging import Staging
+from parsl.executors.errors import BadStateException
+from parsl.executors.status_handling import BlockProviderExecutor
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.monitoring.radios.base import RadioConfig
+from parsl.monitoring.radios.filesystem import FilesystemRadio
+from parsl.providers import LocalProvider
+from parsl.providers.base import ExecutionProvider
+from parsl.utils import RepresentationMixin
+
+from vinefast import config
+from vinefast._core import Engine
+from vinefast.errors import EngineStartError, EngineStopped, UnreachableFile
+from vinefast.launch import Contact, Launcher, make_launcher, manager_address
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 30.0
+
+
+class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
+    """Run Parsl calls on TaskVine workers.
+
+    Takes the arguments of Parsl's own ``TaskVineExecutor``. Without any, it starts one worker on this machine with all
+    its cores, and as many calls at a time.
+
+    Parameters
+    ----------
+    label : str
+        Name of the executor, and of its directory in the run directory.
+    worker_launch_method : "factory", "provider" or "manual"
+        Who starts workers: vinefast itself or ``vine_factory``, as `factory_config` says; a Parsl provider; or you,
+        with `worker_command`.
+    function_exec_mode : "serverless" or "regular"
+        Run calls in warm processes, or each in a fresh one. The default differs from ``TaskVineExecutor``'s on purpose.
+    manager_config : TaskVineManagerConfig, optional
+        Of the manager. Without it a free port is taken.
+    factory_config : TaskVineFactoryConfig, optional
+        Of workers, and of how many there are.
+    provider : ExecutionProvider, optional
+        For the launch method "provider"; one block on this machine if not given.
+    storage_access : list of Staging, optional
+        Parsl's staging providers.
+    remote_monitoring_radio : RadioConfig, optional
+        How calls report to Parsl's monitoring; through files if not given.
+    working_dir : str, optional
+        Where staging puts files.
+
+    Raises
+    ------
+    InvalidConfiguration
+        If a value cannot work; the message names it.
+    """
+
+    def __init__(
+        self,
+        label: str = "VineFastExecutor",
+        worker_launch_method: Literal["factory", "provider", "manual"] = "factory",
+        function_exec_mode: Literal["serverless", "regular"] = "serverless",
+        manager_config: TaskVineManagerConfig | None = None,
+        factory_config: TaskVineFactoryConfig | None = None,
+        provider: ExecutionProvider | None = None,
+        storage_access: list[Staging] | None = None,
+        remote_monitoring_radio: RadioConfig | None = None,
+        working_dir: str | None = None,
+    ) -> None:
+        config.require("label", label, (_is_directory_name, "a string that can name a directory"))
+        config.require("worker_launch_method", worker_launch_method, config.one_of("factory", "provider", "manual"))
+        config.require("function_exec_mode", function_exec_mode, config.one_of("serverless", "regular"))
+        if manager_config is None:
+            manager_config = TaskVineManagerConfig(port=0)
+        if factory_config is None:
+            factory_config = TaskVineFactoryConfig()
+        config.check_manager_config(manager_config)
+        config.check_factory_config(factory_config)
+        for name, value, kind in (
+            ("provider", provider, ExecutionProvider),
+            ("storage_access", storage_access, list),
+            ("remote_monitoring_radio", remote_monitoring_radio, RadioConfig),
+            ("working_dir", working_dir, str),
+        ):
+            if value is not None:
+                config.require(name, value, config.instance_of(kind))
+        if worker_launch_method == "provider":
+            provider = provider or LocalProvider(init_blocks=1)
+        elif provider is not None:
+            logger.warning("Ignoring the provider: worker_launch_method is %r", worker_launch_method)
+            provider = None
+        super().__init__(provider=provider, block_error_handler=True)
+        self.label = label
+        self.worker_launch_method = worker_launch_method
+        self.function_exec_mode = function_exec_mode
+        self.manager_config = manager_config
+        self.factory_config = factory_config
+        self.storage_access = storage_access
+        self.remote_monitoring_radio = remote_monitoring_radio or FilesystemRadio()
+        self.working_dir = working_dir
+        self._engine: Engine | None = None
+        self._launcher: Launcher | None = None
+        self._files_are_shared = True
+        self._lifecycle = threading.RLock()
+        # None before start, an inert finalizer after shutdown.
+        self._teardown: weakref.finalize | None = None
+        self._submit: Callable[..., Future] = _refuser(EngineStopped("the executor has not been started"))
+
+    def start(self) -> None:
+        """Start the engine and its workers, or raise with nothing left running.
+
+        Raises
+        ------
+        EngineStartError, InvalidConfiguration
+            The message says what to do.
+        """
+        with self._lifecycle:
+            if self._teardown is not None:
+                raise EngineStartError(f"Executor {self.label} has been started before; make a new one")
+            super().start()
+            teardown = ExitStack()
+            self._teardown = weakref.finalize(self, _close_in_process, os.getpid(), teardown)
+            try:
+                self._start(teardown)
+            except BaseException as error:
+                self._stop()
+                if isinstance(error, OSError):
+                    raise EngineStartError(f"Executor {self.label} cannot be started: {error}") from error
+                raise
+
+    def _start(self, teardown: ExitStack) -> None:
+        directory = os.path.join(os.path.abspath(self.run_dir), self.label)
+        runtime_dir = os.path.abspath(self.manager_config.vine_log_dir or os.path.join(directory, "taskvine"))
+        for path in (directory, runtime_dir):
+            os.makedirs(path, exist_ok=True)
+        self._launcher = make_launcher(self.worker_launch_method, self.factory_config, directory, self.provider)
+        teardown.callback(self._launcher.stop)
+        address = manager_address(self.manager_config.address, self._launcher.local)
+        password_file = self._password_file(directory, teardown)
+        self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
+        settings = config.engine_settings(
+            self.manager_config,
+            self.function_exec_mode,
+            runtime_dir,
+            password_file,
+            working_dir=os.getcwd() if self._files_are_shared else None,
+        )
+        self._engine = Engine(settings, _weakly(self._die))
+        teardown.callback(self._engine.stop)
+        self._engine.start()
+        # Before the engine lets workers go: none is to be replaced then.
+        teardown.callback(self._launcher.retire)
+        contact = Contact(address, self._engine.port, self.manager_config.project_name, password_file)
+        self._launcher.start(contact, _weakly(self.set_bad_state_and_fail_all))
+        if self.worker_launch_method == "manual":
+            self._say_how_to_start_workers(password_file)
+        patience = threading.Timer(_PATIENCE_S, _weakly(self._complain))
+        patience.daemon = True
+        patience.name = "vinefast-patience"
+        patience.start()
+        teardown.callback(patience.join, 1.0)
+        teardown.callback(patience.cancel)
+        self._submit = self._engine.submit
+
+    def _password_file(self, directory: str, teardown: ExitStack) -> str | None:
+        chosen = self.manager_config.project_password_file
+        if chosen is not None:
+            path = os.path.abspath(chosen)
+            config.check_password_file(path)
+            return path
+        if self.worker_launch_method == "manual":
+            return None
+        # mkstemp makes files that only their owner can read.
+        descriptor, path = tempfile.mkstemp(prefix="password-", dir=directory)
+        teardown.callback(_remove, path)
+        with open(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        return path
+
+    def _say_how_to_start_workers(self, password_file: str | None) -> None:
+        if password_file is None:
+            logger.warning(
+                "Anyone who reaches port %d can take part in executor %s: manager_config has no project_password_file. "
+                "Start workers with: %s",
+                self.port,
+                self.label,
+                self.worker_command,
+            )
+        else:
+            logger.info("Start workers for executor %s with: %s", self.label, self.worker_command)
+
+    def submit(
+        self, func: Callable[..., Any], resource_specification: Mapping[str, Any] | None, /, *args: Any, **kwargs: Any
+    ) -> Future:
+        """Hand a call to the engine.
+
+        Parameters
+        ----------
+        func : callable
+            The function to call on a worker.
+        resource_specification : mapping or None
+            Any of cores, memory (MB), disk (MB), gpus, priority (higher first), category, running_time_min (seconds).
+        *args, **kwargs
+            Arguments of the call.
+
+        Raises
+        ------
+        EngineStopped
+            Before start and after shutdown.
+        parsl.executors.errors.InvalidResourceSpecification
+            If the value of a known key cannot work.
+        parsl.serialize.errors.SerializationError
+            If the function or an argument cannot be serialized.
+        UnreachableFile
+            If a relative path is given to workers that share no file system with this process.
+        """
+        spec = None
+        if resource_specification:
+            spec = config.call_spec(resource_specification, self.function_exec_mode)
+        if not self._files_are_shared:
+            _refuse_relative_paths(args, kwargs)
+        return self._submit(func, args, kwargs, spec)
+
+    def shutdown(self) -> None:
+        """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent."""
+        with self._lifecycle:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._submit = _refuser(EngineStopped())
+        if self._teardown is None:
+            self._teardown = weakref.finalize(self, lambda: None)
+        self._teardown()
+        super().shutdown()
+        self.monitoring_receiver = None
+
+    @property
+    def port(self) -> int:
+        """Port of the manager; 0 before start."""
+        return self._engine.port if self._engine is not None else 0
+
+    @property
+    def worker_command(self) -> str:
+        """Shell command that starts one worker; empty before start."""
+        return self._launcher.worker_command if self._launcher is not None else ""
+
+    def outstanding(self) -> int:
+        """Count the calls that have not finished."""
+        return self._engine.outstanding() if self._engine is not None else 0
+
+    def stats(self) -> dict[str, int]:
+        """Count what has happened since the start.
+
+        Returns
+        -------
+        dict
+            Counts of calls and bundles, bytes, and times in nanoseconds; see `vinefast._core.Engine.stats`. Empty before
+            start.
+        """
+        return self._engine.stats() if self._engine is not None else {}
+
+    @property
+    def workers_per_node(self) -> int:
+        """How many calls one worker runs at a time, as far as that is known before it comes."""
+        configured = (self.manager_config.library_config or {}).get("num_slots") or self.factory_config.cores
+        if configured:
+            return configured
+        if self.worker_launch_method == "provider" and not isinstance(self.provider, LocalProvider):
+            return self.provider.cores_per_node or 1
+        return os.cpu_count() or 1
+
+    def _get_launch_command(self, block_id: str) -> str:
+        return f"env PARSL_WORKER_BLOCK_ID={block_id} {self.worker_command}"
+
+    def set_bad_state_and_fail_all(self, exception: Exception) -> None:
+        """Fail all calls, those here and those to come, because of `exception`."""
+        self._die(exception)
+        if self._engine is not None:
+            self._engine.fail_outstanding(BadStateException(self, exception))
+
+    def _die(self, exception: Exception) -> None:
+        logger.error("Executor %s cannot go on: %s", self.label, exception)
+        self._executor_exception = exception
+        self._executor_bad_state.set()
+        self._submit = _refuser(exception)
+
+    def _complain(self) -> None:
+        if self._engine is not None and self._launcher is not None and not self._engine.stats()["workers_connected"]:
+            logger.warning(
+                "No worker has come to executor %s in %.0f s. %s", self.label, _PATIENCE_S, self._launcher.diagnosis()
+            )
+
+
+def _is_directory_name(value: object) -> bool:
+    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
+
+
+def _close_in_process(pid: int, stack: ExitStack) -> None:
+    # A child that the user forked has a copy of this, and no business with it.
+    if os.getpid() == pid:
+        stack.close()
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a method so that whoever calls it back does not keep its object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: object) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(*args)
+
+    return call
+
+
+def _refuser(exception: Exception) -> Callable[..., Future]:
+    """Make a stand-in for submit that only raises."""
+
+    def refuse(*args: object) -> NoReturn:
+        raise exception.with_traceback(None)
+
+    return refuse
+
+
+def _refuse_relative_paths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    for path in _relative_paths(args, kwargs):
+        raise UnreachableFile(
+            f"{path!r} is a relative path, and workers do not share this directory: give an absolute path that they "
+            "can reach, or set manager_config.shared_fs if they do"
+        )
+
+
+def _relative_paths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[str]:
+    values = [*args, *kwargs.values()]
+    for name in ("inputs", "outputs"):
+        if isinstance(kwargs.get(name), (list, tuple)):
+            values += kwargs[name]
+    paths = [value.filepath for value in values if isinstance(value, File) and value.scheme == "file"]
+    for name in ("stdout", "stderr"):
+        target = kwargs.get(name)
+        target = target[0] if isinstance(target, tuple) and target else target
+        if isinstance(target, (str, os.PathLike)):
+            paths.append(os.fspath(target))
+    return (path for path in paths if not os.path.isabs(path))

@@ -1,0 +1,514 @@
+"""Where workers come from: one class per launch method.
+
+Why local workers are not left to ``vine_factory``: it starts one as fast as we do (0.03 s against 0.02 s), but it takes
+up to 5 s to end where a worker takes 0.02 s, and looks for dead workers and for its parent's death once in 35 s. It is
+used where its work is needed: for batch systems, and where the number of local workers follows the load.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from parsl.addresses import address_by_route, get_any_address
+from parsl.executors.taskvine import TaskVineFactoryConfig
+from parsl.providers import LocalProvider
+from parsl.providers.base import ExecutionProvider
+
+from vinefast.errors import EngineFailure, EngineStartError, VineFastError
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK = "127.0.0.1"
+_NEVER_S = 10**9
+_POLL_S = 0.2
+_LOG_TAIL_LINES = 10
+
+# A process that ends sooner has not done any work, and one that does so again and again never will.
+_SOON_S = 2.0
+_MAX_EARLY_ENDS = 5
+_FIRST_PAUSE_S = 0.1
+
+# Until a local process is killed; vine_factory needs up to 5 s to notice, and more to remove jobs from a batch system.
+_GRACE_S = 1.5
+_BATCH_GRACE_S = 10.0
+
+OnFailure = Callable[[Exception], None]
+
+
+@dataclass(frozen=True)
+class Contact:
+    """How workers reach the manager.
+
+    Attributes
+    ----------
+    address : str
+        Name or number of the manager's host.
+    port : int
+        The manager's port.
+    project_name : str or None
+        Where given, workers elsewhere ask the catalog for it.
+    password_file : str or None
+        What workers have to know.
+    """
+
+    address: str
+    port: int
+    project_name: str | None = None
+    password_file: str | None = None
+
+
+class Launcher:
+    """The manual method, which starts nothing, and what all methods have in common.
+
+    Parameters
+    ----------
+    config : TaskVineFactoryConfig
+        What workers get.
+    directory : str
+        Where logs go.
+
+    Attributes
+    ----------
+    worker_command : str
+        Shell command that starts one worker; empty before `start`.
+    """
+
+    local = False
+    """Whether workers run on this machine, and so see the same files."""
+
+    def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
+        self.config = config
+        self.directory = directory
+        self.worker_command = ""
+
+    def start(self, contact: Contact, on_failure: OnFailure) -> None:
+        """Start workers; `on_failure` is called, on another thread, if it turns out that none can run."""
+        self.worker_command = shlex.join(
+            [self.config.worker_executable, *_worker_arguments(self.config, contact, elsewhere=True)]
+        )
+
+    def retire(self) -> None:
+        """Replace no worker that leaves from now on."""
+
+    def stop(self) -> None:
+        """End what was started, within seconds. Idempotent."""
+
+    def diagnosis(self) -> str:
+        """Say where to look if no worker comes."""
+        return f"Workers are to be started by hand, with: {self.worker_command}"
+
+
+class ProviderLauncher(Launcher):
+    """Workers as blocks of a Parsl provider; Parsl itself scales them out and in."""
+
+    def __init__(self, config: TaskVineFactoryConfig, directory: str, provider: ExecutionProvider) -> None:
+        super().__init__(config, directory)
+        self.provider = provider
+        self.local = isinstance(provider, LocalProvider)
+        self._worker = find_program(config.worker_executable) if self.local else config.worker_executable
+
+    def start(self, contact: Contact, on_failure: OnFailure) -> None:
+        """Compose the command for blocks."""
+        arguments = [
+            *_leaving_arguments(self.config),
+            *_worker_arguments(self.config, contact, elsewhere=not self.local),
+        ]
+        self.worker_command = shlex.join([self._worker, *arguments])
+
+    def diagnosis(self) -> str:
+        """Point to the files that the provider makes."""
+        where = getattr(self.provider, "script_dir", None) or "the provider's script_dir"
+        return f"The output of the provider's blocks is in {where}"
+
+
+class _CrewLauncher(Launcher):
+    """Processes of ours that a thread keeps running."""
+
+    program = "vine_worker"
+    count = 1
+    grace_s = _GRACE_S
+
+    def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
+        super().__init__(config, directory)
+        self._retired = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._processes: list[subprocess.Popen[bytes] | None] = []
+
+    def start(self, contact: Contact, on_failure: OnFailure) -> None:
+        """Start the processes."""
+        super().start(contact, on_failure)
+        self._started_s = [0.0] * self.count
+        self._early_ends = [0] * self.count
+        self._processes = [None] * self.count
+        for index in range(self.count):
+            self._begin(index)
+        self._thread = threading.Thread(target=self._watch, args=(on_failure,), name="vinefast-launch", daemon=True)
+        self._thread.start()
+
+    def retire(self) -> None:
+        """Replace no worker that leaves from now on."""
+        self._retired.set()
+
+    def stop(self) -> None:
+        """End the processes and remove their files."""
+        self.retire()
+        if self._thread not in (None, threading.current_thread()):
+            self._thread.join()
+        alive = [process for process in self._processes if process is not None]
+        for process in alive:
+            self._end(process)
+        deadline_s = time.monotonic() + self.grace_s
+        for process in alive:
+            try:
+                process.wait(max(0.0, deadline_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                logger.warning("Killing %s (pid %d), which did not end by itself", self.program, process.pid)
+            _bury(process)
+        self._processes = []
+
+    def diagnosis(self) -> str:
+        """Show the first process's log."""
+        return log_tail(self._log_path(0))
+
+    def _launch(self, index: int) -> subprocess.Popen[bytes]:
+        raise NotImplementedError
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        raise NotImplementedError
+
+    def _log_path(self, index: int) -> str:
+        raise NotImplementedError
+
+    def _begin(self, index: int) -> None:
+        self._processes[index] = self._launch(index)
+        self._started_s[index] = time.monotonic()
+
+    def _watch(self, on_failure: OnFailure) -> None:
+        while not self._retired.wait(_POLL_S):
+            for index, process in enumerate(self._processes):
+                try:
+                    if process is None:
+                        pause_s = _FIRST_PAUSE_S * 2 ** self._early_ends[index]
+                        if time.monotonic() >= self._started_s[index] + pause_s:
+                            self._begin(index)
+                    elif process.poll() is not None:
+                        self._processes[index] = None
+                        self._lost(index, process)
+                except (OSError, VineFastError) as error:
+                    on_failure(error)
+                    return
+
+    def _lost(self, index: int, process: subprocess.Popen[bytes]) -> None:
+        _bury(process)
+        lived_s = time.monotonic() - self._started_s[index]
+        self._early_ends[index] = self._early_ends[index] + 1 if lived_s < _SOON_S else 0
+        log_path = self._log_path(index)
+        how = f"{self.program} (pid {process.pid}) ended after {lived_s:.1f} s with status {process.returncode}"
+        if self._early_ends[index] >= _MAX_EARLY_ENDS:
+            raise EngineFailure(f"No worker can be started: {how}, like those before it. {log_tail(log_path)}")
+        logger.warning("%s; starting another. Its log is %s", how, log_path)
+
+
+class LocalLauncher(_CrewLauncher):
+    """A fixed number of workers on this machine."""
+
+    local = True
+
+    def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
+        super().__init__(config, directory)
+        self.count = config.min_workers
+        self._worker = find_program(config.worker_executable)
+        self._workspaces: dict[int, str] = {}
+
+    def start(self, contact: Contact, on_failure: OnFailure) -> None:
+        """Start the workers."""
+        self._arguments = [*_leaving_arguments(self.config), *_worker_arguments(self.config, contact)]
+        super().start(contact, on_failure)
+
+    def stop(self) -> None:
+        """End the workers and remove their files."""
+        super().stop()
+        for index in list(self._workspaces):
+            self._remove_workspace(index)
+
+    def _launch(self, index: int) -> subprocess.Popen[bytes]:
+        self._remove_workspace(index)
+        workspace = tempfile.mkdtemp(prefix="vinefast-worker-", dir=self.config.scratch_dir)
+        self._workspaces[index] = workspace
+        return _spawn([self._worker, "--workspace", workspace, *self._arguments], self._log_path(index))
+
+    def _remove_workspace(self, index: int) -> None:
+        workspace = self._workspaces.pop(index, None)
+        if workspace is not None:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+
+    def _log_path(self, index: int) -> str:
+        return os.path.join(self.directory, f"worker-{index}.log")
+
+
+# Runs a command and ends it when standard input, which only we hold open, is at its end: also after a SIGKILL.
+_LEASH = """
+exec 3<&0
+"$@" 3<&- </dev/null & child=$!
+{ read -r _ <&3; kill -TERM "$child"; } 2>/dev/null &
+exec 3<&-
+wait "$child"
+"""
+
+
+class FactoryLauncher(_CrewLauncher):
+    """Workers by TaskVine's ``vine_factory``."""
+
+    program = "vine_factory"
+
+    def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
+        super().__init__(config, directory)
+        self.local = config.batch_type == "local"
+        if not self.local:
+            self.grace_s = _BATCH_GRACE_S
+        self._factory = find_program(self.program)
+        self._worker = find_program(config.worker_executable)
+        self._scratch_dir: str | None = None
+
+    def start(self, contact: Contact, on_failure: OnFailure) -> None:
+        """Start the factory."""
+        self._scratch_dir = tempfile.mkdtemp(prefix="factory-", dir=self.config.scratch_dir or self.directory)
+        if contact.password_file is not None:
+            shutil.copy(contact.password_file, os.path.join(self._scratch_dir, "password"))
+        self._command = [self._factory, *self._arguments(contact)]
+        super().start(contact, on_failure)
+
+    def stop(self) -> None:
+        """End the factory and with it its workers."""
+        super().stop()
+        if self._scratch_dir is not None:
+            shutil.rmtree(self._scratch_dir, ignore_errors=True)
+
+    def _launch(self, index: int) -> subprocess.Popen[bytes]:
+        command = ["/bin/sh", "-c", _LEASH, "sh", *self._command]
+        return _spawn(command, self._log_path(index), cwd=self._scratch_dir, stdin=subprocess.PIPE)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        process.stdin.close()
+
+    def _log_path(self, index: int) -> str:
+        return os.path.join(self.directory, "factory.log")
+
+    def _arguments(self, contact: Contact) -> list[str]:
+        config = self.config
+        options = _resource_options(config) | {
+            "--batch-type": config.batch_type,
+            "--min-workers": config.min_workers,
+            "--max-workers": config.max_workers,
+            "--workers-per-cycle": config.workers_per_cycle,
+            "--timeout": config.worker_timeout,
+            "--factory-timeout": config.factory_timeout,
+            # It gives these two to a shell without quotes.
+            "--scratch-dir": ".",
+            "--password": "password" if contact.password_file else None,
+            "--worker-binary": self._worker,
+            "--extra-options": config.worker_options,
+            "--poncho-env": config.python_env and os.path.abspath(config.python_env),
+            "--condor-requirements": config.condor_requirements,
+            "--batch-options": config.batch_options,
+            # It reports to a catalog even when it needs none; what the public one does not know is ours alone.
+            "--catalog": None if contact.project_name else f"{_LOOPBACK}:1",
+        }
+        return [*_options(options), "--single-shot", *_target(contact, elsewhere=not self.local)]
+
+
+def make_launcher(
+    method: str, config: TaskVineFactoryConfig, directory: str, provider: ExecutionProvider | None
+) -> Launcher:
+    """Give the launcher for a worker_launch_method."""
+    if method == "manual":
+        return Launcher(config, directory)
+    if method == "provider":
+        assert provider is not None
+        return ProviderLauncher(config, directory, provider)
+    fixed = config.min_workers == config.max_workers and config.python_env is None
+    if config.batch_type == "local" and fixed:
+        return LocalLauncher(config, directory)
+    return FactoryLauncher(config, directory)
+
+
+def find_program(name: str) -> str:
+    """Find one of TaskVine's programs.
+
+    Parameters
+    ----------
+    name : str
+        A path, or a name to look for: first in the prefix that ``VINEFAST_TASKVINE_PREFIX`` names, then in the one that
+        vinefast was built with, then on ``PATH``.
+
+    Raises
+    ------
+    EngineStartError
+        If it is in none of them.
+    """
+    if os.sep in name:
+        places = [os.path.dirname(os.path.abspath(name))]
+    else:
+        prefixes = [os.environ.get("VINEFAST_TASKVINE_PREFIX"), _built_with()]
+        places = [os.path.join(prefix, "bin") for prefix in prefixes if prefix]
+        places += os.get_exec_path()
+    found = shutil.which(os.path.basename(name), path=os.pathsep.join(places))
+    if found is None:
+        raise EngineStartError(
+            f"There is no program {name!r}; looked in {', '.join(places)}. TaskVine's programs come with "
+            "'conda install -c conda-forge ndcctools', with Debian's package coop-computing-tools (13 or newer), "
+            "or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX names a prefix to look in first."
+        )
+    return os.path.abspath(found)
+
+
+def _built_with() -> str | None:
+    try:
+        from vinefast._build_info import TASKVINE_PREFIX
+    except ImportError:
+        return None
+    return TASKVINE_PREFIX
+
+
+def manager_address(configured: str | None, local: bool) -> str:
+    """Give the address by which workers reach this machine.
+
+    Parameters
+    ----------
+    configured : str or None
+        The user's choice.
+    local : bool
+        Whether all workers are on this machine.
+
+    Raises
+    ------
+    EngineStartError
+        If the user's choice cannot be resolved, or there is no address.
+    """
+    if configured is not None:
+        _resolve(configured)
+        return configured
+    if local:
+        return _LOOPBACK
+    try:
+        # Parsl's own search may stop at the loopback interface, which no other machine can reach.
+        return address_by_route()
+    except OSError:
+        pass
+    try:
+        return get_any_address()
+    except Exception as error:
+        raise EngineStartError("This machine has no address for workers; give one as manager_config.address") from error
+
+
+def _resolve(address: str, timeout_s: float = 5.0) -> None:
+    answers: queue.Queue[Exception | None] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            socket.getaddrinfo(address, None)
+            answers.put(None)
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    # A resolver may hang for longer than anyone wants to wait.
+    threading.Thread(target=ask, name="vinefast-resolve", daemon=True).start()
+    try:
+        error = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        error = TimeoutError(f"no answer in {timeout_s:.0f} s")
+    if error is not None:
+        raise EngineStartError(f"manager_config.address is {address!r}, which cannot be resolved: {error}") from error
+
+
+def log_tail(path: str) -> str:
+    """Name a log and quote its last lines."""
+    try:
+        with open(path, errors="replace") as log:
+            lines = log.read().splitlines()[-_LOG_TAIL_LINES:]
+    except OSError as error:
+        return f"Its log {path} cannot be read: {error.strerror}"
+    return "\n".join([f"The end of {path}:", *(lines or ["(empty)"])])
+
+
+def _worker_arguments(config: TaskVineFactoryConfig, contact: Contact, elsewhere: bool = False) -> list[str]:
+    options = _options({"--password": contact.password_file} | _resource_options(config))
+    # The last of equal options wins: the user's.
+    return [*options, *shlex.split(config.worker_options or ""), *_target(contact, elsewhere)]
+
+
+def _options(values: dict[str, object]) -> list[str]:
+    return [text for name, value in values.items() if value is not None for text in (name, str(value))]
+
+
+def _leaving_arguments(config: TaskVineFactoryConfig) -> list[str]:
+    """Give the options of workers that are ours: they leave with the manager or their parent, and never before."""
+    return [
+        "--single-shot",
+        "--parent-death",
+        f"--connect-timeout={config.worker_timeout}",
+        f"--idle-timeout={_NEVER_S}",
+    ]
+
+
+def _resource_options(config: TaskVineFactoryConfig) -> dict[str, object]:
+    return {f"--{name}": getattr(config, name) or None for name in ("cores", "gpus", "memory", "disk")}
+
+
+def _target(contact: Contact, elsewhere: bool) -> list[str]:
+    if contact.project_name is not None and elsewhere:
+        return ["-M", contact.project_name]
+    return [contact.address, str(contact.port)]
+
+
+def _spawn(command: list[str], log_path: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    with open(log_path, "ab") as log:
+        try:
+            # A session of its own: Ctrl-C in the terminal is for the user's program alone.
+            return subprocess.Popen(command, stdin=stdin, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            raise EngineStartError(f"Cannot run {command[0]}: {error.strerror}") from error
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a process and of all that it started, and free what we hold of it."""
+    for pid in _session_members(process.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _session_members(session: int) -> list[int]:
+    # A worker's tasks have process groups of their own; the session is what they have in common.
+    members = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stat:
+                    fields = stat.read().rpartition(b")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[3]) == session:
+                members.append(int(name))
+    return members

@@ -1,0 +1,85 @@
+"""What a call that did not succeed sends back: payloads of the statuses FAILED and DIED."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from types import TracebackType
+
+from . import parsl_side
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class Unrunnable(BaseException):
+    """Raised in place of a call whose function cannot be run here; carries the record to give."""
+
+    def __init__(self, status: int, payload: bytes) -> None:
+        self.status = status
+        self.payload = payload
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Take the function's place in the hot loop, which then needs no check per call."""
+        raise self
+
+
+def users_traceback(trace: TracebackType | None) -> TracebackType | None:
+    """Drop the leading frames that are vinefast's own."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    return trace
+
+
+def pack_exception(exception: BaseException) -> bytes:
+    """Payload of status FAILED, whatever the exception's own methods do."""
+    trace = users_traceback(exception.__traceback__)
+    kind = type(exception)
+    wrapped = None
+    # The traceback of a runaway recursion is too deep to be serialized whole.
+    for attempt in (trace, _last_frames(trace), None):
+        try:
+            wrapped = parsl_side.serialize(parsl_side.RemoteExceptionWrapper(kind, exception, attempt))
+            break
+        except BaseException:
+            continue
+    return _pack(kind, exception, trace, wrapped)
+
+
+def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
+    """Payload of status FAILED for the exception that a ``python_app`` caught and returned wrapped.
+
+    The manager's side can then name the exception even if it cannot rebuild it.
+    """
+    try:
+        wrapped = parsl_side.serialize(wrapper)
+    except BaseException:
+        wrapped = None
+    trace = wrapper.e_traceback.as_traceback() if wrapper.e_traceback else None
+    return _pack(wrapper.e_type, wrapper.e_value, trace, wrapped)
+
+
+def pack_death(exit_code: int | None, signal_number: int | None, log_tail: str) -> bytes:
+    """Payload of status DIED."""
+    return pickle.dumps((exit_code, signal_number, log_tail), 5)
+
+
+def _last_frames(trace: TracebackType | None, count: int = 20) -> TracebackType | None:
+    frames = []
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    return frames[-count:][0] if frames else None
+
+
+def _pack(kind: type, exception: BaseException, trace: TracebackType | None, wrapped: bytes | None) -> bytes:
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        message = str(exception)
+    except BaseException as error:
+        message = f"<no message: {name}.__str__ raised {type(error).__name__}>"
+    try:
+        text = "".join(traceback.format_exception(kind, exception, trace))
+    except BaseException:
+        text = "".join(traceback.format_tb(trace)) + f"{name}: {message}\n"
+    return pickle.dumps((name, message, text, wrapped), 5)

@@ -1,0 +1,55 @@
+"""The parts of Parsl that a library needs, and the memory of why they are missing."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .lazy_package import import_from_package
+
+_problem: BaseException | None = None
+
+import_from_package("parsl", ("parsl.serialize", "parsl.app.errors"))
+
+try:
+    import dill  # noqa: F401
+    from parsl.app.errors import RemoteExceptionWrapper
+    from parsl.serialize import deserialize as _deserialize
+    from parsl.serialize import serialize as _serialize
+    from parsl.serialize.errors import SerializationError
+except BaseException as error:  # a broken installation may raise anything, and the library must be able to tell
+    _problem = error
+
+    class RemoteExceptionWrapper:  # type: ignore[no-redef]
+        """Stands in where Parsl cannot be imported; never instantiated."""
+
+    class SerializationError(Exception):  # type: ignore[no-redef]
+        """Stands in where Parsl cannot be imported."""
+
+
+class ParslMissing(ImportError):
+    """The worker's Python cannot import Parsl."""
+
+
+def available() -> bool:
+    """Whether Parsl could be imported."""
+    return _problem is None
+
+
+def problem() -> str:
+    """Say which Python lacks Parsl, why, and what to do."""
+    return (
+        f"the worker's Python ({sys.executable}, version {platform.python_version()}, on {platform.node()}) "
+        f"cannot import parsl: {type(_problem).__name__}: {_problem}. "
+        "Install parsl there, or start the worker in the environment that has it"
+    )
+
+
+def _unavailable(*_: Any) -> Any:
+    raise ParslMissing(problem()) from _problem
+
+
+serialize: Callable[[Any], bytes] = _serialize if available() else _unavailable
+deserialize: Callable[[bytes], Any] = _deserialize if available() else _unavailable

@@ -1,0 +1,77 @@
+"""What processes of the library do to themselves and to each other: descriptors, deaths, logs."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import signal
+import stat
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_LOG_TAIL_NBYTES = 2048
+
+
+def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """Ask the kernel for `signal_number` when the parent dies; best effort, Linux only."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+    except (OSError, AttributeError):
+        pass
+
+
+def close_inherited_pipes(keep: set[int]) -> None:
+    """Close pipes and sockets other than standard ones and `keep`.
+
+    The worker's processes inherit each other's pipe ends; one that is kept open here would hide a worker's death from
+    another library.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd <= 2 or fd in keep:
+            continue
+        try:
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+                os.close(fd)
+        except OSError:
+            pass
+
+
+def lead_own_group() -> None:
+    """Become the leader of a process group.
+
+    The worker asks for that too, but from its side of the fork, where it comes too late if this program has started by
+    then. It would go on to kill a group that does not exist, and wait for the end of a process that nobody killed.
+    """
+    try:
+        os.setpgid(0, 0)
+    except OSError:
+        pass  # leads a session already
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL a child and all of its process group."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def flush_by_line() -> None:
+    """Write out each line at once: what a call printed before it killed its process is what one wants to see."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+
+
+def log_tail(path: str, start: int) -> str:
+    """Give the end of a log, but nothing from before `start`."""
+    try:
+        with open(path, "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(start, end - _LOG_TAIL_NBYTES))
+            return file.read(_LOG_TAIL_NBYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""

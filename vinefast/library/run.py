@@ -1,0 +1,276 @@
+"""Run one bundle: unpack, run, pack. Used by the warm child of a slot and by the regular mode."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from . import memory as layout
+from . import parsl_side
+from .failure import Unrunnable, pack_exception, pack_wrapper
+from .frame import (
+    DIED,
+    FAILED,
+    NO_ARGUMENTS,
+    PICKLED_ARGUMENTS,
+    RECORD,
+    RESULT_NONE,
+    RESULT_PICKLED,
+    RESULT_TAGGED,
+    decode_command,
+    decode_frame,
+    split_message,
+)
+from .functions import FunctionCache
+from .memory import ResultFile, SlotMemory
+
+_NEVER_NS = 1 << 62
+
+
+class Resume(NamedTuple):
+    """How to go on with a bundle that was interrupted, in a fresh child or after a stray exception in the same one.
+
+    Attributes
+    ----------
+    record:
+        Status and payload for the first call without a record, if that call is to blame.
+    dead_functions:
+        Payloads for functions that kill the child when they are loaded, by their index in the frame.
+    """
+
+    record: tuple[int, bytes] | None = None
+    dead_functions: dict[int, bytes] = {}
+
+
+class Runner:
+    """All that one process keeps from bundle to bundle.
+
+    Parameters
+    ----------
+    memory:
+        Shared with the supervisor.
+    functions:
+        The warm functions.
+    home:
+        Directory of the library, for paths that are not absolute.
+    slot, library_pid:
+        Reported in the result frame.
+    """
+
+    def __init__(self, memory: SlotMemory, functions: FunctionCache, home: bytes, slot: int, library_pid: int) -> None:
+        self._memory = memory
+        self._functions = functions
+        self._home = home
+        self._slot = slot
+        self._library_pid = library_pid
+        self._pid = os.getpid()
+        self._shared_cwd = os.environb.get(b"VINEFAST_CWD") or None
+        # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
+        # otherwise go on with our calls. Its truth costs nanoseconds, a getpid per call would not.
+        self._forked: list[bool] = []
+        os.register_at_fork(after_in_child=lambda: self._forked.append(True))
+
+    def run_bundle(self, message: bytes, received_ns: int, resume: Resume | None = None) -> None:
+        """Run the calls of one bundle and leave the result frame in its file.
+
+        Parameters
+        ----------
+        message:
+            ``COMMAND SANDBOX STDOUT_FILE``, as the worker sent it.
+        received_ns:
+            Monotonic time when the supervisor had it.
+        resume:
+            Given for the second and later attempts: go on after the records that are complete.
+        """
+        counters = self._memory.counters
+        if not counters[layout.START_NS]:
+            counters[layout.START_NS] = time.monotonic_ns()
+        start_ns = counters[layout.START_NS]
+
+        command, sandbox, result_path = split_message(message)
+        sandbox = os.path.join(self._home, sandbox)
+        file = ResultFile(os.path.join(self._home, result_path), keep=resume is not None)
+        frame = decode_frame(decode_command(command, sandbox))
+        n_calls = len(frame.payload_kinds)
+        first = 0
+        if resume is not None:
+            first = self._memory.recover(file)
+            if resume.record is not None and first < n_calls:
+                status, payload = resume.record
+                self._memory.append(file, status, 0, payload)
+                first += 1
+
+        slice_end_ns = start_ns + frame.slice_ms * 1_000_000 if frame.slice_ms else _NEVER_NS
+        n_records = first
+        if first < n_calls and not (first and time.monotonic_ns() > slice_end_ns):
+            self._enter(sandbox)
+            functions = self._load(frame.functions, resume.dead_functions if resume else {})
+            if self._forked:
+                os._exit(0)
+            calls = iter(
+                zip(
+                    map(functions.__getitem__, frame.function_indices[first:]),
+                    frame.payload_nbytes[first:],
+                    frame.payload_kinds[first:],
+                    strict=True,
+                )
+            )
+            payloads = frame.payloads[sum(frame.payload_nbytes[:first]) :]
+            counters[layout.STAGE] = layout.RUNNING
+            _run_calls(calls, payloads, self._memory, file, slice_end_ns, self._forked)
+            counters[layout.STAGE] = layout.OUTSIDE
+            n_records = n_calls - sum(1 for _ in calls)
+        if os.getpid() != self._pid:
+            os._exit(0)
+        run_ns = time.monotonic_ns() - start_ns
+        self._memory.finish(file, n_records, start_ns - received_ns, run_ns, self._slot, self._library_pid)
+
+    def run_bundle_despite_strays(self, message: bytes, received_ns: int, resume: Resume | None = None) -> None:
+        """Run a bundle, with a second attempt after an exception outside any call.
+
+        User code may leave timers behind that throw into this thread at any point. What is wrong with the frame itself,
+        or with the disk, is still so at the second attempt.
+        """
+        try:
+            self.run_bundle(message, received_ns, resume)
+        except BaseException as error:
+            stage = self._memory.counters[layout.STAGE]
+            blamed = (FAILED, pack_exception(error)) if stage == layout.RUNNING else None
+            dead_functions = resume.dead_functions if resume else {}
+            self.run_bundle(message, received_ns, Resume(blamed, dead_functions))
+
+    def _enter(self, sandbox: bytes) -> None:
+        # Every bundle anew: asking whether a call went elsewhere costs as much as going.
+        if self._shared_cwd is not None:
+            try:
+                os.chdir(self._shared_cwd)
+                return
+            except OSError:
+                pass
+        os.chdir(sandbox)
+
+    def _load(self, entries: list[tuple[bytes, bytes | None]], dead: dict[int, bytes]) -> list[Callable[..., Any]]:
+        # All before the first call, so that a death while loading is known as the function's, not a call's.
+        counters = self._memory.counters
+        functions: list[Callable[..., Any]] = []
+        for index, (digest, body) in enumerate(entries):
+            if index in dead:
+                functions.append(Unrunnable(DIED, dead[index]))
+                continue
+            counters[layout.STAGE] = layout.LOADING + index
+            functions.append(self._functions.resolve(digest, body))
+        counters[layout.STAGE] = layout.OUTSIDE
+        return functions
+
+
+def _run_calls(
+    calls: Iterator[tuple[Callable[..., Any], int, int]],
+    payloads: memoryview,
+    memory: SlotMemory,
+    file: ResultFile,
+    slice_end_ns: int,
+    forked: list[bool],
+) -> None:
+    """Run calls until they or the time slice end: the hot loop, measured by ``tests/library/bench_library.py``.
+
+    A call's duration reaches from the record before it to its own: unpacking, running and packing.
+    """
+    loads, dumps, clock = pickle.loads, pickle.dumps, time.monotonic_ns
+    pack_into, head = RECORD.pack_into, RECORD.size
+    wrapper = parsl_side.RemoteExceptionWrapper
+    counters, area = memory.counters, memory.area
+    DONE, FLUSHED = layout.DONE, layout.FLUSHED
+    room = len(area) - head
+    done, flushed = counters[DONE], counters[FLUSHED]
+    before = done
+    position = 0
+    result = args = kwargs = None
+    last_ns = clock()
+    while True:
+        # One handler around the loop instead of one per call: an exception that user code left behind (a timer that
+        # throws into this thread) then costs no call that is already done.
+        try:
+            for function, nbytes, kind in calls:
+                before = done
+                if kind == PICKLED_ARGUMENTS:
+                    start = position
+                    position += nbytes
+                    args, kwargs = loads(payloads[start:position])
+                    result = function(*args, **kwargs)
+                elif kind == NO_ARGUMENTS:
+                    result = function()
+                else:
+                    start = position
+                    position += nbytes
+                    args, kwargs = parsl_side.deserialize(bytes(payloads[start:position]))
+                    result = function(*args, **kwargs)
+                if forked:
+                    os._exit(0)
+                if result is None:
+                    now_ns = clock()
+                    used = done - flushed
+                    if used <= room:
+                        pack_into(area, used, RESULT_NONE, 0, now_ns - last_ns)
+                        counters[DONE] = done = before + head
+                    else:
+                        memory.append(file, RESULT_NONE, now_ns - last_ns, b"")
+                        done, flushed = counters[DONE], counters[FLUSHED]
+                else:
+                    if type(result) is wrapper:
+                        status, data = FAILED, pack_wrapper(result)
+                    else:
+                        try:
+                            data = dumps(result, 5)
+                            status = RESULT_PICKLED
+                        except BaseException:
+                            data = _pack_odd_result(function, result)
+                            status = RESULT_TAGGED
+                    size = len(data)
+                    now_ns = clock()
+                    used = done - flushed
+                    if used + size <= room:
+                        pack_into(area, used, status, size, now_ns - last_ns)
+                        used += head
+                        area[used : used + size] = data
+                        counters[DONE] = done = before + head + size
+                    else:
+                        memory.append(file, status, now_ns - last_ns, data)
+                        done, flushed = counters[DONE], counters[FLUSHED]
+                # What the call used is freed before the next one unpacks.
+                result = args = kwargs = None
+                data = b""
+                last_ns = now_ns
+                if now_ns > slice_end_ns:
+                    return
+            return
+        except BaseException as failure:
+            if forked:
+                os._exit(1)
+            if max(counters[DONE], counters[FLUSHED]) == before:
+                result = args = kwargs = None
+                if isinstance(failure, Unrunnable):
+                    failure.__traceback__ = None
+                    status, data = failure.status, failure.payload
+                else:
+                    status, data = FAILED, pack_exception(failure)
+                now_ns = clock()
+                memory.append(file, status, now_ns - last_ns, data)
+            else:
+                now_ns = clock()
+                counters[DONE] = max(counters[DONE], counters[FLUSHED])
+            done, flushed = counters[DONE], counters[FLUSHED]
+            last_ns = now_ns
+            if now_ns > slice_end_ns:
+                return
+
+
+def _pack_odd_result(function: Callable[..., Any], result: Any) -> bytes:
+    """Serialize what pickle cannot, by Parsl's means."""
+    try:
+        return parsl_side.serialize(result)
+    except BaseException as error:
+        name = getattr(function, "__name__", None) or repr(function)
+        raise parsl_side.SerializationError(name) from error

@@ -1,0 +1,148 @@
+"""A slot's warm child: takes bundles from the supervisor one at a time and runs them."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import struct
+import sys
+import traceback
+from typing import NamedTuple, NoReturn
+
+from . import memory as layout
+from .functions import FunctionCache
+from .memory import SlotMemory
+from .process import die_with_parent, flush_by_line
+from .run import Resume, Runner
+
+# Supervisor to child: nbytes of the message, when it was received.
+REQUEST = struct.Struct("<QQ")
+# Child to supervisor.
+DONE = b"\0"
+NO_FRAME = b"\1"
+
+_LOG_MAX_NBYTES = 4 << 20
+
+
+class Unfinished(NamedTuple):
+    """A bundle that an earlier child left unfinished."""
+
+    message: bytes
+    received_ns: int
+    resume: Resume
+
+
+def serve(
+    index: int,
+    memory: SlotMemory,
+    channel: socket.socket,
+    log_path: str,
+    home: str,
+    supervisor_pid: int,
+    unfinished: Unfinished | None,
+) -> NoReturn:
+    """Be the child of slot `index`, from right after the fork to the end of the process.
+
+    The end is always ``os._exit``: a library may at any time be ended by SIGKILL, so that user code's atexit handlers
+    could never rely on being run, and one that blocks would leave a process behind. Buffered output is flushed.
+    """
+    exit_code = 1
+    try:
+        _become_child(index, log_path, supervisor_pid)
+        capacity = int(os.environ.get("VINEFAST_FUNCTIONS") or 512)
+        functions = FunctionCache(os.path.join(home, "functions"), capacity)
+        runner = Runner(memory, functions, os.fsencode(home), index, supervisor_pid)
+        if unfinished is not None:
+            _answer(runner, channel, memory, *unfinished)
+            unfinished = None
+        _serve_requests(runner, channel, memory)
+        exit_code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BaseException:
+                pass
+        os._exit(exit_code)
+
+
+def _become_child(index: int, log_path: str, supervisor_pid: int) -> None:
+    os.setpgid(0, 0)
+    die_with_parent()
+    if os.getppid() != supervisor_pid:
+        os._exit(1)  # it died before we asked to die with it
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    flush_by_line()
+    faulthandler.enable(2, all_threads=False)
+    os.environ["VINEFAST_SLOT"] = str(index)
+
+
+def _serve_requests(runner: Runner, channel: socket.socket, memory: SlotMemory) -> None:
+    buffer = bytearray(1 << 16)
+    while True:
+        received = channel.recv_into(buffer)
+        if not received:
+            return
+        while received < REQUEST.size:
+            received += _more(channel.recv_into(memoryview(buffer)[received:]))
+        nbytes, received_ns = REQUEST.unpack_from(buffer)
+        if REQUEST.size + nbytes <= received:
+            message = bytes(memoryview(buffer)[REQUEST.size : received])
+        else:
+            whole = bytearray(nbytes)
+            have = received - REQUEST.size
+            whole[:have] = memoryview(buffer)[REQUEST.size : received]
+            view = memoryview(whole)
+            while have < nbytes:
+                have += _more(channel.recv_into(view[have:]))
+            message = bytes(whole)
+        _answer(runner, channel, memory, message, received_ns, None)
+
+
+def _more(received: int) -> int:
+    if not received:
+        os._exit(0)
+    return received
+
+
+def _answer(
+    runner: Runner,
+    channel: socket.socket,
+    memory: SlotMemory,
+    message: bytes,
+    received_ns: int,
+    resume: Resume | None,
+) -> None:
+    if resume is None:
+        memory.counters[layout.LOG_START] = _log_nbytes()
+    try:
+        runner.run_bundle_despite_strays(message, received_ns, resume)
+        answer = DONE
+    except Exception:
+        # Nothing that a call did: the frame is malformed or its result cannot be written.
+        traceback.print_exc()
+        answer = NO_FRAME
+    channel.sendall(answer)
+
+
+def _log_nbytes() -> int:
+    nbytes = os.fstat(1).st_size
+    if nbytes > _LOG_MAX_NBYTES:
+        os.ftruncate(1, 0)
+        return 0
+    return nbytes

@@ -1,0 +1,349 @@
+"""The library's main process: hands bundles to slots, reports them done, and outlives every child."""
+
+from __future__ import annotations
+
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from typing import NoReturn
+
+from . import memory as layout
+from . import parsl_side, slot
+from .failure import pack_death, pack_exception
+from .frame import DIED
+from .keeper import Keeper
+from .memory import SlotMemory
+from .process import kill_group, log_tail
+from .run import Resume
+from .worker_link import WorkerGone, WorkerLink
+
+_FIRST_RESPAWN_S = 0.01
+_LAST_RESPAWN_S = 2.0
+# How often in a row a bundle's child may die without getting anywhere.
+_MAX_STALLED = 3
+
+
+class Bundle:
+    """A bundle on its way through this library."""
+
+    def __init__(self, task_id: bytes, message: bytes, received_ns: int) -> None:
+        self.task_id = task_id
+        self.message = message
+        self.received_ns = received_ns
+        self.resume = Resume()
+        self.stalled = 0
+        self.progress = (-1, -1)
+
+
+class Slot:
+    """What the supervisor knows of one slot and its child.
+
+    Attributes
+    ----------
+    pid:
+        The child; 0 while there is none.
+    channel:
+        Socket to the child.
+    outgoing:
+        Bytes of the bundle that the child has not taken yet.
+    spawn_at:
+        When to try the next fork, while `pid` is 0.
+    """
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.memory = SlotMemory()
+        self.log_path = os.path.abspath(f"slot-{index}.log")
+        self.pid = 0
+        self.channel: socket.socket | None = None
+        self.outgoing: memoryview | None = None
+        self.listens_for_room = False
+        self.bundle: Bundle | None = None
+        self.spawn_at = 0.0
+        self.respawn_s = _FIRST_RESPAWN_S
+
+
+class Supervisor:
+    """One thread, one event loop; no user code ever runs here.
+
+    Parameters
+    ----------
+    link:
+        The worker's pipes, already announced to.
+    keeper:
+        Told of every child's process group.
+    n_slots:
+        Children to keep. The worker may send more bundles than that; they wait here.
+    """
+
+    def __init__(self, link: WorkerLink, keeper: Keeper, n_slots: int) -> None:
+        self._link = link
+        self._keeper = keeper
+        self._home = os.getcwd()
+        self._pid = os.getpid()
+        self._slots = [Slot(index) for index in range(n_slots)]
+        # The slot used last is the warmest: with little to do, few slots load many functions.
+        self._idle: list[Slot] = []
+        self._waiting: deque[Bundle] = deque()
+        self._childless: set[Slot] = set()
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+
+    def run(self) -> NoReturn:
+        """Serve until the worker goes away or SIGTERM comes."""
+        try:
+            if not parsl_side.available():
+                print(f"vinefast: {parsl_side.problem()}", flush=True)
+            self._listen_to_signals()
+            # Before the forks: what is here now is shared by all children, and no collection shall touch and copy it.
+            # A first exception brings in what serializes exceptions.
+            pack_exception(Exception())
+            gc.collect()
+            gc.freeze()
+            self._selector.register(self._link.in_fd, selectors.EVENT_READ, self._on_messages)
+            for each in reversed(self._slots):
+                self._spawn(each)
+            while True:
+                for key, events in self._selector.select(self._timeout_s()):
+                    if isinstance(key.data, Slot):
+                        self._on_channel(key.data, events)
+                    else:
+                        key.data()
+                self._on_time()
+        except WorkerGone:
+            self._leave(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            self._leave(1)
+
+    def _leave(self, exit_code: int) -> NoReturn:
+        for each in self._slots:
+            if each.pid:
+                kill_group(each.pid)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+
+    # Signals: a wake-up descriptor, so that neither a child's exit nor SIGTERM can be missed between two system calls.
+
+    def _listen_to_signals(self) -> None:
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, frame: None)
+        self._selector.register(self._wake_in, selectors.EVENT_READ, self._on_signals)
+
+    def _on_signals(self) -> None:
+        try:
+            numbers = set(self._wake_in.recv(4096))
+        except BlockingIOError:
+            return
+        if numbers - {signal.SIGCHLD}:
+            self._leave(0)
+        for each in self._slots:
+            if each.pid:
+                self._reap(each)
+
+    # Time
+
+    def _timeout_s(self) -> float | None:
+        moments = [each.spawn_at for each in self._childless]
+        if self._link.look_at is not None:
+            moments.append(self._link.look_at)
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    def _on_time(self) -> None:
+        if self._link.look_at is None and not self._childless:
+            return
+        now = time.monotonic()
+        if self._link.look_at is not None and now >= self._link.look_at:
+            self._link.heal(now)
+        for each in [each for each in self._childless if now >= each.spawn_at]:
+            self._spawn(each)
+
+    # Bundles
+
+    def _on_messages(self) -> None:
+        received_ns = time.monotonic_ns()
+        for task_id, message in self._link.receive():
+            bundle = Bundle(task_id, message, received_ns)
+            if self._idle:
+                self._hand_over(self._idle.pop(), bundle)
+            else:
+                self._waiting.append(bundle)
+
+    def _hand_over(self, each: Slot, bundle: Bundle) -> None:
+        each.bundle = bundle
+        each.memory.reset()
+        request = slot.REQUEST.pack(len(bundle.message), bundle.received_ns) + bundle.message
+        each.outgoing = memoryview(request)
+        self._push(each)
+
+    def _push(self, each: Slot) -> None:
+        assert each.channel is not None and each.outgoing is not None
+        try:
+            sent = each.channel.send(each.outgoing)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # It just died; its exit will be heard of, and the bundle given to the next child.
+            sent = len(each.outgoing)
+        rest = each.outgoing[sent:]
+        each.outgoing = rest if rest else None
+        if each.listens_for_room != bool(rest):
+            each.listens_for_room = bool(rest)
+            also = selectors.EVENT_WRITE if rest else 0
+            self._selector.modify(each.channel, selectors.EVENT_READ | also, each)
+
+    def _on_channel(self, each: Slot, events: int) -> None:
+        if each.channel is None:
+            return
+        if events & selectors.EVENT_READ:
+            try:
+                answer = each.channel.recv(16)
+            except BlockingIOError:
+                answer = None
+            except OSError:
+                answer = b""
+            if answer:
+                self._finish(each, answer)
+            elif answer is not None:
+                # The child is dying, or a call closed descriptors that it does not own; its exit tells.
+                self._close_channel(each)
+                return
+        if events & selectors.EVENT_WRITE and each.outgoing is not None:
+            self._push(each)
+
+    def _finish(self, each: Slot, answer: bytes) -> None:
+        bundle, each.bundle = each.bundle, None
+        if bundle is None:
+            return
+        each.respawn_s = _FIRST_RESPAWN_S
+        if answer == slot.NO_FRAME:
+            print(f"vinefast: no result frame for task {bundle.task_id.decode()}, see {each.log_path}", flush=True)
+        self._link.report(bundle.task_id, 0 if answer == slot.DONE else 1, time.monotonic())
+        if each.pid:
+            self._make_idle(each)
+
+    def _make_idle(self, each: Slot) -> None:
+        if self._waiting:
+            self._hand_over(each, self._waiting.popleft())
+        else:
+            self._idle.append(each)
+
+    # Children
+
+    def _spawn(self, each: Slot) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        bundle, unfinished = each.bundle, None
+        if bundle is not None:
+            unfinished = slot.Unfinished(bundle.message, bundle.received_ns, bundle.resume)
+        sys.stdout.flush()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            self._delay_spawn(each)
+            print(f"vinefast: cannot fork a child for slot {each.index}: {error}", flush=True)
+            return
+        if pid == 0:
+            try:
+                ours.close()
+                self._let_go()
+            except BaseException:
+                os._exit(1)
+            slot.serve(each.index, each.memory, theirs, each.log_path, self._home, self._pid, unfinished)
+        theirs.close()
+        try:
+            os.setpgid(pid, pid)
+        except OSError:
+            pass  # it was faster
+        each.pid = pid
+        each.channel = ours
+        self._childless.discard(each)
+        self._keeper.note(each.index, pid)
+        self._selector.register(ours, selectors.EVENT_READ, each)
+        if bundle is None:
+            self._make_idle(each)
+
+    def _let_go(self) -> None:
+        # In the child: what belongs to the supervisor alone.
+        signal.set_wakeup_fd(-1)
+        self._keeper.close()
+        self._selector.close()
+        for fd in (self._link.in_fd, self._link.out_fd):
+            os.close(fd)
+        for end in (self._wake_in, self._wake_out):
+            end.close()
+        for each in self._slots:
+            if each.channel is not None:
+                each.channel.close()
+        self._waiting.clear()
+
+    def _delay_spawn(self, each: Slot) -> None:
+        self._childless.add(each)
+        each.spawn_at = time.monotonic() + each.respawn_s
+        each.respawn_s = min(2 * each.respawn_s, _LAST_RESPAWN_S)
+
+    def _close_channel(self, each: Slot) -> None:
+        if each.channel is not None:
+            self._selector.unregister(each.channel)
+            each.channel.close()
+            each.channel = None
+            each.outgoing = None
+            each.listens_for_room = False
+
+    def _reap(self, each: Slot) -> None:
+        # Looked at, but not yet taken: the process group's number cannot have passed to others when it is killed.
+        if os.waitid(os.P_PID, each.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return
+        kill_group(each.pid)
+        _, status = os.waitpid(each.pid, 0)
+        each.pid = 0
+        self._keeper.note(each.index, 0)
+        if each.channel is not None:
+            # An answer may lie there that we did not come to read.
+            self._on_channel(each, selectors.EVENT_READ)
+            self._close_channel(each)
+        code = os.waitstatus_to_exitcode(status)
+        if each.bundle is not None:
+            self._note_death(each, each.bundle, code)
+        if each.bundle is not None:
+            self._spawn(each)
+            return
+        if each in self._idle:
+            self._idle.remove(each)
+            print(f"vinefast: idle child of slot {each.index} ended with {code}", flush=True)
+        self._delay_spawn(each)
+
+    def _note_death(self, each: Slot, bundle: Bundle, code: int) -> None:
+        counters = each.memory.counters
+        if counters[layout.FINISHED]:
+            self._finish(each, slot.DONE)
+            return
+        dead_functions = bundle.resume.dead_functions
+        progress = (counters[layout.DONE], len(dead_functions))
+        bundle.stalled = bundle.stalled + 1 if progress == bundle.progress else 0
+        bundle.progress = progress
+        if bundle.stalled == _MAX_STALLED:
+            self._finish(each, slot.NO_FRAME)
+            return
+        stage = counters[layout.STAGE]
+        counters[layout.STAGE] = layout.OUTSIDE
+        if stage == layout.OUTSIDE:
+            bundle.resume = Resume(None, dead_functions)
+            return
+        tail = log_tail(each.log_path, counters[layout.LOG_START])
+        payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
+        if stage == layout.RUNNING:
+            bundle.resume = Resume((DIED, payload), dead_functions)
+        else:
+            bundle.resume = Resume(None, {**dead_functions, stage - layout.LOADING: payload})

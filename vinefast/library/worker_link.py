@@ -1,0 +1,141 @@
+"""The supervisor's end of TaskVine's pipe protocol."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import struct
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_CHUNK_NBYTES = 1 << 20
+_FIRST_LOOK_S = 0.001
+_LAST_LOOK_S = 1.0
+
+
+class WorkerGone(Exception):
+    """The worker closed its end, or is no more."""
+
+
+class WorkerLink:
+    """Two pipes and a signal.
+
+    The worker sleeps up to five seconds with a result waiting if SIGCHLD lands at the wrong moment; `heal` repeats the
+    signal while the out pipe holds unread bytes.
+
+    Parameters
+    ----------
+    in_fd, out_fd:
+        Pipe ends inherited from the worker.
+    worker_pid:
+        Whom to signal.
+
+    Attributes
+    ----------
+    look_at:
+        Monotonic time in seconds of the next `heal`; None while nothing is known to be unread.
+    """
+
+    def __init__(self, in_fd: int, out_fd: int, worker_pid: int) -> None:
+        self.in_fd = in_fd
+        self.out_fd = out_fd
+        self.look_at: float | None = None
+        self._look_again_s = _FIRST_LOOK_S
+        self._worker_pid = worker_pid
+        self._unread = bytearray()
+        for fd in (in_fd, out_fd):
+            os.set_inheritable(fd, False)
+        os.set_blocking(in_fd, False)
+        try:
+            # Room for a whole large message: the worker then does not wait for us in the middle of it.
+            fcntl.fcntl(in_fd, fcntl.F_SETPIPE_SZ, _CHUNK_NBYTES)
+        except (OSError, AttributeError):
+            pass
+
+    def announce(self, name: str, task_id: int, now: float) -> None:
+        """Tell the worker who we are; it checks every field."""
+        self._send(json.dumps({"name": name, "taskid": task_id, "exec_mode": "fork"}).encode(), now)
+
+    def report(self, task_id: bytes, exit_code: int, now: float) -> None:
+        """Tell the worker that a bundle is done."""
+        self._send(b"%s %d" % (task_id, exit_code), now)
+
+    def _send(self, body: bytes, now: float) -> None:
+        message = b"%d\n%s" % (len(body), body)
+        try:
+            while message:
+                message = message[os.write(self.out_fd, message) :]
+        except BrokenPipeError:
+            raise WorkerGone("the worker closed the pipe of results") from None
+        self._signal()
+        self._look_again_s = _FIRST_LOOK_S
+        self.look_at = now + _FIRST_LOOK_S
+
+    def _signal(self) -> None:
+        try:
+            os.kill(self._worker_pid, signal.SIGCHLD)
+        except ProcessLookupError:
+            raise WorkerGone("the worker is no more") from None
+        except PermissionError:
+            pass
+
+    def heal(self, now: float) -> None:
+        """Signal again if what was sent is still unread, ever more rarely."""
+        (unread,) = struct.unpack("i", fcntl.ioctl(self.out_fd, termios.FIONREAD, b"\0\0\0\0"))
+        if not unread:
+            self.look_at = None
+            return
+        self._signal()
+        self._look_again_s = min(2 * self._look_again_s, _LAST_LOOK_S)
+        self.look_at = now + self._look_again_s
+
+    @contextmanager
+    def healing(self) -> Iterator[None]:
+        """Heal by timer signal while the caller is busy with something long that is no event loop."""
+
+        def look(*_: object) -> None:
+            if self.look_at is None:
+                return
+            try:
+                self.heal(time.monotonic())
+            except WorkerGone:
+                os._exit(0)
+            if self.look_at is not None:
+                signal.setitimer(signal.ITIMER_REAL, self._look_again_s)
+
+        signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, self._look_again_s)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def receive(self) -> list[tuple[bytes, bytes]]:
+        """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""
+        try:
+            chunk = os.read(self.in_fd, _CHUNK_NBYTES)
+        except BlockingIOError:
+            return []
+        if not chunk:
+            raise WorkerGone("the worker closed the pipe of messages")
+        unread = self._unread
+        unread += chunk
+        messages = []
+        start = 0
+        while True:
+            line_end = unread.find(b"\n", start, start + 24)
+            if line_end < 0:
+                break
+            end = line_end + 1 + int(unread[start:line_end])
+            if end > len(unread):
+                break
+            space = unread.index(b" ", line_end + 1, end)
+            messages.append((bytes(unread[line_end + 1 : space]), bytes(unread[space + 1 : end])))
+            start = end
+        del unread[:start]
+        return messages

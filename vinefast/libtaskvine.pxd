@@ -1,0 +1,44 @@
+# What vinefast's Cython code uses of taskvine.h, in the header's order. The hot path's calls are in csrc/vf_loop.c.
+
+from libc.stdint cimport int64_t
+
+
+cdef extern from "debug.h" nogil:
+    void debug_flags_clear()
+
+
+cdef extern from "taskvine.h" nogil:
+    struct vine_manager
+    struct vine_task
+    struct vine_file
+
+    ctypedef enum vine_cache_level_t:
+        VINE_CACHE_LEVEL_TASK
+        VINE_CACHE_LEVEL_WORKFLOW
+
+    ctypedef enum vine_file_flags_t:
+        VINE_PEER_NOSHARE
+
+    vine_task *vine_task_create(const char *full_command)
+    void vine_task_delete(vine_task *t)
+    void vine_task_set_library_provided(vine_task *t, const char *name)
+    void vine_task_set_function_slots(vine_task *t, int nslots)
+    void vine_task_set_function_exec_mode_from_string(vine_task *t, const char *exec_mode)
+    int vine_task_add_input(vine_task *t, vine_file *f, const char *remote_name, int flags)
+    void vine_task_set_memory(vine_task *t, int64_t memory)
+    void vine_task_set_disk(vine_task *t, int64_t disk)
+    void vine_task_set_cores(vine_task *t, int cores)
+    void vine_task_set_env_var(vine_task *t, const char *name, const char *value)
+
+    vine_file *vine_declare_file(vine_manager *m, const char *source, vine_cache_level_t cache, int flags)
+
+    vine_manager *vine_create(int port)
+    void vine_delete(vine_manager *m)
+    void vine_manager_install_library(vine_manager *m, vine_task *t, const char *name)
+    int vine_port(vine_manager *m)
+    void vine_set_name(vine_manager *m, const char *name)
+    int vine_disable_peer_transfers(vine_manager *m)
+    int vine_workers_shutdown(vine_manager *m, int n)
+    int vine_set_password_file(vine_manager *m, const char *file)
+    int vine_tune(vine_manager *m, const char *name, double value)
+    void vine_set_runtime_info_path(const char *path)
