@@ -1,7 +1,6 @@
 """Build the one extension of vinefast against the TaskVine that is found; everything else is in pyproject.toml."""
 
 import sys
-import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -42,8 +41,7 @@ class BuildCore(build_ext):
 
     def build_extensions(self):
         try:
-            headers = [sysconfig.get_path(name) for name in ("include", "platinclude")]
-            engine = taskvine.probe(self.compiler, python_include=headers)
+            engine = taskvine.probe(self.compiler, python_include=taskvine.python_include())
         except taskvine.TaskVineError as error:
             # No traceback: pip shows the last lines, and they must be the advice.
             sys.exit(f"\nvinefast cannot be built.\n{error}\n")
@@ -52,7 +50,7 @@ class BuildCore(build_ext):
             '"""What vinefast was built with. Written by setup.py."""\n\n'
             f"TASKVINE_VERSION = {engine.version!r}\n"
             f"TASKVINE_PREFIX = {str(engine.installation.prefix)!r}\n"
-            f"TASKVINE_FEATURES = frozenset({engine.features!r})\n"
+            f"TASKVINE_FEATURES: frozenset[str] = frozenset({engine.features!r})\n"
         )
         core.include_dirs.append(str(engine.installation.include))
         core.define_macros += engine.macros

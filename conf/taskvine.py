@@ -25,8 +25,8 @@ OLDEST = (7, 14)
 
 COMPILE_ARGS = ["-std=gnu11", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
 
-# csrc/ takes these two functions of the engine's over: the only place where it waits, and its way to give up.
-WRAP_ARGS = ["-Wl,--wrap=link_poll", "-Wl,--wrap=cctools_fatal"]
+# csrc/vf_poll.c takes these functions of the engine's over.
+WRAP_ARGS = [f"-Wl,--wrap={name}" for name in ("link_poll", "vine_task_set_result", "cctools_fatal")]
 
 HOW_TO_INSTALL = """\
 TaskVine is part of cctools, which is not on PyPI. Install it in one of these ways:
@@ -328,7 +328,8 @@ def main() -> int:
 def python_include() -> list[Path]:
     import sysconfig
 
-    return [Path(sysconfig.get_path(name)) for name in ("include", "platinclude")]
+    # In a virtual environment, setuptools looks in the environment's own headers first.
+    return [Path(sys.prefix, "include"), *(Path(sysconfig.get_path(name)) for name in ("include", "platinclude"))]
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ struct vf_call {
 
 	/* The manager thread's. */
 	uint8_t with_body; /* a worker missed the function: its next bundle carries the body */
+	uint8_t losses;    /* workers or libraries lost while they had it alone */
 	uint8_t solo;      /* its bundle was lost: the next one holds this call alone, to find the one that kills workers */
 
 	/* The submitting side's. */

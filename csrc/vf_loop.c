@@ -1,5 +1,6 @@
 #include "vf_loop.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +12,7 @@
 enum {
 	WAIT_SECONDS = 5, /* turns happen inside vine_wait(), so its length hardly matters */
 	STATS_INTERVAL_MS = 100,
+	ORPHAN_GRACE_MS = 500,
 	LOOKAHEAD = 1, /* bundles beyond the known slots, to find a slot that the last count did not know of */
 };
 
@@ -260,6 +262,7 @@ static void send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *
 			fail_bundle(loop, bundle, VINE_RESULT_UNKNOWN, "TaskVine refused the task, or memory is short");
 		return; /* without memory for the bundle itself its calls stay outstanding: the engine is about to die anyway */
 	}
+	bundle->task = task;
 	bundle->sent_ns = vf_now_ns();
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running++;
@@ -312,26 +315,6 @@ static uint32_t count_slots(const struct vf_loop_config *config, const struct vi
 	return (uint32_t)(libraries * config->slots_per_worker);
 }
 
-static void look_at_workers(struct vf_loop *loop, int workers)
-{
-	uint64_t now = vf_now_ns();
-	if (workers == loop->polled_workers && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
-		return;
-	struct vine_stats stats;
-	vine_get_stats(loop->manager, &stats);
-	loop->polled_workers = workers;
-	loop->stats_ns = now;
-
-	uint32_t slots = count_slots(&loop->config, &stats);
-	uint64_t before = atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
-	SET(loop, workers_connected, (unsigned)stats.workers_connected);
-	SET(loop, slots, slots);
-
-	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. */
-	if (slots > before && !loop->n_waiting && !loop->running && !loop->config.command)
-		send_bundle(loop, 0, NULL);
-}
-
 /* Make vine_wait() return at once: a task that is submitted and cancelled is ready to be handed out. */
 static void break_wait(struct vf_loop *loop)
 {
@@ -341,7 +324,86 @@ static void break_wait(struct vf_loop *loop)
 	int id = vine_submit(loop->manager, task);
 	if (id)
 		vine_cancel_by_task_id(loop->manager, id);
-	loop->stopping = 1;
+}
+
+/* Count a loss, and tell whether it was one too many: something in the bundle may be what takes workers down. */
+static int lose(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	if (bundle->n_calls == 1)
+		return ++bundle->calls[0]->losses > loop->config.max_losses;
+	return ++bundle->n_losses > 1;
+}
+
+/* TaskVine gives the task of a lost worker to another one, for ever and without a word, and the function calls of a library
+that ended to nobody: 7.14.5 waits for them for ever, later versions hand them out again, for which there is time. */
+static void look_for_losses(struct vf_loop *loop, uint64_t now_ns)
+{
+	uint64_t id;
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		struct vf_bundle *bundle = value;
+		int waits = !strcmp(vine_task_get_state(bundle->task), "READY");
+		const char *worker = waits ? NULL : vine_task_get_addrport(bundle->task);
+		if (bundle->worker[0] && (!worker || strcmp(worker, bundle->worker))) {
+			bundle->orphaned_ns = 0;
+			bundle->given_up = lose(loop, bundle);
+		} else if (bundle->orphaned_ns && now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
+			lose(loop, bundle);
+			bundle->given_up = 1;
+		}
+		loop->giving_up |= bundle->given_up;
+		snprintf(bundle->worker, sizeof bundle->worker, "%s", worker ? worker : "");
+	}
+}
+
+static void library_ended(void *arg, const char *worker)
+{
+	struct vf_loop *loop = arg;
+	uint64_t id, now_ns = vf_now_ns();
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		struct vf_bundle *bundle = value;
+		const char *at = vine_task_get_addrport(bundle->task);
+		if (at && !strcmp(at, worker) && !strcmp(vine_task_get_state(bundle->task), "RUNNING"))
+			bundle->orphaned_ns = now_ns;
+	}
+}
+
+/* Outside vine_wait(): to cancel a task that runs may end its worker's connection, which vine_wait() would still use. */
+static void cancel_given_up(struct vf_loop *loop)
+{
+	uint64_t id;
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		if (((struct vf_bundle *)value)->given_up)
+			vine_cancel_by_task_id(loop->manager, (int)id);
+	}
+	loop->giving_up = 0;
+}
+
+static void look_at_workers(struct vf_loop *loop, int workers)
+{
+	uint64_t now = vf_now_ns();
+	if (workers == loop->polled_workers && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
+		return;
+	struct vine_stats stats;
+	vine_get_stats(loop->manager, &stats);
+	loop->polled_workers = workers;
+	loop->stats_ns = now;
+	look_for_losses(loop, now);
+
+	uint32_t slots = count_slots(&loop->config, &stats);
+	uint64_t before = atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
+	SET(loop, workers_connected, (unsigned)stats.workers_connected);
+	SET(loop, workers_joined, (unsigned)stats.workers_joined);
+	SET(loop, slots, slots);
+
+	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. */
+	if (slots > before && !loop->n_waiting && !loop->running && !loop->config.command)
+		send_bundle(loop, 0, NULL);
 }
 
 /* One turn, on the manager thread, at a point where TaskVine has no iteration in progress. */
@@ -351,13 +413,17 @@ static enum vf_turn turn(void *arg, int workers)
 	if (atomic_load(&loop->stop)) {
 		if (!loop->stopping)
 			break_wait(loop);
+		loop->stopping = 1;
 		return VF_TURN_ACTIVE;
 	}
 	uint64_t stamp = loop->stamp;
 	take_submitted(loop);
+	int giving_up = loop->giving_up;
 	look_at_workers(loop, workers);
+	if (loop->giving_up > giving_up)
+		break_wait(loop);
 	pack(loop);
-	if (loop->stamp != stamp)
+	if (loop->stamp != stamp || loop->giving_up)
 		return VF_TURN_ACTIVE;
 	return loop->n_waiting ? VF_TURN_FULL : VF_TURN_IDLE;
 }
@@ -383,7 +449,9 @@ static void return_lost(struct vf_loop *loop, struct vf_bundle *bundle, int resu
 {
 	COUNT(loop, bundles_lost, 1);
 	COUNT(loop, calls_lost, bundle->n_calls);
-	if (bundle->n_calls <= 1 || !was_lost(result)) {
+	int alone = bundle->n_calls == 1;
+	int again = alone ? bundle->orphaned_ns && bundle->calls[0]->losses <= loop->config.max_losses : bundle->n_calls > 1;
+	if (!again || !was_lost(result)) {
 		fail_bundle(loop, bundle, result, text);
 		return;
 	}
@@ -484,8 +552,13 @@ static void take_returned(struct vf_loop *loop, struct vine_task *task)
 
 		int result = (int)vine_task_get_result(task);
 		const char *output = vine_task_get_stdout(task);
+		if (bundle->given_up && result == VINE_RESULT_CANCELLED) {
+			result = VINE_RESULT_MAX_RETRIES;
+			output = "each worker or library that had the call was lost";
+		}
 		struct vf_result_header header;
-		if (result == VINE_RESULT_SUCCESS && output && copy_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
+		int whole = result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == 0 && output;
+		if (whole && copy_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
 			hand_over(loop, bundle);
 			bundle = NULL;
 		}
@@ -500,11 +573,13 @@ static void take_returned(struct vf_loop *loop, struct vine_task *task)
 
 void vf_loop_run(struct vf_loop *loop)
 {
-	vf_poll_own(&(struct vf_poller){.turn = turn, .arg = loop, .wake = &loop->submitted_wake});
+	vf_poll_own(&(struct vf_poller){.turn = turn, .library_ended = library_ended, .arg = loop, .wake = &loop->submitted_wake});
 	while (!atomic_load(&loop->stop)) {
 		struct vine_task *task = vine_wait(loop->manager, WAIT_SECONDS);
 		if (task)
 			take_returned(loop, task);
+		if (loop->giving_up)
+			cancel_given_up(loop);
 	}
 	vf_poll_own(NULL);
 

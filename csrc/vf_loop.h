@@ -20,6 +20,11 @@ No Python object is touched and the GIL is not held. */
 
 struct vine_file;
 struct vine_manager;
+struct vine_task;
+
+enum {
+	VF_ADDRPORT_NBYTES = 80,
+};
 
 /* What became of one call of a bundle. */
 struct vf_outcome {
@@ -31,7 +36,12 @@ struct vf_outcome {
 the done ring. */
 struct vf_bundle {
 	struct vf_link link; /* first: done ring */
+	struct vine_task *task;
 	struct vine_file *spilled;
+	char worker[VF_ADDRPORT_NBYTES]; /* that had it when we last looked; empty: none */
+	uint64_t orphaned_ns;            /* when its library ended; 0: it has not */
+	uint32_t n_losses;               /* workers lost while they had it */
+	int given_up;                    /* to be cancelled */
 	uint64_t sent_ns;
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
@@ -46,7 +56,7 @@ struct vf_bundle {
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
 	_(calls_ns) _(run_ns) _(wait_ns) \
-	_(calls_waiting) _(bundles_running) _(workers_connected) _(slots)
+	_(workers_joined) _(calls_waiting) _(bundles_running) _(workers_connected) _(slots)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -70,6 +80,7 @@ struct vf_loop_config {
 	const char **env; /* regular mode: name, value, name, value, ... */
 	uint32_t n_env;
 	int64_t max_retries; /* negative: no limit */
+	uint32_t max_losses; /* a call may lose so many workers before it fails */
 	uint32_t slice_ms;
 	struct vf_bundle_rule rule;
 	size_t inline_nbytes;  /* larger frames are spilled */
@@ -97,6 +108,7 @@ struct vf_loop {
 	uint64_t stats_ns;
 	uint64_t stamp;
 	int stopping;
+	int giving_up; /* some bundles are */
 	struct itable *bundles; /* by task id */
 	struct vf_buffer frame, command;
 	struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];

@@ -10,10 +10,13 @@
 #include <unistd.h>
 
 #include "link.h"
+#include "taskvine.h"
 
 int __real_link_poll(struct link_info *array, int nlinks, int msec);
 int __wrap_link_poll(struct link_info *array, int nlinks, int msec);
 void __wrap_cctools_fatal(const char *format, ...);
+void __real_vine_task_set_result(struct vine_task *task, vine_result_t result);
+void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result);
 
 enum {
 	MESSAGE_NBYTES = 1024,
@@ -101,6 +104,14 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 			next = owned.turn(owned.arg, workers);
 	}
 	return __real_link_poll(array, nlinks, 0);
+}
+
+void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
+{
+	__real_vine_task_set_result(task, result);
+	const char *worker = vine_task_get_addrport(task);
+	if (owned.library_ended && worker && vine_task_get_library_provided(task))
+		owned.library_ended(owned.arg, worker);
 }
 
 void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg)

@@ -1,10 +1,12 @@
 """The build's own probe and the installer, against real compilers and made-up prefixes."""
 
+import importlib.machinery
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ INSTALLER = CHECKOUT / "scripts" / "install-taskvine"
 
 
 def load(path):
-    spec = importlib.util.spec_from_file_location("vinefast_conf_taskvine", path)
+    name = f"vinefast_setup_{path.stem}"
+    spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, str(path)))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -308,11 +311,11 @@ def test_installer_off_debian_names_conda(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def fake_apt(tmp_path, text):
+def fake_apt(tmp_path, text, unpack="exit 1"):
     tools = tmp_path / "tools"
     tools.mkdir()
     program(tools / "apt-get", text)
-    program(tools / "dpkg-deb", "exit 1")
+    program(tools / "dpkg-deb", unpack)
     return f"{tools}:{os.environ['PATH']}"
 
 
@@ -350,3 +353,62 @@ def test_installer_mends_a_moved_prefix(real, tmp_path):
     assert f"{moved}/root" in (moved / "bin" / "vine_worker").read_text()
     again = install(VINEFAST_TASKVINE_PREFIX=str(moved))
     assert again.returncode == 0 and "rewriting" not in again.stdout
+
+
+# The environment
+
+
+@pytest.fixture
+def make_venv(monkeypatch, tmp_path):
+    """make-venv on a Python as Debian has it, without headers and ensurepip."""
+    script = load(CHECKOUT / "scripts" / "make-venv")
+    monkeypatch.setattr(sys, "argv", ["make-venv", str(tmp_path / "venv")])
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(script.sysconfig, "get_path", lambda name: str(tmp_path / "none"))
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    monkeypatch.setenv("CC", shutil.which("cc"))
+    return script
+
+
+def words_of_exit(make_venv):
+    with pytest.raises(SystemExit) as info:
+        make_venv.main()
+    return str(info.value)
+
+
+def test_environment_on_a_bare_python(make_venv, monkeypatch, tmp_path):
+    python, package, asked = make_venv.PYTHON, tmp_path / "package", tmp_path / "asked"
+    headers = [Path(python, "Python.h"), Path("triplet", python, "pyconfig.h")]
+    wheel = package / "usr/share/python-wheels/pip-1-py3-none-any.whl"
+    for path in (*(package / "usr/include" / header for header in headers), wheel):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("pip/__main__.py", "import sys; open(sys.prefix + '/ran', 'w').write(sys.argv[-1])")
+    path = fake_apt(
+        tmp_path,
+        f'case "$*" in *download*) touch one.deb; echo "$@" > {asked};; esac',
+        f"case $1 in -x) cp -r {package}/. $3;; *) printf 'Package: one\\nVersion: 1\\n';; esac",
+    )
+    monkeypatch.setenv("PATH", path)
+    make_venv.main()
+    assert asked.read_text().split()[-2:] == [f"lib{python}-dev", "python3-pip-whl"]
+    venv = tmp_path / "venv"
+    assert (venv / "include/Python.h").exists() and (venv / "include" / headers[1]).exists()
+    assert (venv / "ran").read_text().endswith(wheel.name)
+
+
+def test_environment_that_cannot_be_made_names_the_command(make_venv, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    message = words_of_exit(make_venv)
+    assert "sudo apt install python3-dev python3-venv\n" in message and "no apt-get" in message
+    monkeypatch.setattr(sys, "base_prefix", "/opt/python")
+    assert "not Debian's own Python" in words_of_exit(make_venv)
+    assert not (tmp_path / "venv").exists()
+
+
+def test_environment_without_a_compiler_names_all_that_is_missing(make_venv, monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "/nonesuch/cc")
+    assert "sudo apt install gcc libc6-dev python3-dev python3-venv" in words_of_exit(make_venv)
+    compiler(monkeypatch, tmp_path, "exit 1")
+    assert "sudo apt install libc6-dev python3-dev python3-venv" in words_of_exit(make_venv)

@@ -40,6 +40,10 @@ def _is_int(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and "\0" not in value
 
@@ -208,14 +212,14 @@ class CallSpec:
     running_time_min: int | None = None
 
 
-_AMOUNT: Rule = (lambda value: isinstance(value, Real) and math.isfinite(value) and value >= 0, "a number, 0 or more")
-_WHOLE: Rule = (lambda value: _AMOUNT[0](value) and value == int(value), "a whole number, 0 or more")
+_AMOUNT: Rule = (lambda value: _is_number(value) and value >= 0, "a number, 0 or more")
+_WHOLE: Rule = (lambda value: _is_number(value) and value >= 0 and value == int(value), "a whole number, 0 or more")
 _SPEC_RULES: dict[str, tuple[Rule, type]] = {
     "cores": (_AMOUNT, float),
     "memory": (_WHOLE, int),
     "disk": (_WHOLE, int),
     "gpus": (_WHOLE, int),
-    "priority": ((lambda value: isinstance(value, Real) and math.isfinite(value), "a number"), float),
+    "priority": ((_is_number, "a number"), float),
     "category": ((lambda value: _is_name(value) and value.isprintable(), "a name"), str),
     "running_time_min": (_WHOLE, int),
 }
@@ -258,7 +262,7 @@ def call_spec(specification: Mapping[str, Any], exec_mode: str) -> CallSpec | No
 @functools.lru_cache(maxsize=4096)
 def _interned_spec(exec_mode: str, *items: tuple[str, type, Any]) -> CallSpec | None:
     wanted = {}
-    for key, kind, value in items:
+    for key, _, value in items:
         if value is None:
             continue
         if key == "exec_mode":
@@ -268,7 +272,7 @@ def _interned_spec(exec_mode: str, *items: tuple[str, type, Any]) -> CallSpec | 
                 )
         elif key in _SPEC_RULES:
             (accepts, words), convert = _SPEC_RULES[key]
-            if kind is bool or not accepts(value):
+            if not accepts(value):
                 raise InvalidResourceSpecification({key}, f"{key} is {value!r}; accepted: {words}")
             wanted[key] = convert(value)
         elif key not in _warned_keys:
@@ -317,6 +321,8 @@ class EngineSettings:
         Workers to wait for before the first call is sent.
     debug : bool
         Keep TaskVine's debug log.
+    max_losses : int
+        A call fails when more workers than this were lost while they had it.
     bundle_ms, slice_ms : float
         Run time to aim at for a bundle, and its time slice.
     inline_nbytes : int
@@ -340,6 +346,7 @@ class EngineSettings:
     peer_transfers: bool = True
     wait_for_workers: int | None = None
     debug: bool = False
+    max_losses: int = 3
     bundle_ms: float = 20.0
     slice_ms: float = 50.0
     inline_nbytes: int = 65536

@@ -101,6 +101,7 @@ cdef extern from "vf_loop.h" nogil:
         const char **env
         uint32_t n_env
         int64_t max_retries
+        uint32_t max_losses
         uint32_t slice_ms
         vf_bundle_rule rule
         size_t inline_nbytes
@@ -115,7 +116,7 @@ cdef extern from "vf_loop.h" nogil:
     struct vf_snapshot:
         uint64_t calls_waiting, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
         uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
-        uint64_t run_ns, wait_ns, calls_ns, workers_connected, slots
+        uint64_t run_ns, wait_ns, calls_ns, workers_joined, workers_connected, slots
 
     int vf_loop_init(vf_loop *loop)
     void vf_loop_free(vf_loop *loop)

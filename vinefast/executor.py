@@ -202,7 +202,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         else:
             logger.info("Start workers for executor %s with: %s", self.label, self.worker_command)
 
-    def submit(
+    # Positional-only, unlike the base class: an app may have parameters of these names.
+    def submit(  # type: ignore[override]
         self, func: Callable[..., Any], resource_specification: Mapping[str, Any] | None, /, *args: Any, **kwargs: Any
     ) -> Future:
         """Hand a call to the engine.
@@ -267,8 +268,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Returns
         -------
         dict
-            Counts of calls and bundles, bytes, and times in nanoseconds; see `vinefast._core.Engine.stats`. Empty before
-            start.
+            Counts of calls and bundles, bytes, and times in nanoseconds; see `vinefast._core.Engine.stats`. Empty
+            before start.
         """
         return self._engine.stats() if self._engine is not None else {}
 
@@ -278,7 +279,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         configured = (self.manager_config.library_config or {}).get("num_slots") or self.factory_config.cores
         if configured:
             return configured
-        if self.worker_launch_method == "provider" and not isinstance(self.provider, LocalProvider):
+        if self.provider is not None and not isinstance(self.provider, LocalProvider):
             return self.provider.cores_per_node or 1
         return os.cpu_count() or 1
 

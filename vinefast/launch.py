@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from parsl.addresses import address_by_route, get_any_address
@@ -33,15 +34,17 @@ logger = logging.getLogger(__name__)
 _LOOPBACK = "127.0.0.1"
 _NEVER_S = 10**9
 _POLL_S = 0.2
-_LOG_TAIL_LINES = 10
+_EXCERPT_LINES = 4
 
 # A process that ends sooner has not done any work, and one that does so again and again never will.
 _SOON_S = 2.0
 _MAX_EARLY_ENDS = 5
 _FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
 
-# Until a local process is killed; vine_factory needs up to 5 s to notice, and more to remove jobs from a batch system.
+_NUDGE_S = 0.05
 _GRACE_S = 1.5
+_LOCAL_FACTORY_GRACE_S = 0.5
 _BATCH_GRACE_S = 10.0
 
 OnFailure = Callable[[Exception], None]
@@ -96,7 +99,7 @@ class Launcher:
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start workers; `on_failure` is called, on another thread, if it turns out that none can run."""
         self.worker_command = shlex.join(
-            [self.config.worker_executable, *_worker_arguments(self.config, contact, elsewhere=True)]
+            [_name_for_a_shell(self.config.worker_executable), *_worker_arguments(self.config, contact, elsewhere=True)]
         )
 
     def retire(self) -> None:
@@ -151,6 +154,7 @@ class _CrewLauncher(Launcher):
         super().start(contact, on_failure)
         self._started_s = [0.0] * self.count
         self._early_ends = [0] * self.count
+        self._log_starts = [0] * self.count
         self._processes = [None] * self.count
         for index in range(self.count):
             self._begin(index)
@@ -166,21 +170,23 @@ class _CrewLauncher(Launcher):
         self.retire()
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()
-        alive = [process for process in self._processes if process is not None]
-        for process in alive:
-            self._end(process)
+        processes = [process for process in self._processes if process is not None]
         deadline_s = time.monotonic() + self.grace_s
-        for process in alive:
-            try:
-                process.wait(max(0.0, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                logger.warning("Killing %s (pid %d), which did not end by itself", self.program, process.pid)
+        for process in processes:
+            while process.poll() is None and time.monotonic() < deadline_s:
+                # Again and again: a worker sleeps for seconds here and there, and each signal ends one such sleep.
+                for other in processes:
+                    self._end(other)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_NUDGE_S)
+            if process.poll() is None:
+                logger.info("Killing %s (pid %d), which did not end by itself", self.program, process.pid)
             _bury(process)
         self._processes = []
 
     def diagnosis(self) -> str:
         """Show the first process's log."""
-        return log_tail(self._log_path(0))
+        return log_excerpt(self._log_path(0))
 
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
         raise NotImplementedError
@@ -192,6 +198,8 @@ class _CrewLauncher(Launcher):
         raise NotImplementedError
 
     def _begin(self, index: int) -> None:
+        with suppress(FileNotFoundError):
+            self._log_starts[index] = os.path.getsize(self._log_path(index))
         self._processes[index] = self._launch(index)
         self._started_s[index] = time.monotonic()
 
@@ -200,7 +208,7 @@ class _CrewLauncher(Launcher):
             for index, process in enumerate(self._processes):
                 try:
                     if process is None:
-                        pause_s = _FIRST_PAUSE_S * 2 ** self._early_ends[index]
+                        pause_s = min(_FIRST_PAUSE_S * 2 ** self._early_ends[index], _LONGEST_PAUSE_S)
                         if time.monotonic() >= self._started_s[index] + pause_s:
                             self._begin(index)
                     elif process.poll() is not None:
@@ -213,11 +221,15 @@ class _CrewLauncher(Launcher):
     def _lost(self, index: int, process: subprocess.Popen[bytes]) -> None:
         _bury(process)
         lived_s = time.monotonic() - self._started_s[index]
-        self._early_ends[index] = self._early_ends[index] + 1 if lived_s < _SOON_S else 0
+        # Killed is not failed: a call may do that to its worker, which says nothing about the next.
+        early = lived_s < _SOON_S and process.returncode != -signal.SIGKILL
+        self._early_ends[index] = self._early_ends[index] + 1 if early else 0
         log_path = self._log_path(index)
         how = f"{self.program} (pid {process.pid}) ended after {lived_s:.1f} s with status {process.returncode}"
-        if self._early_ends[index] >= _MAX_EARLY_ENDS:
-            raise EngineFailure(f"No worker can be started: {how}, like those before it. {log_tail(log_path)}")
+        # One that was killed may have been in somebody's way; one that gave up will do so again.
+        if self._early_ends[index] >= _MAX_EARLY_ENDS and process.returncode > 0:
+            excerpt = log_excerpt(log_path, self._log_starts[index])
+            raise EngineFailure(f"No worker can be started: {how}, like those before it. {excerpt}")
         logger.warning("%s; starting another. Its log is %s", how, log_path)
 
 
@@ -262,11 +274,13 @@ class LocalLauncher(_CrewLauncher):
         return os.path.join(self.directory, f"worker-{index}.log")
 
 
-# Runs a command and ends it when standard input, which only we hold open, is at its end: also after a SIGKILL.
+# Runs a command; ends it and removes its scratch directory when standard input, which only we hold open, is at its end:
+# also after a SIGKILL.
 _LEASH = """
+scratch=$1; shift
 exec 3<&0
 "$@" 3<&- </dev/null & child=$!
-{ read -r _ <&3; kill -TERM "$child"; } 2>/dev/null &
+{ read -r _ <&3; while kill -TERM "$child"; do sleep 1; done; rm -rf "$scratch"; } >/dev/null 2>&1 &
 exec 3<&-
 wait "$child"
 """
@@ -280,15 +294,16 @@ class FactoryLauncher(_CrewLauncher):
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
         self.local = config.batch_type == "local"
-        if not self.local:
-            self.grace_s = _BATCH_GRACE_S
+        # It takes up to 5 s to end its workers. Here they leave by themselves, or with its session.
+        self.grace_s = _LOCAL_FACTORY_GRACE_S if self.local else _BATCH_GRACE_S
         self._factory = find_program(self.program)
         self._worker = find_program(config.worker_executable)
         self._scratch_dir: str | None = None
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the factory."""
-        self._scratch_dir = tempfile.mkdtemp(prefix="factory-", dir=self.config.scratch_dir or self.directory)
+        place = self.config.scratch_dir or (None if self.local else self.directory)
+        self._scratch_dir = tempfile.mkdtemp(prefix="vinefast-factory-", dir=place)
         if contact.password_file is not None:
             shutil.copy(contact.password_file, os.path.join(self._scratch_dir, "password"))
         self._command = [self._factory, *self._arguments(contact)]
@@ -301,7 +316,8 @@ class FactoryLauncher(_CrewLauncher):
             shutil.rmtree(self._scratch_dir, ignore_errors=True)
 
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
-        command = ["/bin/sh", "-c", _LEASH, "sh", *self._command]
+        assert self._scratch_dir is not None
+        command = ["/bin/sh", "-c", _LEASH, "sh", self._scratch_dir, *self._command]
         return _spawn(command, self._log_path(index), cwd=self._scratch_dir, stdin=subprocess.PIPE)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
@@ -310,6 +326,12 @@ class FactoryLauncher(_CrewLauncher):
 
     def _log_path(self, index: int) -> str:
         return os.path.join(self.directory, "factory.log")
+
+    def _worker_options(self) -> str | None:
+        if not self.local:
+            return self.config.worker_options
+        # A shell reads this: one workspace for each worker, all removed with the scratch directory.
+        return f"--workspace worker-$$ {self.config.worker_options or ''}"
 
     def _arguments(self, contact: Contact) -> list[str]:
         config = self.config
@@ -324,7 +346,7 @@ class FactoryLauncher(_CrewLauncher):
             "--scratch-dir": ".",
             "--password": "password" if contact.password_file else None,
             "--worker-binary": self._worker,
-            "--extra-options": config.worker_options,
+            "--extra-options": self._worker_options(),
             "--poncho-env": config.python_env and os.path.abspath(config.python_env),
             "--condor-requirements": config.condor_requirements,
             "--batch-options": config.batch_options,
@@ -377,6 +399,14 @@ def find_program(name: str) -> str:
             "or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX names a prefix to look in first."
         )
     return os.path.abspath(found)
+
+
+def _name_for_a_shell(program: str) -> str:
+    """Give the path of a program that is here, but not on PATH; any other name as it is, for it may be elsewhere."""
+    if shutil.which(program) is None:
+        with suppress(EngineStartError):
+            return find_program(program)
+    return program
 
 
 def _built_with() -> str | None:
@@ -438,14 +468,17 @@ def _resolve(address: str, timeout_s: float = 5.0) -> None:
         raise EngineStartError(f"manager_config.address is {address!r}, which cannot be resolved: {error}") from error
 
 
-def log_tail(path: str) -> str:
-    """Name a log and quote its last lines."""
+def log_excerpt(path: str, start: int = 0) -> str:
+    """Name a log and quote the first and the last lines from `start` on."""
     try:
         with open(path, errors="replace") as log:
-            lines = log.read().splitlines()[-_LOG_TAIL_LINES:]
+            log.seek(start)
+            lines = log.read().splitlines()
     except OSError as error:
         return f"Its log {path} cannot be read: {error.strerror}"
-    return "\n".join([f"The end of {path}:", *(lines or ["(empty)"])])
+    if len(lines) > 2 * _EXCERPT_LINES:
+        lines[_EXCERPT_LINES:-_EXCERPT_LINES] = ["..."]
+    return "\n".join([f"From {path}:", *(lines or ["(empty)"])])
 
 
 def _worker_arguments(config: TaskVineFactoryConfig, contact: Contact, elsewhere: bool = False) -> list[str]:
@@ -478,11 +511,15 @@ def _target(contact: Contact, elsewhere: bool) -> list[str]:
     return [contact.address, str(contact.port)]
 
 
-def _spawn(command: list[str], log_path: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: list[str], log_path: str, cwd: str | None = None, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     with open(log_path, "ab") as log:
         try:
             # A session of its own: Ctrl-C in the terminal is for the user's program alone.
-            return subprocess.Popen(command, stdin=stdin, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            return subprocess.Popen(
+                command, cwd=cwd, stdin=stdin, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
         except OSError as error:
             raise EngineStartError(f"Cannot run {command[0]}: {error.strerror}") from error
 
@@ -490,10 +527,8 @@ def _spawn(command: list[str], log_path: str, stdin: int = subprocess.DEVNULL) -
 def _bury(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of a process and of all that it started, and free what we hold of it."""
     for pid in _session_members(process.pid):
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
     process.wait()
     if process.stdin is not None:
         process.stdin.close()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import threading
+from collections import Counter
+from pathlib import Path
 
 import calls
 import dill
@@ -127,3 +131,44 @@ def test_child_killed_from_outside(worker):
     records = worker.collect()[1].records
     assert records[0].value[:2] == (None, signal.SIGKILL)
     assert records[1].value == 2
+
+
+def test_children_killed_at_random(start_worker, tmp_path):
+    worker = start_worker(slots=3)
+    trace = tmp_path / "trace"
+    worker.run([Call(calls.nothing)])
+    chance = random.Random(5)
+    over = threading.Event()
+
+    def kill():
+        while not over.wait(0.01 * chance.random()):
+            children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+            try:
+                pid = int(chance.choice(children))
+                # Neither the keeper nor a child that is not one yet.
+                if "slot-" in os.readlink(f"/proc/{pid}/fd/1"):
+                    os.kill(pid, signal.SIGKILL)
+            except (OSError, IndexError):
+                pass
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        sent = {}
+        for bundle in range(100):
+            sizes = chance.choices([1, 100, 20_000], k=30)
+            names = [f"{bundle}-{i}" for i in range(30)]
+            task_id = worker.send(
+                [Call(calls.write_line, (str(trace), n, bytes(k))) for n, k in zip(names, sizes, strict=True)]
+            )
+            sent[task_id] = names
+        results = dict(worker.collect() for _ in sent)
+    finally:
+        over.set()
+        killer.join()
+    ran = Counter(lines(trace))
+    assert set(ran.values()) == {1}
+    for task_id, names in sent.items():
+        for name, record in zip(names, results[task_id].records, strict=True):
+            assert record.status in (1, 4)
+            assert record.status == 4 or ran[name] == 1

@@ -288,6 +288,7 @@ cdef class Engine:
         cdef vf_loop_config *config = &self.loop.config
         settings = self.settings
         config.max_retries = -1 if settings.max_retries is None else settings.max_retries
+        config.max_losses = settings.max_losses
         config.slice_ms = <uint32_t>settings.slice_ms
         config.rule.target_ns = settings.bundle_ms * 1e6
         config.rule.max_nbytes = settings.inline_nbytes

@@ -7,6 +7,9 @@ import errno
 import os
 import socket
 
+# After a library or a file has failed on a worker, TaskVine tries nothing there for 15 s; most calls here take milliseconds.
+DEFAULT_TUNE = {"transient-error-interval": 1}
+
 cdef const char *LIBRARY_NAME = "vinefast"
 
 
@@ -70,7 +73,7 @@ cdef int set_up_manager(vine_manager *manager, object settings) except -1:
         vine_set_name(manager, name)
     if not settings.peer_transfers:
         vine_disable_peer_transfers(manager)
-    tune = dict(settings.tune)
+    tune = DEFAULT_TUNE | settings.tune
     if settings.wait_for_workers is not None:
         tune["wait-for-workers"] = settings.wait_for_workers
     for parameter, number in tune.items():

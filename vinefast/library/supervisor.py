@@ -300,6 +300,8 @@ class Supervisor:
             each.channel = None
             each.outgoing = None
             each.listens_for_room = False
+        if each in self._idle:
+            self._idle.remove(each)
 
     def _reap(self, each: Slot) -> None:
         # Looked at, but not yet taken: the process group's number cannot have passed to others when it is killed.
@@ -319,9 +321,7 @@ class Supervisor:
         if each.bundle is not None:
             self._spawn(each)
             return
-        if each in self._idle:
-            self._idle.remove(each)
-            print(f"vinefast: idle child of slot {each.index} ended with {code}", flush=True)
+        print(f"vinefast: idle child of slot {each.index} ended with {code}", flush=True)
         self._delay_spawn(each)
 
     def _note_death(self, each: Slot, bundle: Bundle, code: int) -> None:
@@ -329,7 +329,9 @@ class Supervisor:
         if counters[layout.FINISHED]:
             self._finish(each, slot.DONE)
             return
-        dead_functions = bundle.resume.dead_functions
+        record, dead_functions = bundle.resume
+        if counters[layout.DONE] != bundle.progress[0]:
+            record = None  # the child that has just died wrote it down
         progress = (counters[layout.DONE], len(dead_functions))
         bundle.stalled = bundle.stalled + 1 if progress == bundle.progress else 0
         bundle.progress = progress
@@ -339,11 +341,11 @@ class Supervisor:
         stage = counters[layout.STAGE]
         counters[layout.STAGE] = layout.OUTSIDE
         if stage == layout.OUTSIDE:
-            bundle.resume = Resume(None, dead_functions)
+            bundle.resume = Resume(record, dead_functions)
             return
         tail = log_tail(each.log_path, counters[layout.LOG_START])
         payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
         if stage == layout.RUNNING:
             bundle.resume = Resume((DIED, payload), dead_functions)
         else:
-            bundle.resume = Resume(None, {**dead_functions, stage - layout.LOADING: payload})
+            bundle.resume = Resume(record, {**dead_functions, stage - layout.LOADING: payload})

@@ -1,0 +1,122 @@
+"""Unpack Debian's packages where they are needed, without root and without touching those of the machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class DebianError(Exception):
+    """The packages cannot be had on this machine; the message says why."""
+
+
+def run(*command: str | Path, **kwargs) -> str:
+    """Run a command; its last words become the error if it fails."""
+    # apt's messages are parsed and shown, so they must not be translated.
+    env = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, **kwargs)
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines()[-6:]
+        words = [line for line in words if line.startswith("E: ")] or words
+        raise DebianError(f"{Path(command[0]).name} failed:\n  " + "\n  ".join(words))
+    return done.stdout
+
+
+class PrivateApt:
+    """An apt that shares with the machine its transport settings, its sources and keys, and nothing else."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        for directory in ("state/lists/partial", "cache/archives/partial", "debs", "none"):
+            (home / directory).mkdir(parents=True)
+        (home / "status").touch()
+        # Hooks such as Docker's clean the machine's cache, and its pins may hide the packages.
+        self.config = home / "apt.conf"
+        self.config.write_text(
+            "#clear APT::Update::Pre-Invoke;\n"
+            "#clear APT::Update::Post-Invoke;\n"
+            "#clear APT::Update::Post-Invoke-Success;\n"
+            f'Dir::State "{home}/state";\n'
+            f'Dir::State::status "{home}/status";\n'
+            f'Dir::Cache "{home}/cache";\n'
+            f'Dir::Etc::preferences "{home}/none/none";\n'
+            f'Dir::Etc::preferencesparts "{home}/none";\n'
+            'APT::Sandbox::User "root";\n'
+            'APT::Get::AllowUnauthenticated "false";\n'
+            'APT::Update::Error-Mode "any";\n'
+            'Acquire::AllowInsecureRepositories "false";\n'
+            'Acquire::Languages "none";\n'
+        )
+
+    def get(self, *arguments: str) -> str:
+        return run("apt-get", "-q", "-c", self.config, *arguments, cwd=self.home / "debs")
+
+    def mirrors(self) -> list[str]:
+        """Return the archives in the machine's own sources; apt itself reads every source format."""
+        uris = re.findall(r"^'(\S+?)/dists/(\S+)/InRelease'", self.get("update", "--print-uris"), re.M)
+        bases = [base for base, suite in uris if "security" not in suite and not base.startswith("cdrom:")]
+        # Third parties fail the signature check; this only spares trying them first.
+        return sorted(dict.fromkeys(bases), key=lambda base: "debian" not in base)
+
+    def use(self, mirror: str, suite: str, keyring: Path) -> None:
+        """Replace the machine's sources by one release of Debian."""
+        sources = self.home / "sources.list"
+        sources.write_text(f"deb [signed-by={keyring}] {mirror} {suite} main\n")
+        with self.config.open("a") as config:
+            config.write(f'Dir::Etc::sourcelist "{sources}";\nDir::Etc::sourceparts "{self.home}/none";\n')
+
+    def download(self, packages: Sequence[str]) -> list[Path]:
+        try:
+            self.get("update")
+            trouble = ""
+        except DebianError as error:
+            # One of several sources may be out of order without being needed.
+            trouble = f"{error}\n"
+        try:
+            self.get("download", *packages)
+        except DebianError as error:
+            raise DebianError(f"{trouble}{error}") from None
+        return sorted((self.home / "debs").glob("*.deb"))
+
+
+def unpack(packages: Sequence[str], root: Path, home: Path, suite: str | None = None) -> dict[str, str]:
+    """Unpack the packages into root and return their versions; home, for apt's files, must be new.
+
+    They come from the release that the machine runs, from its own sources, or from the suite of Debian named, from
+    the first mirror in the machine's sources that carries it.
+    """
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise DebianError("This machine has no apt-get and dpkg-deb, so it is no Debian.")
+    versions = {}
+    for deb in download(packages, home, suite) if suite else PrivateApt(home).download(packages):
+        run("dpkg-deb", "-x", deb, root)
+        name, version = run("dpkg-deb", "-f", deb, "Package", "Version").split("\n")[:2]
+        versions[name.removeprefix("Package: ")] = version.removeprefix("Version: ")
+    return versions
+
+
+def download(packages: Sequence[str], home: Path, suite: str) -> list[Path]:
+    keyrings = [Path("/usr/share/keyrings/debian-archive-keyring" + ext) for ext in (".gpg", ".pgp")]
+    keyring = next((path for path in keyrings if path.is_file()), None)
+    if keyring is None:
+        raise DebianError(
+            "This machine lacks Debian's signing keys (package debian-archive-keyring), so Debian's packages"
+            " cannot be verified."
+        )
+    failures = []
+    for number, mirror in enumerate(PrivateApt(home / "sources").mirrors()):
+        apt = PrivateApt(home / str(number))
+        apt.use(mirror, suite, keyring)
+        try:
+            return apt.download(packages)
+        except DebianError as error:
+            failures.append(f"{mirror}: {error}")
+    if not failures:
+        raise DebianError("The apt configuration of this machine names no Debian mirror.")
+    raise DebianError(
+        f"No mirror in the apt configuration of this machine gave the packages of {suite}:\n" + "\n".join(failures)
+    )

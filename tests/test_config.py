@@ -1,0 +1,256 @@
+import copy
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+from parsl.executors.errors import InvalidResourceSpecification
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
+
+from vinefast import config
+from vinefast.errors import InvalidConfiguration
+
+
+def settings(exec_mode="serverless", password_file=None, working_dir=None, **fields):
+    manager_config = TaskVineManagerConfig(**fields)
+    config.check_manager_config(manager_config)
+    return config.engine_settings(manager_config, exec_mode, "/logs", password_file, working_dir)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("port", -1),
+        ("port", 65536),
+        ("port", "9123"),
+        ("port", True),
+        ("address", ""),
+        ("project_name", 3),
+        ("project_password_file", 3),
+        ("env_vars", ["A"]),
+        ("env_vars", {"A=B": 1}),
+        ("init_command", ["true"]),
+        ("max_retries", -1),
+        ("library_config", 4),
+        ("library_config", {"slots": 4}),
+        ("library_config", {"num_slots": 0}),
+        ("library_config", {"cores": 1.5}),
+        ("shared_fs", "yes"),
+        ("enable_peer_transfers", 1),
+        ("wait_for_workers", -1),
+        ("vine_log_dir", 1),
+        ("tune_parameters", ["hungry-minimum"]),
+        ("tune_parameters", {"hungry-minimum": "many"}),
+        ("tune_parameters", {"hungry-minimum": float("nan")}),
+    ],
+)
+def test_a_bad_manager_field_is_named_with_its_value(field, value):
+    with pytest.raises(InvalidConfiguration, match=field) as caught:
+        config.check_manager_config(TaskVineManagerConfig(**{field: value}))
+    assert "accepted: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("env_pack", "env.tar.gz"),
+        ("app_pack", True),
+        ("extra_pkgs", ["numpy"]),
+        ("autolabel", True),
+        ("autolabel_algorithm", "max"),
+        ("autolabel_window", 10),
+    ],
+)
+def test_a_field_without_effect_is_refused(field, value):
+    with pytest.raises(InvalidConfiguration, match=rf"{field} is .* does not support yet.*default"):
+        config.check_manager_config(TaskVineManagerConfig(**{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"min_workers": -1}, "min_workers"),
+        ({"min_workers": 3, "max_workers": 2}, "min_workers"),
+        ({"max_workers": 0}, "max_workers"),
+        ({"worker_timeout": 0}, "worker_timeout"),
+        ({"worker_executable": ""}, "worker_executable"),
+        ({"worker_options": ["--cores", "1"]}, "worker_options"),
+        ({"cores": "2"}, "cores"),
+        ({"memory": -1}, "memory"),
+        ({"batch_type": "wq"}, "batch_type"),
+        ({"batch_type": []}, "batch_type"),
+    ],
+)
+def test_a_bad_factory_field_is_named_with_its_value(fields, name):
+    with pytest.raises(InvalidConfiguration, match=f"factory_config.{name} is .*accepted: "):
+        config.check_factory_config(TaskVineFactoryConfig(**fields))
+
+
+def test_configurations_must_be_parsls():
+    with pytest.raises(InvalidConfiguration, match="manager_config is .*TaskVineManagerConfig"):
+        config.check_manager_config({"port": 1})
+    with pytest.raises(InvalidConfiguration, match="factory_config is .*TaskVineFactoryConfig"):
+        config.check_factory_config({})
+
+
+def test_fields_reach_the_engine():
+    got = settings(
+        port=9123,
+        project_name="melting",
+        password_file="/secret",
+        env_vars={"A": 1},
+        max_retries=None,
+        library_config={"num_slots": 4, "cores": 2, "memory": 100, "disk": 200},
+        enable_peer_transfers=False,
+        wait_for_workers=3,
+        tune_parameters={"hungry-minimum": 10},
+    )
+    assert (got.port, got.project_name, got.password_file) == (9123, "melting", "/secret")
+    assert (got.slots, got.library_cores, got.library_memory, got.library_disk) == (4, 2, 100, 200)
+    assert (got.max_retries, got.peer_transfers, got.wait_for_workers) == (None, False, 3)
+    assert got.env_vars == {"A": "1"}
+    assert got.tune == {"hungry-minimum": 10.0}
+    assert not got.debug
+
+
+def test_configuration_is_left_as_it_is():
+    manager_config = TaskVineManagerConfig(env_vars={"A": 1}, library_config={"num_slots": 2})
+    before = copy.deepcopy(manager_config)
+    config.check_manager_config(manager_config)
+    config.engine_settings(manager_config, "serverless", "/logs", None, "/here")
+    assert manager_config == before
+
+
+def test_working_directory_reaches_the_library():
+    assert settings(working_dir="/here").env_vars == {"VINEFAST_CWD": "/here"}
+    assert settings(working_dir="/here", env_vars={"VINEFAST_CWD": "/there"}).env_vars == {"VINEFAST_CWD": "/there"}
+
+
+def test_debug_log_is_kept_on_demand(monkeypatch):
+    monkeypatch.setenv("VINEFAST_DEBUG", "1")
+    assert settings().debug
+
+
+def test_library_files_are_a_whole_package(tmp_path):
+    names = {name for _, name in config.library_files()}
+    assert {"vinefast_library/__init__.py", "vinefast_library/__main__.py", "vinefast_library/once.py"} <= names
+    assert all(os.path.isfile(path) for path, _ in config.library_files())
+
+
+def test_modes_run_different_modules():
+    assert settings("serverless").command.endswith("-m vinefast_library")
+    assert settings("regular").command.endswith("-m vinefast_library.once")
+
+
+@pytest.fixture
+def run_command(tmp_path):
+    """Run a command as a worker does, with a module that tells who runs it."""
+    (tmp_path / "who.py").write_text("import os, sys; print(sys.executable, os.environ.get('FOO'), *sys.argv[1:])")
+    other = tmp_path / "bin" / "python3"
+    other.parent.mkdir()
+    other.write_text('#!/bin/sh\necho other "$@"\n')
+    other.chmod(0o755)
+
+    def run(init_command="", python=sys.executable):
+        command = config.python_command("who", init_command, python) + " --in-pipe-fd 3"
+        return subprocess.run(
+            ["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    run.other = other.parent
+    return run
+
+
+def test_the_submit_sides_python_runs_where_it_exists(run_command):
+    assert run_command() == [sys.executable, "None", "--in-pipe-fd", "3"]
+
+
+def test_another_python_runs_elsewhere(run_command, monkeypatch):
+    monkeypatch.setenv("PATH", str(run_command.other), prepend=os.pathsep)
+    for missing in ("/no/such/python with space", "", None):
+        assert run_command(python=missing) == ["other", "-m", "who", "--in-pipe-fd", "3"]
+
+
+@pytest.mark.parametrize("end", ["", ";", " &&", "\n"])
+def test_init_command_comes_first(run_command, end):
+    assert run_command("export FOO=bar" + end) == [sys.executable, "bar", "--in-pipe-fd", "3"]
+
+
+def test_a_python_from_init_command_wins(run_command):
+    assert run_command(f'PATH="{run_command.other}:$PATH"')[0] == "other"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"a\0b", b"x" * 1025])
+def test_a_password_that_the_engine_cannot_take_is_refused(tmp_path, content):
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    with pytest.raises(InvalidConfiguration, match="project_password_file"):
+        config.check_password_file(str(path))
+
+
+def test_a_password_file_must_be_readable(tmp_path):
+    with pytest.raises(InvalidConfiguration, match="No such file"):
+        config.check_password_file(str(tmp_path / "password"))
+    with pytest.raises(InvalidConfiguration, match="directory"):
+        config.check_password_file(str(tmp_path))
+
+
+def spec(**specification):
+    return config.call_spec(specification, "serverless")
+
+
+def test_equal_specifications_are_the_same_object():
+    got = spec(cores=2, memory=100, priority=1)
+    assert got == config.CallSpec(cores=2.0, memory=100, priority=1.0)
+    assert got is spec(priority=1.0, memory=100.0, cores=2)
+    assert got is not spec(cores=2)
+
+
+def test_asking_for_nothing_gives_nothing():
+    assert spec() is None
+    assert spec(cores=None, priority=0) is None
+    assert spec(exec_mode="serverless") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cores", -1),
+        ("cores", True),
+        ("cores", "2"),
+        ("cores", [2]),
+        ("memory", 1.5),
+        ("disk", float("inf")),
+        ("gpus", -1),
+        ("priority", "high"),
+        ("priority", float("nan")),
+        ("category", ""),
+        ("category", "a\nb"),
+        ("running_time_min", -5),
+        ("exec_mode", "regular"),
+    ],
+)
+def test_a_bad_resource_is_named_with_its_value(key, value):
+    with pytest.raises(InvalidResourceSpecification) as caught:
+        spec(**{key: value})
+    assert caught.value.invalid_keys == {key}
+    assert repr(value) in str(caught.value)
+
+
+def test_true_is_no_number_even_after_one():
+    assert spec(cores=1) is not None
+    with pytest.raises(InvalidResourceSpecification):
+        spec(cores=True)
+
+
+def test_a_specification_is_a_dict():
+    with pytest.raises(InvalidResourceSpecification, match="accepted: a dict"):
+        config.call_spec(["cores"], "serverless")
+
+
+def test_an_unknown_resource_is_ignored_with_one_warning(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert spec(bananas=1) is None
+        assert spec(bananas=2, cores=1) == config.CallSpec(cores=1.0)
+    assert [record.getMessage().count("bananas") for record in caplog.records] == [1]

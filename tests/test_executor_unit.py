@@ -1,0 +1,381 @@
+"""The Parsl contract. Calls themselves are tested in tests/integration."""
+
+import inspect
+import logging
+import os
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from parsl import File
+from parsl.data_provider.file_noop import NoOpFileStaging
+from parsl.executors.errors import BadStateException, InvalidResourceSpecification
+from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.monitoring.radios.udp import UDPRadio
+from parsl.providers import LocalProvider, SlurmProvider
+
+import vinefast
+from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, UnreachableFile, VineFastExecutor
+from vinefast import executor as executor_module
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make executors that run under tmp_path; all are shut down, and what they started is gone."""
+    threads = set(threading.enumerate())
+    made = []
+
+    def make(**arguments):
+        executor = VineFastExecutor(**arguments)
+        executor.run_dir = str(tmp_path)
+        made.append(executor)
+        return executor
+
+    yield make
+    for executor in made:
+        executor.shutdown()
+    assert set(threading.enumerate()) <= threads
+    assert not list(tmp_path.glob("*/password-*"))
+
+
+class Engine:
+    """Stands in for the core where no call is to run."""
+
+    def __init__(self, settings, on_failure):
+        self.settings = settings
+        self.on_failure = on_failure
+        self.port = 9123
+        self.calls = []
+        self.failures = []
+        self.n_stops = 0
+
+    def start(self):
+        pass
+
+    def submit(self, *call):
+        self.calls.append(call)
+        return call
+
+    def outstanding(self):
+        return len(self.calls)
+
+    def fail_outstanding(self, exception):
+        self.failures.append(exception)
+
+    def stats(self):
+        return {"workers_connected": 0}
+
+    def stop(self):
+        self.n_stops += 1
+
+
+@pytest.fixture
+def make_apart(make, monkeypatch):
+    """Make started executors on a stand-in engine, with workers that are not there."""
+    monkeypatch.setattr(executor_module, "Engine", Engine)
+
+    def make_apart(**arguments):
+        executor = make(worker_launch_method="manual", **arguments)
+        executor.start()
+        return executor
+
+    return make_apart
+
+
+def test_arguments_are_the_stock_executors_and_kept():
+    names = set(inspect.signature(VineFastExecutor).parameters)
+    assert set(inspect.signature(TaskVineExecutor).parameters) < names
+    arguments = {
+        "label": "melting",
+        "worker_launch_method": "provider",
+        "function_exec_mode": "regular",
+        "manager_config": TaskVineManagerConfig(),
+        "factory_config": TaskVineFactoryConfig(),
+        "provider": LocalProvider(),
+        "storage_access": [NoOpFileStaging()],
+        "remote_monitoring_radio": UDPRadio(address="127.0.0.1"),
+        "working_dir": "/data",
+    }
+    assert set(arguments) == names
+    executor = VineFastExecutor(**arguments)
+    for name, value in arguments.items():
+        assert getattr(executor, name) is value
+    assert "working_dir='/data'" in repr(executor)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"label": ""}, "label is ''"),
+        ({"label": "a/b"}, "label is 'a/b'"),
+        ({"label": None}, "label is None"),
+        ({"worker_launch_method": "magic"}, "worker_launch_method is 'magic'; accepted: 'factory' or"),
+        ({"function_exec_mode": "fast"}, "function_exec_mode is 'fast'"),
+        ({"manager_config": {}}, "manager_config is {}"),
+        ({"manager_config": TaskVineManagerConfig(port=-1)}, "manager_config.port is -1"),
+        ({"factory_config": TaskVineFactoryConfig(batch_type="x")}, "factory_config.batch_type is 'x'"),
+        ({"provider": "slurm"}, "provider is 'slurm'"),
+        ({"storage_access": NoOpFileStaging()}, "storage_access is"),
+        ({"remote_monitoring_radio": "udp"}, "remote_monitoring_radio is 'udp'"),
+        ({"working_dir": 3}, "working_dir is 3"),
+    ],
+)
+def test_a_bad_argument_is_named_with_its_value(arguments, words):
+    with pytest.raises(InvalidConfiguration) as caught:
+        VineFastExecutor(**arguments)
+    assert words in str(caught.value)
+    assert "accepted: " in str(caught.value)
+
+
+def test_a_free_port_is_taken_unless_one_is_given():
+    assert VineFastExecutor().manager_config.port == 0
+    assert VineFastExecutor(manager_config=TaskVineManagerConfig(port=9123)).manager_config.port == 9123
+
+
+def test_a_provider_for_another_method_is_ignored_with_a_warning(caplog):
+    assert VineFastExecutor(provider=LocalProvider()).provider is None
+    assert "Ignoring the provider" in caplog.text
+    assert isinstance(VineFastExecutor(worker_launch_method="provider").provider, LocalProvider)
+
+
+def test_workers_per_node():
+    def workers(method="factory", provider=None, cores=None, **library_config):
+        return VineFastExecutor(
+            worker_launch_method=method,
+            provider=provider,
+            manager_config=TaskVineManagerConfig(library_config=library_config),
+            factory_config=TaskVineFactoryConfig(cores=cores),
+        ).workers_per_node
+
+    assert workers() == os.cpu_count()
+    assert workers(cores=3) == 3
+    assert workers(cores=3, num_slots=7) == 7
+    assert workers("provider", SlurmProvider()) == 1
+    assert workers("provider", SlurmProvider(cores_per_node=16)) == 16
+    assert workers("provider", LocalProvider()) == os.cpu_count()
+
+
+def test_a_call_goes_to_the_engine_as_it_is(make_apart):
+    executor = make_apart()
+    executor.submit(print, None, 1, func=2, resource_specification=3, self=4)
+    executor.submit(print, {}, 1)
+    executor.submit(print, {"cores": 2})
+    spec = vinefast.config.CallSpec(cores=2.0)
+    assert executor._engine.calls == [
+        (print, (1,), {"func": 2, "resource_specification": 3, "self": 4}, None),
+        (print, (1,), {}, None),
+        (print, (), {}, spec),
+    ]
+    assert executor.outstanding() == 3
+    with pytest.raises(InvalidResourceSpecification):
+        executor.submit(print, {"cores": -1})
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "path"),
+    [
+        ((File("a"),), {}, "a"),
+        ((), {"data": File("file:a")}, "a"),
+        ((), {"inputs": [1, File("/a"), File("b/c")]}, "b/c"),
+        ((), {"outputs": [File("d")]}, "d"),
+        ((), {"stdout": "out"}, "out"),
+        ((), {"stderr": ("err", "w")}, "err"),
+        ((), {"stdout": Path("out")}, "out"),
+    ],
+)
+def test_relative_paths_need_a_shared_file_system(make_apart, args, kwargs, path):
+    apart = make_apart()
+    with pytest.raises(UnreachableFile, match=f"'{path}' is a relative path"):
+        apart.submit(print, {}, *args, **kwargs)
+    assert not apart._engine.calls
+    assert "VINEFAST_CWD" not in apart._engine.settings.env_vars
+    shared = make_apart(label="shared", manager_config=TaskVineManagerConfig(shared_fs=True))
+    shared.submit(print, {}, *args, **kwargs)
+    assert shared._engine.settings.env_vars["VINEFAST_CWD"] == os.getcwd()
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"inputs": [File("/a"), File("http://host/a")]}, {"stdout": "/a"}, {"inputs": 3, "stderr": None}]
+)
+def test_other_paths_are_left_alone(make_apart, kwargs):
+    assert make_apart().submit(print, {}, **kwargs)
+
+
+def test_a_manual_manager_is_open_and_says_so(make_apart, caplog):
+    executor = make_apart(manager_config=TaskVineManagerConfig(address="localhost"))
+    assert executor._engine.settings.password_file is None
+    assert executor.worker_command == "vine_worker localhost 9123"
+    assert executor.worker_command in caplog.text
+
+
+def test_a_manual_manager_with_a_password_says_nothing(make_apart, caplog, tmp_path):
+    password = tmp_path / "secret"
+    password.write_text("word")
+    with caplog.at_level(logging.WARNING):
+        executor = make_apart(manager_config=TaskVineManagerConfig(project_password_file=str(password)))
+    assert f"--password {password}" in executor.worker_command
+    assert not caplog.records
+    executor.shutdown()
+    assert password.exists()
+
+
+def test_blocks_are_told_their_id(make_apart):
+    executor = make_apart()
+    assert executor._get_launch_command("7") == f"env PARSL_WORKER_BLOCK_ID=7 {executor.worker_command}"
+
+
+def test_absent_workers_are_complained_about_once(make_apart, monkeypatch, caplog):
+    monkeypatch.setattr(executor_module, "_PATIENCE_S", 0.05)
+    make_apart()
+    time.sleep(0.3)
+    assert caplog.text.count("No worker has come") == 1
+
+
+def test_bad_state_fails_calls_here_and_to_come(make_apart):
+    executor = make_apart()
+    reason = ValueError("blocks keep failing")
+    executor.set_bad_state_and_fail_all(reason)
+    assert executor.bad_state_is_set
+    assert executor.executor_exception is reason
+    (failure,) = executor._engine.failures
+    assert isinstance(failure, BadStateException)
+    with pytest.raises(ValueError, match="keep failing"):
+        executor.submit(print, {})
+
+
+def test_an_engine_that_dies_makes_the_state_bad(make_apart):
+    executor = make_apart()
+    executor._engine.on_failure(vinefast.EngineFailure("TaskVine gave up"))
+    assert executor.bad_state_is_set
+    with pytest.raises(vinefast.EngineFailure):
+        executor.submit(print, {})
+
+
+def test_shutdown_is_idempotent_and_final(make_apart):
+    executor = make_apart()
+    executor.shutdown()
+    executor.shutdown()
+    assert executor._engine.n_stops == 1
+    with pytest.raises(EngineStopped):
+        executor.submit(print, {})
+    with pytest.raises(EngineStartError, match="before"):
+        executor.start()
+
+
+def test_before_start(make):
+    executor = make()
+    with pytest.raises(EngineStopped, match="not been started"):
+        executor.submit(print, {})
+    assert executor.outstanding() == 0
+    assert executor.worker_command == ""
+    executor.shutdown()
+    with pytest.raises(EngineStartError):
+        executor.start()
+
+
+def test_leaving_the_context_shuts_down(make_apart):
+    with make_apart() as executor:
+        pass
+    assert executor._engine.n_stops == 1
+
+
+def test_a_monitoring_receiver_is_shut_down_once(make_apart):
+    executor = make_apart()
+    shut_down = []
+
+    class Receiver:
+        def shutdown(self):
+            shut_down.append(self)
+
+    executor.monitoring_receiver = Receiver()
+    executor.shutdown()
+    executor.shutdown()
+    assert len(shut_down) == 1
+
+
+def test_a_forgotten_executor_ends_what_it_started(monkeypatch, tmp_path):
+    monkeypatch.setattr(executor_module, "Engine", Engine)
+    executor = VineFastExecutor(worker_launch_method="manual")
+    executor.run_dir = str(tmp_path)
+    executor.start()
+    engine = executor._engine
+    del executor
+    assert engine.n_stops == 1
+
+
+def test_a_password_is_made_for_workers_of_ours(make, tmp_path):
+    executor = make(label="two words")
+    executor.start()
+    (path,) = tmp_path.glob("two words/password-*")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(path.read_text()) >= 32
+    assert executor.submit(abs, {}, -1).result(timeout=30) == 1
+    executor.shutdown()
+    assert not path.exists()
+
+
+def test_everything_is_under_the_label(make, tmp_path):
+    executor = make()
+    executor.start()
+    assert [path.name for path in tmp_path.iterdir()] == ["VineFastExecutor"]
+    assert (tmp_path / "VineFastExecutor" / "taskvine").is_dir()
+
+
+def test_vine_log_dir_is_honoured(make, tmp_path):
+    logs = tmp_path / "elsewhere" / "logs"
+    make(manager_config=TaskVineManagerConfig(vine_log_dir=str(logs))).start()
+    assert list(logs.iterdir())
+
+
+def taken_port():
+    server = socket.create_server(("", 0))
+    return server, server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("manager_fields", "factory_fields", "words"),
+    [
+        ({"port": "taken"}, {}, "port"),
+        ({"project_password_file": "/no/such/file"}, {}, "project_password_file"),
+        ({"project_password_file": "/dev/null"}, {}, "project_password_file"),
+        ({"address": "no.such.host.invalid"}, {}, "address"),
+        ({"vine_log_dir": "/dev/null/logs"}, {}, "/dev/null"),
+        ({"tune_parameters": {"no-such-parameter": 1}}, {}, "no-such-parameter"),
+        ({}, {"worker_executable": "vine_wanderer"}, "vine_wanderer"),
+        ({}, {"worker_executable": "/no/such/vine_worker"}, "/no/such/vine_worker"),
+        ({}, {"scratch_dir": "/no/such/directory"}, "/no/such/directory"),
+    ],
+)
+def test_what_cannot_start_says_why_and_leaves_nothing(make, manager_fields, factory_fields, words):
+    if manager_fields.get("port") == "taken":
+        server, manager_fields["port"] = taken_port()
+    executor = make(
+        manager_config=TaskVineManagerConfig(**{"port": 0, **manager_fields}),
+        factory_config=TaskVineFactoryConfig(**factory_fields),
+    )
+    began = time.monotonic()
+    with pytest.raises((EngineStartError, InvalidConfiguration), match=words):
+        executor.start()
+    assert time.monotonic() - began < 10
+    with pytest.raises(EngineStopped):
+        executor.submit(print, {})
+
+
+def test_an_interrupted_start_leaves_nothing(make, monkeypatch):
+    def interrupted(self, contact, on_failure):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vinefast.launch.LocalLauncher.start", interrupted)
+    executor = make()
+    with pytest.raises(KeyboardInterrupt):
+        executor.start()
+    with pytest.raises(EngineStopped):
+        executor.submit(print, {})
+
+
+def test_public_names():
+    assert set(vinefast.__all__) <= set(dir(vinefast))
+    assert vinefast.__version__

@@ -1,0 +1,322 @@
+"""Launchers with real programs, against a listening socket or a real manager."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from parsl.executors.taskvine import TaskVineFactoryConfig
+from parsl.launchers import SimpleLauncher, SingleNodeLauncher, WrappedLauncher
+from parsl.providers import LocalProvider, SlurmProvider
+
+from vinefast import launch
+from vinefast.errors import EngineFailure, EngineStartError
+
+
+@pytest.fixture
+def manager():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        yield server
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    path = tmp_path / "tmp"
+    path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
+
+
+@pytest.fixture
+def start(tmp_path, temporary, manager):
+    """Start a launcher for the socket; it is stopped in the end and must leave nothing."""
+    started = []
+    password = tmp_path / "pass word"
+    password.write_text("secret")
+    directory = tmp_path / "logs of workers"
+    directory.mkdir()
+
+    def start(on_failure=lambda error: None, provider=None, method="factory", **fields):
+        launcher = launch.make_launcher(method, TaskVineFactoryConfig(**fields), str(directory), provider)
+        started.append(launcher)
+        port = manager.getsockname()[1]
+        launcher.start(launch.Contact("127.0.0.1", port, password_file=str(password)), on_failure)
+        return launcher
+
+    yield start
+    for launcher in started:
+        launcher.stop()
+    assert not list(temporary.iterdir())
+
+
+def worker_on(manager):
+    """Accept the next worker's connection; answer the factory's questions before it."""
+    while True:
+        connection, _ = manager.accept()
+        connection.settimeout(10)
+        greeting = connection.recv(1000)
+        if b"auth password" in greeting:
+            return connection
+        connection.close()
+
+
+def processes_of(launcher):
+    return [process for process in launcher._processes if process is not None]
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_methods_have_their_launchers(tmp_path):
+    def kind(method="factory", provider=None, **fields):
+        return type(launch.make_launcher(method, TaskVineFactoryConfig(**fields), str(tmp_path), provider))
+
+    assert kind() is launch.LocalLauncher
+    assert kind(min_workers=3, max_workers=3) is launch.LocalLauncher
+    assert kind(min_workers=1, max_workers=3) is launch.FactoryLauncher
+    assert kind(batch_type="slurm") is launch.FactoryLauncher
+    assert kind(python_env="env.tar.gz") is launch.FactoryLauncher
+    assert kind("manual") is launch.Launcher
+    assert kind("provider", LocalProvider()) is launch.ProviderLauncher
+
+
+def test_local_workers_come_and_go(start, manager):
+    launcher = start(min_workers=2, max_workers=2)
+    connections = [worker_on(manager), worker_on(manager)]
+    pids = [process.pid for process in processes_of(launcher)]
+    began = time.monotonic()
+    launcher.stop()
+    assert time.monotonic() - began < 3
+    assert not any(alive(pid) for pid in pids)
+    launcher.stop()
+    for connection in connections:
+        connection.close()
+
+
+def test_a_worker_that_was_killed_is_replaced(start, manager):
+    launcher = start()
+    worker_on(manager).close()
+    (process,) = processes_of(launcher)
+    process.kill()
+    worker_on(manager).close()
+    assert processes_of(launcher) != [process]
+
+
+def test_a_retired_launcher_replaces_no_worker(start, manager):
+    launcher = start()
+    worker_on(manager).close()
+    launcher.retire()
+    (process,) = processes_of(launcher)
+    process.kill()
+    time.sleep(3 * launch._POLL_S)
+    assert processes_of(launcher) == [process]
+
+
+def test_workers_that_cannot_run_are_given_up(start):
+    failures = []
+    launcher = start(failures.append, worker_options="--no-such-option")
+    wait_until(lambda: failures)
+    (failure,) = failures
+    assert isinstance(failure, EngineFailure)
+    assert "--no-such-option" in str(failure)
+    assert "worker-0.log" in str(failure)
+    launcher.stop()
+
+
+def test_a_worker_that_hangs_is_killed_with_all_it_started(start, tmp_path):
+    script = tmp_path / "vine_worker"
+    script.write_text(
+        f"#!/bin/sh\ntrap '' TERM\nset -m\nsleep 1000 & echo $! > {tmp_path}/pid\nwhile :; do wait; done\n"
+    )
+    script.chmod(0o755)
+    launcher = start(worker_executable=str(script))
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    pids = [processes_of(launcher)[0].pid, int((tmp_path / "pid").read_text())]
+    began = time.monotonic()
+    launcher.stop()
+    assert time.monotonic() - began < 4
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_the_factory_makes_workers_and_takes_them_along(start, manager):
+    launcher = start(min_workers=1, max_workers=2, cores=1)
+    worker_on(manager).close()
+    (process,) = processes_of(launcher)
+    members = launch._session_members(process.pid)
+    assert len(members) >= 3
+    began = time.monotonic()
+    launcher.stop()
+    assert time.monotonic() - began < 3
+    wait_until(lambda: not any(alive(pid) for pid in members))
+
+
+def test_a_factory_that_cannot_run_is_given_up(start):
+    failures = []
+    start(failures.append, max_workers=2, python_env="/no/such/env.tar.gz")
+    wait_until(lambda: failures)
+    assert "factory.log" in str(failures[0])
+
+
+def test_factory_fields_become_options(tmp_path):
+    def options(password_file=None, project_name=None, **fields):
+        config = TaskVineFactoryConfig(**{"batch_type": "slurm", **fields})
+        launcher = launch.FactoryLauncher(config, str(tmp_path))
+        arguments = launcher._arguments(launch.Contact("head", 9123, project_name, password_file))
+        return arguments
+
+    def value(name, **fields):
+        arguments = options(**fields)
+        return arguments[arguments.index(name) + 1]
+
+    assert options()[-2:] == ["head", "9123"]
+    assert options(project_name="melting")[-2:] == ["-M", "melting"]
+    assert "--catalog" not in options(project_name="melting")
+    assert value("--catalog").startswith("127.0.0.1")
+    assert value("--batch-type") == "slurm"
+    assert value("--min-workers", min_workers=2, max_workers=5) == "2"
+    assert value("--max-workers", max_workers=5) == "5"
+    assert value("--workers-per-cycle", workers_per_cycle=7) == "7"
+    assert value("--timeout", worker_timeout=60) == "60"
+    assert value("--factory-timeout", factory_timeout=61) == "61"
+    assert value("--extra-options", worker_options="--wall-time 5") == "--wall-time 5"
+    assert value("--password", password_file="/secret") == "password"
+    assert value("--poncho-env", python_env="/env.tar.gz") == "/env.tar.gz"
+    assert value("--condor-requirements", batch_type="condor", condor_requirements="(x)") == "(x)"
+    assert value("--batch-options", batch_options="-q short") == "-q short"
+    for name in ("cores", "gpus", "memory", "disk"):
+        assert value(f"--{name}", **{name: 3}) == "3"
+        assert f"--{name}" not in options()
+    assert not {"--password", "--poncho-env", "--condor-requirements", "--batch-options"} & set(options())
+
+
+def test_fields_become_a_workers_options(start):
+    launcher = start(
+        method="manual",
+        worker_executable="my_worker",
+        worker_options="--wall-time '5'",
+        cores=1,
+        memory=2,
+        disk=3,
+        gpus=4,
+    )
+    command = shlex.split(launcher.worker_command)
+    assert command[0] == "my_worker"
+    assert command[1] == "--password"
+    assert command[3:11] == ["--cores", "1", "--gpus", "4", "--memory", "2", "--disk", "3"]
+    assert command[11:14] == ["--wall-time", "5", "127.0.0.1"]
+
+
+def test_manual_starts_nothing(start):
+    launcher = start(method="manual")
+    assert launcher.worker_command in launcher.diagnosis()
+    assert not launcher.local
+
+
+@pytest.mark.parametrize("wrap", [SimpleLauncher(), SingleNodeLauncher(), WrappedLauncher("nice")])
+def test_a_providers_command_starts_a_worker(start, manager, tmp_path, wrap):
+    launcher = start(method="provider", provider=LocalProvider())
+    assert launcher.local
+    script = wrap(f"env PARSL_WORKER_BLOCK_ID=0 {launcher.worker_command}", 1, 1)
+    process = subprocess.Popen(["bash", "-c", script], start_new_session=True)
+    worker_on(manager).close()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_remote_blocks_look_for_the_worker_themselves(tmp_path):
+    launcher = launch.make_launcher("provider", TaskVineFactoryConfig(), str(tmp_path), SlurmProvider())
+    launcher.start(launch.Contact("head", 9123, "melting"), lambda error: None)
+    command = shlex.split(launcher.worker_command)
+    assert command[0] == "vine_worker"
+    assert command[-2:] == ["-M", "melting"]
+    assert {"--single-shot", "--parent-death"} <= set(command)
+    assert not launcher.local
+
+
+def test_programs_are_found_in_the_chosen_prefix_first(tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "vine_worker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert launch.find_program("vine_worker") != str(program)
+    assert launch.find_program(str(program)) == str(program)
+    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path))
+    assert launch.find_program("vine_worker") == str(program)
+    assert launch.find_program("vine_factory")
+
+
+def test_a_missing_program_is_answered_with_places_and_remedies(monkeypatch):
+    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", "/chosen")
+    with pytest.raises(EngineStartError, match="/chosen/bin.*conda.*Debian.*install-taskvine"):
+        launch.find_program("vine_wanderer")
+    with pytest.raises(EngineStartError, match="/no/such/vine_worker"):
+        launch.find_program("/no/such/vine_worker")
+
+
+def test_addresses():
+    assert launch.manager_address(None, local=True) == "127.0.0.1"
+    assert launch.manager_address("localhost", local=False) == "localhost"
+    assert launch.manager_address(None, local=False)
+    with pytest.raises(EngineStartError, match="no.such.host.invalid"):
+        launch.manager_address("no.such.host.invalid", local=False)
+
+
+def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: time.sleep(3))
+    with pytest.raises(EngineStartError, match="no answer"):
+        launch._resolve("head", timeout_s=0.1)
+
+
+def test_log_excerpts(tmp_path):
+    log = tmp_path / "log"
+    assert "cannot be read" in launch.log_excerpt(str(log))
+    log.write_text("")
+    assert "(empty)" in launch.log_excerpt(str(log))
+    log.write_text("old\n" + "".join(f"line {n}\n" for n in range(100)))
+    excerpt = launch.log_excerpt(str(log), start=4)
+    assert "line 0\n" in excerpt and "line 99" in excerpt
+    assert "old" not in excerpt and "line 50" not in excerpt
+
+
+def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, time\n"
+        "from parsl.executors.taskvine import TaskVineFactoryConfig\n"
+        "from vinefast import launch\n"
+        "launcher = launch.FactoryLauncher(TaskVineFactoryConfig(max_workers=2), sys.argv[1])\n"
+        "launcher.start(launch.Contact('127.0.0.1', int(sys.argv[2])), print)\n"
+        "print(launcher._processes[0].pid, flush=True)\n"
+        "time.sleep(100)\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, str(program), str(tmp_path), str(manager.getsockname()[1])],
+        stdout=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        session = int(process.stdout.readline())
+        while not manager.accept()[0].recv(100).startswith(b"taskvine"):
+            pass
+        assert len(launch._session_members(session)) >= 3
+        process.kill()
+    wait_until(lambda: not launch._session_members(session), timeout_s=20)
+    assert not list(tmp_path.glob("vinefast-*"))
