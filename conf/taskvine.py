@@ -26,7 +26,8 @@ OLDEST = (7, 14)
 COMPILE_ARGS = ["-std=gnu11", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
 
 # csrc/vf_poll.c takes these functions of the engine's over.
-WRAP_ARGS = [f"-Wl,--wrap={name}" for name in ("link_poll", "vine_task_set_result", "cctools_fatal")]
+WRAPPED = ("link_poll", "vine_schedule_task_to_worker", "vine_task_set_result", "cctools_fatal")
+WRAP_ARGS = [f"-Wl,--wrap={name}" for name in WRAPPED]
 
 HOW_TO_INSTALL = """\
 TaskVine is part of cctools, which is not on PyPI. Install it in one of these ways:

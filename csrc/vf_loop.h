@@ -38,10 +38,10 @@ struct vf_bundle {
 	struct vf_link link; /* first: done ring */
 	struct vine_task *task;
 	struct vine_file *spilled;
-	char worker[VF_ADDRPORT_NBYTES]; /* that had it when we last looked; empty: none */
-	uint64_t orphaned_ns;            /* when its library ended; 0: it has not */
-	uint32_t n_losses;               /* workers lost while they had it */
-	int given_up;                    /* to be cancelled */
+	char lost_worker[VF_ADDRPORT_NBYTES]; /* the last that was lost while it had the bundle; empty: none */
+	uint32_t n_losses;
+	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
+	int given_up;         /* to be cancelled */
 	uint64_t sent_ns;
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
@@ -104,11 +104,12 @@ struct vf_loop {
 	struct vf_spec *specs;
 	uint64_t n_waiting;
 	uint32_t running;
-	int polled_workers; /* -1: not polled yet */
+	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;
 	uint64_t stamp;
 	int stopping;
-	int giving_up; /* some bundles are */
+	int giving_up; /* some bundles are to be cancelled, */
+	int breaking;  /* for which vine_wait() has been told to return */
 	struct itable *bundles; /* by task id */
 	struct vf_buffer frame, command;
 	struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];

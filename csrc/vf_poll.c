@@ -15,6 +15,8 @@
 int __real_link_poll(struct link_info *array, int nlinks, int msec);
 int __wrap_link_poll(struct link_info *array, int nlinks, int msec);
 void __wrap_cctools_fatal(const char *format, ...);
+struct vine_worker_info *__real_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task);
+struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task);
 void __real_vine_task_set_result(struct vine_task *task, vine_result_t result);
 void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result);
 
@@ -104,6 +106,13 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 			next = owned.turn(owned.arg, workers);
 	}
 	return __real_link_poll(array, nlinks, 0);
+}
+
+struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task)
+{
+	if (owned.may_run && !owned.may_run(owned.arg, task))
+		return NULL;
+	return __real_vine_schedule_task_to_worker(manager, task);
 }
 
 void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)

@@ -1,14 +1,17 @@
 /* TaskVine's functions that do not suit a guest in somebody's program, replaced by the linker's --wrap.
 
 link_poll() is where vine_wait() sleeps; on a thread that owns a poller, the replacement takes a turn first and lets the
-poller's wake end the sleep. vine_task_set_result() is where TaskVine learns that a library has ended, which it keeps to itself;
-the replacement tells the poller. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On
+poller's wake end the sleep. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a task, for the first time or
+because it lost the one before without a word; the replacement asks the poller first. vine_task_set_result() is where TaskVine
+learns that a library has ended, which it keeps to itself; the replacement tells the poller. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On
 all other threads they are TaskVine's own. */
 
 #ifndef VF_POLL_H
 #define VF_POLL_H
 
 #include "vf_wake.h"
+
+struct vine_task;
 
 enum vf_turn {
 	VF_TURN_IDLE, /* nothing to do until something is submitted or a worker speaks */
@@ -19,6 +22,8 @@ enum vf_turn {
 struct vf_poller {
 	/* Called before each sleep, and after each wake, with the number of connected workers. */
 	enum vf_turn (*turn)(void *arg, int workers);
+	/* Called when a task is about to get a worker. Zero: it gets none now. */
+	int (*may_run)(void *arg, struct vine_task *task);
 	/* Called when a library has ended, with the address of its worker. No vine_* call that changes anything may be made. */
 	void (*library_ended)(void *arg, const char *worker);
 	void *arg;

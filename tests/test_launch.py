@@ -232,7 +232,7 @@ def test_manual_starts_nothing(start):
 
 @pytest.mark.parametrize("wrap", [SimpleLauncher(), SingleNodeLauncher(), WrappedLauncher("nice")])
 def test_a_providers_command_starts_a_worker(start, manager, tmp_path, wrap):
-    launcher = start(method="provider", provider=LocalProvider())
+    launcher = start(method="provider", provider=LocalProvider(), worker_options=f"--workspace {tmp_path}/workspace")
     assert launcher.local
     script = wrap(f"env PARSL_WORKER_BLOCK_ID=0 {launcher.worker_command}", 1, 1)
     process = subprocess.Popen(["bash", "-c", script], start_new_session=True)

@@ -1,7 +1,9 @@
 """What must survive: lost workers, calls that take their worker down, an engine that cannot start."""
 
 import os
+import shlex
 import socket
+import subprocess
 import time
 
 import psutil
@@ -136,8 +138,6 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
         worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0, project_password_file=str(secret))
     )
     future = executor.submit(abs, {}, -1)
-    import shlex
-    import subprocess
 
     command = shlex.split(executor.worker_command)
     assert str(secret) in command
@@ -152,3 +152,16 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
     for process in (bad, good):
         process.terminate()
         process.wait(10)
+
+
+def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executor, mark):
+    """Nobody watches a worker that was started by hand: the library must end what the worker leaves."""
+    executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
+    worker = subprocess.Popen(
+        shlex.split(executor.worker_command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert executor.submit(abs, {}, -1).result(30) == 1
+    worker.kill()
+    worker.wait()
+    assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
+    assert wait_until(lambda: not processes_marked(mark))

@@ -103,6 +103,7 @@ def test_manual(load):
         exercise()
     finally:
         parsl.dfk().cleanup()
+        worker.terminate()  # started by hand, it would wait for another manager
         worker.wait(20)
 
 

@@ -13,12 +13,14 @@ import time
 import traceback
 
 from .entry import clean_imports
+from .process import lead_own_group
 
 LOG_PATH = "vinefast.log"
 RESULT_PATH = "vinefast.result"
 
 
 def _main() -> int:
+    lead_own_group()
     result_fd = os.dup(1)
     log_fd = os.open(LOG_PATH, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     os.dup2(log_fd, 1)

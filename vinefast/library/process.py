@@ -51,6 +51,35 @@ def lead_own_group() -> None:
         pass  # leads a session already
 
 
+def children_of(pid: int) -> dict[int, bytes]:
+    """Give the children of a process, each with its start time, which tells it from a later process of its number."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            children = [int(child) for child in file.read().split()]
+    except OSError:
+        return {}
+    return {child: started for child in children if (started := _start_time(child))}
+
+
+def kill_orphans(processes: dict[int, bytes]) -> None:
+    """SIGKILL those that still run."""
+    for pid, started in processes.items():
+        if _start_time(pid) == started:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+
+
+def _start_time(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name before it may hold anything.
+            return file.read().rpartition(b")")[2].split()[19]
+    except (OSError, IndexError):
+        return b""
+
+
 def kill_group(pid: int) -> None:
     """SIGKILL a child and all of its process group."""
     for kill in (os.killpg, os.kill):

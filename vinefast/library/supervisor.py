@@ -125,6 +125,7 @@ class Supervisor:
         for each in self._slots:
             if each.pid:
                 kill_group(each.pid)
+        self._link.bury_worker()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)

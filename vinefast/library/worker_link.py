@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .process import children_of, kill_orphans
+
 _CHUNK_NBYTES = 1 << 20
 _FIRST_LOOK_S = 0.001
 _LAST_LOOK_S = 1.0
@@ -46,6 +48,8 @@ class WorkerLink:
         self.look_at: float | None = None
         self._look_again_s = _FIRST_LOOK_S
         self._worker_pid = worker_pid
+        self._siblings = children_of(worker_pid)
+        self._siblings.pop(os.getpid(), None)
         self._unread = bytearray()
         for fd in (in_fd, out_fd):
             os.set_inheritable(fd, False)
@@ -114,6 +118,13 @@ class WorkerLink:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def bury_worker(self) -> None:
+        """Kill what a worker that was killed has left: its transfer server would hold its connection to the manager
+        open for ever, so that the manager would not notice.
+        """
+        if os.getppid() != self._worker_pid:
+            kill_orphans(self._siblings)
 
     def receive(self) -> list[tuple[bytes, bytes]]:
         """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""

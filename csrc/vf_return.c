@@ -1,0 +1,192 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "itable.h"
+#include "taskvine.h"
+#include "vf_turn.h"
+
+struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls)
+{
+	struct vf_bundle *bundle = calloc(1, sizeof *bundle + n_calls * sizeof bundle->calls[0]);
+	if (!bundle)
+		return NULL;
+	bundle->outcomes = calloc(n_calls ? n_calls : 1, sizeof *bundle->outcomes);
+	if (!bundle->outcomes) {
+		free(bundle);
+		return NULL;
+	}
+	bundle->n_calls = n_calls;
+	memcpy(bundle->calls, calls, n_calls * sizeof bundle->calls[0]);
+	return bundle;
+}
+
+void vf_bundle_free(struct vf_bundle *bundle)
+{
+	free(bundle->outcomes);
+	free(bundle->frame);
+	free(bundle);
+}
+
+static void hand_over(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	if (bundle->n_outcomes == 0) {
+		vf_bundle_free(bundle);
+		return;
+	}
+	vf_ring_push(&loop->done, &bundle->link);
+	vf_wake_signal(&loop->done_wake);
+}
+
+void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine_result, const char *text)
+{
+	bundle->engine_result = engine_result;
+	bundle->frame = text ? strdup(text) : NULL;
+	bundle->n_outcomes = bundle->n_calls;
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		bundle->outcomes[i].call = bundle->calls[i];
+		bundle->outcomes[i].record.status = VF_STATUS_ENGINE;
+	}
+	VF_COUNT(loop, calls_returned, bundle->n_calls);
+	hand_over(loop, bundle);
+}
+
+/* Does this result mean that the bundle's calls may never have run, through no fault of the bundle as such? */
+static int was_lost(int result)
+{
+	switch (result) {
+	case VINE_RESULT_FORSAKEN:
+	case VINE_RESULT_MAX_RETRIES:
+	case VINE_RESULT_STDOUT_MISSING:
+	case VINE_RESULT_UNKNOWN:
+	case VINE_RESULT_SIGNAL:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+static void return_lost(struct vf_loop *loop, struct vf_bundle *bundle, int result, const char *text)
+{
+	VF_COUNT(loop, bundles_lost, 1);
+	VF_COUNT(loop, calls_lost, bundle->n_calls);
+	int alone = bundle->n_calls == 1;
+	int again = alone ? bundle->orphaned_ns && bundle->calls[0]->losses <= loop->config.max_losses : bundle->n_calls > 1;
+	if (!again || !was_lost(result)) {
+		vf_return_failed(loop, bundle, result, text);
+		return;
+	}
+	/* One of these calls may be what takes workers down. Alone, it cannot take others with it. */
+	for (uint32_t i = bundle->n_calls; i-- > 0;) {
+		bundle->calls[i]->solo = 1;
+		vf_send_again(loop, bundle->calls[i]);
+	}
+	vf_bundle_free(bundle);
+}
+
+/* Sort the records of a result frame: outcomes for the done ring, durations for the next packing, the rest waits again. Returns
+0, or -1 when the frame is not what a library writes; nothing has been changed then. */
+static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const struct vf_result_header *header)
+{
+	struct vf_record record;
+	uint64_t offset = VF_RESULT_HEADER_NBYTES;
+	if (header->n_records > bundle->n_calls)
+		return -1;
+	for (uint32_t i = 0; i < header->n_records; i++) {
+		if (vf_result_next(bundle->frame, header, &offset, &record) || record.status > VF_STATUS_MISSED)
+			return -1;
+	}
+
+	for (uint32_t i = bundle->n_calls; i-- > header->n_records;)
+		vf_send_again(loop, bundle->calls[i]);
+	VF_COUNT(loop, calls_handed_back, bundle->n_calls - header->n_records);
+
+	struct vf_function *function = NULL;
+	uint32_t n_of_function = 0, missed = 0;
+	uint64_t function_ns = 0, calls_ns = 0;
+	offset = VF_RESULT_HEADER_NBYTES;
+	for (uint32_t i = 0; i < header->n_records; i++) {
+		struct vf_call *call = bundle->calls[i];
+		vf_result_next(bundle->frame, header, &offset, &record);
+		if (record.status == VF_STATUS_MISSED) {
+			call->with_body = 1;
+			vf_send_again(loop, call);
+			missed++;
+			continue;
+		}
+		if (call->function != function) {
+			if (n_of_function)
+				vf_bundle_learn(function, n_of_function, function_ns);
+			function = call->function;
+			n_of_function = 0;
+			function_ns = 0;
+		}
+		n_of_function++;
+		function_ns += record.duration_ns;
+		calls_ns += record.duration_ns;
+		function->delivered = 1;
+		struct vf_outcome *outcome = &bundle->outcomes[bundle->n_outcomes++];
+		outcome->call = call;
+		outcome->record = record;
+	}
+	if (n_of_function)
+		vf_bundle_learn(function, n_of_function, function_ns);
+	VF_COUNT(loop, calls_missed, missed);
+	VF_COUNT(loop, calls_returned, bundle->n_outcomes);
+	VF_COUNT(loop, calls_ns, calls_ns);
+	VF_COUNT(loop, run_ns, header->run_ns);
+	VF_COUNT(loop, wait_ns, header->wait_ns);
+	VF_COUNT(loop, bytes_returned, header->nbytes);
+	return 0;
+}
+
+/* Give the bundle its own copy of the result frame. TaskVine does not tell how much it received: a long frame announces its own
+length (had less come, the result would be VINE_RESULT_STDOUT_MISSING), a short one is a C string. */
+static int copy_frame(struct vf_bundle *bundle, const char *output, struct vf_result_header *header)
+{
+	if (!strncmp(output, "VFR1", 4)) {
+		if (vf_result_open(output, SIZE_MAX, header))
+			return -1;
+		bundle->frame = malloc(header->nbytes);
+		if (!bundle->frame)
+			return -1;
+		memcpy(bundle->frame, output, header->nbytes);
+		return 0;
+	}
+	struct vf_buffer decoded = {0};
+	if (vf_frame_decode(&decoded, output)) {
+		vf_buffer_free(&decoded);
+		return -1;
+	}
+	bundle->frame = decoded.data;
+	return vf_result_open(decoded.data, decoded.nbytes, header);
+}
+
+void vf_return_task(struct vf_loop *loop, struct vine_task *task)
+{
+	struct vf_bundle *bundle = itable_remove(loop->bundles, (uint64_t)vine_task_get_id(task));
+	if (bundle) {
+		loop->running--;
+		if (bundle->spilled)
+			vine_undeclare_file(loop->manager, bundle->spilled);
+		bundle->spilled = NULL;
+
+		int result = (int)vine_task_get_result(task);
+		const char *output = vine_task_get_stdout(task);
+		if (bundle->given_up && result == VINE_RESULT_CANCELLED) {
+			result = VINE_RESULT_MAX_RETRIES;
+			output = "each worker or library that had the call was lost";
+		}
+		struct vf_result_header header;
+		int whole = result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == 0 && output;
+		if (whole && copy_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
+			hand_over(loop, bundle);
+			bundle = NULL;
+		}
+		if (bundle) {
+			free(bundle->frame);
+			bundle->frame = NULL;
+			return_lost(loop, bundle, result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result, output);
+		}
+	}
+	vine_task_delete(task);
+}

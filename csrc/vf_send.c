@@ -1,0 +1,171 @@
+#include <stdlib.h>
+
+#include "itable.h"
+#include "taskvine.h"
+#include "vf_turn.h"
+
+enum {
+	LOOKAHEAD = 1, /* bundles beyond the known slots, to find a slot that the last count did not know of */
+};
+
+void vf_send_again(struct vf_loop *loop, struct vf_call *call)
+{
+	atomic_store(&call->state, VF_CALL_QUEUED);
+	vf_call_list_push_front(&call->spec->waiting, call);
+	loop->n_waiting++;
+}
+
+static void know_spec(struct vf_loop *loop, struct vf_spec *spec)
+{
+	struct vf_spec **at = &loop->specs;
+	while (*at && (*at)->priority >= spec->priority)
+		at = &(*at)->next;
+	spec->next = *at;
+	*at = spec;
+	spec->known = 1;
+}
+
+void vf_send_take(struct vf_loop *loop)
+{
+	struct vf_link *item = vf_ring_take(&loop->submitted);
+	while (item) {
+		struct vf_call *call = (struct vf_call *)item;
+		item = item->next;
+		if (!call->spec->known)
+			know_spec(loop, call->spec);
+		vf_call_list_push(&call->spec->waiting, call);
+		loop->n_waiting++;
+	}
+}
+
+/* The specification to serve next: the highest priority that has calls waiting, and among equals the one that waits longest. */
+static struct vf_spec *choose_spec(struct vf_loop *loop)
+{
+	struct vf_spec *best = NULL;
+	for (struct vf_spec *spec = loop->specs; spec; spec = spec->next) {
+		if (!spec->waiting.head)
+			continue;
+		if (best && spec->priority < best->priority)
+			break;
+		if (!best || spec->waiting.head->submitted_ns < best->waiting.head->submitted_ns)
+			best = spec;
+	}
+	return best;
+}
+
+static void apply_spec(struct vine_task *task, const struct vf_spec *spec, int fresh_process)
+{
+	vine_task_set_priority(task, spec->priority);
+	if (spec->category)
+		vine_task_set_category(task, spec->category);
+	if (spec->running_time_min >= 0)
+		vine_task_set_time_min(task, spec->running_time_min);
+	if (!fresh_process)
+		return; /* a function call takes a slot of its library; the library holds the resources */
+	vine_task_set_cores(task, spec->cores >= 0 ? (int)spec->cores : 1);
+	if (spec->memory >= 0)
+		vine_task_set_memory(task, spec->memory);
+	if (spec->disk >= 0)
+		vine_task_set_disk(task, spec->disk);
+	if (spec->gpus >= 0)
+		vine_task_set_gpus(task, (int)spec->gpus);
+}
+
+static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	const struct vf_loop_config *config = &loop->config;
+	int spill = config->command || loop->frame.nbytes > config->inline_nbytes;
+
+	const char *command = config->command;
+	if (!command) {
+		command = "F";
+		if (!spill) {
+			if (vf_frame_encode(&loop->command, &loop->frame))
+				return NULL;
+			command = loop->command.data;
+		}
+	}
+	struct vine_task *task = vine_task_create(command);
+	if (!task)
+		return NULL;
+	if (spill) {
+		bundle->spilled = vine_declare_buffer(loop->manager, loop->frame.data, loop->frame.nbytes, VINE_CACHE_LEVEL_TASK, 0);
+		if (!bundle->spilled || !vine_task_add_input(task, bundle->spilled, "frame", 0)) {
+			vine_task_delete(task);
+			return NULL;
+		}
+		VF_COUNT(loop, bundles_spilled, 1);
+	}
+	if (config->command) {
+		for (uint32_t i = 0; i < config->n_inputs; i++)
+			vine_task_add_input(task, config->inputs[i], config->input_names[i], 0);
+		for (uint32_t i = 0; i + 1 < config->n_env; i += 2)
+			vine_task_set_env_var(task, config->env[i], config->env[i + 1]);
+	} else {
+		vine_task_set_library_required(task, config->library);
+	}
+	if (config->max_retries >= 0)
+		vine_task_set_retries(task, config->max_retries);
+	if (bundle->n_calls)
+		apply_spec(task, bundle->calls[0]->spec, config->command != NULL);
+	return task;
+}
+
+void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls)
+{
+	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
+	struct vine_task *task = NULL;
+	int id = 0;
+
+	if (bundle && vf_frame_pack(&loop->frame, calls, n_calls, loop->config.slice_ms, ++loop->stamp) == 0) {
+		task = make_task(loop, bundle);
+		id = task ? vine_submit(loop->manager, task) : 0;
+	}
+	if (!id) {
+		if (task)
+			vine_task_delete(task);
+		if (bundle)
+			vf_return_failed(loop, bundle, VINE_RESULT_UNKNOWN, "TaskVine refused the task, or memory is short");
+		return; /* without memory for the bundle itself its calls stay outstanding: the engine is about to die anyway */
+	}
+	bundle->task = task;
+	bundle->sent_ns = vf_now_ns();
+	itable_insert(loop->bundles, (uint64_t)id, bundle);
+	loop->running++;
+	VF_COUNT(loop, bundles_sent, 1);
+	VF_COUNT(loop, calls_sent, n_calls);
+	VF_COUNT(loop, bytes_sent, loop->frame.nbytes);
+}
+
+static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled, uint32_t n)
+{
+	uint32_t i = 0;
+	struct vf_call **calls = calloc(n, sizeof *calls);
+	struct vf_call *call;
+	while (calls && (call = vf_call_list_pop(cancelled)))
+		calls[i++] = call;
+	struct vf_bundle *bundle = calls ? vf_bundle_create(n, calls) : NULL;
+	if (bundle)
+		vf_return_failed(loop, bundle, VINE_RESULT_CANCELLED, NULL);
+	free(calls);
+}
+
+void vf_send_waiting(struct vf_loop *loop)
+{
+	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
+	uint32_t window = slots + LOOKAHEAD;
+
+	while (loop->n_waiting && loop->running < window) {
+		struct vf_spec *spec = choose_spec(loop);
+		struct vf_call_list cancelled = {0};
+		uint32_t n_cancelled = 0;
+		uint32_t n = vf_bundle_choose(&loop->config.rule, &spec->waiting, loop->n_waiting, slots, loop->chosen, &cancelled, &n_cancelled);
+		loop->n_waiting -= n + n_cancelled;
+		if (n_cancelled)
+			drop_cancelled(loop, &cancelled, n_cancelled);
+		if (n)
+			vf_send_bundle(loop, n, loop->chosen);
+	}
+	VF_SET(loop, calls_waiting, loop->n_waiting);
+	VF_SET(loop, bundles_running, loop->running);
+}

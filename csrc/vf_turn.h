@@ -1,0 +1,49 @@
+/* What the manager thread does in one turn, split by topic; used by vf_loop.c alone. */
+
+#ifndef VF_TURN_H
+#define VF_TURN_H
+
+#include "vf_loop.h"
+
+#define VF_COUNT(loop, name, n) atomic_fetch_add_explicit(&(loop)->counters.name, (n), memory_order_relaxed)
+#define VF_SET(loop, name, n) atomic_store_explicit(&(loop)->counters.name, (n), memory_order_relaxed)
+
+/* ---- vf_send.c: from submitted calls to TaskVine's tasks ---- */
+
+/* Sort what was submitted into the waiting lists. */
+void vf_send_take(struct vf_loop *loop);
+
+/* Send bundles as long as calls wait and slots are free. */
+void vf_send_waiting(struct vf_loop *loop);
+
+/* Send one bundle; with no calls, one that only makes TaskVine start a library. */
+void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls);
+
+/* Put a call that was not run back at the head of its waiting list. */
+void vf_send_again(struct vf_loop *loop, struct vf_call *call);
+
+/* ---- vf_return.c: from TaskVine's tasks to the done ring ---- */
+
+struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls);
+
+/* Deal with a task that vine_wait() returned; deletes it. */
+void vf_return_task(struct vf_loop *loop, struct vine_task *task);
+
+/* Fail all calls of a bundle with the engine's result code. Takes the bundle over. */
+void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine_result, const char *text);
+
+/* ---- vf_watch.c: the workers, and what is lost with them ---- */
+
+/* Count workers and slots, and look for bundles that nobody will finish. Does nothing if it was done a moment ago and the number of
+connections is the same. */
+void vf_watch_workers(struct vf_loop *loop, int connections);
+
+/* A poller's `may_run` and `library_ended`. */
+int vf_watch_may_run(void *loop, struct vine_task *task);
+void vf_watch_library_ended(void *loop, const char *worker);
+
+/* Cancel what is to be given up. Outside vine_wait(): to cancel a task that runs may end its worker's connection, which vine_wait()
+would still use. */
+void vf_watch_give_up(struct vf_loop *loop);
+
+#endif

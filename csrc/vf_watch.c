@@ -1,0 +1,121 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "itable.h"
+#include "taskvine.h"
+#include "vf_turn.h"
+
+enum {
+	STATS_INTERVAL_MS = 100,
+	ORPHAN_GRACE_MS = 500,
+};
+
+/* How many bundles can run at once on the workers that are connected. */
+static uint32_t count_slots(const struct vf_loop_config *config, const struct vine_stats *stats)
+{
+	if (config->command || config->slots_per_worker <= 0)
+		return (uint32_t)stats->total_cores;
+	double libraries = stats->workers_connected;
+	if (config->cores_per_library > 0)
+		libraries = (double)(int64_t)((double)stats->total_cores / config->cores_per_library);
+	return (uint32_t)(libraries * config->slots_per_worker);
+}
+
+/* Count a loss, and tell whether it was one too many: something in the bundle may be what takes workers down. */
+static int lose(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	if (bundle->n_calls == 1)
+		return ++bundle->calls[0]->losses > loop->config.max_losses;
+	return ++bundle->n_losses > 1;
+}
+
+/* TaskVine gives the task of a lost worker to the next one, for ever. This is where it does so. */
+int vf_watch_may_run(void *arg, struct vine_task *task)
+{
+	struct vf_loop *loop = arg;
+	struct vf_bundle *bundle = itable_lookup(loop->bundles, (uint64_t)vine_task_get_id(task));
+	if (!bundle || bundle->given_up)
+		return !bundle;
+	const char *worker = vine_task_get_addrport(task); /* the one that had it before */
+	if (worker && strcmp(worker, bundle->lost_worker)) {
+		snprintf(bundle->lost_worker, sizeof bundle->lost_worker, "%s", worker);
+		bundle->given_up = lose(loop, bundle);
+		loop->giving_up |= bundle->given_up;
+	}
+	return !bundle->given_up;
+}
+
+static int runs(const struct vf_bundle *bundle)
+{
+	return !strcmp(vine_task_get_state(bundle->task), "RUNNING");
+}
+
+void vf_watch_library_ended(void *arg, const char *worker)
+{
+	struct vf_loop *loop = arg;
+	uint64_t id, now_ns = vf_now_ns();
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		struct vf_bundle *bundle = value;
+		const char *at = vine_task_get_addrport(bundle->task);
+		if (runs(bundle) && at && !strcmp(at, worker)) {
+			bundle->orphaned_ns = now_ns;
+			snprintf(bundle->lost_worker, sizeof bundle->lost_worker, "%s", worker);
+		}
+	}
+}
+
+/* TaskVine 7.14.5 waits for ever for the function calls of a library that ended; later versions hand them out again, for which
+there is time here. */
+static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
+{
+	uint64_t id;
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		struct vf_bundle *bundle = value;
+		if (!bundle->orphaned_ns || bundle->given_up)
+			continue;
+		if (!runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->lost_worker)) {
+			bundle->orphaned_ns = 0;
+		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
+			lose(loop, bundle);
+			bundle->given_up = loop->giving_up = 1;
+		}
+	}
+}
+
+void vf_watch_give_up(struct vf_loop *loop)
+{
+	uint64_t id;
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		if (((struct vf_bundle *)value)->given_up)
+			vine_cancel_by_task_id(loop->manager, (int)id);
+	}
+	loop->giving_up = 0;
+}
+
+void vf_watch_workers(struct vf_loop *loop, int connections)
+{
+	uint64_t now = vf_now_ns();
+	if (connections == loop->connections && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
+		return;
+	struct vine_stats stats;
+	vine_get_stats(loop->manager, &stats);
+	loop->connections = connections;
+	loop->stats_ns = now;
+	look_for_orphans(loop, now);
+
+	uint32_t slots = count_slots(&loop->config, &stats);
+	uint64_t before = atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
+	VF_SET(loop, workers_connected, (unsigned)stats.workers_connected);
+	VF_SET(loop, workers_joined, (unsigned)stats.workers_joined);
+	VF_SET(loop, slots, slots);
+
+	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. */
+	if (slots > before && !loop->n_waiting && !loop->running && !loop->config.command)
+		vf_send_bundle(loop, 0, NULL);
+}
