@@ -38,9 +38,10 @@ struct vf_bundle {
 	struct vf_link link; /* first: done ring */
 	struct vine_task *task;
 	struct vine_file *spilled;
-	char lost_worker[VF_ADDRPORT_NBYTES]; /* the last that was lost while it had the bundle; empty: none */
+	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
 	uint32_t n_losses;
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
+	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
 	uint64_t sent_ns;
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
@@ -108,6 +109,7 @@ struct vf_loop {
 	uint64_t stats_ns;
 	uint64_t stamp;
 	int stopping;
+	uint64_t offered_id; /* of the task that TaskVine last sought a worker for; 0: none since the last turn */
 	int giving_up; /* some bundles are to be cancelled, */
 	int breaking;  /* for which vine_wait() has been told to return */
 	struct itable *bundles; /* by task id */

@@ -123,7 +123,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 		n_of_function++;
 		function_ns += record.duration_ns;
 		calls_ns += record.duration_ns;
-		function->delivered = 1;
+		function->delivered = !loop->config.command; /* a fresh process keeps nothing */
 		struct vf_outcome *outcome = &bundle->outcomes[bundle->n_outcomes++];
 		outcome->call = call;
 		outcome->record = record;

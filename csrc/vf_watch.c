@@ -29,25 +29,35 @@ static int lose(struct vf_loop *loop, struct vf_bundle *bundle)
 	return ++bundle->n_losses > 1;
 }
 
+static int runs(const struct vf_bundle *bundle)
+{
+	return !strcmp(vine_task_get_state(bundle->task), "RUNNING");
+}
+
 /* TaskVine gives the task of a lost worker to the next one, for ever. This is where it does so. */
 int vf_watch_may_run(void *arg, struct vine_task *task)
 {
 	struct vf_loop *loop = arg;
-	struct vf_bundle *bundle = itable_lookup(loop->bundles, (uint64_t)vine_task_get_id(task));
-	if (!bundle || bundle->given_up)
-		return !bundle;
-	const char *worker = vine_task_get_addrport(task); /* the one that had it before */
-	if (worker && strcmp(worker, bundle->lost_worker)) {
-		snprintf(bundle->lost_worker, sizeof bundle->lost_worker, "%s", worker);
+	loop->offered_id = (uint64_t)vine_task_get_id(task);
+	struct vf_bundle *bundle = itable_lookup(loop->bundles, loop->offered_id);
+	if (!bundle)
+		return 1;
+	if (bundle->has_run && !bundle->given_up) {
+		bundle->has_run = 0;
 		bundle->given_up = lose(loop, bundle);
 		loop->giving_up |= bundle->given_up;
 	}
 	return !bundle->given_up;
 }
 
-static int runs(const struct vf_bundle *bundle)
+/* Whether the last task that was offered to a worker is really there: TaskVine may have changed its mind, and takes no other step
+with it before the next turn. */
+static void look_at_offered(struct vf_loop *loop)
 {
-	return !strcmp(vine_task_get_state(bundle->task), "RUNNING");
+	struct vf_bundle *bundle = loop->offered_id ? itable_lookup(loop->bundles, loop->offered_id) : NULL;
+	if (bundle && runs(bundle))
+		bundle->has_run = 1;
+	loop->offered_id = 0;
 }
 
 void vf_watch_library_ended(void *arg, const char *worker)
@@ -61,7 +71,7 @@ void vf_watch_library_ended(void *arg, const char *worker)
 		const char *at = vine_task_get_addrport(bundle->task);
 		if (runs(bundle) && at && !strcmp(at, worker)) {
 			bundle->orphaned_ns = now_ns;
-			snprintf(bundle->lost_worker, sizeof bundle->lost_worker, "%s", worker);
+			snprintf(bundle->orphaned_at, sizeof bundle->orphaned_at, "%s", worker);
 		}
 	}
 }
@@ -77,7 +87,7 @@ static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
 		struct vf_bundle *bundle = value;
 		if (!bundle->orphaned_ns || bundle->given_up)
 			continue;
-		if (!runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->lost_worker)) {
+		if (!runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
 			bundle->orphaned_ns = 0;
 		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
 			lose(loop, bundle);
@@ -95,11 +105,12 @@ void vf_watch_give_up(struct vf_loop *loop)
 		if (((struct vf_bundle *)value)->given_up)
 			vine_cancel_by_task_id(loop->manager, (int)id);
 	}
-	loop->giving_up = 0;
+	loop->giving_up = loop->breaking = 0;
 }
 
 void vf_watch_workers(struct vf_loop *loop, int connections)
 {
+	look_at_offered(loop);
 	uint64_t now = vf_now_ns();
 	if (connections == loop->connections && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
 		return;

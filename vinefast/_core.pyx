@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=True, embedsignature=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The hot path: serialization, the engine that owns a TaskVine manager, and the completion of futures.
 
 One part per step of a call's way (docs/architecture.md); what runs without the GIL is plain C in csrc/.

@@ -5,6 +5,7 @@ import math
 import operator
 import os
 import random
+import textwrap
 import threading
 import time
 from concurrent.futures import CancelledError, as_completed, wait
@@ -88,8 +89,16 @@ def test_arguments_are_taken_when_submitted(executor):
 
 
 def test_classes_and_functions_of_main_travel_by_value(executor):
+    source = """
+    class Point:
+        def __init__(self, x):
+            self.x = x
+
+        def double(self):
+            return Point(2 * self.x)
+    """
     namespace = {"__name__": "__main__"}
-    exec("class Point:\n    def __init__(self, x):\n        self.x = x\n    def double(self):\n        return Point(2 * self.x)", namespace)
+    exec(textwrap.dedent(source), namespace)
     import __main__
 
     __main__.Point = point = namespace["Point"]
@@ -113,7 +122,9 @@ def test_exception_is_the_apps_own_with_its_remote_traceback(executor):
     assert names[-2:] == ["deep", "deeper"]
 
 
-@pytest.mark.parametrize("exception", [SystemExit(3), KeyboardInterrupt(), MemoryError("m"), GeneratorExit(), StopIteration(4)])
+@pytest.mark.parametrize(
+    "exception", [SystemExit(3), KeyboardInterrupt(), MemoryError("m"), GeneratorExit(), StopIteration(4)]
+)
 def test_any_exception_is_passed_on(executor, exception):
     def throw(e):
         raise e
@@ -125,7 +136,7 @@ def test_any_exception_is_passed_on(executor, exception):
 def test_exception_cause_is_kept(executor):
     def throw():
         try:
-            1 / 0
+            raise ZeroDivisionError("inner")
         except ZeroDivisionError as error:
             raise LookupError("outer") from error
 
@@ -226,7 +237,8 @@ def test_ten_thousand_mixed_calls(executor):
     rng = random.Random(1)
     kinds = [rng.choices(range(6), [5, 1, 2, 1, 2, 5])[0] for _ in range(10_000)]
     futures = [
-        executor.submit(other, {}, i) if kind == 5 else executor.submit(work, {}, kind, i) for i, kind in enumerate(kinds)
+        executor.submit(other, {}, i) if kind == 5 else executor.submit(work, {}, kind, i)
+        for i, kind in enumerate(kinds)
     ]
     for i, (kind, future) in enumerate(zip(kinds, futures, strict=True)):
         if kind == 1:

@@ -42,7 +42,9 @@ def load(mark, tmp_path):
 
     def load(retries=0, **arguments):
         executor = VineFastExecutor(**arguments)
-        config = parsl.Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), retries=retries, usage_tracking=0)
+        config = parsl.Config(
+            executors=[executor], run_dir=str(tmp_path / "runinfo"), retries=retries, usage_tracking=0
+        )
         loaded.append(parsl.load(config))
         return executor
 
@@ -96,7 +98,10 @@ def test_manual(load):
     executor = load(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
     future = add(1, 2)
     worker = subprocess.Popen(
-        shlex.split(executor.worker_command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        shlex.split(executor.worker_command),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         assert future.result(60) == 3
@@ -125,7 +130,9 @@ def test_regular_mode_is_a_fresh_process_each(load):
 def test_several_slots_and_resources(load):
     executor = load(
         manager_config=TaskVineManagerConfig(
-            port=0, library_config={"num_slots": 3, "cores": 1, "memory": 200, "disk": 200}, env_vars={"GREETING": "hello"}
+            port=0,
+            library_config={"num_slots": 3, "cores": 1, "memory": 200, "disk": 200},
+            env_vars={"GREETING": "hello"},
         ),
         factory_config=TaskVineFactoryConfig(cores=1, memory=500, disk=500),
     )
@@ -141,7 +148,9 @@ def test_several_slots_and_resources(load):
 
 
 def test_init_command(load, tmp_path):
-    load(manager_config=TaskVineManagerConfig(port=0, init_command=f"export FROM_INIT=yes; echo once >> {tmp_path}/log"))
+    load(
+        manager_config=TaskVineManagerConfig(port=0, init_command=f"export FROM_INIT=yes; echo once >> {tmp_path}/log")
+    )
 
     @parsl.python_app
     def from_init():

@@ -52,6 +52,7 @@ cdef int finish(object future, const vf_bundle *bundle, const vf_record *record)
         else:
             exception = failure_of(bundle)
     except BaseException as error:
-        exception = DeserializationError(f"the result of call {future.parsl_executor_task_id} cannot be rebuilt here: {error!r}")
+        number = future.parsl_executor_task_id
+        exception = DeserializationError(f"the result of call {number} cannot be rebuilt here: {error!r}")
         exception.__cause__ = error
     return complete(future, result, exception)

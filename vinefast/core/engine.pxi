@@ -50,16 +50,16 @@ cdef class SpecRecord:
 cdef class Engine:
     """One TaskVine manager with its two threads.
 
-    The manager thread owns the manager and runs C code without the GIL; the demux thread takes the GIL once per batch of results
-    and finishes their futures, so completion callbacks run there. All methods may be called from any thread.
+    The manager thread owns the manager and runs C code without the GIL; the demux thread takes the GIL once per batch
+    of results and finishes their futures, so completion callbacks run there. All methods may be called from any thread.
 
     Parameters
     ----------
     settings : vinefast.config.EngineSettings
         Not changed here.
     on_failure : callable
-        Called with an `errors.EngineFailure` on the demux thread when the engine dies at run time, after all outstanding futures
-        have been failed with it.
+        Called with an `errors.EngineFailure` on the demux thread when the engine dies at run time, after all
+        outstanding futures have been failed with it.
     """
 
     cdef vf_loop *loop
@@ -98,8 +98,8 @@ cdef class Engine:
         self.fatal.loop = self.loop
 
     def __dealloc__(self):
-        # A fork of the user's program has a copy of this object, but not its threads; and a thread that did not end still uses
-        # the loop.
+        # A fork of the user's program has a copy of this object, but not its threads; and a thread that did not end
+        # still uses the loop.
         if self.loop != NULL and self.pid == getpid() and (self.ended or self.manager_thread is None):
             vf_loop_free(self.loop)
             free(self.loop)
@@ -123,7 +123,7 @@ cdef class Engine:
             raise
         if self.open_error is not None:
             self.manager_thread.join()
-            self.ended = True
+            self._end()
             raise self.open_error
         self.closed = False
         self.demux_thread = threading.Thread(target=self._finish_futures, name="vinefast-demux", daemon=True)
@@ -251,11 +251,17 @@ cdef class Engine:
             vf_loop_close_done(self.loop)
             demux_ended = self.demux_thread is None or self._join(self.demux_thread)
             self.fail_outstanding(errors.EngineStopped())
-            # A thread that is stuck (TaskVine in a write to a dead host, a callback of the user's) still uses the calls.
+            # A thread that is stuck (TaskVine in a write to a dead host, a callback of the user's) still uses the
+            # calls.
             if manager_ended and demux_ended:
                 while self.newest != NULL:
                     self._forget(self.newest)
-                self.ended = True
+                self._end()
+
+    cdef int _end(self) except -1:
+        self.ended = True
+        vf_loop_free(self.loop)  # its descriptors; the memory goes with this object
+        return 0
 
     def _join(self, thread):
         if thread is threading.current_thread():

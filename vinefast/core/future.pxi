@@ -1,8 +1,8 @@
 # The future of a call.
 #
-# concurrent.futures.Future makes a condition variable and two lists when it is born: most of what a short call would cost on the
-# submitting side, in time and in memory. Most calls are finished before anybody waits for them, so here these come into being
-# when somebody first asks for them.
+# concurrent.futures.Future makes a condition variable and two lists when it is born: most of what a short call would
+# cost on the submitting side, in time and in memory. Most calls are finished before anybody waits for them, so here
+# these come into being when somebody first asks for them.
 
 import threading
 from concurrent.futures import Future

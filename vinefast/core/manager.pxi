@@ -1,13 +1,14 @@
 # Opening and closing a TaskVine manager, on the thread that owns it.
 #
-# Every vine_* call that can fail goes through one of the two checkers below; the GIL is released around each, since fatal() puts
-# its thread to sleep for ever (csrc/vf_poll.h).
+# Every vine_* call that can fail goes through one of the two checkers below; the GIL is released around each, since
+# fatal() puts its thread to sleep for ever (csrc/vf_poll.h).
 
 import errno
 import os
 import socket
 
-# After a library or a file has failed on a worker, TaskVine tries nothing there for 15 s; most calls here take milliseconds.
+# After a library or a file has failed on a worker, TaskVine tries nothing there for 15 s; most calls here take
+# milliseconds.
 DEFAULT_TUNE = {"transient-error-interval": 1}
 
 cdef const char *LIBRARY_NAME = "vinefast"
@@ -47,7 +48,7 @@ cdef vine_manager *open_manager(object settings) except NULL:
         vine_set_runtime_info_path(c_runtime_dir)
         manager = vine_create(port)
     if manager == NULL:
-        reason = why_not_listening(port) or f"see the messages above, and check that {settings.runtime_dir} can be written"
+        reason = why_not_listening(port) or f"see the messages above; can {settings.runtime_dir} be written?"
         raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
     # It logs every command in full, arguments included.
     if not settings.debug:
@@ -89,7 +90,8 @@ cdef int set_up_manager(vine_manager *manager, object settings) except -1:
 
 cdef vine_file *declare_program(vine_manager *manager, str path) except NULL:
     cdef bytes source = os.fsencode(path)
-    return <vine_file *>check_pointer(vine_declare_file(manager, source, VINE_CACHE_LEVEL_WORKFLOW, 0), f"declare the file {path}")
+    cdef vine_file *file = vine_declare_file(manager, source, VINE_CACHE_LEVEL_WORKFLOW, 0)
+    return <vine_file *>check_pointer(file, f"declare the file {path}")
 
 
 cdef int install_library(vine_manager *manager, object settings) except -1:
@@ -119,7 +121,7 @@ cdef int install_library(vine_manager *manager, object settings) except -1:
 
 
 cdef class TaskParts:
-    """What each task of the regular mode needs: its command, the library's files, its environment. Owns the C arrays."""
+    """What each task of the regular mode needs besides its frame: the library's files, the environment."""
 
     cdef list strings  # keeps the memory of what the arrays point to
     cdef vine_file **files

@@ -1,8 +1,9 @@
 # Arguments to bytes.
 #
-# Plain pickle is ten times as fast as dill, which Parsl uses by default, and does for nearly all arguments. What pickle would
-# send by reference to the program's own __main__ module does not exist on a worker, so that, and whatever pickle refuses, goes
-# through parsl.serialize, as does everything once the user has registered a serialization method.
+# Plain pickle is ten times as fast as dill, which Parsl uses by default, and does for nearly all arguments. What
+# pickle would send by reference to the program's own __main__ module does not exist on a worker, so that, and
+# whatever pickle refuses, goes through parsl.serialize, as does everything once the user has registered a
+# serialization method.
 
 import pickle
 
@@ -23,7 +24,8 @@ cdef int PICKLE_PROTOCOL = 5
 
 
 cdef inline bint user_has_methods():
-    return len(methods_for_data) != DEFAULT_METHOD_COUNT or methods_for_data.get(DEFAULT_METHOD_NAME) is not DEFAULT_METHOD
+    return (len(methods_for_data) != DEFAULT_METHOD_COUNT
+            or methods_for_data.get(DEFAULT_METHOD_NAME) is not DEFAULT_METHOD)
 
 
 cdef inline bint names_main(bytes payload):
@@ -54,8 +56,7 @@ cdef bytes serialize_arguments(object func, tuple args, dict kwargs, int *kind):
 
 cdef bytes checked_size(object func, bytes payload):
     if <size_t>PyBytes_GET_SIZE(payload) > MAX_NBYTES:
-        error = ValueError(f"the serialized arguments take {len(payload)} bytes, and a call carries {MAX_NBYTES} at the most: "
-                           "pass large data as a file")
+        error = ValueError(f"{len(payload)} bytes are more than the {MAX_NBYTES} of a call: pass large data as a file")
         raise SerializationError(function_name(func)) from error
     return payload
 
