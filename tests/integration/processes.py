@@ -1,6 +1,7 @@
 """Watching the processes that a test starts."""
 
 import os
+import subprocess
 import time
 
 import psutil
@@ -32,3 +33,14 @@ def wait_until(condition, seconds=10.0):
             return False
         time.sleep(0.02)
     return True
+
+
+def start_by_hand(command, directory):
+    """Start a worker as a user would, its files in `directory`."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(directory)},
+    )

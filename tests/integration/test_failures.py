@@ -3,14 +3,13 @@
 import os
 import shlex
 import socket
-import subprocess
 import time
 
 import psutil
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.integration.processes import processes_marked, wait_until
+from tests.integration.processes import processes_marked, start_by_hand, wait_until
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
 
 QUICK = 10.0  # a start that fails, does so within this many seconds
@@ -144,14 +143,10 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
 
     command = shlex.split(executor.worker_command)
     assert str(secret) in command
-    bad = subprocess.Popen(
-        [str(wrong) if part == str(secret) else part for part in command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    bad = start_by_hand([str(wrong) if part == str(secret) else part for part in command], tmp_path)
     time.sleep(1.0)
     assert not future.done()
-    good = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    good = start_by_hand(command, tmp_path)
     assert future.result(30) == 1
     executor.shutdown()
     for process in (bad, good):
@@ -159,15 +154,10 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
         process.wait(10)
 
 
-def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executor, mark):
+def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executor, mark, tmp_path):
     """Nobody watches a worker that was started by hand: the library must end what the worker leaves."""
     executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
-    worker = subprocess.Popen(
-        shlex.split(executor.worker_command),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    worker = start_by_hand(shlex.split(executor.worker_command), tmp_path)
     assert executor.submit(abs, {}, -1).result(30) == 1
     worker.kill()
     worker.wait()
