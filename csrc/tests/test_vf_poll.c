@@ -1,0 +1,108 @@
+/* TaskVine's own link_poll() and fatal(), as the linker replaced them: a sleep ends at a wake, and a fatal error ends one thread's
+work, not the process. */
+
+#include "vf_poll.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <string.h>
+#include <time.h>
+
+#include "check.h"
+#include "debug.h"
+#include "link.h"
+
+enum {
+	LONG_MS = 20000, /* far longer than any step of this test takes */
+};
+
+static struct vf_wake wake;
+static atomic_int turns, parked_turns, work;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static enum vf_turn turn(void *arg, int connections)
+{
+	CHECK(arg == &wake && connections == 0);
+	atomic_fetch_add(&turns, 1);
+	if (atomic_load(&wake.parked))
+		atomic_fetch_add(&parked_turns, 1);
+	return atomic_exchange(&work, 0) ? VF_TURN_ACTIVE : VF_TURN_IDLE;
+}
+
+static void *sleep_in_taskvine(void *arg)
+{
+	struct link_info links[1] = {{.link = arg, .events = LINK_READ}};
+	vf_poll_own(&(struct vf_poller){.turn = turn, .arg = &wake, .wake = &wake});
+	link_poll(links, 1, LONG_MS);
+	vf_poll_own(NULL);
+	return NULL;
+}
+
+static void test_wake(void)
+{
+	struct link *server = link_serve_address("127.0.0.1", 0);
+	CHECK(server && vf_wake_open(&wake) == 0);
+	pthread_t sleeper;
+	int64_t start_ms = now_ms();
+
+	CHECK(pthread_create(&sleeper, NULL, sleep_in_taskvine, server) == 0);
+	while (!atomic_load(&parked_turns))
+		;
+	/* A wake without work does not end the sleep; one with work does. */
+	int before = atomic_load(&turns);
+	vf_wake_force(&wake);
+	while (atomic_load(&turns) == before)
+		;
+	atomic_store(&work, 1);
+	vf_wake_force(&wake);
+	pthread_join(sleeper, NULL);
+	CHECK(now_ms() - start_ms < LONG_MS / 2);
+
+	/* Without a poller it is TaskVine's own, with its time-out. */
+	struct link_info links[1] = {{.link = server, .events = LINK_READ}};
+	before = atomic_load(&turns);
+	CHECK(link_poll(links, 1, 10) == 0 && atomic_load(&turns) == before);
+	link_close(server);
+	vf_wake_close(&wake);
+}
+
+static char reported[64];
+static sem_t reports;
+
+static void report(const char *message, void *arg)
+{
+	CHECK(arg == reported);
+	strncpy(reported, message, sizeof reported - 1);
+	sem_post(&reports);
+}
+
+static void *give_up(void *arg)
+{
+	vf_fatal_catch(report, arg);
+	fatal("disk %s is %d %% full", "sda", 100);
+	CHECK(!"fatal() returned");
+	return NULL;
+}
+
+static void test_fatal(void)
+{
+	pthread_t thread;
+	CHECK(sem_init(&reports, 0, 0) == 0);
+	CHECK(pthread_create(&thread, NULL, give_up, reported) == 0);
+	CHECK(sem_wait(&reports) == 0);
+	CHECK(!strcmp(reported, "disk sda is 100 % full"));
+	CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0); /* it sleeps, and holds nothing */
+}
+
+int main(void)
+{
+	test_wake();
+	test_fatal();
+	return 0;
+}
