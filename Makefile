@@ -52,7 +52,8 @@ lint: build .venv/.lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vinefast
 	$(BIN)/mypy
 
-# C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls.
+# C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; behind the engine
+# once more, since the engine needs the glibc shim.
 
 CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
 CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h' csrc/tests/$(t).c),$(t)))
@@ -82,7 +83,7 @@ build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 
 build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libvf.a build/ctest/engine.libs
 	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) @build/ctest/engine.cflags \
-	  $$< build/ctest/$(1)/libvf.a @build/ctest/engine.libs -o $$(@:.ok=)
+	  $$< build/ctest/$(1)/libvf.a @build/ctest/engine.libs build/ctest/$(1)/libvf.a -o $$(@:.ok=)
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef
 $(foreach variant,plain address thread,$(eval $(call ctest_variant,$(variant))))
