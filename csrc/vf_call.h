@@ -74,8 +74,8 @@ struct vf_call {
 
 	/* The manager thread's. */
 	uint8_t with_body; /* a worker missed the function: its next bundle carries the body */
-	uint8_t losses;    /* workers or libraries lost while they had it alone */
-	uint8_t solo;      /* its bundle was lost: the next one holds this call alone, to find the one that kills workers */
+	uint8_t losses;    /* workers or libraries lost while they had it */
+	uint8_t solo;      /* its bundle was given up: it travels alone from now on, to find the call that kills workers */
 
 	/* The submitting side's. */
 	struct vf_call *newer, *older; /* all outstanding calls */

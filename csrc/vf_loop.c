@@ -123,6 +123,7 @@ void vf_loop_run(struct vf_loop *loop)
 	vf_poll_own(&(struct vf_poller){
 			.turn = turn,
 			.may_run = vf_watch_may_run,
+			.may_run_on = vf_watch_may_run_on,
 			.library_ended = vf_watch_library_ended,
 			.arg = loop,
 			.wake = &loop->submitted_wake,

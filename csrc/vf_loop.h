@@ -21,6 +21,7 @@ No Python object is touched and the GIL is not held. */
 struct vine_file;
 struct vine_manager;
 struct vine_task;
+struct vine_worker_info;
 
 enum {
 	VF_ADDRPORT_NBYTES = 80,
@@ -38,8 +39,8 @@ struct vf_bundle {
 	struct vf_link link; /* first: done ring */
 	struct vine_task *task;
 	struct vine_file *spilled;
+	const struct vine_worker_info *worker; /* last chosen for it; only to be compared */
 	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
-	uint32_t n_losses;
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */

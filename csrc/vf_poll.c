@@ -112,7 +112,10 @@ struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager
 {
 	if (owned.may_run && !owned.may_run(owned.arg, task))
 		return NULL;
-	return __real_vine_schedule_task_to_worker(manager, task);
+	struct vine_worker_info *worker = __real_vine_schedule_task_to_worker(manager, task);
+	if (worker && owned.may_run_on && !owned.may_run_on(owned.arg, task, worker))
+		return NULL;
+	return worker;
 }
 
 void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)

@@ -12,6 +12,7 @@ all other threads they are TaskVine's own. */
 #include "vf_wake.h"
 
 struct vine_task;
+struct vine_worker_info;
 
 enum vf_turn {
 	VF_TURN_IDLE, /* nothing to do until something is submitted or a worker speaks */
@@ -22,8 +23,9 @@ enum vf_turn {
 struct vf_poller {
 	/* Called before each sleep, and after each wake, with the number of connected workers. */
 	enum vf_turn (*turn)(void *arg, int workers);
-	/* Called when a task is about to get a worker. Zero: it gets none now. */
+	/* Called when a task is about to get a worker, and when one was chosen. Zero: it gets none, or not this one, now. */
 	int (*may_run)(void *arg, struct vine_task *task);
+	int (*may_run_on)(void *arg, struct vine_task *task, const struct vine_worker_info *worker);
 	/* Called when a library has ended, with the address of its worker. No vine_* call that changes anything may be made. */
 	void (*library_ended)(void *arg, const char *worker);
 	void *arg;

@@ -38,8 +38,15 @@ void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine
 connections is the same. */
 void vf_watch_workers(struct vf_loop *loop, int connections);
 
-/* A poller's `may_run` and `library_ended`. */
+/* A call that has lost so many workers is a suspect: it travels alone, and shares no worker with another, so that those that lost
+theirs only by bad company soon get through. */
+enum {
+	VF_SUSPECT_LOSSES = 2,
+};
+
+/* A poller's `may_run`, `may_run_on` and `library_ended`. */
 int vf_watch_may_run(void *loop, struct vine_task *task);
+int vf_watch_may_run_on(void *loop, struct vine_task *task, const struct vine_worker_info *worker);
 void vf_watch_library_ended(void *loop, const char *worker);
 
 /* Cancel what is to be given up. Outside vine_wait(): to cancel a task that runs may end its worker's connection, which vine_wait()

@@ -21,12 +21,19 @@ static uint32_t count_slots(const struct vf_loop_config *config, const struct vi
 	return (uint32_t)(libraries * config->slots_per_worker);
 }
 
-/* Count a loss, and tell whether it was one too many: something in the bundle may be what takes workers down. */
+/* Count a loss, and tell whether the bundle is to be given up: some call in it may be what takes workers down. The count is the
+call's, since a call that is handed back goes on in another bundle. */
 static int lose(struct vf_loop *loop, struct vf_bundle *bundle)
 {
-	if (bundle->n_calls == 1)
-		return ++bundle->calls[0]->losses > loop->config.max_losses;
-	return ++bundle->n_losses > 1;
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		struct vf_call *call = bundle->calls[i];
+		if (call->losses < UINT8_MAX)
+			call->losses++;
+		if (call->losses > most)
+			most = call->losses;
+	}
+	return bundle->n_calls == 1 ? most > loop->config.max_losses : most >= VF_SUSPECT_LOSSES;
 }
 
 static int runs(const struct vf_bundle *bundle)
@@ -48,6 +55,31 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 		loop->giving_up |= bundle->given_up;
 	}
 	return !bundle->given_up;
+}
+
+static int is_suspect(const struct vf_bundle *bundle)
+{
+	return bundle->n_calls == 1 && bundle->calls[0]->losses >= VF_SUSPECT_LOSSES;
+}
+
+int vf_watch_may_run_on(void *arg, struct vine_task *task, const struct vine_worker_info *worker)
+{
+	struct vf_loop *loop = arg;
+	struct vf_bundle *bundle = itable_lookup(loop->bundles, (uint64_t)vine_task_get_id(task));
+	if (!bundle)
+		return 1;
+	if (is_suspect(bundle)) {
+		uint64_t id;
+		void *value;
+		itable_firstkey(loop->bundles);
+		while (itable_nextkey(loop->bundles, &id, &value)) {
+			const struct vf_bundle *other = value;
+			if (other->worker == worker && is_suspect(other) && runs(other))
+				return 0;
+		}
+	}
+	bundle->worker = worker;
+	return 1;
 }
 
 /* Whether the last task that was offered to a worker is really there: TaskVine may have changed its mind, and takes no other step

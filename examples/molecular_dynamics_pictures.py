@@ -51,7 +51,7 @@ def thermodynamics(blocks_eV, temperatures_K, grid_K, atoms):
     return np.concatenate([*rungs, energy, capacity, [grid_K[capacity.argmax()]]])
 
 
-def draw_caloric_curve(path, history, temperatures_K, picoseconds):
+def draw_caloric_curve(path, history, temperatures_K, length_ps, needed_ps):
     """Draw the caloric curve and the heat capacity of a run, and return a sentence about the melting."""
     atoms, ladders, rungs = len(history[0][0][0]["positions"]), len(history[0]), len(temperatures_K)
     kept = history[len(history) // 3 :]
@@ -72,10 +72,11 @@ def draw_caloric_curve(path, history, temperatures_K, picoseconds):
     energy, capacity, energy_curve, capacity_curve, (peak_K,) = np.split(best, cuts)
     energy_error, capacity_error, _, band, (peak_error_K,) = np.split(error, cuts)
 
+    too_short = f"\nToo short: {needed_ps} ps or more are needed" if length_ps < needed_ps else ""
     figure, (top, bottom) = plt.subplots(2, sharex=True, figsize=(8, 8), layout="constrained")
     figure.suptitle(
         f"Melting of Cu$_{{{atoms}}}$ with the EMT potential\n{len(history) * ladders * rungs} calls: parallel "
-        f"tempering of {ladders} x {rungs} replicas for {picoseconds:.0f} ps, the first third dropped",
+        f"tempering of {ladders} x {rungs} replicas for {length_ps:.0f} ps, the first third dropped" + too_short,
         fontsize="large",
     )
     top.plot(grid_K, energy_curve, color="tab:red", label="all rungs joined (WHAM)")
@@ -97,17 +98,17 @@ def draw_caloric_curve(path, history, temperatures_K, picoseconds):
         axes.axvspan(peak_K - peak_error_K, peak_K + peak_error_K, color="grey", alpha=0.25, lw=0)
         axes.legend(loc="upper left" if axes is top else "upper right", fontsize="small")
         axes.grid(alpha=0.3)
-    bottom.annotate(f"{peak_K:.0f} K", (peak_K, 0.4), ha="center")
-    for rung, corner in ((0, (0.36, 0.6)), (-1, (0.78, 0.06))):
+    bottom.annotate(f"{peak_K:.0f} ± {peak_error_K:.0f} K", (peak_K, 0.3), ha="center")
+    for rung, corner in ((0, (0.3, 0.6)), (-1, (0.78, 0.06))):
         inset = top.inset_axes((*corner, 0.2, 0.34))
         plot_atoms(Atoms(f"Cu{atoms}", history[-1][0][rung]["positions"]), inset, rotation="20x,20y")
         inset.set_axis_off()
         inset.set_title(f"at {temperatures_K[rung]:.0f} K", fontsize="small", pad=1)
     figure.savefig(path, dpi=150)
     return (
-        f"Cu{atoms}: the heat capacity peaks at {peak_K:.0f} K, with {capacity_curve.max():.1f} k_B per atom. "
-        f"(The halves of this run say {early_K:.0f} and {late_K:.0f} K, other seeds differ by some 20 K; "
-        f"bulk copper melts at {BULK_MELTING_K:.0f} K.)"
+        f"Cu{atoms}: the heat capacity peaks at {peak_K:.0f} ± {peak_error_K:.0f} K, with {capacity_curve.max():.1f} "
+        f"k_B per atom. (First half of what was kept: {early_K:.0f} K, second half: {late_K:.0f} K; bulk copper melts "
+        f"at {BULK_MELTING_K:.0f} K.)" + too_short
     )
 
 

@@ -203,12 +203,13 @@ def test_priority(load):
         return value
 
     order = []
-    blockers = [executor.submit(nap, {}, 0.3, None) for _ in range(2 * executor.stats()["slots"] + 1)]
     futures = []
-    for value in (1, 5, 3):
-        future = executor.submit(nap, {"priority": value}, 0.01, value)
-        future.add_done_callback(lambda f: order.append(f.result()))
-        futures.append(future)
-    for future in blockers + futures:
+    for priority, n in ((0, 30), (5, 10)):
+        for _ in range(n):
+            future = executor.submit(nap, {"priority": priority}, 0.05, priority)
+            future.add_done_callback(lambda f: order.append(f.result()))
+            futures.append(future)
+    for future in futures:
         future.result(60)
-    assert order.index(5) < order.index(1)
+    places = {priority: [i for i, done in enumerate(order) if done == priority] for priority in (0, 5)}
+    assert sum(places[5]) / 10 < sum(places[0]) / 30
