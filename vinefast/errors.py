@@ -140,8 +140,8 @@ class MaxRetries(TaskFailure):
     result = "VINE_RESULT_MAX_RETRIES"
     code = 48
     _sentence = (
-        "The task's worker was lost in every try that max_retries allows. "
-        "Look at why workers die (often: lack of memory), or raise max_retries."
+        "The task was tried as often as allowed, and given up. "
+        "If workers were lost, look at why they die (often: lack of memory); if not, raise max_retries."
     )
 
 
