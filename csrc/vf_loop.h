@@ -44,7 +44,6 @@ struct vf_bundle {
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
-	uint64_t sent_ns;
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
 	uint32_t n_calls, n_outcomes;

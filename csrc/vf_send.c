@@ -129,7 +129,6 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 		return; /* without memory for the bundle itself its calls stay outstanding: the engine is about to die anyway */
 	}
 	bundle->task = task;
-	bundle->sent_ns = vf_now_ns();
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running++;
 	VF_COUNT(loop, bundles_sent, 1);

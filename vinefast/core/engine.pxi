@@ -4,6 +4,10 @@ import threading
 
 from posix.unistd cimport getpid
 
+cdef extern from "Python.h" nogil:
+    bint PyGILState_Check()
+    void *PyEval_SaveThread()
+
 cdef enum:
     FATAL_NBYTES = 1024
 
@@ -22,6 +26,8 @@ cdef void report_fatal(const char *message, void *arg) noexcept nogil:
     strncpy(fatal.message, message, FATAL_NBYTES - 1)
     fatal.happened = 1
     vf_loop_close_done(fatal.loop)
+    if PyGILState_Check():  # while the manager is set up: this thread now sleeps for ever, the others must not
+        PyEval_SaveThread()
 
 
 cdef class SpecRecord:

@@ -1,7 +1,7 @@
 # Opening and closing a TaskVine manager, on the thread that owns it.
 #
-# Every vine_* call that can fail goes through one of the two checkers below; the GIL is released around each, since
-# fatal() puts its thread to sleep for ever (csrc/vf_poll.h).
+# Every vine_* call that can fail goes through one of the two checkers below. The GIL is released around those that take
+# time.
 
 import errno
 import os
