@@ -1,7 +1,7 @@
 /* What a call is while it is inside the core: the call itself, its function, and its resource specification.
 
-The submitting side (which holds the GIL) makes and frees these; the manager thread reads them and writes only the members
-marked so. Python objects appear as opaque pointers that no C code touches. */
+The submitting side (which holds the GIL) makes and frees these, each call as part of its future; the manager thread reads them
+and writes only the members marked so. Python objects appear as opaque pointers that no C code touches. */
 
 #ifndef VF_CALL_H
 #define VF_CALL_H
@@ -79,7 +79,7 @@ struct vf_call {
 
 	/* The submitting side's. */
 	struct vf_call *newer, *older; /* all outstanding calls */
-	void *future, *payload_owner, *function_owner;
+	void *future;
 };
 
 /* The submitting side. Tells whether the call was still queued: then it will never run, and comes back through the done ring. */

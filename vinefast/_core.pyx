@@ -16,9 +16,9 @@ from libc.string cimport memcpy, strncpy
 from vinefast.csrc cimport *
 from vinefast.libtaskvine cimport *
 
-include "core/future.pxi"
 include "core/serialize.pxi"
 include "core/function.pxi"
+include "core/future.pxi"
 include "core/demux.pxi"
 include "core/manager.pxi"
 include "core/engine.pxi"

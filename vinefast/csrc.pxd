@@ -45,8 +45,6 @@ cdef extern from "vf_call.h" nogil:
         vf_call *newer
         vf_call *older
         void *future
-        void *payload_owner
-        void *function_owner
 
     bint vf_call_cancel(vf_call *call)
 

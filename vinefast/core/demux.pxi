@@ -1,7 +1,5 @@
 # The way back of a call: from a record of a result frame to a finished future.
 
-from concurrent.futures import InvalidStateError
-
 from vinefast import errors
 
 cdef Py_ssize_t COPY_NBYTES = 4096  # up to here a bytes object is cheaper than a memory view
@@ -34,7 +32,7 @@ cdef object failure_of(const vf_bundle *bundle):
     return errors.task_failure(bundle.engine_result, detail)
 
 
-cdef int finish(object future, const vf_bundle *bundle, const vf_record *record) except -1:
+cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record) except -1:
     """Finish the future of one call by its record."""
     cdef object result = None
     cdef object exception = None

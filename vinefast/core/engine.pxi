@@ -162,18 +162,14 @@ cdef class Engine:
         cdef FunctionRecord function = self.functions.find(func)
         cdef SpecRecord spec_record = self.default_spec if spec is None else self._spec(spec)
         cdef bytes payload = serialize_arguments(func, args, kwargs, &kind)
-        future = future_new(CallFuture)
-        cdef dict state = future.__dict__
-        cdef vf_call *call = <vf_call *>calloc(1, sizeof(vf_call))
-        if call == NULL:
-            raise MemoryError()
-        state["parsl_executor_task_id"] = self.n_submitted
-        state["_call"] = <size_t>call
+        cdef Call future = CallFuture.__new__(CallFuture)
         # Serializing may have run any code, on any thread, shutdown included. From here on nothing does.
         if self.closed:
-            free(call)
             raise errors.EngineStopped()
-
+        future.payload = payload
+        future.function = function
+        future.parsl_executor_task_id = self.n_submitted
+        cdef vf_call *call = &future.c_call
         call.function = &function.c_function
         call.spec = &spec_record.c_spec
         call.payload = PyBytes_AS_STRING(payload)
@@ -181,11 +177,7 @@ cdef class Engine:
         call.kind = kind
         call.submitted_ns = vf_now_ns()
         call.future = <void *>future
-        call.payload_owner = <void *>payload
-        call.function_owner = <void *>function
         Py_INCREF(future)
-        Py_INCREF(payload)
-        Py_INCREF(function)
         call.older = self.newest
         if self.newest != NULL:
             self.newest.newer = call
@@ -200,9 +192,9 @@ cdef class Engine:
             record = self.specs.setdefault(spec, SpecRecord(spec))
         return record
 
-    cdef object _forget(self, vf_call *call):
-        """Take a call out of the books and free it; returns its future."""
-        future = <object>call.future
+    cdef Call _forget(self, vf_call *call):
+        """Take a call out of the books; returns its future."""
+        cdef Call future = <Call>call.future
         if call.newer != NULL:
             call.newer.older = call.older
         else:
@@ -210,11 +202,9 @@ cdef class Engine:
         if call.older != NULL:
             call.older.newer = call.newer
         self.n_finished += 1
-        future.__dict__["_call"] = 0
-        Py_DECREF(<object>call.payload_owner)
-        Py_DECREF(<object>call.function_owner)
+        future.payload = None
+        future.function = None
         Py_DECREF(future)
-        free(call)
         return future
 
     def outstanding(self):
@@ -226,7 +216,7 @@ cdef class Engine:
         cdef vf_call *call = self.newest
         futures = []
         while call != NULL:
-            futures.append(<object>call.future)
+            futures.append(<Call>call.future)
             call = call.older
         for future in reversed(futures):
             complete(future, None, exception)
