@@ -26,7 +26,15 @@ OLDEST = (7, 14)
 COMPILE_ARGS = ["-std=gnu11", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
 
 # csrc/vf_poll.c takes these functions of the engine's over.
-WRAPPED = ("link_poll", "vine_schedule_task_to_worker", "vine_task_set_result", "cctools_fatal")
+WRAPPED = (
+    "link_poll",
+    "vine_worker_create",
+    "vine_worker_delete",
+    "vine_schedule_task_to_worker",
+    "vine_manager_put_task",
+    "vine_task_set_result",
+    "cctools_fatal",
+)
 WRAP_ARGS = [f"-Wl,--wrap={name}" for name in WRAPPED]
 
 HOW_TO_INSTALL = """\

@@ -209,6 +209,7 @@ int vf_result_open(const char *frame, size_t available, struct vf_result_header 
 	header->run_ns = get_u64(frame + 24);
 	header->slot = get_u32(frame + 32);
 	header->pid = get_u32(frame + 36);
+	header->slots = get_u32(frame + 40);
 	return header->nbytes < VF_RESULT_HEADER_NBYTES || header->nbytes > available ? -1 : 0;
 }
 

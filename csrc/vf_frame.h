@@ -53,6 +53,7 @@ struct vf_result_header {
 	uint64_t nbytes;
 	uint64_t wait_ns, run_ns;
 	uint32_t slot, pid;
+	uint32_t slots; /* of that library */
 };
 
 struct vf_record {

@@ -40,6 +40,7 @@ void vf_loop_free(struct vf_loop *loop)
 	vf_wake_close(&loop->done_wake);
 	vf_buffer_free(&loop->frame);
 	vf_buffer_free(&loop->command);
+	vf_workers_free(&loop->workers);
 	if (loop->bundles)
 		itable_delete(loop->bundles);
 	loop->bundles = NULL;
@@ -122,8 +123,11 @@ void vf_loop_run(struct vf_loop *loop)
 {
 	vf_poll_own(&(struct vf_poller){
 			.turn = turn,
+			.joined = vf_place_joined,
+			.left = vf_place_left,
 			.may_run = vf_watch_may_run,
-			.may_run_on = vf_watch_may_run_on,
+			.choose = vf_place_choose,
+			.sending = vf_place_sending,
 			.library_ended = vf_watch_library_ended,
 			.arg = loop,
 			.wake = &loop->submitted_wake,

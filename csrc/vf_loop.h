@@ -17,6 +17,7 @@ No Python object is touched and the GIL is not held. */
 #include "vf_frame.h"
 #include "vf_ring.h"
 #include "vf_wake.h"
+#include "vf_workers.h"
 
 struct vine_file;
 struct vine_manager;
@@ -39,7 +40,8 @@ struct vf_bundle {
 	struct vf_link link; /* first: done ring */
 	struct vine_task *task;
 	struct vine_file *spilled;
-	const struct vine_worker_info *worker; /* last chosen for it; only to be compared */
+	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
+	double expected_ns;       /* its run time; negative: nothing is known */
 	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
@@ -87,6 +89,7 @@ struct vf_loop_config {
 	size_t inline_nbytes;  /* larger frames are spilled */
 	double slots_per_worker; /* 0: slots = cores */
 	double cores_per_library; /* 0: a library takes its worker whole */
+	int placing; /* choose workers ourselves (vf_workers.h), which needs one library per worker */
 };
 
 struct vf_loop {
@@ -105,6 +108,8 @@ struct vf_loop {
 	struct vf_spec *specs;
 	uint64_t n_waiting;
 	uint32_t running;
+	uint32_t unplaced; /* of these, with no worker chosen */
+	struct vf_workers workers;
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;
 	uint64_t stamp;

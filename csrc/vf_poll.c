@@ -15,8 +15,16 @@
 int __real_link_poll(struct link_info *array, int nlinks, int msec);
 int __wrap_link_poll(struct link_info *array, int nlinks, int msec);
 void __wrap_cctools_fatal(const char *format, ...);
+struct vine_worker_info *__real_vine_worker_create(struct link *link);
+struct vine_worker_info *__wrap_vine_worker_create(struct link *link);
+void __real_vine_worker_delete(struct vine_worker_info *worker);
+void __wrap_vine_worker_delete(struct vine_worker_info *worker);
 struct vine_worker_info *__real_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task);
 struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task);
+int __real_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
+		const char *command, struct rmsummary *limits, struct vine_file *target);
+int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
+		const char *command, struct rmsummary *limits, struct vine_file *target);
 void __real_vine_task_set_result(struct vine_task *task, vine_result_t result);
 void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result);
 
@@ -108,14 +116,42 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 	return __real_link_poll(array, nlinks, 0);
 }
 
+struct vine_worker_info *__wrap_vine_worker_create(struct link *link)
+{
+	struct vine_worker_info *worker = __real_vine_worker_create(link);
+	if (owned.joined)
+		owned.joined(owned.arg, worker, link_fd(link));
+	return worker;
+}
+
+void __wrap_vine_worker_delete(struct vine_worker_info *worker)
+{
+	if (owned.left)
+		owned.left(owned.arg, worker);
+	__real_vine_worker_delete(worker);
+}
+
+struct vine_worker_info *vf_poll_choose(struct vine_manager *manager, struct vine_task *task)
+{
+	return __real_vine_schedule_task_to_worker(manager, task);
+}
+
 struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task)
 {
 	if (owned.may_run && !owned.may_run(owned.arg, task))
 		return NULL;
-	struct vine_worker_info *worker = __real_vine_schedule_task_to_worker(manager, task);
-	if (worker && owned.may_run_on && !owned.may_run_on(owned.arg, task, worker))
-		return NULL;
-	return worker;
+	return owned.choose ? owned.choose(owned.arg, task) : vf_poll_choose(manager, task);
+}
+
+int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
+		const char *command, struct rmsummary *limits, struct vine_file *target)
+{
+	if (owned.sending)
+		owned.sending(owned.arg, worker, 1);
+	int result = __real_vine_manager_put_task(manager, worker, task, command, limits, target);
+	if (owned.sending)
+		owned.sending(owned.arg, worker, 0);
+	return result;
 }
 
 void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)

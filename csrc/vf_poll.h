@@ -1,16 +1,20 @@
 /* TaskVine's functions that do not suit a guest in somebody's program, replaced by the linker's --wrap.
 
 link_poll() is where vine_wait() sleeps; on a thread that owns a poller, the replacement takes a turn first and lets the
-poller's wake end the sleep. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a task, for the first time or
-because it lost the one before without a word; the replacement asks the poller first. vine_task_set_result() is where TaskVine
-learns that a library has ended, which it keeps to itself; the replacement tells the poller. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On
-all other threads they are TaskVine's own. */
+poller's wake end the sleep. vine_worker_create() and vine_worker_delete() are where a connection begins and ends; the poller is
+told. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a task, for the first time or because it lost the one
+before without a word; the poller may choose instead. vine_manager_put_task() is where TaskVine sends a task in a dozen small writes;
+the poller may gather them. vine_task_set_result() is where TaskVine learns that a library has ended,
+which it keeps to itself; the poller is told. fatal() ends the process; on a thread that has a catcher, it ends that thread's work
+only. On all other threads they are TaskVine's own. */
 
 #ifndef VF_POLL_H
 #define VF_POLL_H
 
 #include "vf_wake.h"
 
+struct link;
+struct vine_manager;
 struct vine_task;
 struct vine_worker_info;
 
@@ -23,9 +27,15 @@ enum vf_turn {
 struct vf_poller {
 	/* Called before each sleep, and after each wake, with the number of connected workers. */
 	enum vf_turn (*turn)(void *arg, int workers);
-	/* Called when a task is about to get a worker, and when one was chosen. Zero: it gets none, or not this one, now. */
+	/* Called when a worker connects (nothing is known about it yet), and when its connection has ended. */
+	void (*joined)(void *arg, struct vine_worker_info *worker, int fd);
+	void (*left)(void *arg, struct vine_worker_info *worker);
+	/* Called when a task is about to get a worker. Tells whether it may have one now, */
 	int (*may_run)(void *arg, struct vine_task *task);
-	int (*may_run_on)(void *arg, struct vine_task *task, const struct vine_worker_info *worker);
+	/* and which; NULL for none. */
+	struct vine_worker_info *(*choose)(void *arg, struct vine_task *task);
+	/* Called before and after a task is sent to a worker. */
+	void (*sending)(void *arg, const struct vine_worker_info *worker, int begin);
 	/* Called when a library has ended, with the address of its worker. No vine_* call that changes anything may be made. */
 	void (*library_ended)(void *arg, const char *worker);
 	void *arg;
@@ -34,6 +44,9 @@ struct vf_poller {
 
 /* The calling thread's poller, copied; NULL for none. */
 void vf_poll_own(const struct vf_poller *poller);
+
+/* TaskVine's own choice of a worker. */
+struct vine_worker_info *vf_poll_choose(struct vine_manager *manager, struct vine_task *task);
 
 /* Sleep until a descriptor can be read. */
 void vf_poll_one(int fd);

@@ -166,6 +166,9 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 	struct vf_bundle *bundle = itable_remove(loop->bundles, (uint64_t)vine_task_get_id(task));
 	if (bundle) {
 		loop->running--;
+		struct vf_worker *worker = bundle->worker;
+		vf_place_bundle(loop, bundle, NULL);
+		loop->unplaced--;
 		if (bundle->spilled)
 			vine_undeclare_file(loop->manager, bundle->spilled);
 		bundle->spilled = NULL;
@@ -179,6 +182,11 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		struct vf_result_header header;
 		int whole = result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == 0 && output;
 		if (whole && copy_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
+			if (worker) {
+				worker->slots = header.slots;
+				if (header.n_records || !bundle->n_calls)
+					worker->heard_ns = vf_now_ns();
+			}
 			hand_over(loop, bundle);
 			bundle = NULL;
 		}

@@ -4,10 +4,6 @@
 #include "taskvine.h"
 #include "vf_turn.h"
 
-enum {
-	LOOKAHEAD = 1, /* bundles beyond the known slots, to find a slot that the last count did not know of */
-};
-
 void vf_send_again(struct vf_loop *loop, struct vf_call *call)
 {
 	atomic_store(&call->state, VF_CALL_QUEUED);
@@ -111,7 +107,7 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 	return task;
 }
 
-void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls)
+void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls, struct vf_worker *worker, double expected_ns)
 {
 	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
 	struct vine_task *task = NULL;
@@ -129,8 +125,11 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 		return; /* without memory for the bundle itself its calls stay outstanding: the engine is about to die anyway */
 	}
 	bundle->task = task;
+	bundle->expected_ns = expected_ns;
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running++;
+	loop->unplaced++;
+	vf_place_bundle(loop, bundle, worker);
 	VF_COUNT(loop, bundles_sent, 1);
 	VF_COUNT(loop, calls_sent, n_calls);
 	VF_COUNT(loop, bytes_sent, loop->frame.nbytes);
@@ -152,18 +151,20 @@ static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled,
 void vf_send_waiting(struct vf_loop *loop)
 {
 	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
-	uint32_t window = slots + LOOKAHEAD;
+	struct vf_worker *worker;
 
-	while (loop->n_waiting && loop->running < window) {
+	while (loop->n_waiting && vf_place_next(loop, &worker)) {
 		struct vf_spec *spec = choose_spec(loop);
 		struct vf_call_list cancelled = {0};
 		uint32_t n_cancelled = 0;
-		uint32_t n = vf_bundle_choose(&loop->config.rule, &spec->waiting, loop->n_waiting, slots, loop->chosen, &cancelled, &n_cancelled);
+		double expected_ns;
+		uint32_t n = vf_bundle_choose(
+				&loop->config.rule, &spec->waiting, loop->n_waiting, slots, loop->chosen, &expected_ns, &cancelled, &n_cancelled);
 		loop->n_waiting -= n + n_cancelled;
 		if (n_cancelled)
 			drop_cancelled(loop, &cancelled, n_cancelled);
 		if (n)
-			vf_send_bundle(loop, n, loop->chosen);
+			vf_send_bundle(loop, n, loop->chosen, worker, expected_ns);
 	}
 	VF_SET(loop, calls_waiting, loop->n_waiting);
 	VF_SET(loop, bundles_running, loop->running);

@@ -16,8 +16,8 @@ void vf_send_take(struct vf_loop *loop);
 /* Send bundles as long as calls wait and slots are free. */
 void vf_send_waiting(struct vf_loop *loop);
 
-/* Send one bundle; with no calls, one that only makes TaskVine start a library. */
-void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls);
+/* Send one bundle, to `worker` unless that is NULL; with no calls, one that only makes TaskVine start a library. */
+void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls, struct vf_worker *worker, double expected_ns);
 
 /* Put a call that was not run back at the head of its waiting list. */
 void vf_send_again(struct vf_loop *loop, struct vf_call *call);
@@ -44,13 +44,33 @@ enum {
 	VF_SUSPECT_LOSSES = 2,
 };
 
-/* A poller's `may_run`, `may_run_on` and `library_ended`. */
+/* Whether a bundle is on a worker now, and whether its call is a suspect. */
+int vf_watch_runs(const struct vf_bundle *bundle);
+int vf_watch_is_suspect(const struct vf_bundle *bundle);
+
+/* A poller's `may_run` and `library_ended`. */
 int vf_watch_may_run(void *loop, struct vine_task *task);
-int vf_watch_may_run_on(void *loop, struct vine_task *task, const struct vine_worker_info *worker);
 void vf_watch_library_ended(void *loop, const char *worker);
 
 /* Cancel what is to be given up. Outside vine_wait(): to cancel a task that runs may end its worker's connection, which vine_wait()
 would still use. */
 void vf_watch_give_up(struct vf_loop *loop);
+
+/* ---- vf_place.c: which worker gets a bundle ---- */
+
+/* The worker for the next bundle, NULL for none yet, and whether one may be sent at all. */
+int vf_place_next(struct vf_loop *loop, struct vf_worker **worker);
+
+/* A bundle gets a worker, or with NULL has none any more. */
+void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_worker *worker);
+
+/* Send an empty bundle to each worker that has not had any. */
+void vf_place_warm_up(struct vf_loop *loop);
+
+/* A poller's `joined`, `left`, `choose` and `sending`. */
+void vf_place_joined(void *loop, struct vine_worker_info *worker, int fd);
+void vf_place_left(void *loop, struct vine_worker_info *worker);
+struct vine_worker_info *vf_place_choose(void *loop, struct vine_task *task);
+void vf_place_sending(void *loop, const struct vine_worker_info *worker, int begin);
 
 #endif

@@ -11,8 +11,14 @@ enum {
 };
 
 /* How many bundles can run at once on the workers that are connected. */
-static uint32_t count_slots(const struct vf_loop_config *config, const struct vine_stats *stats)
+static uint32_t count_slots(struct vf_loop *loop, const struct vine_stats *stats)
 {
+	const struct vf_loop_config *config = &loop->config;
+	if (config->placing) {
+		uint32_t cores = stats->workers_connected > 0 ? (uint32_t)(stats->total_cores / stats->workers_connected) : 0;
+		loop->workers.typical_slots = cores && config->slots_per_worker > 0 ? (uint32_t)config->slots_per_worker : cores;
+		return vf_workers_slots(&loop->workers);
+	}
 	if (config->command || config->slots_per_worker <= 0)
 		return (uint32_t)stats->total_cores;
 	double libraries = stats->workers_connected;
@@ -36,7 +42,7 @@ static int lose(struct vf_loop *loop, struct vf_bundle *bundle)
 	return bundle->n_calls == 1 ? most > loop->config.max_losses : most >= VF_SUSPECT_LOSSES;
 }
 
-static int runs(const struct vf_bundle *bundle)
+int vf_watch_runs(const struct vf_bundle *bundle)
 {
 	return !strcmp(vine_task_get_state(bundle->task), "RUNNING");
 }
@@ -57,29 +63,9 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 	return !bundle->given_up;
 }
 
-static int is_suspect(const struct vf_bundle *bundle)
+int vf_watch_is_suspect(const struct vf_bundle *bundle)
 {
 	return bundle->n_calls == 1 && bundle->calls[0]->losses >= VF_SUSPECT_LOSSES;
-}
-
-int vf_watch_may_run_on(void *arg, struct vine_task *task, const struct vine_worker_info *worker)
-{
-	struct vf_loop *loop = arg;
-	struct vf_bundle *bundle = itable_lookup(loop->bundles, (uint64_t)vine_task_get_id(task));
-	if (!bundle)
-		return 1;
-	if (is_suspect(bundle)) {
-		uint64_t id;
-		void *value;
-		itable_firstkey(loop->bundles);
-		while (itable_nextkey(loop->bundles, &id, &value)) {
-			const struct vf_bundle *other = value;
-			if (other->worker == worker && is_suspect(other) && runs(other))
-				return 0;
-		}
-	}
-	bundle->worker = worker;
-	return 1;
 }
 
 /* Whether the last task that was offered to a worker is really there: TaskVine may have changed its mind, and takes no other step
@@ -87,7 +73,7 @@ with it before the next turn. */
 static void look_at_offered(struct vf_loop *loop)
 {
 	struct vf_bundle *bundle = loop->offered_id ? itable_lookup(loop->bundles, loop->offered_id) : NULL;
-	if (bundle && runs(bundle))
+	if (bundle && vf_watch_runs(bundle))
 		bundle->has_run = 1;
 	loop->offered_id = 0;
 }
@@ -101,7 +87,7 @@ void vf_watch_library_ended(void *arg, const char *worker)
 	while (itable_nextkey(loop->bundles, &id, &value)) {
 		struct vf_bundle *bundle = value;
 		const char *at = vine_task_get_addrport(bundle->task);
-		if (runs(bundle) && at && !strcmp(at, worker)) {
+		if (vf_watch_runs(bundle) && at && !strcmp(at, worker)) {
 			bundle->orphaned_ns = now_ns;
 			snprintf(bundle->orphaned_at, sizeof bundle->orphaned_at, "%s", worker);
 		}
@@ -119,7 +105,7 @@ static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
 		struct vf_bundle *bundle = value;
 		if (!bundle->orphaned_ns || bundle->given_up)
 			continue;
-		if (!runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
+		if (!vf_watch_runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
 			bundle->orphaned_ns = 0;
 		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
 			lose(loop, bundle);
@@ -152,13 +138,15 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	loop->stats_ns = now;
 	look_for_orphans(loop, now);
 
-	uint32_t slots = count_slots(&loop->config, &stats);
+	uint32_t slots = count_slots(loop, &stats);
 	uint64_t before = atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
 	VF_SET(loop, workers_connected, (unsigned)stats.workers_connected);
 	VF_SET(loop, workers_joined, (unsigned)stats.workers_joined);
 	VF_SET(loop, slots, slots);
 
 	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. */
-	if (slots > before && !loop->n_waiting && !loop->running && !loop->config.command)
-		vf_send_bundle(loop, 0, NULL);
+	if (loop->config.placing)
+		vf_place_warm_up(loop);
+	else if (slots > before && !loop->n_waiting && !loop->running && !loop->config.command)
+		vf_send_bundle(loop, 0, NULL, NULL, -1);
 }

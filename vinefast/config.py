@@ -351,6 +351,12 @@ class EngineSettings:
     slice_ms: float = 50.0
     inline_nbytes: int = 65536
 
+    @property
+    def library_per_worker(self) -> bool:
+        """Whether each worker has one library, which takes it whole."""
+        resources = (self.library_cores, self.library_memory, self.library_disk)
+        return self.exec_mode == "serverless" and resources == (None, None, None)
+
 
 def engine_settings(
     config: TaskVineManagerConfig,
@@ -379,15 +385,17 @@ def engine_settings(
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
+    slots = library.get("num_slots") or 0
+    children = f" --children {slots}" if slots and exec_mode == "serverless" else ""
     return EngineSettings(
         runtime_dir=runtime_dir,
         exec_mode=exec_mode,
         library_files=library_files(),
-        command=python_command(module, config.init_command or ""),
+        command=python_command(module, config.init_command or "") + children,
         port=config.port,
         project_name=config.project_name,
         password_file=password_file,
-        slots=library.get("num_slots") or 0,
+        slots=slots,
         library_cores=library.get("cores"),
         library_memory=library.get("memory"),
         library_disk=library.get("disk"),

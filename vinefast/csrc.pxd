@@ -105,6 +105,7 @@ cdef extern from "vf_loop.h" nogil:
         size_t inline_nbytes
         double slots_per_worker
         double cores_per_library
+        bint placing
 
     struct vf_loop:
         vf_loop_config config

@@ -12,6 +12,7 @@ static struct vf_call calls[MANY];
 static struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
 static struct vf_call_list waiting, cancelled;
 static uint32_t n_cancelled;
+static double expected_ns;
 
 static const struct vf_bundle_rule rule = {.target_ns = 20e6, .max_nbytes = 65536};
 
@@ -27,14 +28,14 @@ static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
 
 static uint32_t choose(uint64_t n_waiting, uint32_t slots)
 {
-	return vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &cancelled, &n_cancelled);
+	return vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &expected_ns, &cancelled, &n_cancelled);
 }
 
 int main(void)
 {
 	struct vf_function unknown = {.mean_ns = -1, .limit = 1};
 	queue(&unknown, 100, 0);
-	CHECK(choose(100, 2) == 1); /* one at a time until something is known */
+	CHECK(choose(100, 2) == 1 && expected_ns < 0); /* one at a time until something is known */
 	CHECK(chosen[0] == &calls[0]);
 
 	/* The limit grows with each bundle that comes back. */
@@ -46,7 +47,7 @@ int main(void)
 	struct vf_function quick = {.mean_ns = 1000, .limit = VF_BUNDLE_MAX_CALLS};
 	queue(&quick, MANY, 10);
 	CHECK(choose(MANY, 4) == 2500); /* a fair share */
-	queue(&quick, MANY, 10);
+	queue(&quick, MANY, 2);
 	CHECK(choose(MANY, 1) == VF_BUNDLE_MAX_CALLS);
 	queue(&quick, 3, 10);
 	CHECK(choose(3, 8) == 1); /* fewer calls than slots */
@@ -57,7 +58,11 @@ int main(void)
 
 	struct vf_function slow = {.mean_ns = 5e6, .limit = VF_BUNDLE_MAX_CALLS};
 	queue(&slow, 100, 10);
-	CHECK(choose(100, 1) == 4); /* the target run time */
+	CHECK(choose(100, 1) == 4 && expected_ns == 20e6); /* the target run time */
+	slow.mean_ns = 11e6;
+	CHECK(choose(96, 1) == 2); /* nearer to it than one */
+	slow.mean_ns = 14e6;
+	CHECK(choose(94, 1) == 1);
 	struct vf_function slower = {.mean_ns = 1e9, .limit = VF_BUNDLE_MAX_CALLS};
 	queue(&slower, 100, 10);
 	CHECK(choose(100, 1) == 1);

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vinefast.library.frame import Origin
 from vinefast.library.functions import FunctionCache
 from vinefast.library.memory import SlotMemory
 from vinefast.library.run import Runner
@@ -52,7 +53,7 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[[int], tuple]]] = {
 
 def bench_calls(directory: Path) -> None:
     """Print ns per call, everything in the child included."""
-    runner = Runner(SlotMemory(), FunctionCache(None), os.fsencode(directory), 0, os.getpid())
+    runner = Runner(SlotMemory(), FunctionCache(None), os.fsencode(directory), Origin(0, os.getpid(), 1))
     home = os.getcwd()
     for name, (function, arguments) in CASES.items():
         frame = encode_frame([Call(function, arguments(i)) for i in range(N_CALLS)])

@@ -50,6 +50,7 @@ class ResultFrame(NamedTuple):
     run_ns: int
     slot: int
     pid: int
+    n_slots: int
 
 
 @functools.lru_cache
@@ -122,8 +123,8 @@ def decode_result(data: bytes) -> ResultFrame:
         data = decode_command(data)
     else:
         assert len(data) > 1024
-    magic, n_records, nbytes, wait_ns, run_ns, slot, pid, reserved = struct.unpack_from("<4sIQQQIIQ", data)
-    assert (magic, nbytes, reserved) == (b"VFR1", len(data), 0), data[:200]
+    magic, n_records, nbytes, wait_ns, run_ns, slot, pid, n_slots = struct.unpack_from("<4sIQQQIIQ", data)
+    assert (magic, nbytes) == (b"VFR1", len(data)), data[:200]
     records, position = [], 48
     for _ in range(n_records):
         status, size, duration_ns = struct.unpack_from("<IIQ", data, position)
@@ -131,4 +132,4 @@ def decode_result(data: bytes) -> ResultFrame:
         records.append(Record(status, duration_ns, data[position : position + size]))
         position += size
     assert position == len(data)
-    return ResultFrame(records, wait_ns, run_ns, slot, pid)
+    return ResultFrame(records, wait_ns, run_ns, slot, pid, n_slots)

@@ -14,7 +14,7 @@ def test_time_slice_hands_the_rest_back(worker, tmp_path):
     trace = tmp_path / "trace"
     sleep = Call(calls.sleep, (0.02,))
     result = worker.run([sleep, sleep, sleep, sleep, Call(calls.write_line, (str(trace), "ran"))], slice_ms=30)
-    assert [record.status for record in result.records] == [0, 0]
+    assert 1 <= len(result.records) <= 2 and not any(record.status for record in result.records)
     assert not trace.exists()
 
 
@@ -71,6 +71,29 @@ def test_more_bundles_than_children(start_worker):
     results = dict(worker.collect() for _ in range(8))
     assert [results[task_id].records[0].value for task_id in sent] == list(range(8))
     assert len({result.records[1].value[0] for result in results.values()}) == 2
+
+
+def test_bundles_that_wait_too_long_are_handed_back(start_worker):
+    worker = start_worker(slots=1)
+    long = worker.send([Call(calls.sleep, (0.6,))])
+    waiting = [worker.send([Call(calls.sleep, (0, i))]) for i in range(3)]
+    for _ in waiting:
+        task_id, result = worker.collect()
+        assert task_id in waiting and not result.records
+        assert result.wait_ns >= 100e6 and result.n_slots == 1
+    assert worker.collect()[0] == long
+    assert worker.run([Call(calls.sleep, (0, 5))]).records[0].value == 5
+
+
+def test_bundles_too_long_for_the_queue_wait_too(start_worker):
+    worker = start_worker(slots=1)
+    first = worker.send([Call(calls.sleep, (0.05,))])
+    long = [worker.send([Call(len, (b"x" * 300_000 + bytes([i]),))]) for i in range(3)]
+    short = worker.send([Call(calls.sleep, (0, "short"))])
+    results = dict(worker.collect() for _ in range(5))
+    assert set(results) == {first, *long, short}
+    assert [results[task_id].records[0].value for task_id in long] == [300_001] * 3
+    assert results[short].records[0].value == "short"
 
 
 def test_slots_by_environment(start_worker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vinefast.library import memory as layout
+from vinefast.library.frame import Origin
 from vinefast.library.memory import ResultFile, SlotMemory
 
 from .encode import decode_result
@@ -55,7 +56,7 @@ PAYLOADS = [
 def fill(memory, file, first=0):
     for payload in PAYLOADS[first:]:
         memory.append(file, 1, 5, payload)
-    memory.finish(file, len(PAYLOADS), 1, 2, 3, 4)
+    memory.finish(file, len(PAYLOADS), 1, 2, Origin(3, 4, 5))
 
 
 def go_on(memory, path):

@@ -55,8 +55,8 @@ class Worker:
             f"--in-pipe-fd={library_in}",
             f"--out-pipe-fd={library_out}",
             f"--task-id={LIBRARY_TASK_ID}",
-            "--library-cores=1",
-            f"--function-slots={slots}",
+            f"--library-cores={slots}",
+            "--function-slots=4096",
             f"--worker-pid={os.getpid()}",
             *extra,
         ]

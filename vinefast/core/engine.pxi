@@ -298,6 +298,7 @@ cdef class Engine:
         config.library = LIBRARY_NAME
         config.slots_per_worker = settings.slots
         config.cores_per_library = settings.library_cores or 0
+        config.placing = settings.library_per_worker
         if settings.exec_mode == "serverless":
             return install_library(self.loop.manager, settings)
         self.command = settings.command.encode()

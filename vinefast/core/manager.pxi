@@ -13,6 +13,9 @@ DEFAULT_TUNE = {"transient-error-interval": 1}
 
 cdef const char *LIBRARY_NAME = "vinefast"
 
+# More than a worker will ever be given where we choose the worker ourselves (csrc/vf_workers.h).
+cdef int MANY_SLOTS = 4096
+
 
 cdef void *check_pointer(void *pointer, str what) except NULL:
     if pointer == NULL:
@@ -108,7 +111,9 @@ cdef int install_library(vine_manager *manager, object settings) except -1:
         vine_task_set_env_var(task, name, value)
     vine_task_set_library_provided(task, LIBRARY_NAME)
     vine_task_set_function_exec_mode_from_string(task, b"fork")
-    if settings.slots:
+    if settings.library_per_worker:
+        vine_task_set_function_slots(task, MANY_SLOTS)
+    elif settings.slots:
         vine_task_set_function_slots(task, settings.slots)
     if settings.library_cores is not None:
         vine_task_set_cores(task, settings.library_cores)

@@ -20,8 +20,7 @@ def _arguments() -> argparse.Namespace:
     for name in ("--in-pipe-fd", "--out-pipe-fd", "--task-id", "--worker-pid"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--library-cores", type=int, default=1)
-    parser.add_argument("--function-slots", type=int, default=1)
-    parser.add_argument("--children", type=int, default=0, help="warm children; 0: as many as function slots")
+    parser.add_argument("--children", type=int, default=0, help="warm children; 0: as many as cores")
     # A later worker may append arguments that we do not know.
     return parser.parse_known_args()[0]
 
@@ -29,7 +28,7 @@ def _arguments() -> argparse.Namespace:
 def _main() -> None:
     lead_own_group()
     arguments = _arguments()
-    n_slots = int(os.environ.get("VINEFAST_SLOTS") or 0) or arguments.children or arguments.function_slots
+    n_slots = int(os.environ.get("VINEFAST_SLOTS") or 0) or arguments.children or arguments.library_cores
     pipes = (arguments.in_pipe_fd, arguments.out_pipe_fd)
     close_inherited_pipes(keep=set(pipes))
     if os.getppid() == arguments.worker_pid:

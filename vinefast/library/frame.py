@@ -36,6 +36,14 @@ RESULT_HEADER = struct.Struct("<4sIQQQIIQ")
 RECORD = struct.Struct("<IIQ")
 
 
+class Origin(NamedTuple):
+    """Who made a result frame, as its header ends."""
+
+    slot: int
+    library_pid: int
+    n_slots: int
+
+
 class FrameError(ValueError):
     """A message or a frame is not what the protocol says."""
 

@@ -11,7 +11,16 @@ from __future__ import annotations
 import mmap
 import os
 
-from .frame import INLINE_NBYTES, RECORD, RECORD_MAX_NBYTES, RESULT_HEADER, RESULT_MAGIC, FrameError, encode_result
+from .frame import (
+    INLINE_NBYTES,
+    RECORD,
+    RECORD_MAX_NBYTES,
+    RESULT_HEADER,
+    RESULT_MAGIC,
+    FrameError,
+    Origin,
+    encode_result,
+)
 
 # Indices of the 8-byte counters.
 DONE = 0
@@ -20,7 +29,8 @@ START_NS = 2  # monotonic; 0 while no child has begun with the bundle
 STAGE = 3  # who is to blame for a death
 LOG_START = 4  # size of the slot's log when the bundle began
 FINISHED = 5  # 1 when the result file is complete
-_N_COUNTERS = 6
+SERIAL = 6  # of the bundle that all these are about
+_N_COUNTERS = 7
 
 # Values of STAGE.
 OUTSIDE = 0  # no user code runs
@@ -51,10 +61,12 @@ class SlotMemory:
         self.area = view[_AREA_AT:]
         self._frame = view[_COUNTERS_NBYTES:]
 
-    def reset(self) -> None:
-        """Forget the last bundle."""
+    def reset(self, serial: int = 0) -> None:
+        """Forget the last bundle, for the one of that serial number."""
+        # Last of all: until then, these are not about the new one.
         for index in range(_N_COUNTERS):
             self.counters[index] = 0
+        self.counters[SERIAL] = serial
 
     def append(self, file: ResultFile, status: int, duration_ns: int, payload: bytes) -> None:
         """Append one record: the thorough way, for what the hot loop does not do in place."""
@@ -101,11 +113,11 @@ class SlotMemory:
             count += 1
         return count
 
-    def finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, slot: int, pid: int) -> None:
+    def finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, origin: Origin) -> None:
         """Write header and remaining records: in one write if nothing was flushed before."""
         flushed, done = self.counters[FLUSHED], self.counters[DONE]
         nbytes = RESULT_HEADER.size + done
-        RESULT_HEADER.pack_into(self._frame, 0, RESULT_MAGIC, n_records, nbytes, wait_ns, run_ns, slot, pid, 0)
+        RESULT_HEADER.pack_into(self._frame, 0, RESULT_MAGIC, n_records, nbytes, wait_ns, run_ns, *origin)
         if flushed == 0 and nbytes <= INLINE_NBYTES:
             # Must hold no NUL byte, see encode_result.
             encoded = encode_result(bytes(self._frame[:nbytes]))
@@ -162,3 +174,11 @@ class ResultFile:
                 os.ftruncate(self._fd, nbytes)
             os.close(self._fd)
             self._fd = -1
+
+
+def hand_back(path: bytes, wait_ns: int, origin: Origin) -> None:
+    """Leave a result frame without a record: none of the bundle's calls was run."""
+    file = ResultFile(path)
+    header = RESULT_HEADER.pack(RESULT_MAGIC, 0, RESULT_HEADER.size, wait_ns, 0, *origin)
+    file.write_at(0, encode_result(header))
+    file.close()

@@ -29,7 +29,7 @@ def _main() -> int:
 
     from . import memory as layout
     from .failure import pack_death
-    from .frame import DIED
+    from .frame import DIED, Origin
     from .functions import FunctionCache
     from .memory import SlotMemory
     from .process import die_with_parent, flush_by_line, log_tail
@@ -41,7 +41,7 @@ def _main() -> int:
 
     def run(resume: Resume | None = None) -> int:
         try:
-            runner = Runner(memory, FunctionCache(None), os.getcwdb(), 0, os.getpid())
+            runner = Runner(memory, FunctionCache(None), os.getcwdb(), Origin(0, os.getpid(), 1))
             runner.run_bundle_despite_strays(message, received_ns, resume)
             return 0
         except Exception:

@@ -20,6 +20,7 @@ from .frame import (
     RESULT_NONE,
     RESULT_PICKLED,
     RESULT_TAGGED,
+    Origin,
     decode_command,
     decode_frame,
     split_message,
@@ -56,16 +57,15 @@ class Runner:
         The warm functions.
     home:
         Directory of the library, for paths that are not absolute.
-    slot, library_pid:
-        Reported in the result frame.
+    origin:
+        For the result frame.
     """
 
-    def __init__(self, memory: SlotMemory, functions: FunctionCache, home: bytes, slot: int, library_pid: int) -> None:
+    def __init__(self, memory: SlotMemory, functions: FunctionCache, home: bytes, origin: Origin) -> None:
         self._memory = memory
         self._functions = functions
         self._home = home
-        self._slot = slot
-        self._library_pid = library_pid
+        self._origin = origin
         self._pid = os.getpid()
         self._shared_cwd = os.environb.get(b"VINEFAST_CWD") or None
         # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
@@ -126,7 +126,7 @@ class Runner:
         if os.getpid() != self._pid:
             os._exit(0)
         run_ns = time.monotonic_ns() - start_ns
-        self._memory.finish(file, n_records, start_ns - received_ns, run_ns, self._slot, self._library_pid)
+        self._memory.finish(file, n_records, start_ns - received_ns, run_ns, self._origin)
 
     def run_bundle_despite_strays(self, message: bytes, received_ns: int, resume: Resume | None = None) -> None:
         """Run a bundle, with a second attempt after an exception outside any call.

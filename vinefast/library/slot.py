@@ -12,16 +12,22 @@ import traceback
 from typing import NamedTuple, NoReturn
 
 from . import memory as layout
+from .frame import Origin
 from .functions import FunctionCache
 from .memory import SlotMemory
 from .process import die_with_parent, flush_by_line
 from .run import Resume, Runner
 
-# Supervisor to child: nbytes of the message, when it was received.
-REQUEST = struct.Struct("<QQ")
-# Child to supervisor.
-DONE = b"\0"
-NO_FRAME = b"\1"
+# Supervisor to child, before a bundle's message: its nbytes, the bundle's serial number, when it was received.
+REQUEST = struct.Struct("<QQQ")
+# Child to supervisor: what became of a bundle, and the serial number of the next that the child took from the queue.
+ANSWER = struct.Struct("<BQ")
+DONE = 0
+NO_FRAME = 1
+NOTHING = 0
+
+# The longest message that travels through the queue.
+QUEUED_MAX_NBYTES = 160 * 1024
 
 _LOG_MAX_NBYTES = 4 << 20
 
@@ -35,29 +41,30 @@ class Unfinished(NamedTuple):
 
 
 def serve(
-    index: int,
+    origin: Origin,
     memory: SlotMemory,
     channel: socket.socket,
+    queue: socket.socket,
     log_path: str,
     home: str,
-    supervisor_pid: int,
     unfinished: Unfinished | None,
 ) -> NoReturn:
-    """Be the child of slot `index`, from right after the fork to the end of the process.
+    """Be the child of a slot, from right after the fork to the end of the process.
 
     The end is always ``os._exit``: a library may at any time be ended by SIGKILL, so that user code's atexit handlers
     could never rely on being run, and one that blocks would leave a process behind. Buffered output is flushed.
     """
     exit_code = 1
     try:
-        _become_child(index, log_path, supervisor_pid)
+        _become_child(origin.slot, log_path, origin.library_pid)
         capacity = int(os.environ.get("VINEFAST_FUNCTIONS") or 512)
         functions = FunctionCache(os.path.join(home, "functions"), capacity)
-        runner = Runner(memory, functions, os.fsencode(home), index, supervisor_pid)
+        runner = Runner(memory, functions, os.fsencode(home), origin)
         if unfinished is not None:
-            _answer(runner, channel, memory, *unfinished)
+            request = _answer(runner, channel, queue, memory, *unfinished)
             unfinished = None
-        _serve_requests(runner, channel, memory)
+            _run_queued(request, runner, channel, queue, memory)
+        _serve_requests(runner, channel, queue, memory)
         exit_code = 0
     except BaseException:
         traceback.print_exc()
@@ -92,7 +99,7 @@ def _become_child(index: int, log_path: str, supervisor_pid: int) -> None:
     os.environ["VINEFAST_SLOT"] = str(index)
 
 
-def _serve_requests(runner: Runner, channel: socket.socket, memory: SlotMemory) -> None:
+def _serve_requests(runner: Runner, channel: socket.socket, queue: socket.socket, memory: SlotMemory) -> None:
     buffer = bytearray(1 << 16)
     while True:
         received = channel.recv_into(buffer)
@@ -100,7 +107,7 @@ def _serve_requests(runner: Runner, channel: socket.socket, memory: SlotMemory) 
             return
         while received < REQUEST.size:
             received += _more(channel.recv_into(memoryview(buffer)[received:]))
-        nbytes, received_ns = REQUEST.unpack_from(buffer)
+        nbytes, serial, received_ns = REQUEST.unpack_from(buffer)
         if REQUEST.size + nbytes <= received:
             message = bytes(memoryview(buffer)[REQUEST.size : received])
         else:
@@ -111,7 +118,8 @@ def _serve_requests(runner: Runner, channel: socket.socket, memory: SlotMemory) 
             while have < nbytes:
                 have += _more(channel.recv_into(view[have:]))
             message = bytes(whole)
-        _answer(runner, channel, memory, message, received_ns, None)
+        memory.reset(serial)
+        _run_queued(_answer(runner, channel, queue, memory, message, received_ns, None), runner, channel, queue, memory)
 
 
 def _more(received: int) -> int:
@@ -120,24 +128,41 @@ def _more(received: int) -> int:
     return received
 
 
+def _run_queued(
+    request: bytes, runner: Runner, channel: socket.socket, queue: socket.socket, memory: SlotMemory
+) -> None:
+    while request:
+        _, serial, received_ns = REQUEST.unpack_from(request)
+        memory.reset(serial)
+        request = _answer(runner, channel, queue, memory, request[REQUEST.size :], received_ns, None)
+
+
 def _answer(
     runner: Runner,
     channel: socket.socket,
+    queue: socket.socket,
     memory: SlotMemory,
     message: bytes,
     received_ns: int,
     resume: Resume | None,
-) -> None:
+) -> bytes:
+    """Run a bundle and say so; gives the next request, taken from the queue, or nothing."""
     if resume is None:
         memory.counters[layout.LOG_START] = _log_nbytes()
     try:
         runner.run_bundle_despite_strays(message, received_ns, resume)
-        answer = DONE
+        outcome = DONE
     except Exception:
         # Nothing that a call did: the frame is malformed or its result cannot be written.
         traceback.print_exc()
-        answer = NO_FRAME
-    channel.sendall(answer)
+        outcome = NO_FRAME
+    try:
+        request = queue.recv(QUEUED_MAX_NBYTES, socket.MSG_DONTWAIT)
+    except OSError:
+        request = b""  # it is empty, or a call closed it
+    serial = REQUEST.unpack_from(request)[1] if request else NOTHING
+    channel.sendall(ANSWER.pack(outcome, serial))
+    return request
 
 
 def _log_nbytes() -> int:

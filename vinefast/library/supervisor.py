@@ -10,20 +10,26 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import NoReturn
 
 from . import memory as layout
 from . import parsl_side, slot
 from .failure import pack_death, pack_exception
-from .frame import DIED
+from .frame import DIED, Origin, split_message
 from .keeper import Keeper
-from .memory import SlotMemory
+from .memory import SlotMemory, hand_back
 from .process import kill_group, log_tail
 from .run import Resume
 from .worker_link import WorkerGone, WorkerLink
 
 _FIRST_RESPAWN_S = 0.01
 _LAST_RESPAWN_S = 2.0
+# A bundle that waits longer for a slot is handed back, for another worker may have one. As long as VF_LONG_NS.
+_PATIENCE_S = 0.1
+# A child that takes a bundle from the queue says so at once, or has died in that instant.
+_UNCLAIMED_S = 1.0
 # How often in a row a bundle's child may die without getting anywhere.
 _MAX_STALLED = 3
 
@@ -31,7 +37,8 @@ _MAX_STALLED = 3
 class Bundle:
     """A bundle on its way through this library."""
 
-    def __init__(self, task_id: bytes, message: bytes, received_ns: int) -> None:
+    def __init__(self, serial: int, task_id: bytes, message: bytes, received_ns: int) -> None:
+        self.serial = serial
         self.task_id = task_id
         self.message = message
         self.received_ns = received_ns
@@ -89,7 +96,12 @@ class Supervisor:
         self._slots = [Slot(index) for index in range(n_slots)]
         # The slot used last is the warmest: with little to do, few slots load many functions.
         self._idle: list[Slot] = []
+        # Bundles that wait for a slot lie in a queue from which children help themselves, so that no slot waits for us
+        # in between; by serial number, oldest first. Those for which the queue has no room wait here.
+        self._queue_in, self._queue_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._queued: dict[int, Bundle] = {}
         self._waiting: deque[Bundle] = deque()
+        self._n_bundles = 0
         self._childless: set[Slot] = set()
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -155,36 +167,93 @@ class Supervisor:
 
     def _timeout_s(self) -> float | None:
         moments = [each.spawn_at for each in self._childless]
+        for bundle in self._oldest_waiting():
+            moments.append(bundle.received_ns * 1e-9 + _PATIENCE_S)
         if self._link.look_at is not None:
             moments.append(self._link.look_at)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _on_time(self) -> None:
-        if self._link.look_at is None and not self._childless:
+        if self._link.look_at is None and not self._childless and not self._queued and not self._waiting:
             return
         now = time.monotonic()
         if self._link.look_at is not None and now >= self._link.look_at:
             self._link.heal(now)
         for each in [each for each in self._childless if now >= each.spawn_at]:
             self._spawn(each)
+        if any(now >= bundle.received_ns * 1e-9 + _PATIENCE_S for bundle in self._oldest_waiting()):
+            self._hand_back_overdue(now)
 
     # Bundles
 
     def _on_messages(self) -> None:
         received_ns = time.monotonic_ns()
         for task_id, message in self._link.receive():
-            bundle = Bundle(task_id, message, received_ns)
+            self._n_bundles += 1
+            bundle = Bundle(self._n_bundles, task_id, message, received_ns)
             if self._idle:
                 self._hand_over(self._idle.pop(), bundle)
             else:
-                self._waiting.append(bundle)
+                self._enqueue(bundle)
+
+    @staticmethod
+    def _request(bundle: Bundle) -> bytes:
+        return slot.REQUEST.pack(len(bundle.message), bundle.serial, bundle.received_ns) + bundle.message
 
     def _hand_over(self, each: Slot, bundle: Bundle) -> None:
         each.bundle = bundle
-        each.memory.reset()
-        request = slot.REQUEST.pack(len(bundle.message), bundle.received_ns) + bundle.message
-        each.outgoing = memoryview(request)
+        each.outgoing = memoryview(self._request(bundle))
         self._push(each)
+
+    def _enqueue(self, bundle: Bundle) -> None:
+        request = self._request(bundle)
+        try:
+            if len(request) <= slot.QUEUED_MAX_NBYTES:
+                self._queue_in.send(request, socket.MSG_DONTWAIT)
+                self._queued[bundle.serial] = bundle
+                return
+        except OSError:
+            pass  # it is full, or the system's limit is lower
+        self._waiting.append(bundle)
+
+    def _dequeue(self) -> Bundle | None:
+        """Take back what no child has taken."""
+        try:
+            head = self._queue_out.recv(slot.REQUEST.size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return self._waiting.popleft() if self._waiting else None
+        return self._queued.pop(slot.REQUEST.unpack(head)[1])
+
+    def _oldest_waiting(self) -> Iterator[Bundle]:
+        yield from islice(self._queued.values(), 1)
+        yield from islice(self._waiting, 1)
+
+    def _hand_back_overdue(self, now: float) -> None:
+        young = []
+        while (bundle := self._dequeue()) is not None:
+            if now >= bundle.received_ns * 1e-9 + _PATIENCE_S:
+                self._hand_back(bundle, now)
+            else:
+                young.append(bundle)
+        unclaimed = [bundle for bundle in self._queued.values() if now >= bundle.received_ns * 1e-9 + _UNCLAIMED_S]
+        for bundle in unclaimed:
+            del self._queued[bundle.serial]
+        for bundle in [*unclaimed, *young]:
+            self._enqueue(bundle)
+
+    def _hand_back(self, bundle: Bundle, now: float) -> None:
+        _, _, path = split_message(bundle.message)
+        exit_code = 0
+        try:
+            wait_ns = time.monotonic_ns() - bundle.received_ns
+            hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._origin(self._slots[0]))
+        except OSError as error:
+            print(f"vinefast: cannot hand task {bundle.task_id.decode()} back: {error}", flush=True)
+            exit_code = 1
+        self._link.report(bundle.task_id, exit_code, now)
+
+    def _origin(self, each: Slot) -> Origin:
+        return Origin(each.index, self._pid, len(self._slots))
 
     def _push(self, each: Slot) -> None:
         assert each.channel is not None and each.outgoing is not None
@@ -206,35 +275,43 @@ class Supervisor:
         if each.channel is None:
             return
         if events & selectors.EVENT_READ:
-            try:
-                answer = each.channel.recv(16)
-            except BlockingIOError:
-                answer = None
-            except OSError:
-                answer = b""
-            if answer:
-                self._finish(each, answer)
-            elif answer is not None:
-                # The child is dying, or a call closed descriptors that it does not own; its exit tells.
-                self._close_channel(each)
-                return
+            self._read_answer(each)
         if events & selectors.EVENT_WRITE and each.outgoing is not None:
             self._push(each)
 
-    def _finish(self, each: Slot, answer: bytes) -> None:
+    def _read_answer(self, each: Slot) -> bool:
+        assert each.channel is not None
+        try:
+            answer = each.channel.recv(slot.ANSWER.size)
+        except BlockingIOError:
+            return False
+        except OSError:
+            answer = b""
+        if not answer:
+            # The child is dying, or a call closed descriptors that it does not own; its exit tells.
+            self._close_channel(each)
+            return False
+        outcome, taken = slot.ANSWER.unpack(answer)
+        self._finish(each, outcome)
+        if taken != slot.NOTHING:
+            each.bundle = self._queued.pop(taken, None)
+        elif each.pid:
+            self._make_idle(each)
+        return True
+
+    def _finish(self, each: Slot, outcome: int) -> None:
         bundle, each.bundle = each.bundle, None
         if bundle is None:
             return
         each.respawn_s = _FIRST_RESPAWN_S
-        if answer == slot.NO_FRAME:
+        if outcome == slot.NO_FRAME:
             print(f"vinefast: no result frame for task {bundle.task_id.decode()}, see {each.log_path}", flush=True)
-        self._link.report(bundle.task_id, 0 if answer == slot.DONE else 1, time.monotonic())
-        if each.pid:
-            self._make_idle(each)
+        self._link.report(bundle.task_id, 0 if outcome == slot.DONE else 1, time.monotonic())
 
     def _make_idle(self, each: Slot) -> None:
-        if self._waiting:
-            self._hand_over(each, self._waiting.popleft())
+        bundle = self._dequeue() if self._queued or self._waiting else None
+        if bundle is not None:
+            self._hand_over(each, bundle)
         else:
             self._idle.append(each)
 
@@ -261,7 +338,7 @@ class Supervisor:
                 self._let_go()
             except BaseException:
                 os._exit(1)
-            slot.serve(each.index, each.memory, theirs, each.log_path, self._home, self._pid, unfinished)
+            slot.serve(self._origin(each), each.memory, theirs, self._queue_out, each.log_path, self._home, unfinished)
         theirs.close()
         try:
             os.setpgid(pid, pid)
@@ -282,12 +359,13 @@ class Supervisor:
         self._selector.close()
         for fd in (self._link.in_fd, self._link.out_fd):
             os.close(fd)
-        for end in (self._wake_in, self._wake_out):
+        for end in (self._wake_in, self._wake_out, self._queue_in):
             end.close()
         for each in self._slots:
             if each.channel is not None:
                 each.channel.close()
         self._waiting.clear()
+        self._queued.clear()
 
     def _delay_spawn(self, each: Slot) -> None:
         self._childless.add(each)
@@ -313,8 +391,9 @@ class Supervisor:
         each.pid = 0
         self._keeper.note(each.index, 0)
         if each.channel is not None:
-            # An answer may lie there that we did not come to read.
-            self._on_channel(each, selectors.EVENT_READ)
+            # Answers may lie there that we did not come to read.
+            while each.channel is not None and self._read_answer(each):
+                pass
             self._close_channel(each)
         code = os.waitstatus_to_exitcode(status)
         if each.bundle is not None:
@@ -327,6 +406,8 @@ class Supervisor:
 
     def _note_death(self, each: Slot, bundle: Bundle, code: int) -> None:
         counters = each.memory.counters
+        if counters[layout.SERIAL] != bundle.serial:
+            each.memory.reset(bundle.serial)  # it had not begun with it
         if counters[layout.FINISHED]:
             self._finish(each, slot.DONE)
             return

@@ -17,6 +17,7 @@ from .process import children_of, kill_orphans
 _CHUNK_NBYTES = 1 << 20
 _FIRST_LOOK_S = 0.001
 _LAST_LOOK_S = 1.0
+_BURIAL_S = 0.5
 
 
 class WorkerGone(Exception):
@@ -123,8 +124,13 @@ class WorkerLink:
         """Kill what a worker that was killed has left: its transfer server would hold its connection to the manager
         open for ever, so that the manager would not notice.
         """
-        if os.getppid() != self._worker_pid:
-            kill_orphans(self._siblings)
+        # A process that dies closes its pipes a moment before it stops being our parent.
+        deadline = time.monotonic() + _BURIAL_S
+        while os.getppid() == self._worker_pid:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+        kill_orphans(self._siblings)
 
     def receive(self) -> list[tuple[bytes, bytes]]:
         """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""

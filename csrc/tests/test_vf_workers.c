@@ -1,0 +1,101 @@
+/* Which worker takes the next bundle. */
+
+#include "vf_workers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+static struct vf_workers workers;
+
+static struct vine_worker_info *id(uintptr_t number)
+{
+	return (struct vine_worker_info *)number;
+}
+
+static struct vf_worker *give(double expected_ns, uint64_t now_ns)
+{
+	struct vf_worker *worker = vf_workers_choose(&workers, now_ns, NULL, NULL);
+	if (worker)
+		vf_worker_begin(worker, expected_ns, now_ns);
+	return worker;
+}
+
+static int is_not(void *arg, const struct vf_worker *worker)
+{
+	return worker->id != arg;
+}
+
+int main(void)
+{
+	const double quick = 1e6, slow = 1e9, unknown = -1;
+	uint64_t now_ns = 1000000000;
+
+	CHECK(!give(quick, now_ns)); /* nobody is there */
+	CHECK(vf_workers_add(&workers, id(1), 0) == 0);
+	CHECK(!give(quick, now_ns)); /* its slots are not known */
+	workers.typical_slots = 2;
+	CHECK(vf_workers_slots(&workers) == 2);
+
+	/* Every slot gets one, and one more waits behind each. */
+	struct vf_worker *first = give(quick, now_ns);
+	CHECK(first && first->id == id(1));
+	for (int i = 0; i < 3; i++)
+		CHECK(give(quick, now_ns) == first);
+	CHECK(!give(quick, now_ns) && first->running == 4);
+
+	/* Not where nothing has ended for long. */
+	vf_worker_end(first, quick);
+	CHECK(!give(quick, now_ns + 200000000));
+	first->heard_ns = now_ns + 200000000;
+	CHECK(give(quick, now_ns + 200000000) == first);
+	for (int i = 0; i < 4; i++)
+		vf_worker_end(first, quick);
+	CHECK(first->running == 0 && first->n_long == 0);
+
+	/* Not behind a long one, or one of which nothing is known. */
+	CHECK(give(slow, now_ns) && give(unknown, now_ns) && !give(quick, now_ns));
+	vf_worker_end(first, unknown);
+	CHECK(give(quick, now_ns) && give(quick, now_ns) && !give(quick, now_ns));
+	vf_worker_end(first, quick);
+	vf_worker_end(first, quick);
+
+	/* An idle slot before any that is not, and equals take turns. */
+	first->slots = 2;
+	CHECK(vf_workers_add(&workers, id(2), 0) == 0 && vf_workers_add(&workers, id(3), 0) == 0);
+	CHECK(vf_workers_slots(&workers) == 6);
+	int counts[4] = {0};
+	for (int i = 0; i < 5; i++)
+		counts[(uintptr_t)give(quick, now_ns)->id]++;
+	CHECK(counts[1] == 1 && counts[2] == 2 && counts[3] == 2);
+
+	/* Where it is refused it goes elsewhere. */
+	CHECK(vf_workers_choose(&workers, now_ns, is_not, (void *)id(1))->id != id(1));
+
+	/* A worker that has left takes nothing. */
+	struct vf_worker *left = vf_workers_remove(&workers, id(2));
+	CHECK(vf_workers_find(&workers, id(3))->id == id(3) && !vf_workers_find(&workers, id(2)));
+	CHECK(left && left->id == id(2) && left->running == 2);
+	free(left);
+	CHECK(!vf_workers_remove(&workers, id(2)));
+	CHECK(vf_workers_slots(&workers) == 4);
+	memset(counts, 0, sizeof counts);
+	struct vf_worker *worker;
+	while ((worker = give(quick, now_ns)))
+		counts[(uintptr_t)worker->id]++;
+	CHECK(counts[2] == 0 && counts[3] == 2 && counts[1] == 1); /* up to two per slot, behind the long one none */
+
+	/* A thousand bundles on ten equal workers: a hundred each. */
+	vf_workers_free(&workers);
+	workers.typical_slots = 100;
+	int thousand[11] = {0};
+	for (uintptr_t i = 1; i <= 10; i++)
+		CHECK(vf_workers_add(&workers, id(i), 0) == 0);
+	for (int i = 0; i < 1000; i++)
+		thousand[(uintptr_t)give(quick, now_ns)->id]++;
+	for (int i = 1; i <= 10; i++)
+		CHECK(thousand[i] == 100);
+	vf_workers_free(&workers);
+	return 0;
+}

@@ -1,0 +1,140 @@
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "itable.h"
+#include "taskvine.h"
+#include "vf_poll.h"
+#include "vf_turn.h"
+
+enum {
+	LOOKAHEAD = 1, /* bundles without a place, to find a slot that the last count did not know of */
+};
+
+/* TaskVine's own check of a worker's state, resources, library and blocklist (vine_schedule.h, which is not installed). */
+int check_worker_against_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task);
+
+int vf_place_next(struct vf_loop *loop, struct vf_worker **worker)
+{
+	*worker = NULL;
+	if (!loop->config.placing)
+		return loop->running < atomic_load_explicit(&loop->counters.slots, memory_order_relaxed) + LOOKAHEAD;
+	*worker = vf_workers_choose(&loop->workers, vf_now_ns(), NULL, NULL);
+	return *worker || loop->unplaced < LOOKAHEAD;
+}
+
+void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_worker *worker)
+{
+	if (bundle->worker == worker)
+		return;
+	if (bundle->worker)
+		vf_worker_end(bundle->worker, bundle->expected_ns);
+	else
+		loop->unplaced--;
+	bundle->worker = worker;
+	if (worker)
+		vf_worker_begin(worker, bundle->expected_ns, vf_now_ns());
+	else
+		loop->unplaced++;
+}
+
+void vf_place_warm_up(struct vf_loop *loop)
+{
+	if (!loop->workers.typical_slots)
+		return;
+	for (uint32_t i = 0; i < loop->workers.n; i++) {
+		struct vf_worker *worker = loop->workers.items[i];
+		if (!worker->slots && !worker->running && !worker->warm)
+			vf_send_bundle(loop, 0, NULL, worker, -1);
+		worker->warm = 1;
+	}
+}
+
+void vf_place_joined(void *arg, struct vine_worker_info *id, int fd)
+{
+	struct vf_loop *loop = arg;
+	vf_workers_add(&loop->workers, id, fd); /* without the memory for it, it gets no bundles */
+}
+
+void vf_place_left(void *arg, struct vine_worker_info *id)
+{
+	struct vf_loop *loop = arg;
+	struct vf_worker *worker = vf_workers_remove(&loop->workers, id);
+	uint64_t key;
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (worker && itable_nextkey(loop->bundles, &key, &value)) {
+		struct vf_bundle *bundle = value;
+		if (bundle->worker != worker)
+			continue;
+		vf_place_bundle(loop, bundle, NULL);
+		if (!bundle->n_calls) /* it was to start a library there */
+			bundle->given_up = loop->giving_up = 1;
+	}
+	free(worker);
+}
+
+/* Two suspects never share a worker: then the call that takes workers down is soon known. */
+static int meets_suspect(struct vf_loop *loop, const struct vf_bundle *bundle, const struct vf_worker *worker)
+{
+	uint64_t id;
+	void *value;
+	if (!vf_watch_is_suspect(bundle))
+		return 0;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		const struct vf_bundle *other = value;
+		if (other->worker == worker && vf_watch_is_suspect(other) && vf_watch_runs(other))
+			return 1;
+	}
+	return 0;
+}
+
+/* A task that looks for a worker. */
+struct seeker {
+	struct vf_loop *loop;
+	struct vine_task *task;
+	const struct vf_bundle *bundle;
+};
+
+static int fits(void *arg, const struct vf_worker *worker)
+{
+	const struct seeker *seeker = arg;
+	return check_worker_against_task(seeker->loop->manager, worker->id, seeker->task) && !meets_suspect(seeker->loop, seeker->bundle, worker);
+}
+
+struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
+{
+	struct vf_loop *loop = arg;
+	struct vf_bundle *bundle = itable_lookup(loop->bundles, (uint64_t)vine_task_get_id(task));
+	if (!bundle)
+		return vf_poll_choose(loop->manager, task);
+
+	if (!loop->config.placing) {
+		struct vf_worker *chosen = vf_workers_find(&loop->workers, vf_poll_choose(loop->manager, task));
+		if (!chosen || meets_suspect(loop, bundle, chosen))
+			return NULL;
+		vf_place_bundle(loop, bundle, chosen);
+		return chosen->id;
+	}
+	struct seeker seeker = {loop, task, bundle};
+	if (!bundle->worker || !fits(&seeker, bundle->worker)) {
+		if (bundle->worker && !bundle->n_calls)
+			return NULL; /* it is to start the library there and nowhere else */
+		struct vf_worker *worker = vf_workers_choose(&loop->workers, vf_now_ns(), fits, &seeker);
+		if (!worker)
+			return NULL;
+		vf_place_bundle(loop, bundle, worker);
+	}
+	return bundle->worker->id;
+}
+
+/* Each of TaskVine's writes would be a packet of its own and wake the worker up. */
+void vf_place_sending(void *arg, const struct vine_worker_info *id, int begin)
+{
+	struct vf_loop *loop = arg;
+	const struct vf_worker *worker = vf_workers_find(&loop->workers, id);
+	if (worker)
+		setsockopt(worker->fd, IPPROTO_TCP, TCP_CORK, &begin, sizeof begin);
+}

@@ -1,0 +1,116 @@
+#include "vf_workers.h"
+
+#include <stdlib.h>
+
+int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd)
+{
+	if (workers->n == workers->capacity) {
+		uint32_t capacity = workers->capacity ? 2 * workers->capacity : 16;
+		struct vf_worker **items = realloc(workers->items, capacity * sizeof *items);
+		if (!items)
+			return -1;
+		workers->items = items;
+		workers->capacity = capacity;
+	}
+	struct vf_worker *worker = calloc(1, sizeof *worker);
+	if (!worker)
+		return -1;
+	worker->id = id;
+	worker->fd = fd;
+	workers->items[workers->n++] = worker;
+	return 0;
+}
+
+struct vf_worker *vf_workers_find(const struct vf_workers *workers, const struct vine_worker_info *id)
+{
+	for (uint32_t i = 0; i < workers->n; i++) {
+		if (workers->items[i]->id == id)
+			return workers->items[i];
+	}
+	return NULL;
+}
+
+struct vf_worker *vf_workers_remove(struct vf_workers *workers, const struct vine_worker_info *id)
+{
+	for (uint32_t i = 0; i < workers->n; i++) {
+		struct vf_worker *worker = workers->items[i];
+		if (worker->id == id) {
+			workers->items[i] = workers->items[--workers->n];
+			return worker;
+		}
+	}
+	return NULL;
+}
+
+void vf_workers_free(struct vf_workers *workers)
+{
+	for (uint32_t i = 0; i < workers->n; i++)
+		free(workers->items[i]);
+	free(workers->items);
+	*workers = (struct vf_workers){0};
+}
+
+static uint32_t slots_of(const struct vf_workers *workers, const struct vf_worker *worker)
+{
+	return worker->slots ? worker->slots : workers->typical_slots;
+}
+
+uint32_t vf_workers_slots(const struct vf_workers *workers)
+{
+	uint32_t slots = 0;
+	for (uint32_t i = 0; i < workers->n; i++)
+		slots += slots_of(workers, workers->items[i]);
+	return slots;
+}
+
+/* How many bundles a worker may have. Behind a slot with a long bundle none is to wait; nor where nothing has ended for so long that
+what was thought to be short is not. */
+static uint32_t most_of(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
+{
+	if (worker->n_long >= slots || now_ns - worker->heard_ns > (uint64_t)VF_LONG_NS)
+		return slots;
+	return slots + (slots - worker->n_long);
+}
+
+struct vf_worker *vf_workers_choose(struct vf_workers *workers, uint64_t now_ns, vf_workers_accept *accept, void *arg)
+{
+	struct vf_worker *best = NULL;
+	uint32_t best_slots = 1, first = workers->turn;
+	for (uint32_t i = 0; i < workers->n; i++) {
+		uint32_t at = (first + i) % workers->n;
+		struct vf_worker *worker = workers->items[at];
+		uint32_t slots = slots_of(workers, worker);
+		if (!slots || worker->running >= most_of(worker, slots, now_ns))
+			continue;
+		/* running / slots < best->running / best_slots */
+		if (best && (uint64_t)worker->running * best_slots >= (uint64_t)best->running * slots)
+			continue;
+		if (accept && !accept(arg, worker))
+			continue;
+		best = worker;
+		best_slots = slots;
+		workers->turn = at + 1;
+		if (!worker->running)
+			break;
+	}
+	return best;
+}
+
+static int is_long(double expected_ns)
+{
+	return expected_ns < 0 || expected_ns > VF_LONG_NS;
+}
+
+void vf_worker_begin(struct vf_worker *worker, double expected_ns, uint64_t now_ns)
+{
+	if (!worker->running)
+		worker->heard_ns = now_ns;
+	worker->running++;
+	worker->n_long += is_long(expected_ns);
+}
+
+void vf_worker_end(struct vf_worker *worker, double expected_ns)
+{
+	worker->running--;
+	worker->n_long -= is_long(expected_ns);
+}
