@@ -127,3 +127,54 @@ cdef extern from "vf_loop.h" nogil:
     void vf_loop_count(vf_loop *loop, vf_snapshot *snapshot)
     void vf_bundle_free(vf_bundle *bundle)
     uint64_t vf_now_ns()
+
+
+cdef extern from "vf_locality.h" nogil:
+    const uint32_t VF_LOCALITY_NONE
+    const uint32_t VF_LOCALITY_UNLIMITED
+    const int64_t VF_LOCALITY_MAX_NBYTES
+    const int64_t VF_LOCALITY_MAX_QUEUE_NS
+
+    enum vf_locality_moved:
+        VF_LOCALITY_MOVED_IGNORE
+        VF_LOCALITY_MOVED_BATCH
+        VF_LOCALITY_MOVED_KEEP
+
+    enum vf_locality_fault:
+        VF_LOCALITY_FINE
+        VF_LOCALITY_BAD_OFFSET
+        VF_LOCALITY_BAD_FILE
+        VF_LOCALITY_BAD_NBYTES
+
+    struct vf_locality_rule:
+        double bandwidth_bytes_per_ns
+        double queue_weight
+        vf_locality_moved moved
+
+    struct vf_locality_worker:
+        int64_t queued_ns
+        uint32_t capacity
+
+    struct vf_locality:
+        uint32_t n_files
+        uint32_t n_workers
+        vf_locality_worker *workers
+
+    int vf_locality_init(vf_locality *locality, const vf_locality_rule *rule, uint64_t seed)
+    void vf_locality_free(vf_locality *locality)
+    bint vf_locality_has_file(const vf_locality *locality, uint32_t file)
+    bint vf_locality_has_worker(const vf_locality *locality, uint32_t worker)
+    uint32_t vf_locality_add_file(vf_locality *locality, uint64_t nbytes)
+    uint32_t vf_locality_add_worker(vf_locality *locality, uint32_t capacity)
+    void vf_locality_forget_file(vf_locality *locality, uint32_t file)
+    void vf_locality_remove_worker(vf_locality *locality, uint32_t worker)
+    int vf_locality_add_replica(vf_locality *locality, uint32_t file, uint32_t worker)
+    void vf_locality_remove_replica(vf_locality *locality, uint32_t file, uint32_t worker)
+    bint vf_locality_has_replica(const vf_locality *locality, uint32_t file, uint32_t worker)
+    void vf_locality_set_capacity(vf_locality *locality, uint32_t worker, uint32_t capacity)
+    void vf_locality_set_queue(vf_locality *locality, uint32_t worker, uint64_t queued_ns)
+    void vf_locality_finish(vf_locality *locality, uint32_t worker, uint64_t charged_ns)
+    vf_locality_fault vf_locality_check(vf_locality *locality, uint64_t n_calls, const uint64_t *offsets,
+                                        const uint32_t *files, uint64_t n_inputs, uint64_t *at)
+    int vf_locality_assign(vf_locality *locality, uint64_t n_calls, const uint64_t *offsets, const uint32_t *files,
+                           const uint64_t *durations_ns, uint32_t *workers, uint64_t *charged_ns)
