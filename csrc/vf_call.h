@@ -20,6 +20,7 @@ enum vf_payload_kind {
 	VF_PAYLOAD_NONE = 0,
 	VF_PAYLOAD_PICKLE = 1,
 	VF_PAYLOAD_PARSL = 2,
+	VF_PAYLOAD_BUFFERS = 3,
 };
 
 /* A call leaves QUEUED exactly once: to SENT by the manager thread, or to CANCELLED by the submitting side. */

@@ -48,6 +48,14 @@ static uint64_t get_u64(const char *at)
 	return value;
 }
 
+/* Fill up with zeros to where a payload with buffers may begin. */
+static char *align(const char *frame, char *at)
+{
+	while ((at - frame) % VF_ALIGNMENT)
+		*at++ = 0;
+	return at;
+}
+
 int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls, uint32_t slice_ms, uint64_t stamp)
 {
 	uint32_t n_functions = 0;
@@ -58,7 +66,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	lowest bit can say "carried" during this pass. */
 	for (uint32_t i = 0; i < n_calls; i++) {
 		struct vf_function *function = calls[i]->function;
-		payloads += calls[i]->nbytes;
+		payloads += calls[i]->nbytes + (calls[i]->kind == VF_PAYLOAD_BUFFERS ? VF_ALIGNMENT : 0);
 		if (function == last && !calls[i]->with_body)
 			continue;
 		last = function;
@@ -79,7 +87,6 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	out->nbytes = 0;
 	if (vf_buffer_reserve(out, tables + bodies + payloads))
 		return -1;
-	out->nbytes = tables + bodies + payloads;
 
 	char *at = out->data;
 	memcpy(at, "VFB1", 4);
@@ -106,11 +113,14 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 		call_at = put_u32(call_at, function->bundle_index);
 		call_at = put_u32(call_at, calls[i]->nbytes);
 		call_at = put_u32(call_at, calls[i]->kind);
+		if (calls[i]->kind == VF_PAYLOAD_BUFFERS)
+			payload_at = align(out->data, payload_at);
 		if (calls[i]->nbytes) {
 			memcpy(payload_at, calls[i]->payload, calls[i]->nbytes);
 			payload_at += calls[i]->nbytes;
 		}
 	}
+	out->nbytes = (size_t)(payload_at - out->data);
 	return 0;
 }
 

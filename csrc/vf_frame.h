@@ -16,6 +16,7 @@ enum {
 	VF_BUNDLE_CALL_NBYTES = 12,
 	VF_RESULT_HEADER_NBYTES = 48,
 	VF_RESULT_RECORD_NBYTES = 16,
+	VF_ALIGNMENT = 64, /* of payloads with buffers, and of buffers, in a frame */
 };
 
 /* A byte buffer that keeps its memory between frames. */
@@ -45,7 +46,8 @@ enum vf_status {
 	VF_STATUS_EXCEPTION = 3, /* it raised */
 	VF_STATUS_DIED = 4,      /* the process that ran it died */
 	VF_STATUS_MISSED = 5,    /* not run: that worker does not have the function */
-	VF_STATUS_ENGINE = 6,    /* never in a frame: the engine failed the bundle */
+	VF_STATUS_BUFFERS = 6,   /* its result, pickled, large buffers beside the pickle */
+	VF_STATUS_ENGINE = 7,    /* never in a frame: the engine failed the bundle */
 };
 
 struct vf_result_header {

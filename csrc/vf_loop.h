@@ -47,6 +47,7 @@ struct vf_bundle {
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
+	size_t frame_nbytes;
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
 	uint32_t n_calls, n_outcomes;
 	struct vf_outcome *outcomes;

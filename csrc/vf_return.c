@@ -92,7 +92,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 	if (header->n_records > bundle->n_calls)
 		return -1;
 	for (uint32_t i = 0; i < header->n_records; i++) {
-		if (vf_result_next(bundle->frame, header, &offset, &record) || record.status > VF_STATUS_MISSED)
+		if (vf_result_next(bundle->frame, header, &offset, &record) || record.status > VF_STATUS_BUFFERS)
 			return -1;
 	}
 
@@ -146,10 +146,12 @@ static int copy_frame(struct vf_bundle *bundle, const char *output, struct vf_re
 	if (!strncmp(output, "VFR1", 4)) {
 		if (vf_result_open(output, SIZE_MAX, header))
 			return -1;
-		bundle->frame = malloc(header->nbytes);
+		/* Arrays of the results may be used right here. */
+		bundle->frame = aligned_alloc(VF_ALIGNMENT, (header->nbytes + VF_ALIGNMENT - 1) / VF_ALIGNMENT * VF_ALIGNMENT);
 		if (!bundle->frame)
 			return -1;
 		memcpy(bundle->frame, output, header->nbytes);
+		bundle->frame_nbytes = header->nbytes;
 		return 0;
 	}
 	struct vf_buffer decoded = {0};
@@ -158,6 +160,7 @@ static int copy_frame(struct vf_bundle *bundle, const char *output, struct vf_re
 		return -1;
 	}
 	bundle->frame = decoded.data;
+	bundle->frame_nbytes = decoded.nbytes;
 	return vf_result_open(decoded.data, decoded.nbytes, header);
 }
 

@@ -4,6 +4,7 @@
 One part per step of a call's way (docs/architecture.md); what runs without the GIL is plain C in csrc/.
 """
 
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -11,11 +12,12 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, strncpy
+from libc.string cimport memcpy, memset, strncpy
 
 from vinefast.csrc cimport *
 from vinefast.libtaskvine cimport *
 
+include "core/buffers.pxi"
 include "core/serialize.pxi"
 include "core/function.pxi"
 include "core/future.pxi"

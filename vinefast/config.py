@@ -325,6 +325,8 @@ class EngineSettings:
         A call fails when more workers than this were lost while they had it.
     bundle_ms, slice_ms : float
         Run time to aim at for a bundle, and its time slice.
+    bundle_nbytes : int
+        Payload of a bundle; only a single call may have more.
     inline_nbytes : int
         Larger frames are spilled.
     """
@@ -349,6 +351,7 @@ class EngineSettings:
     max_losses: int = 3
     bundle_ms: float = 20.0
     slice_ms: float = 50.0
+    bundle_nbytes: int = 1 << 20
     inline_nbytes: int = 65536
 
     @property

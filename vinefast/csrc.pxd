@@ -18,6 +18,7 @@ cdef extern from "vf_call.h" nogil:
         VF_PAYLOAD_NONE
         VF_PAYLOAD_PICKLE
         VF_PAYLOAD_PARSL
+        VF_PAYLOAD_BUFFERS
 
     struct vf_function:
         unsigned char digest[16]
@@ -51,11 +52,15 @@ cdef extern from "vf_call.h" nogil:
 
 cdef extern from "vf_frame.h" nogil:
     enum:
+        VF_ALIGNMENT
+
+    enum:
         VF_STATUS_NONE
         VF_STATUS_PICKLE
         VF_STATUS_PARSL
         VF_STATUS_EXCEPTION
         VF_STATUS_DIED
+        VF_STATUS_BUFFERS
         VF_STATUS_ENGINE
 
     struct vf_record:
@@ -83,6 +88,7 @@ cdef extern from "vf_loop.h" nogil:
     struct vf_bundle:
         vf_link link
         char *frame
+        size_t frame_nbytes
         int engine_result
         uint32_t n_outcomes
         vf_outcome *outcomes

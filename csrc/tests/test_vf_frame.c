@@ -61,6 +61,25 @@ static void test_pack(void)
 	vf_buffer_free(&frame);
 }
 
+static void test_pack_aligned(void)
+{
+	struct vf_function f = function_of('f', "body of f");
+	struct vf_call calls[3] = {
+			{.function = &f, .payload = "one", .nbytes = 3, .kind = VF_PAYLOAD_PICKLE},
+			{.function = &f, .payload = "two!", .nbytes = 4, .kind = VF_PAYLOAD_BUFFERS},
+			{.function = &f, .payload = "three", .nbytes = 5, .kind = VF_PAYLOAD_BUFFERS},
+	};
+	struct vf_call *order[3] = {&calls[0], &calls[1], &calls[2]};
+	struct vf_buffer frame = {0};
+	CHECK(vf_frame_pack(&frame, order, 3, 50, 1) == 0);
+	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + VF_BUNDLE_FUNCTION_NBYTES + 3 * VF_BUNDLE_CALL_NBYTES;
+	CHECK(bodies + 12 == 84);
+	CHECK(!memcmp(frame.data + bodies, "body of fone\0\0", 14));
+	CHECK(!memcmp(frame.data + 128, "two!\0\0", 6) && !memcmp(frame.data + 192, "three", 5));
+	CHECK(frame.nbytes == 197);
+	vf_buffer_free(&frame);
+}
+
 static void check_reversible(const char *data, size_t nbytes)
 {
 	struct vf_buffer frame = {.data = (char *)data, .nbytes = nbytes}, encoded = {0};
@@ -135,6 +154,7 @@ static void test_result(void)
 int main(void)
 {
 	test_pack();
+	test_pack_aligned();
 	test_encode();
 	test_result();
 	return 0;

@@ -78,6 +78,30 @@ def test_arrays_come_back_equal_and_writable(executor, shape, dtype):
     assert result.flags.writeable
 
 
+def change_in_place(arrays, keep):
+    for array in arrays:
+        array += 1
+    return {"arrays": arrays, "keep": keep, "total": sum(float(array.sum()) for array in arrays)}
+
+
+@pytest.mark.parametrize("n_bytes", [100, 5_000, 100_000, 3_000_000])
+@pytest.mark.parametrize("n_arrays", [1, 3, 100])
+def test_arrays_within_other_values(executor, n_arrays, n_bytes):
+    if n_arrays * n_bytes > 10_000_000:
+        n_bytes = 10_000_000 // n_arrays
+    arrays = [np.full(n_bytes // 8, float(i)) for i in range(n_arrays)]
+    futures = [executor.submit(change_in_place, {}, arrays, keep=np.arange(i)) for i in range(4)]
+    for i, future in enumerate(futures):
+        result = future.result(60)
+        assert result["total"] == sum((k + 1) * (n_bytes // 8) for k in range(n_arrays))
+        for k, array in enumerate(result["arrays"]):
+            assert (array == k + 1).all()
+            assert array.flags.aligned
+            array[:] = -1  # neither the others nor the arguments see it
+        np.testing.assert_equal(result["keep"], np.arange(i))
+    assert all((array == i).all() for i, array in enumerate(arrays))
+
+
 def test_arguments_are_taken_when_submitted(executor):
     """A change after submit must not be seen by the call, however long it waits."""
     array = np.zeros(100_000)

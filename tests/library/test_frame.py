@@ -61,7 +61,7 @@ def test_frame(calls, slice_ms, carry):
     frame = decode_frame(raw)
     assert frame.slice_ms == slice_ms
     assert [frame.functions[k][1] for k in frame.function_indices] == [bodies[k] if carry else None for k, _ in calls]
-    assert sum(frame.payload_nbytes) == len(frame.payloads)
+    assert frame.position + sum(frame.payload_nbytes) == len(frame.payloads) == len(raw)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 15, 16, 30, 40, -1])

@@ -32,8 +32,17 @@ cdef object failure_of(const vf_bundle *bundle):
     return errors.task_failure(bundle.engine_result, detail)
 
 
-cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record) except -1:
-    """Finish the future of one call by its record."""
+cdef FrameMemory keep_frame(vf_bundle *bundle, FrameMemory memory):
+    """Give the frame of a bundle to Python, once; `memory` is what this gave before for that bundle."""
+    if memory is None:
+        memory = FrameMemory.__new__(FrameMemory)
+        memory.data, memory.nbytes = bundle.frame, bundle.frame_nbytes
+        bundle.frame = NULL
+    return memory
+
+
+cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, FrameMemory memory) except -1:
+    """Finish the future of one call by its record; `memory` is given if arrays may stay where they are."""
     cdef object result = None
     cdef object exception = None
     try:
@@ -41,6 +50,8 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record) e
             pass
         elif record.status == VF_STATUS_PICKLE:
             result = pickle_loads(payload_of(record))
+        elif record.status == VF_STATUS_BUFFERS:
+            result = unpack_buffers(record, memory)
         elif record.status == VF_STATUS_PARSL:
             result = parsl_serialize.deserialize(PyBytes_FromStringAndSize(record.payload, record.nbytes))
         elif record.status == VF_STATUS_EXCEPTION:

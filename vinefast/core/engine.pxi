@@ -293,7 +293,7 @@ cdef class Engine:
         config.max_losses = settings.max_losses
         config.slice_ms = <uint32_t>settings.slice_ms
         config.rule.target_ns = settings.bundle_ms * 1e6
-        config.rule.max_nbytes = settings.inline_nbytes
+        config.rule.max_nbytes = settings.bundle_nbytes
         config.inline_nbytes = settings.inline_nbytes
         config.library = LIBRARY_NAME
         config.slots_per_worker = settings.slots
@@ -333,9 +333,17 @@ cdef class Engine:
 
     cdef int _finish_bundle(self, vf_bundle *bundle) except -1:
         cdef uint32_t i
+        cdef const vf_record *record
+        cdef FrameMemory memory = None
         for i in range(bundle.n_outcomes):
             future = self._forget(bundle.outcomes[i].call)
-            finish(future, bundle, &bundle.outcomes[i].record)
+            record = &bundle.outcomes[i].record
+            # Where one result makes up most of a frame, its arrays may keep the frame alive.
+            if record.status == VF_STATUS_BUFFERS and record.nbytes > bundle.frame_nbytes // 2:
+                memory = keep_frame(bundle, memory)
+                finish(future, bundle, record, memory)
+            else:
+                finish(future, bundle, record, None)
         return 0
 
     def _fail(self):

@@ -3,8 +3,8 @@
 # concurrent.futures.Future makes a condition variable and two lists when it is born: most of what a short call would
 # cost on the submitting side, in time and in memory. Most calls are finished before anybody waits for them, so here
 # these come into being when somebody first asks for them. What remains is one object of some 250 bytes that is also
-# the engine's record of the call, and that the garbage collector does not look at: with a million calls outstanding, its
-# passes would cost more than the calls do.
+# the engine's record of the call, and that the garbage collector does not look at: with a million calls outstanding,
+# its passes would cost more than the calls do.
 
 import threading
 from concurrent.futures import Future, InvalidStateError

@@ -35,12 +35,20 @@ cdef inline bint names_main(bytes payload):
 cdef bytes serialize_arguments(object func, tuple args, dict kwargs, int *kind):
     """Serialize a call's arguments; `kind` tells how (VF_PAYLOAD_*)."""
     cdef bytes payload
+    cdef BufferCollector collector
     if not args and not kwargs:
         kind[0] = VF_PAYLOAD_NONE
         return b""
     if not user_has_methods():
         try:
-            payload = pickle_dumps((args, kwargs), PICKLE_PROTOCOL)
+            if may_have_buffers(args, kwargs):
+                collector = BufferCollector()
+                payload = pickle_dumps((args, kwargs), PICKLE_PROTOCOL, buffer_callback=collector)
+                if collector.n and not names_main(payload):
+                    kind[0] = VF_PAYLOAD_BUFFERS
+                    return checked_size(func, collector.payload(payload))
+            else:
+                payload = pickle_dumps((args, kwargs), PICKLE_PROTOCOL)
             if not names_main(payload):
                 kind[0] = VF_PAYLOAD_PICKLE
                 return checked_size(func, payload)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from typing import NamedTuple
+
+from .buffers import align
 
 BUNDLE_MAGIC = b"VFB1"
 RESULT_MAGIC = b"VFR1"
@@ -13,6 +16,7 @@ RESULT_MAGIC = b"VFR1"
 NO_ARGUMENTS = 0
 PICKLED_ARGUMENTS = 1
 TAGGED_ARGUMENTS = 2
+ARGUMENTS_WITH_BUFFERS = 3
 
 # Statuses of a record.
 RESULT_NONE = 0
@@ -21,11 +25,15 @@ RESULT_TAGGED = 2
 FAILED = 3
 DIED = 4
 UNKNOWN_FUNCTION = 5
+RESULT_WITH_BUFFERS = 6
 
 _PATH_MAX_NBYTES = 4096
 
 RECORD_MAX_NBYTES = 2**32 - 1
 INLINE_NBYTES = 1024
+
+# A spilled frame of this size is mapped: what no call touches is then never copied.
+_MAPPED_NBYTES = 1 << 19
 
 # Seldom in pickles, tried in this order.
 _SPARE_BYTES = [bytes((value,)) for value in range(255, 2, -1)]
@@ -49,13 +57,22 @@ class FrameError(ValueError):
 
 
 class Frame(NamedTuple):
-    """A decoded bundle frame; `payloads` is a view, nothing big is copied."""
+    """A decoded bundle frame.
+
+    Attributes
+    ----------
+    payloads:
+        View of the whole frame; nothing big is copied.
+    position:
+        Where the first payload begins.
+    """
 
     functions: list[tuple[bytes, bytes | None]]
     function_indices: tuple[int, ...]
     payload_nbytes: tuple[int, ...]
     payload_kinds: tuple[int, ...]
     payloads: memoryview
+    position: int
     slice_ms: int
 
 
@@ -77,8 +94,10 @@ def split_message(message: bytes) -> tuple[bytes, bytes, bytes]:
     return command, sandbox, result_path
 
 
-def decode_command(command: bytes, sandbox: bytes) -> bytes:
+def decode_command(command: bytes, sandbox: bytes) -> bytes | bytearray | mmap.mmap:
     """Give back the raw bundle frame that COMMAND stands for.
+
+    That of a spilled frame can be written to, so that a call may change the arrays that it was given.
 
     Parameters
     ----------
@@ -98,7 +117,12 @@ def decode_command(command: bytes, sandbox: bytes) -> bytes:
         return first + b"".join([meanings[part[0]] + part[1:] for part in others])
     if way == b"F":
         with open(os.path.join(sandbox, b"frame"), "rb") as file:
-            return file.read()
+            nbytes = os.fstat(file.fileno()).st_size
+            if nbytes >= _MAPPED_NBYTES:
+                return mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_COPY)
+            raw = bytearray(nbytes)
+            del raw[file.readinto(raw) :]
+            return raw
     raise FrameError(f"unknown way to encode a frame: {way!r}")
 
 
@@ -116,7 +140,7 @@ def encode_result(raw: bytes) -> bytes:
     return b"E" + zero + escape + escaped.replace(b"\0", zero)
 
 
-def decode_frame(raw: bytes) -> Frame:
+def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
     """Decode a bundle frame, checking that its parts add up to its length."""
     try:
         magic, n_calls, n_functions, slice_ms = BUNDLE_HEADER.unpack_from(raw)
@@ -128,13 +152,24 @@ def decode_frame(raw: bytes) -> Frame:
         position = table_at + 12 * n_calls
         for k in range(n_functions):
             digest, nbytes = FUNCTION_ENTRY.unpack_from(raw, BUNDLE_HEADER.size + k * FUNCTION_ENTRY.size)
-            functions.append((digest, raw[position : position + nbytes] if nbytes else None))
+            functions.append((digest, bytes(raw[position : position + nbytes]) if nbytes else None))
             position += nbytes
     except struct.error as error:
         raise FrameError(f"bundle frame cut short: {error}") from None
     if n_calls and max(table[0::3]) >= n_functions:
         raise FrameError(f"bundle frame refers to function {max(table[0::3])} of {n_functions}")
-    payload_nbytes = table[1::3]
-    if position + sum(payload_nbytes) != len(raw):
-        raise FrameError(f"bundle frame of {len(raw)} bytes should have {position + sum(payload_nbytes)}")
-    return Frame(functions, table[0::3], payload_nbytes, table[2::3], memoryview(raw)[position:], slice_ms)
+    frame = Frame(functions, table[0::3], table[1::3], table[2::3], memoryview(raw), position, slice_ms)
+    end = skip_payloads(frame, n_calls)
+    if end != len(raw):
+        raise FrameError(f"bundle frame of {len(raw)} bytes should have {end}")
+    return frame
+
+
+def skip_payloads(frame: Frame, n: int) -> int:
+    """Give the position behind the first n payloads."""
+    if ARGUMENTS_WITH_BUFFERS not in frame.payload_kinds:
+        return frame.position + sum(frame.payload_nbytes[:n])
+    position = frame.position
+    for nbytes, kind in zip(frame.payload_nbytes[:n], frame.payload_kinds, strict=False):
+        position = (align(position) if kind == ARGUMENTS_WITH_BUFFERS else position) + nbytes
+    return position

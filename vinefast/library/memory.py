@@ -68,24 +68,26 @@ class SlotMemory:
             self.counters[index] = 0
         self.counters[SERIAL] = serial
 
-    def append(self, file: ResultFile, status: int, duration_ns: int, payload: bytes) -> None:
-        """Append one record: the thorough way, for what the hot loop does not do in place."""
+    def append(self, file: ResultFile, status: int, duration_ns: int, *payload: bytes | memoryview) -> None:
+        """Append one record, its payload in parts: the thorough way, for what the hot loop does not do in place."""
         counters = self.counters
         done = counters[DONE]
-        nbytes = len(payload)
+        nbytes = sum(len(part) for part in payload)
         if nbytes > RECORD_MAX_NBYTES:
             raise OverflowError(f"a record of {nbytes} bytes does not fit a result frame (at most {RECORD_MAX_NBYTES})")
         record_nbytes = RECORD.size + nbytes
         if done - counters[FLUSHED] + record_nbytes > len(self.area):
             self._flush(file)
         if record_nbytes > len(self.area):
-            file.write_at(RESULT_HEADER.size + done, RECORD.pack(status, nbytes, duration_ns), payload)
+            file.write_at(RESULT_HEADER.size + done, RECORD.pack(status, nbytes, duration_ns), *payload)
             # Between the two stores FLUSHED > DONE says: complete, and all in the file.
             counters[FLUSHED] = done + record_nbytes
         else:
             used = done - counters[FLUSHED]
             RECORD.pack_into(self.area, used, status, nbytes, duration_ns)
-            self.area[used + RECORD.size : used + record_nbytes] = payload
+            self.area[used + RECORD.size : used + record_nbytes] = (
+                payload[0] if len(payload) == 1 else b"".join(payload)
+            )
         counters[DONE] = done + record_nbytes
 
     def _flush(self, file: ResultFile) -> None:

@@ -8,21 +8,25 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from . import buffers, parsl_side
 from . import memory as layout
-from . import parsl_side
 from .failure import Unrunnable, pack_exception, pack_wrapper
 from .frame import (
+    ARGUMENTS_WITH_BUFFERS,
     DIED,
     FAILED,
     NO_ARGUMENTS,
     PICKLED_ARGUMENTS,
     RECORD,
+    RESULT_HEADER,
     RESULT_NONE,
     RESULT_PICKLED,
     RESULT_TAGGED,
+    RESULT_WITH_BUFFERS,
     Origin,
     decode_command,
     decode_frame,
+    skip_payloads,
     split_message,
 )
 from .functions import FunctionCache
@@ -118,9 +122,9 @@ class Runner:
                     strict=True,
                 )
             )
-            payloads = frame.payloads[sum(frame.payload_nbytes[:first]) :]
+            position = skip_payloads(frame, first)
             counters[layout.STAGE] = layout.RUNNING
-            _run_calls(calls, payloads, self._memory, file, slice_end_ns, self._forked)
+            _run_calls(calls, frame.payloads, position, self._memory, file, slice_end_ns, self._forked)
             counters[layout.STAGE] = layout.OUTSIDE
             n_records = n_calls - sum(1 for _ in calls)
         if os.getpid() != self._pid:
@@ -169,6 +173,7 @@ class Runner:
 def _run_calls(
     calls: Iterator[tuple[Callable[..., Any], int, int]],
     payloads: memoryview,
+    position: int,
     memory: SlotMemory,
     file: ResultFile,
     slice_end_ns: int,
@@ -179,6 +184,7 @@ def _run_calls(
     A call's duration reaches from the record before it to its own: unpacking, running and packing.
     """
     loads, dumps, clock = pickle.loads, pickle.dumps, time.monotonic_ns
+    pack, plain_types, payload_at = buffers.pack, buffers.PLAIN_TYPES, RESULT_HEADER.size + RECORD.size
     pack_into, head = RECORD.pack_into, RECORD.size
     wrapper = parsl_side.RemoteExceptionWrapper
     counters, area = memory.counters, memory.area
@@ -186,8 +192,8 @@ def _run_calls(
     room = len(area) - head
     done, flushed = counters[DONE], counters[FLUSHED]
     before = done
-    position = 0
     result = args = kwargs = None
+    data: Any
     last_ns = clock()
     while True:
         # One handler around the loop instead of one per call: an exception that user code left behind (a timer that
@@ -202,6 +208,11 @@ def _run_calls(
                     result = function(*args, **kwargs)
                 elif kind == NO_ARGUMENTS:
                     result = function()
+                elif kind == ARGUMENTS_WITH_BUFFERS:
+                    start = buffers.align(position)
+                    position = start + nbytes
+                    args, kwargs = buffers.unpack(payloads[start:position])
+                    result = function(*args, **kwargs)
                 else:
                     start = position
                     position += nbytes
@@ -219,25 +230,29 @@ def _run_calls(
                         memory.append(file, RESULT_NONE, now_ns - last_ns, b"")
                         done, flushed = counters[DONE], counters[FLUSHED]
                 else:
-                    if type(result) is wrapper:
+                    status = RESULT_PICKLED
+                    if type(result) in plain_types:
+                        data = dumps(result, 5)
+                    elif type(result) is wrapper:
                         status, data = FAILED, pack_wrapper(result)
                     else:
                         try:
-                            data = dumps(result, 5)
-                            status = RESULT_PICKLED
+                            data = pack(result, payload_at + done)
+                            if type(data) is list:
+                                status = RESULT_WITH_BUFFERS
                         except BaseException:
                             data = _pack_odd_result(function, result)
                             status = RESULT_TAGGED
                     size = len(data)
                     now_ns = clock()
                     used = done - flushed
-                    if used + size <= room:
+                    if status != RESULT_WITH_BUFFERS and used + size <= room:
                         pack_into(area, used, status, size, now_ns - last_ns)
                         used += head
                         area[used : used + size] = data
                         counters[DONE] = done = before + head + size
                     else:
-                        memory.append(file, status, now_ns - last_ns, data)
+                        memory.append(file, status, now_ns - last_ns, *([data] if type(data) is bytes else data))
                         done, flushed = counters[DONE], counters[FLUSHED]
                 # What the call used is freed before the next one unpacks.
                 result = args = kwargs = None
