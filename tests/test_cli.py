@@ -266,3 +266,6 @@ def test_rate_stops_where_it_should():
     assert count == counts[-1] < 10_000 and 5_000 < per_s < 10_000
     counts.clear()
     assert rate(run, 300, 1e-9, at_once=True)[0] == 300 and counts == [10, 300]
+    counts.clear()
+    # What is measured is never the first run, which is cold.
+    assert rate(run, 4, 1.0)[0] == 4 and counts == [4, 4]

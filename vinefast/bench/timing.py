@@ -23,7 +23,7 @@ def rate(run: Callable[[int], object], most: int, target_s: float, at_once: bool
     most : int
         Never more calls than this.
     target_s : float
-        The number grows until a run takes half as long as this; the runs before warm up.
+        The number grows until a run takes half as long as this; the runs before warm up, and there is always one.
     at_once : bool
         Do without trying: one run to warm up, then one with `most` calls.
 
@@ -34,8 +34,12 @@ def rate(run: Callable[[int], object], most: int, target_s: float, at_once: bool
     """
     count = min(most, 10)
     seconds = timed(run, count)
+    warm = False
     while count < most and (at_once or seconds < target_s / 2):
         count = most if at_once else min(most, int(count * min(10.0, max(2.0, 0.8 * target_s / seconds))))
+        seconds = timed(run, count)
+        warm = True
+    if not warm:
         seconds = timed(run, count)
     return count, count / seconds
 
