@@ -56,18 +56,20 @@ def draw(record: dict[str, Any], path: str) -> bool:
     if positive:
         low, high = axes.get_ylim()
         ideal = [positive[0], positive[-1]]
-        axes.plot(ideal, [slots * 1e3 / x for x in ideal], "k--", linewidth=1, label=f"ideal: {slots} slots / duration")
+        axes.plot(
+            ideal, [slots * 1e3 / x for x in ideal], "k--", linewidth=1, label=f"ideal: {slots} slots\n/ duration"
+        )
         axes.set_ylim(low, max(high, 1.5 * slots * 1e3 / positive[0]))
     ticks = [zero, *positive]
     axes.set_xticks(ticks, ["no-op" if x == zero else f"{x:g}" for x in ticks])
     axes.minorticks_off()
     axes.set_xlabel("duration of a call (ms)")
     axes.set_ylabel("calls per second (1/s)")
-    axes.set_title(
-        f"Calls per second on {slots} slots; median, least and greatest of {record['plan']['rounds']} rounds"
-    )
+    axes.set_title(f"Calls per second on {slots} slots")
     axes.grid(True, which="major", alpha=0.3)
-    figure.legend(loc="outside right upper")
+    rounds = record["plan"]["rounds"]
+    spread_words = f"median, least and\ngreatest of {rounds} rounds" if rounds > 1 else "one round"
+    figure.legend(loc="outside right upper", title=spread_words, frameon=False)
     figure.savefig(path)
     return True
 
