@@ -180,14 +180,16 @@ class _Child:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_GRACE_S)
             end = time.monotonic() + (_LEAVING_S if process.poll() is not None else 0.0)
-            while _marked(self._mark) and time.monotonic() < end:
+            while _left(process.pid, self._mark) and time.monotonic() < end:
                 time.sleep(0.02)
         finally:
-            # Twice, since one may just have started another.
-            for _ in range(2):
-                for left in _marked(self._mark):
+            end = time.monotonic() + _LEAVING_S
+            # Again, since one may just have started another.
+            while (left := _left(process.pid, self._mark)) and time.monotonic() < end:
+                for one in left:
                     with suppress(psutil.Error):
-                        left.kill()
+                        one.kill()
+                time.sleep(0.02)
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -221,11 +223,13 @@ def _messages(child: subprocess.Popen[bytes], timeout_s: float) -> Iterator[dict
                 return
 
 
-def _marked(mark: str) -> list[psutil.Process]:
+def _left(session: int, mark: str) -> list[psutil.Process]:
+    """Find processes by their session, which some leave, and by a mark, which those that change their title lose."""
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+        with suppress(psutil.Error, OSError):
+            belongs = os.getsid(process.pid) == session or process.environ().get(_MARK) == mark
+            if belongs and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
