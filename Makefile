@@ -37,6 +37,7 @@ demo: build
 	$(BIN)/python examples/molecular_dynamics.py
 
 test: build ctest
+	$(BIN)/python -m pytest -q benches --benchmark-disable
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: build

@@ -1,0 +1,1 @@
+"""Measures vinefast and the executors beside it, for ``vinefast bench`` and for ``benches/`` in the source tree."""

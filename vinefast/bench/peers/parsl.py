@@ -1,0 +1,126 @@
+"""Executors of Parsl, vinefast among them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from vinefast.bench.peers.base import Function, Peer
+
+
+class _ParslPeer(Peer):
+    """An executor that Parsl starts. Calls go to its submit, as Parsl's own do; apps go through Parsl."""
+
+    package = "parsl"
+    module = "parsl"
+    through_parsl = True
+
+    def make(self) -> Any:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        import parsl
+
+        # Parsl looks for its programs on PATH.
+        os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+        self.executor = self.make()
+        self._kernel = parsl.load(
+            parsl.Config(
+                executors=[self.executor],
+                run_dir=os.path.join(self.directory, "runinfo"),
+                initialize_logging=False,
+                usage_tracking=0,
+                strategy="none",
+            )
+        )
+
+    def submit(self, function: Function, *args: Any) -> Any:
+        return self.executor.submit(function, {}, *args)
+
+    def submit_all(self, function: Function, rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+        submit = self.executor.submit
+        return [submit(function, {}, *row) for row in rows]
+
+    def stop(self) -> None:
+        import parsl
+
+        self._kernel.cleanup()
+        parsl.clear()
+
+
+class VineFast(_ParslPeer):
+    """vinefast with one worker on this machine."""
+
+    name = "vinefast"
+    package = "vinefast"
+    module = "vinefast"
+    full_size = True
+
+    def make(self) -> Any:
+        """Make the executor."""
+        from parsl.executors.taskvine import TaskVineManagerConfig
+
+        from vinefast import VineFastExecutor
+
+        return VineFastExecutor(
+            label=self.name,
+            manager_config=TaskVineManagerConfig(port=0, library_config={"num_slots": self.slots}),
+        )
+
+    def map(self, function: Function, items: Iterable[Any]) -> Iterable[Any] | None:
+        """Use the executor's map."""
+        own = getattr(self.executor, "map", None)
+        return None if own is None else own(function, items)
+
+
+class Threads(_ParslPeer):
+    """Parsl's ThreadPoolExecutor: nothing is serialized, and no process is left; the ceiling that Parsl itself sets."""
+
+    name = "threads"
+    in_this_process = True
+
+    def make(self) -> Any:
+        """Make the executor."""
+        from parsl.executors import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(label=self.name, max_threads=self.slots)
+
+
+class Htex(_ParslPeer):
+    """Parsl's HighThroughputExecutor with one block on this machine."""
+
+    name = "htex"
+
+    def make(self) -> Any:
+        """Make the executor."""
+        from parsl.executors import HighThroughputExecutor
+        from parsl.providers import LocalProvider
+
+        return HighThroughputExecutor(
+            label=self.name,
+            address="127.0.0.1",
+            max_workers_per_node=self.slots,
+            provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+        )
+
+
+class TaskVine(_ParslPeer):
+    """Parsl's own TaskVineExecutor, its calls as function invocations."""
+
+    name = "taskvine"
+    package = "ndcctools"
+    module = "ndcctools.taskvine"
+
+    def make(self) -> Any:
+        """Make the executor."""
+        from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
+
+        return TaskVineExecutor(
+            label=self.name,
+            worker_launch_method="factory",
+            function_exec_mode="serverless",
+            manager_config=TaskVineManagerConfig(port=0, library_config={"num_slots": self.slots}),
+            factory_config=TaskVineFactoryConfig(min_workers=1, max_workers=1, cores=self.slots),
+        )

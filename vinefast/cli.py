@@ -1,0 +1,16 @@
+"""The command ``vinefast``."""
+
+from __future__ import annotations
+
+import click
+
+from vinefast.bench.command import bench
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vinefast", prog_name="vinefast")
+def main() -> None:
+    """Thousands to millions of short Python calls with Parsl, on the TaskVine engine."""
+
+
+main.add_command(bench)
