@@ -21,7 +21,14 @@ enum vf_payload_kind {
 	VF_PAYLOAD_PICKLE = 1,
 	VF_PAYLOAD_PARSL = 2,
 	VF_PAYLOAD_BUFFERS = 3,
+	VF_PAYLOAD_CHUNK = 16, /* added to the above: the arguments of many calls, column by column */
 };
+
+/* Large buffers are to be aligned. */
+static inline int vf_payload_has_buffers(int kind)
+{
+	return (kind & ~VF_PAYLOAD_CHUNK) == VF_PAYLOAD_BUFFERS;
+}
 
 /* A call leaves QUEUED exactly once: to SENT by the manager thread, or to CANCELLED by the submitting side. */
 enum vf_call_state {

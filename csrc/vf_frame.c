@@ -66,7 +66,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	lowest bit can say "carried" during this pass. */
 	for (uint32_t i = 0; i < n_calls; i++) {
 		struct vf_function *function = calls[i]->function;
-		payloads += calls[i]->nbytes + (calls[i]->kind == VF_PAYLOAD_BUFFERS ? VF_ALIGNMENT : 0);
+		payloads += calls[i]->nbytes + (vf_payload_has_buffers(calls[i]->kind) ? VF_ALIGNMENT : 0);
 		if (function == last && !calls[i]->with_body)
 			continue;
 		last = function;
@@ -113,7 +113,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 		call_at = put_u32(call_at, function->bundle_index);
 		call_at = put_u32(call_at, calls[i]->nbytes);
 		call_at = put_u32(call_at, calls[i]->kind);
-		if (calls[i]->kind == VF_PAYLOAD_BUFFERS)
+		if (vf_payload_has_buffers(calls[i]->kind))
 			payload_at = align(out->data, payload_at);
 		if (calls[i]->nbytes) {
 			memcpy(payload_at, calls[i]->payload, calls[i]->nbytes);

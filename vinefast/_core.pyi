@@ -10,14 +10,24 @@ import numpy.typing as npt
 from vinefast.config import CallSpec, EngineSettings
 
 class CallFuture(Future[Any]):
-    parsl_executor_task_id: int
+    @property
+    def parsl_executor_task_id(self) -> int: ...
+    @property
+    def duration_ns(self) -> int: ...
+
+def rebuild_exception(failure: tuple[str, str, str, bytes | None]) -> BaseException: ...
 
 class Engine:
     port: int
     def __init__(self, settings: EngineSettings, on_failure: Callable[[Exception], object]) -> None: ...
     def start(self) -> None: ...
     def submit(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], spec: CallSpec | None = None
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        spec: CallSpec | None = None,
+        chunk: bool = False,
     ) -> CallFuture: ...
     def outstanding(self) -> int: ...
     def fail_outstanding(self, exception: BaseException) -> None: ...

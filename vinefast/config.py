@@ -60,13 +60,14 @@ def _is_environment(value: object) -> bool:
     return isinstance(value, Mapping) and all(_is_name(name) and "=" not in name for name in value)
 
 
-def _optional(rule: Rule) -> Rule:
+def optional(rule: Rule) -> Rule:
+    """Make a rule that accepts None as well."""
     accepts, words = rule
     return lambda value: value is None or accepts(value), f"{words}, or None"
 
 
 _COUNT: Rule = (lambda value: _is_int(value) and value >= 0, "a whole number, 0 or more")
-_POSITIVE: Rule = (lambda value: _is_int(value) and value > 0, "a positive whole number")
+POSITIVE: Rule = (lambda value: _is_int(value) and value > 0, "a positive whole number")
 _FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
 _TEXT: Rule = (_is_text, "a string")
 _NAME: Rule = (_is_name, "a string that is not empty")
@@ -74,18 +75,18 @@ _PATH: Rule = (_is_path, "a path")
 
 _MANAGER_RULES: dict[str, Rule] = {
     "port": (lambda value: _is_int(value) and 0 <= value < 65536, "a port number, or 0 for any free port"),
-    "address": _optional(_NAME),
-    "project_name": _optional(_NAME),
-    "project_password_file": _optional(_PATH),
-    "env_vars": _optional((_is_environment, "a dict of values by name of variable")),
-    "init_command": _optional(_TEXT),
-    "max_retries": _optional(_COUNT),
-    "library_config": _optional((lambda value: isinstance(value, Mapping), "a dict")),
+    "address": optional(_NAME),
+    "project_name": optional(_NAME),
+    "project_password_file": optional(_PATH),
+    "env_vars": optional((_is_environment, "a dict of values by name of variable")),
+    "init_command": optional(_TEXT),
+    "max_retries": optional(_COUNT),
+    "library_config": optional((lambda value: isinstance(value, Mapping), "a dict")),
     "shared_fs": _FLAG,
     "autocategory": _FLAG,
     "enable_peer_transfers": _FLAG,
-    "wait_for_workers": _optional(_COUNT),
-    "vine_log_dir": _optional(_PATH),
+    "wait_for_workers": optional(_COUNT),
+    "vine_log_dir": optional(_PATH),
 }
 
 _LIBRARY_KEYS = ("num_slots", "cores", "memory", "disk")
@@ -94,21 +95,21 @@ _BATCH_TYPES = ("local", "condor", "uge", "sge", "pbs", "lsf", "torque", "moab",
 
 _FACTORY_RULES: dict[str, Rule] = {
     "factory_timeout": _COUNT,
-    "scratch_dir": _optional(_PATH),
+    "scratch_dir": optional(_PATH),
     "min_workers": _COUNT,
-    "max_workers": _POSITIVE,
+    "max_workers": POSITIVE,
     "workers_per_cycle": _COUNT,
-    "worker_options": _optional(_TEXT),
+    "worker_options": optional(_TEXT),
     "worker_executable": _NAME,
-    "worker_timeout": _POSITIVE,
-    "cores": _optional(_COUNT),
-    "gpus": _optional(_COUNT),
-    "memory": _optional(_COUNT),
-    "disk": _optional(_COUNT),
-    "python_env": _optional(_PATH),
+    "worker_timeout": POSITIVE,
+    "cores": optional(_COUNT),
+    "gpus": optional(_COUNT),
+    "memory": optional(_COUNT),
+    "disk": optional(_COUNT),
+    "python_env": optional(_PATH),
     "batch_type": (lambda value: value in _BATCH_TYPES, "one of " + ", ".join(map(repr, _BATCH_TYPES))),
-    "condor_requirements": _optional(_TEXT),
-    "batch_options": _optional(_TEXT),
+    "condor_requirements": optional(_TEXT),
+    "batch_options": optional(_TEXT),
 }
 
 _NOT_YET = {
@@ -152,7 +153,7 @@ def check_manager_config(config: TaskVineManagerConfig) -> None:
         require(f"manager_config.{name}", getattr(config, name), rule)
     for key, value in (config.library_config or {}).items():
         require("a key of manager_config.library_config", key, one_of(*_LIBRARY_KEYS))
-        require(f"manager_config.library_config[{key!r}]", value, _optional(_POSITIVE))
+        require(f"manager_config.library_config[{key!r}]", value, optional(POSITIVE))
     checked_tune_parameters(config.tune_parameters)
 
 

@@ -19,6 +19,7 @@ cdef extern from "vf_call.h" nogil:
         VF_PAYLOAD_PICKLE
         VF_PAYLOAD_PARSL
         VF_PAYLOAD_BUFFERS
+        VF_PAYLOAD_CHUNK
 
     struct vf_function:
         unsigned char digest[16]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from typing import Any, Literal, NoReturn
@@ -25,13 +26,18 @@ from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
 from vinefast import config
-from vinefast._core import Engine
+from vinefast._core import CallFuture, Engine
 from vinefast.errors import EngineStartError, EngineStopped, UnreachableFile
 from vinefast.launch import Contact, Launcher, make_launcher, manager_address
+from vinefast.many import CallsAhead, Chunks, results_in_order
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 30.0
+
+# Of `map`: chunks that are ahead of the results taken, per slot, and chunks of an iterable of known length, per slot.
+_CHUNKS_AHEAD = 16
+_CHUNKS_PER_SLOT = 4
 
 
 class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
@@ -117,7 +123,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._lifecycle = threading.RLock()
         # None before start, an inert finalizer after shutdown.
         self._teardown: weakref.finalize | None = None
-        self._submit: Callable[..., Future] = _refuser(EngineStopped("the executor has not been started"))
+        self._submit: Callable[..., CallFuture] = _refuser(EngineStopped("the executor has not been started"))
 
     def start(self) -> None:
         """Start the engine and its workers, or raise with nothing left running.
@@ -235,6 +241,107 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             _refuse_relative_paths(args, kwargs)
         return self._submit(func, args, kwargs, spec)
 
+    def submit_many(
+        self,
+        func: Callable[..., Any],
+        arguments: Iterable[tuple[Any, ...]],
+        /,
+        resource_specification: Mapping[str, Any] | None = None,
+        max_outstanding: int = 100_000,
+    ) -> Iterator[Future]:
+        """Call a function for each of many tuples of arguments, beside Parsl's data flow kernel.
+
+        Up to `max_outstanding` calls are submitted at once, more as the futures are taken, so that `arguments` may be a
+        generator of any length, and memory does not grow with it.
+
+        Parameters
+        ----------
+        func : callable
+        arguments : iterable of tuples
+            Positional arguments of each call.
+        resource_specification : mapping, optional
+            As for `submit`, for all calls.
+        max_outstanding : int
+            Calls that are submitted and not done, at the most.
+
+        Returns
+        -------
+        iterator of concurrent.futures.Future
+            In the order of `arguments`.
+
+        Raises
+        ------
+        InvalidConfiguration
+            If `max_outstanding` is not positive.
+        Exception
+            As `submit`, and whatever iterating over `arguments` raises.
+        """
+        config.require("max_outstanding", max_outstanding, config.POSITIVE)
+        spec = config.call_spec(resource_specification, self.function_exec_mode) if resource_specification else None
+
+        def submit(args: tuple[Any, ...]) -> CallFuture:
+            if not self._files_are_shared:
+                _refuse_relative_paths(args, {})
+            return self._submit(func, args, {}, spec)
+
+        return CallsAhead(submit, iter(arguments), max_outstanding)
+
+    def map(
+        self,
+        func: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        resource_specification: Mapping[str, Any] | None = None,
+    ) -> Iterator[Any]:
+        """Give ``func`` of each item in order, as `concurrent.futures.Executor.map` does, beside Parsl.
+
+        Items travel and run in chunks. Only so many chunks are ahead of the results that are taken that all slots stay
+        busy, so that the iterables may be generators of any length, and memory does not grow with it.
+
+        Parameters
+        ----------
+        func : callable
+            Takes as many arguments as there are iterables.
+        *iterables : iterables
+            The shortest ends them all.
+        timeout : float, optional
+            Seconds from this call until the last result is taken.
+        chunksize : int, optional
+            Items of a chunk; if not given, as many as run for some milliseconds.
+        resource_specification : mapping, optional
+            As for `submit`, for all chunks.
+
+        Returns
+        -------
+        iterator
+            Raises in its place what an item raised, and ends there. Closing it cancels what has not been sent.
+
+        Raises
+        ------
+        InvalidConfiguration
+            If `chunksize` is not positive, or there is no iterable.
+        Exception
+            As `submit`, and whatever iterating over the iterables raises.
+        """
+        config.require("chunksize", chunksize, config.optional(config.POSITIVE))
+        config.require("the number of iterables", len(iterables), config.POSITIVE)
+        spec = config.call_spec(resource_specification, self.function_exec_mode) if resource_specification else None
+
+        def submit(columns: tuple[Any, ...]) -> CallFuture:
+            if not self._files_are_shared:
+                _refuse_relative_paths(columns, {})
+            return self._submit(func, columns, {}, spec, True)
+
+        slots = max(1, self.stats().get("slots", 1))
+        n_items = min((len(iterable) for iterable in iterables if isinstance(iterable, Sized)), default=None)
+        # A few chunks per slot at least, so that all slots end at the same time.
+        most = sys.maxsize if n_items is None else n_items // (_CHUNKS_PER_SLOT * slots)
+        chunks = Chunks(iterables, chunksize, most)
+        calls = CallsAhead(submit, iter(chunks), _CHUNKS_AHEAD * (slots + 1))
+        return results_in_order(calls, chunks, timeout)
+
     def shutdown(self) -> None:
         """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent."""
         with self._lifecycle:
@@ -332,7 +439,7 @@ def _weakly(method: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _refuser(exception: Exception) -> Callable[..., Future]:
+def _refuser(exception: Exception) -> Callable[..., CallFuture]:
     """Make a stand-in for submit that only raises."""
 
     def refuse(*args: object) -> NoReturn:

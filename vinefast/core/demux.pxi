@@ -13,7 +13,18 @@ cdef inline object payload_of(const vf_record *record):
 
 cdef object exception_of(const vf_record *record):
     """What a call raised on its worker."""
-    type_name, message, traceback_text, wrapped = pickle_loads(payload_of(record))
+    return rebuild_exception(pickle_loads(payload_of(record)))
+
+
+def rebuild_exception(tuple failure):
+    """Give the exception that a call raised, or a `RemoteError` that tells of it.
+
+    Parameters
+    ----------
+    failure : tuple
+        Name of its type, message, text of the traceback, and the exception by `parsl.serialize` or None.
+    """
+    type_name, message, traceback_text, wrapped = failure
     if wrapped is not None:
         try:
             exception = parsl_serialize.deserialize(wrapped).get_exception()
@@ -45,6 +56,7 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
     """Finish the future of one call by its record; `memory` is given if arrays may stay where they are."""
     cdef object result = None
     cdef object exception = None
+    future.duration_ns = record.duration_ns
     try:
         if record.status == VF_STATUS_NONE:
             pass

@@ -71,7 +71,7 @@ cdef class Engine:
     cdef vf_loop *loop
     cdef Fatal fatal
     cdef object settings, on_failure
-    cdef FunctionRegistry functions
+    cdef FunctionRegistry functions, chunk_functions
     cdef dict specs
     cdef SpecRecord default_spec
     cdef TaskParts task_parts
@@ -88,6 +88,7 @@ cdef class Engine:
         self.settings = settings
         self.on_failure = on_failure
         self.functions = FunctionRegistry()
+        self.chunk_functions = FunctionRegistry()
         self.default_spec = SpecRecord(None)
         self.specs = {}
         self.stop_lock = threading.Lock()
@@ -135,7 +136,7 @@ cdef class Engine:
         self.demux_thread = threading.Thread(target=self._finish_futures, name="vinefast-demux", daemon=True)
         self.demux_thread.start()
 
-    def submit(self, func, tuple args, dict kwargs, spec=None):
+    def submit(self, func, tuple args, dict kwargs, spec=None, bint chunk=False):
         """Serialize one call and hand it to the manager thread.
 
         Parameters
@@ -145,6 +146,9 @@ cdef class Engine:
         kwargs : dict
         spec : vinefast.config.CallSpec, optional
             The call's resource specification.
+        chunk : bool
+            Call the function once for each row of the columns that `args` then are. The result is a list of results;
+            if a row raised, a tuple of the list so far and what `rebuild_exception` takes, pickled.
 
         Returns
         -------
@@ -159,7 +163,8 @@ cdef class Engine:
         if self.closed:
             raise errors.EngineStopped()
         cdef int kind
-        cdef FunctionRecord function = self.functions.find(func)
+        # By itself, since a chunk takes another time than a call.
+        cdef FunctionRecord function = (self.chunk_functions if chunk else self.functions).find(func)
         cdef SpecRecord spec_record = self.default_spec if spec is None else self._spec(spec)
         cdef bytes payload = serialize_arguments(func, args, kwargs, &kind)
         cdef Call future = CallFuture.__new__(CallFuture)
@@ -174,7 +179,7 @@ cdef class Engine:
         call.spec = &spec_record.c_spec
         call.payload = PyBytes_AS_STRING(payload)
         call.nbytes = <uint32_t>PyBytes_GET_SIZE(payload)
-        call.kind = kind
+        call.kind = kind | VF_PAYLOAD_CHUNK if chunk else kind
         call.submitted_ns = vf_now_ns()
         call.future = <void *>future
         Py_INCREF(future)

@@ -34,6 +34,9 @@ cdef class Call:
     cdef readonly uint64_t parsl_executor_task_id
     """The executor's own number of the call."""
 
+    cdef readonly uint64_t duration_ns
+    """How long the call took on its worker, unpickling and pickling included; 0 while it is not done."""
+
     def __cinit__(self):
         self.state = PENDING
         PyObject_GC_UnTrack(<void *>self)

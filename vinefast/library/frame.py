@@ -17,6 +17,9 @@ NO_ARGUMENTS = 0
 PICKLED_ARGUMENTS = 1
 TAGGED_ARGUMENTS = 2
 ARGUMENTS_WITH_BUFFERS = 3
+# Added to one of these: the arguments of many calls, column by column.
+CHUNK = 16
+_WITH_BUFFERS = {ARGUMENTS_WITH_BUFFERS, CHUNK + ARGUMENTS_WITH_BUFFERS}
 
 # Statuses of a record.
 RESULT_NONE = 0
@@ -167,9 +170,9 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
 
 def skip_payloads(frame: Frame, n: int) -> int:
     """Give the position behind the first n payloads."""
-    if ARGUMENTS_WITH_BUFFERS not in frame.payload_kinds:
+    if _WITH_BUFFERS.isdisjoint(frame.payload_kinds):
         return frame.position + sum(frame.payload_nbytes[:n])
     position = frame.position
     for nbytes, kind in zip(frame.payload_nbytes[:n], frame.payload_kinds, strict=False):
-        position = (align(position) if kind == ARGUMENTS_WITH_BUFFERS else position) + nbytes
+        position = (align(position) if kind in _WITH_BUFFERS else position) + nbytes
     return position

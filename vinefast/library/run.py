@@ -13,6 +13,7 @@ from . import memory as layout
 from .failure import Unrunnable, pack_exception, pack_wrapper
 from .frame import (
     ARGUMENTS_WITH_BUFFERS,
+    CHUNK,
     DIED,
     FAILED,
     NO_ARGUMENTS,
@@ -208,16 +209,11 @@ def _run_calls(
                     result = function(*args, **kwargs)
                 elif kind == NO_ARGUMENTS:
                     result = function()
-                elif kind == ARGUMENTS_WITH_BUFFERS:
-                    start = buffers.align(position)
-                    position = start + nbytes
-                    args, kwargs = buffers.unpack(payloads[start:position])
-                    result = function(*args, **kwargs)
                 else:
-                    start = position
-                    position += nbytes
-                    args, kwargs = parsl_side.deserialize(bytes(payloads[start:position]))
-                    result = function(*args, **kwargs)
+                    start = buffers.align(position) if kind & ~CHUNK == ARGUMENTS_WITH_BUFFERS else position
+                    position = start + nbytes
+                    args, kwargs = _unpack(kind & ~CHUNK, payloads[start:position])
+                    result = _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
                 if forked:
                     os._exit(0)
                 if result is None:
@@ -280,6 +276,24 @@ def _run_calls(
             last_ns = now_ns
             if now_ns > slice_end_ns:
                 return
+
+
+def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
+    if kind == ARGUMENTS_WITH_BUFFERS:
+        return buffers.unpack(payload)
+    return pickle.loads(payload) if kind == PICKLED_ARGUMENTS else parsl_side.deserialize(bytes(payload))
+
+
+def _run_chunk(function: Callable[..., Any], columns: tuple[list, ...]) -> list[Any] | tuple[list[Any], bytes]:
+    """Call the function for each row; gives the results, and if one raised, those before it and the failure."""
+    results: list[Any] = []
+    try:
+        results.extend(map(function, *columns))
+    except Unrunnable:
+        raise
+    except BaseException as error:
+        return results, pack_exception(error)
+    return results
 
 
 def _pack_odd_result(function: Callable[..., Any], result: Any) -> bytes:
