@@ -46,6 +46,7 @@ struct vf_bundle {
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
+	uint64_t sent_ns, returned_ns;
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
 	size_t frame_nbytes;
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
@@ -54,12 +55,15 @@ struct vf_bundle {
 	struct vf_call *calls[];
 };
 
-/* What has happened so far, in calls, bundles, bytes and nanoseconds. Times are sums: `calls_ns` inside the users' functions,
-`run_ns` of bundles in a slot, `wait_ns` of bundles in a library's queue. The last four are not sums but the state now. */
+/* What has happened so far, in calls, bundles, bytes and nanoseconds. Times are sums, over bundles: `pack_ns` making frames, `wait_ns`
+in a library's queue, `run_ns` in a slot; and over the calls that came back: what each spent waiting to be packed (`queue_ns`), until
+its bundle was written to a worker (`dispatch_ns`), on the way there and back (`transfer_ns`), in the library's queue (`library_ns`),
+in the slot with its companions (`bundle_ns`), and running (`calls_ns`). The last four are not sums but the state now. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
-	_(calls_ns) _(run_ns) _(wait_ns) \
+	_(pack_ns) _(wait_ns) _(run_ns) \
+	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
 	_(workers_joined) _(calls_waiting) _(bundles_running) _(workers_connected) _(slots)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */

@@ -83,6 +83,25 @@ static void return_lost(struct vf_loop *loop, struct vf_bundle *bundle, int resu
 	vf_bundle_free(bundle);
 }
 
+static uint64_t difference(uint64_t later, uint64_t earlier)
+{
+	return later > earlier ? later - earlier : 0;
+}
+
+/* Where the calls of a bundle that came back spent their time. TaskVine's times are of another clock, so it is only asked for a
+difference; and clocks of other machines are not compared with ours at all. */
+static void count_stages(struct vf_loop *loop, const struct vf_bundle *bundle, const struct vf_result_header *header)
+{
+	uint64_t submitted_us = (uint64_t)vine_task_get_metric(bundle->task, "time_when_submitted");
+	uint64_t committed_us = (uint64_t)vine_task_get_metric(bundle->task, "time_when_commit_end");
+	uint64_t dispatch_ns = difference(committed_us, submitted_us) * 1000;
+	uint64_t away_ns = difference(bundle->returned_ns, bundle->sent_ns);
+	VF_COUNT(loop, dispatch_ns, bundle->n_outcomes * dispatch_ns);
+	VF_COUNT(loop, transfer_ns, bundle->n_outcomes * difference(away_ns, dispatch_ns + header->wait_ns + header->run_ns));
+	VF_COUNT(loop, library_ns, bundle->n_outcomes * header->wait_ns);
+	VF_COUNT(loop, bundle_ns, bundle->n_outcomes * header->run_ns);
+}
+
 /* Sort the records of a result frame: outcomes for the done ring, durations for the next packing, the rest waits again. Returns
 0, or -1 when the frame is not what a library writes; nothing has been changed then. */
 static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const struct vf_result_header *header)
@@ -102,7 +121,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 
 	struct vf_function *function = NULL;
 	uint32_t n_of_function = 0, missed = 0;
-	uint64_t function_ns = 0, calls_ns = 0;
+	uint64_t function_ns = 0, calls_ns = 0, queue_ns = 0;
 	offset = VF_RESULT_HEADER_NBYTES;
 	for (uint32_t i = 0; i < header->n_records; i++) {
 		struct vf_call *call = bundle->calls[i];
@@ -123,6 +142,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 		n_of_function++;
 		function_ns += record.duration_ns;
 		calls_ns += record.duration_ns;
+		queue_ns += bundle->sent_ns - call->submitted_ns;
 		function->delivered = !loop->config.command; /* a fresh process keeps nothing */
 		struct vf_outcome *outcome = &bundle->outcomes[bundle->n_outcomes++];
 		outcome->call = call;
@@ -132,7 +152,9 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 		vf_bundle_learn(function, n_of_function, function_ns);
 	VF_COUNT(loop, calls_missed, missed);
 	VF_COUNT(loop, calls_returned, bundle->n_outcomes);
+	VF_COUNT(loop, queue_ns, queue_ns);
 	VF_COUNT(loop, calls_ns, calls_ns);
+	count_stages(loop, bundle, header);
 	VF_COUNT(loop, run_ns, header->run_ns);
 	VF_COUNT(loop, wait_ns, header->wait_ns);
 	VF_COUNT(loop, bytes_returned, header->nbytes);
@@ -169,6 +191,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 	struct vf_bundle *bundle = itable_remove(loop->bundles, (uint64_t)vine_task_get_id(task));
 	if (bundle) {
 		loop->running--;
+		bundle->returned_ns = vf_now_ns();
 		struct vf_worker *worker = bundle->worker;
 		vf_place_bundle(loop, bundle, NULL);
 		loop->unplaced--;

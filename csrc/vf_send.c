@@ -109,6 +109,7 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 
 void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls, struct vf_worker *worker, double expected_ns)
 {
+	uint64_t start_ns = vf_now_ns();
 	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
 	struct vine_task *task = NULL;
 	int id = 0;
@@ -126,6 +127,8 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	}
 	bundle->task = task;
 	bundle->expected_ns = expected_ns;
+	bundle->sent_ns = vf_now_ns();
+	VF_COUNT(loop, pack_ns, bundle->sent_ns - start_ns);
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running++;
 	loop->unplaced++;

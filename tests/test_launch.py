@@ -320,3 +320,21 @@ def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
         process.kill()
     wait_until(lambda: not launch._session_members(session), timeout_s=20)
     assert not list(tmp_path.glob("vinefast-*"))
+
+
+def test_local_workers_keep_their_files_in_memory_if_there_is_room(monkeypatch, tmp_path):
+    config = TaskVineFactoryConfig()
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path))
+    monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1)
+    if not os.statvfs(tmp_path).f_flag & os.ST_NOEXEC:
+        assert launch._local_scratch_dir(config) == str(tmp_path)
+    assert launch._local_scratch_dir(TaskVineFactoryConfig(scratch_dir="/else")) == "/else"
+    monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1 << 60)
+    assert launch._local_scratch_dir(config) is None
+    monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path / "absent"))
+    assert launch._local_scratch_dir(config) is None
+    monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path))
+    monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1)
+    monkeypatch.setenv("TMPDIR", "/users/choice")
+    assert launch._local_scratch_dir(config) is None

@@ -91,6 +91,7 @@ cdef extern from "vf_loop.h" nogil:
         char *frame
         size_t frame_nbytes
         int engine_result
+        uint64_t returned_ns
         uint32_t n_outcomes
         vf_outcome *outcomes
 
@@ -122,7 +123,9 @@ cdef extern from "vf_loop.h" nogil:
     struct vf_snapshot:
         uint64_t calls_waiting, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
         uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
-        uint64_t run_ns, wait_ns, calls_ns, workers_joined, workers_connected, slots
+        uint64_t pack_ns, wait_ns, run_ns
+        uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns
+        uint64_t workers_joined, workers_connected, slots
 
     int vf_loop_init(vf_loop *loop)
     void vf_loop_free(vf_loop *loop)
