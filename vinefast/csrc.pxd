@@ -5,9 +5,31 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from vinefast.libtaskvine cimport vine_file, vine_manager
 
 
+cdef extern from "<stdatomic.h>" nogil:
+    void atomic_init(unsigned char *object, unsigned char value)
+
+
 cdef extern from "vf_ring.h" nogil:
     struct vf_link:
         vf_link *next
+
+    struct vf_ring:
+        pass
+
+    void vf_ring_init(vf_ring *ring)
+    void vf_ring_push(vf_ring *ring, vf_link *item)
+    vf_link *vf_ring_take(vf_ring *ring)
+
+
+cdef extern from "vf_wake.h" nogil:
+    struct vf_wake:
+        pass
+
+    int vf_wake_open(vf_wake *wake)
+    void vf_wake_close(vf_wake *wake)
+    void vf_wake_signal(vf_wake *wake)
+    void vf_wake_park(vf_wake *wake)
+    void vf_wake_done(vf_wake *wake)
 
 
 cdef extern from "vf_call.h" nogil:
@@ -21,12 +43,20 @@ cdef extern from "vf_call.h" nogil:
         VF_PAYLOAD_BUFFERS
         VF_PAYLOAD_CHUNK
 
+    enum:
+        VF_CALL_QUEUED
+
     struct vf_function:
         unsigned char digest[16]
         const char *body
         uint32_t body_nbytes
         double mean_ns
         uint32_t limit
+        int delivered
+        uint64_t bundle_stamp
+
+    struct vf_call_list:
+        vf_call *head
 
     struct vf_spec:
         double priority
@@ -38,12 +68,14 @@ cdef extern from "vf_call.h" nogil:
         const char *category
 
     struct vf_call:
+        vf_link link
         vf_function *function
         vf_spec *spec
         const char *payload
         uint64_t submitted_ns
         uint32_t nbytes
         uint8_t kind
+        unsigned char state  # atomic
         vf_call *newer
         vf_call *older
         void *future
@@ -54,6 +86,16 @@ cdef extern from "vf_call.h" nogil:
 cdef extern from "vf_frame.h" nogil:
     enum:
         VF_ALIGNMENT
+        VF_RESULT_HEADER_NBYTES
+
+    struct vf_buffer:
+        char *data
+        size_t nbytes
+
+    void vf_buffer_free(vf_buffer *buffer)
+    int vf_frame_pack(vf_buffer *out, vf_call **calls, uint32_t n_calls, uint32_t slice_ms, uint64_t stamp)
+    int vf_frame_encode(vf_buffer *out, const vf_buffer *frame)
+    int vf_frame_decode(vf_buffer *out, const char *encoded)
 
     enum:
         VF_STATUS_NONE
@@ -61,8 +103,12 @@ cdef extern from "vf_frame.h" nogil:
         VF_STATUS_PARSL
         VF_STATUS_EXCEPTION
         VF_STATUS_DIED
+        VF_STATUS_MISSED
         VF_STATUS_BUFFERS
         VF_STATUS_ENGINE
+
+    struct vf_result_header:
+        uint32_t n_records
 
     struct vf_record:
         uint32_t status
@@ -70,11 +116,21 @@ cdef extern from "vf_frame.h" nogil:
         uint64_t duration_ns
         const char *payload
 
+    int vf_result_open(const char *frame, size_t available, vf_result_header *header)
+    int vf_result_next(const char *frame, const vf_result_header *header, uint64_t *offset, vf_record *record)
+
 
 cdef extern from "vf_bundle.h" nogil:
+    enum:
+        VF_BUNDLE_MAX_CALLS
+
     struct vf_bundle_rule:
         double target_ns
         size_t max_nbytes
+
+    uint32_t vf_bundle_choose(const vf_bundle_rule *rule, vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
+                              vf_call **calls, double *expected_ns, vf_call_list *cancelled, uint32_t *n_cancelled)
+    void vf_call_list_push(vf_call_list *list, vf_call *call)
 
 
 cdef extern from "vf_poll.h" nogil:

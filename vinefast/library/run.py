@@ -180,7 +180,7 @@ def _run_calls(
     slice_end_ns: int,
     forked: list[bool],
 ) -> None:
-    """Run calls until they or the time slice end: the hot loop, measured by ``tests/library/bench_library.py``.
+    """Run calls until they or the time slice end: the hot loop, measured by ``benches/bench_library.py``.
 
     A call's duration reaches from the record before it to its own: unpacking, running and packing.
     """
