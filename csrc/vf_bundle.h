@@ -1,7 +1,7 @@
 /* How many calls travel together: decided from what is known about their functions, without touching the engine.
 
-A bundle aims at a run time (`target_ns`), never takes more than a fair share of what waits, and holds calls of an unknown
-function one at a time until their durations are known. Experience comes back through vf_bundle_learn(). */
+A bundle aims at a run time (`target_ns`), takes no more than a fair share of what waits unless that is not worth a bundle, and holds calls
+of an unknown function one at a time until their durations are known. Experience comes back through vf_bundle_learn(). */
 
 #ifndef VF_BUNDLE_H
 #define VF_BUNDLE_H

@@ -350,7 +350,7 @@ class EngineSettings:
     wait_for_workers: int | None = None
     debug: bool = False
     max_losses: int = 3
-    bundle_ms: float = 20.0
+    bundle_ms: float = 30.0
     slice_ms: float = 50.0
     bundle_nbytes: int = 1 << 20
     inline_nbytes: int = 65536

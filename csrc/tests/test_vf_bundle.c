@@ -50,13 +50,17 @@ int main(void)
 	queue(&quick, MANY, 2);
 	CHECK(choose(MANY, 1) == VF_BUNDLE_MAX_CALLS);
 	queue(&quick, 3, 10);
-	CHECK(choose(3, 8) == 1); /* fewer calls than slots */
+	CHECK(choose(3, 8) == 3); /* not worth more than one bundle */
+	queue(&quick, MANY, 10);
+	CHECK(choose(MANY, 100) == 1732); /* sqrt(10 ms * 0.3 ms) */
 	queue(&quick, 100, 10000);
 	CHECK(choose(100, 1) == 6); /* bytes */
 	queue(&quick, 2, 1000000);
 	CHECK(choose(2, 1) == 1); /* one large call is a bundle by itself */
 
 	struct vf_function slow = {.mean_ns = 5e6, .limit = VF_BUNDLE_MAX_CALLS};
+	queue(&slow, 3, 10);
+	CHECK(choose(3, 8) == 1); /* fewer calls than slots */
 	queue(&slow, 100, 10);
 	CHECK(choose(100, 1) == 4 && expected_ns == 20e6); /* the target run time */
 	slow.mean_ns = 11e6;
