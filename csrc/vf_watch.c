@@ -130,7 +130,9 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 {
 	look_at_offered(loop);
 	uint64_t now = vf_now_ns();
-	if (connections == loop->connections && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
+	/* A worker tells its cores some time after it has connected: until then there is nothing to do but to wait for that. */
+	int new_to_us = loop->config.placing && loop->workers.n && !loop->workers.typical_slots;
+	if (connections == loop->connections && !new_to_us && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
 		return;
 	struct vine_stats stats;
 	vine_get_stats(loop->manager, &stats);

@@ -76,7 +76,7 @@ def test_list_says_why_an_executor_is_missing(monkeypatch):
     ("arguments", "message"),
     [
         (["--executors", "vinfast"], "there is no executor 'vinfast'; known: vinefast, floor"),
-        (["--measures", "executor,speed"], "there is no measure 'speed'; known: executor, apps"),
+        (["--measures", "executor,speed"], "there is no measure 'speed'; known: executor, stages, apps"),
         (["--measures", ","], "no measure is named"),
         (["--rounds", "0"], "0 is not in the range"),
         (["--slots", "two"], "'two' is not a valid integer"),

@@ -62,7 +62,9 @@ def test_choose():
     assert Stages.choose(3) == [1, 1, 1]
     # As near to the target as whole calls come, and no more than a share.
     assert Stages.choose(5, mean_ns=12e6, target_ns=20e6) == [2, 2, 1]
-    assert Stages.choose(8, slots=2, mean_ns=0) == [4, 2, 1, 1]
+    assert Stages.choose(8, slots=2, mean_ns=5e6) == [4, 2, 1, 1]
+    # But a bundle is worth its dispatch.
+    assert Stages.choose(8, slots=2, mean_ns=0.01e6) == [8]
 
 
 def frame_of(*records):

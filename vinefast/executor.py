@@ -30,6 +30,7 @@ from vinefast._core import CallFuture, Engine
 from vinefast.errors import EngineStartError, EngineStopped, UnreachableFile
 from vinefast.launch import Contact, Launcher, make_launcher, manager_address
 from vinefast.many import CallsAhead, Chunks, results_in_order
+from vinefast.overhead import Overhead, overhead
 
 logger = logging.getLogger(__name__)
 
@@ -379,6 +380,16 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             before start.
         """
         return self._engine.stats() if self._engine is not None else {}
+
+    def overhead(self, since: Mapping[str, int] | None = None) -> Overhead:
+        """Tell where calls spent their time, stage by stage; printed, it is a table.
+
+        Parameters
+        ----------
+        since : mapping, optional
+            What `stats` gave at an earlier moment; without it, all calls count.
+        """
+        return overhead(self.stats(), since)
 
     @property
     def workers_per_node(self) -> int:

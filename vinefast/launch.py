@@ -239,8 +239,8 @@ class _CrewLauncher(Launcher):
 def _local_scratch_dir(config: TaskVineFactoryConfig) -> str | None:
     """Choose where workers on this machine keep their files; None: where temporary files are.
 
-    For every bundle a worker makes and removes a directory and two files, which takes half a millisecond on a disk and a
-    tenth of that in memory. Calls work elsewhere, so what lies there is small.
+    For every bundle a worker makes and removes a directory and two files, which takes half a millisecond on a disk and
+    a tenth of that in memory. Calls work elsewhere, so what lies there is small.
     """
     if config.scratch_dir is not None or "TMPDIR" in os.environ:
         return config.scratch_dir

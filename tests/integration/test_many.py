@@ -165,3 +165,18 @@ def test_refusals(executor):
         executor.submit_many(operator.neg, [], max_outstanding=-1)
     with pytest.raises(EngineStopped):
         VineFastExecutor(label="never started").map(operator.neg, [1])
+
+
+def test_overhead_adds_up_to_the_time_from_submit_to_result(executor):
+    executor.submit(slow, {}, 0).result(30)
+    before = executor.stats()
+    start = time.perf_counter()
+    assert executor.submit(slow, {}, 1).result(30) == 1
+    took_us = 1e6 * (time.perf_counter() - start)
+    found = executor.overhead(before)
+    assert found.n_calls == 1
+    spent = {stage.name: stage.spent_us for stage in found.stages}
+    assert 50_000 <= spent["execute"] < took_us
+    assert all(us > 0 for us in spent.values())
+    # What is left is between the stages, and the wake of this thread.
+    assert 0.8 * took_us < sum(spent.values()) <= took_us

@@ -19,6 +19,7 @@ from vinefast.bench.calls import echo, hold, increment, nap, noop
 from vinefast.bench.effort import Effort
 from vinefast.bench.peers import PEERS, Peer
 from vinefast.bench.timing import one_at_a_time, rate, timed
+from vinefast.overhead import overhead
 
 Sample = tuple[str, dict[str, float]]
 
@@ -89,6 +90,20 @@ def _calls(peer: Peer, effort: Effort) -> Iterator[Sample]:
     # Back to back, since the machine does not stay the same.
     floor_calls_per_s = effort.calls / timed(run_calls, floor, effort.calls)
     yield "", {"calls_per_s": calls_per_s, "of_floor": calls_per_s / floor_calls_per_s, "calls": count}
+
+
+def _stages(peer: Peer, effort: Effort) -> Iterator[Sample]:
+    stats = getattr(getattr(peer, "executor", None), "stats", None)
+    if stats is None:
+        raise NotMeasured("it does not tell where time goes")
+    for case, run in (
+        ("all at once", lambda: run_calls(peer, effort.calls)),
+        ("one at a time", lambda: one_at_a_time(lambda: peer.run(noop, 0), effort.singles, effort.target_s)),
+    ):
+        run()
+        before = stats()
+        run()
+        yield case, {stage.name: stage.spent_us for stage in overhead(stats(), before).stages}
 
 
 def _apps(peer: Peer, effort: Effort) -> Iterator[Sample]:
@@ -240,6 +255,11 @@ MEASURES: dict[str, Measure] = {
         "no-op calls at the executor",
         _calls,
         {"calls_per_s": Metric("calls/s"), "of_floor": Metric("of the floor just after")},
+    ),
+    "stages": Measure(
+        "where a no-op call spends its time, in microseconds",
+        _stages,
+        {stage.name: Metric(stage.name, more_is_better=False) for stage in overhead({}).stages},
     ),
     "apps": Measure("no-op apps through Parsl", _apps, {"apps_per_s": Metric("apps/s")}),
     "one": Measure("one no-op at a time, from submit to result", _one, _LATENCIES),

@@ -166,7 +166,7 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=self._directory,
-            env={**os.environ, "TMPDIR": self._directory, _MARK: self._mark},
+            env={**os.environ, _MARK: self._mark},
             # The terminal's interrupt is for this process, which then ends the other in order.
             start_new_session=True,
         )
