@@ -1,6 +1,7 @@
 """Waiting calls into bundles, and a bundle into the COMMAND of a TaskVine function call."""
 
 import hashlib
+import math
 import pickle
 import random
 import struct
@@ -107,6 +108,7 @@ def test_pack_in_python(benchmark, way, content, n):
 SLOTS = 4
 MOST_CALLS = 4_096
 TARGET_NS = 20e6
+DISPATCH_NS = 3e5
 
 
 class WaitingCall:
@@ -125,10 +127,13 @@ def choose_in_python(calls, repeat):
             waiting.append(call)
         sizes = []
         while waiting:
-            most = min(-(-len(waiting) // SLOTS), MOST_CALLS)
+            share = -(-len(waiting) // SLOTS)
+            worthwhile_ns = math.sqrt(max(0, len(waiting) * waiting[0].mean_ns * DISPATCH_NS))
             chosen, expected_ns, nbytes = [], 0, 0
-            while len(chosen) < most and waiting:
+            while len(chosen) < MOST_CALLS and waiting:
                 call = waiting[0]
+                if chosen and len(chosen) >= share and expected_ns + call.mean_ns > worthwhile_ns:
+                    break
                 if chosen and (expected_ns + call.mean_ns / 2 > TARGET_NS or nbytes + call.nbytes > 2**32):
                     break
                 waiting.popleft()
