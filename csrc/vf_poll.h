@@ -3,10 +3,10 @@
 link_poll() is where vine_wait() sleeps; on a thread that owns a poller, the replacement takes a turn first and lets the
 poller's wake end the sleep. vine_worker_create() and vine_worker_delete() are where a connection begins and ends; the poller is
 told. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a task, for the first time or because it lost the one
-before without a word; the poller may choose instead. vine_manager_put_task() is where TaskVine sends a task in a dozen small writes;
-the poller may gather them. vine_task_set_result() is where TaskVine learns that a library has ended,
-which it keeps to itself; the poller is told. fatal() ends the process; on a thread that has a catcher, it ends that thread's work
-only. On all other threads they are TaskVine's own. */
+before without a word; the poller may choose instead. vine_manager_put_task() is where TaskVine sends a task in a dozen small
+writes; the poller may gather them. vine_task_set_result() is where TaskVine learns that a library has ended, which it keeps to
+itself; the poller is told. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
+threads they are TaskVine's own. */
 
 #ifndef VF_POLL_H
 #define VF_POLL_H
