@@ -116,13 +116,13 @@ def results_in_order(calls: CallsAhead, chunks: Chunks, timeout: float | None) -
     def results() -> Iterator[Any]:
         try:
             for future in calls:
-                # Not kept in a variable: what the user has taken is the user's.
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 found = future.result(left)
                 failure = None
                 if type(found) is tuple:
                     found, failure = found
                 chunks.learn(len(found), future.duration_ns)
+                # What the user has taken is not kept here, so that large results do not pile up.
                 found.reverse()
                 while found:
                     yield found.pop()
