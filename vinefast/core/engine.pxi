@@ -236,8 +236,8 @@ cdef class Engine:
         -------
         dict
             The counters of csrc/vf_loop.h (`VF_COUNTERS`), and, summed over calls, the times spent in `submit`
-            (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their futures,
-            callbacks included (`complete_ns`). All times in nanoseconds.
+            (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their
+            futures, callbacks included (`complete_ns`). All times in nanoseconds.
         """
         cdef vf_snapshot snapshot
         vf_loop_count(self.loop, &snapshot)
