@@ -58,7 +58,7 @@ def test_big_result_into_a_pipe(run_once):
 def test_exception(run_once):
     record = run_once(Call(calls.fail, ("no",)))
     assert repr(record.exception) == "ValueError('no')"
-    assert "vinefast" not in record.value[2]
+    assert "vinefast_library" not in record.value[2]
 
 
 @pytest.mark.parametrize(
