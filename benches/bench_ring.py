@@ -10,10 +10,8 @@ from benches.measure import BATCHES, per_call, repeats
 from vinefast._core import Stages
 
 
-def through_deque(items, repeat):
+def through(push, take, items, repeat):
     """Push and take; returns how many came out in order."""
-    queue = deque()
-    push, take = queue.append, queue.popleft
     in_order = 0
     for _ in range(repeat):
         for item in items:
@@ -21,18 +19,16 @@ def through_deque(items, repeat):
         for item in items:
             in_order += take() is item
     return in_order
+
+
+def through_deque(items, repeat):
+    queue = deque()
+    return through(queue.append, queue.popleft, items, repeat)
 
 
 def through_simple_queue(items, repeat):
     queue = SimpleQueue()
-    push, take = queue.put, queue.get_nowait
-    in_order = 0
-    for _ in range(repeat):
-        for item in items:
-            push(item)
-        for item in items:
-            in_order += take() is item
-    return in_order
+    return through(queue.put, queue.get_nowait, items, repeat)
 
 
 def through_deque_and_pipe(items, repeat):
