@@ -22,12 +22,13 @@ enum vf_payload_kind {
 	VF_PAYLOAD_PARSL = 2,
 	VF_PAYLOAD_BUFFERS = 3,
 	VF_PAYLOAD_CHUNK = 16, /* added to the above: the arguments of many calls, column by column */
+	VF_PAYLOAD_FILES = 32, /* added to the above: the call has files; what the worker does with them follows the payload */
 };
 
 /* Large buffers are to be aligned. */
 static inline int vf_payload_has_buffers(int kind)
 {
-	return (kind & ~VF_PAYLOAD_CHUNK) == VF_PAYLOAD_BUFFERS;
+	return (kind & ~(VF_PAYLOAD_CHUNK | VF_PAYLOAD_FILES)) == VF_PAYLOAD_BUFFERS;
 }
 
 /* A call leaves QUEUED exactly once: to SENT by the manager thread, or to CANCELLED by the submitting side. */
@@ -49,6 +50,8 @@ struct vf_function {
 	uint64_t bundle_stamp; /* the bundle being packed that has seen this function, and */
 	uint32_t bundle_index; /* its index there */
 };
+
+struct vf_files;
 
 struct vf_call_list {
 	struct vf_call *head, *tail;
@@ -75,6 +78,7 @@ struct vf_call {
 	struct vf_function *function;
 	struct vf_spec *spec;
 	const char *payload;
+	struct vf_files *files; /* NULL: none that TaskVine moves (vf_files.h) */
 	uint64_t submitted_ns;
 	uint32_t nbytes;
 	uint8_t kind;

@@ -41,6 +41,7 @@ void vf_loop_free(struct vf_loop *loop)
 	vf_buffer_free(&loop->frame);
 	vf_buffer_free(&loop->command);
 	vf_workers_free(&loop->workers);
+	vf_files_free(&loop->shelf);
 	if (loop->bundles)
 		itable_delete(loop->bundles);
 	loop->bundles = NULL;

@@ -14,6 +14,7 @@ No Python object is touched and the GIL is not held. */
 
 #include "vf_bundle.h"
 #include "vf_call.h"
+#include "vf_files.h"
 #include "vf_frame.h"
 #include "vf_ring.h"
 #include "vf_wake.h"
@@ -40,6 +41,7 @@ struct vf_bundle {
 	struct vf_link link; /* first: done ring */
 	struct vine_task *task;
 	struct vine_file *spilled;
+	struct vf_mounts mounts;
 	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
 	double expected_ns;       /* its run time; negative: nothing is known */
 	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
@@ -123,6 +125,7 @@ struct vf_loop {
 	int giving_up; /* some bundles are to be cancelled, */
 	int breaking;  /* for which vine_wait() has been told to return */
 	struct itable *bundles; /* by task id */
+	struct vf_shelf shelf;
 	struct vf_buffer frame, command;
 	struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
 };

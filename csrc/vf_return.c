@@ -22,6 +22,8 @@ struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *call
 
 void vf_bundle_free(struct vf_bundle *bundle)
 {
+	free(bundle->mounts.inputs);
+	free(bundle->mounts.outputs);
 	free(bundle->outcomes);
 	free(bundle->frame);
 	free(bundle);
@@ -79,6 +81,22 @@ static void return_lost(struct vf_loop *loop, struct vf_bundle *bundle, int resu
 	for (uint32_t i = bundle->n_calls; i-- > 0;) {
 		bundle->calls[i]->solo = 1;
 		vf_send_again(loop, bundle->calls[i]);
+	}
+	vf_bundle_free(bundle);
+}
+
+/* An input of some call vanished on the way, or cannot be fetched: each call is checked again, and goes alone. */
+static void return_without_inputs(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	VF_COUNT(loop, bundles_lost, 1);
+	VF_COUNT(loop, calls_lost, bundle->n_calls);
+	for (uint32_t i = bundle->n_calls; i-- > 0;) {
+		struct vf_call *call = bundle->calls[i];
+		call->solo = 1;
+		if (++call->losses > loop->config.max_losses)
+			vf_files_fail(loop, call);
+		else
+			vf_send_again(loop, call);
 	}
 	vf_bundle_free(bundle);
 }
@@ -198,6 +216,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (bundle->spilled)
 			vine_undeclare_file(loop->manager, bundle->spilled);
 		bundle->spilled = NULL;
+		vf_files_unmount(loop, bundle);
 
 		int result = (int)vine_task_get_result(task);
 		const char *output = vine_task_get_stdout(task);
@@ -206,7 +225,9 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 			output = "each worker or library that had the call was lost";
 		}
 		struct vf_result_header header;
-		int whole = result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == 0 && output;
+		/* What is not there is told by the library, call by call. */
+		int complete = result == VINE_RESULT_SUCCESS || result == VINE_RESULT_OUTPUT_MISSING;
+		int whole = complete && vine_task_get_exit_code(task) == 0 && output;
 		if (whole && copy_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
 			if (worker) {
 				worker->slots = header.slots;
@@ -219,7 +240,10 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (bundle) {
 			free(bundle->frame);
 			bundle->frame = NULL;
-			return_lost(loop, bundle, result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result, output);
+			if (result == VINE_RESULT_INPUT_MISSING)
+				return_without_inputs(loop, bundle);
+			else
+				return_lost(loop, bundle, result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result, output);
 		}
 	}
 	vine_task_delete(task);

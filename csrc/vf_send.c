@@ -100,6 +100,10 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 	} else {
 		vine_task_set_library_required(task, config->library);
 	}
+	if (vf_files_mount(loop, bundle, task)) {
+		vine_task_delete(task);
+		return NULL;
+	}
 	if (config->max_retries >= 0)
 		vine_task_set_retries(task, config->max_retries);
 	if (bundle->n_calls)
@@ -121,8 +125,10 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	if (!id) {
 		if (task)
 			vine_task_delete(task);
-		if (bundle)
+		if (bundle) {
+			vf_files_unmount(loop, bundle);
 			vf_return_failed(loop, bundle, VINE_RESULT_UNKNOWN, "TaskVine refused the task, or memory is short");
+		}
 		return; /* without memory for the bundle itself its calls stay outstanding: the engine is about to die anyway */
 	}
 	bundle->task = task;
@@ -166,6 +172,7 @@ void vf_send_waiting(struct vf_loop *loop)
 		loop->n_waiting -= n + n_cancelled;
 		if (n_cancelled)
 			drop_cancelled(loop, &cancelled, n_cancelled);
+		n = vf_files_check(loop, n, loop->chosen);
 		if (n)
 			vf_send_bundle(loop, n, loop->chosen, worker, expected_ns);
 	}

@@ -7,10 +7,8 @@ import socket
 import stat
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from parsl import File
 from parsl.data_provider.file_noop import NoOpFileStaging
 from parsl.executors.errors import BadStateException, InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
@@ -18,7 +16,7 @@ from parsl.monitoring.radios.udp import UDPRadio
 from parsl.providers import LocalProvider, SlurmProvider
 
 import vinefast
-from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, UnreachableFile, VineFastExecutor
+from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, VineFastExecutor
 from vinefast import executor as executor_module
 
 
@@ -174,34 +172,10 @@ def test_a_call_goes_to_the_engine_as_it_is(make_apart):
         executor.submit(print, {"cores": -1})
 
 
-@pytest.mark.parametrize(
-    ("args", "kwargs", "path"),
-    [
-        ((File("a"),), {}, "a"),
-        ((), {"data": File("file:a")}, "a"),
-        ((), {"inputs": [1, File("/a"), File("b/c")]}, "b/c"),
-        ((), {"outputs": [File("d")]}, "d"),
-        ((), {"stdout": "out"}, "out"),
-        ((), {"stderr": ("err", "w")}, "err"),
-        ((), {"stdout": Path("out")}, "out"),
-    ],
-)
-def test_relative_paths_need_a_shared_file_system(make_apart, args, kwargs, path):
-    apart = make_apart()
-    with pytest.raises(UnreachableFile, match=f"'{path}' is a relative path"):
-        apart.submit(print, {}, *args, **kwargs)
-    assert not apart._engine.calls
-    assert "VINEFAST_CWD" not in apart._engine.settings.env_vars
+def test_working_directory_only_where_files_are_shared(make_apart):
+    assert "VINEFAST_CWD" not in make_apart()._engine.settings.env_vars
     shared = make_apart(label="shared", manager_config=TaskVineManagerConfig(shared_fs=True))
-    shared.submit(print, {}, *args, **kwargs)
     assert shared._engine.settings.env_vars["VINEFAST_CWD"] == os.getcwd()
-
-
-@pytest.mark.parametrize(
-    "kwargs", [{"inputs": [File("/a"), File("http://host/a")]}, {"stdout": "/a"}, {"inputs": 3, "stderr": None}]
-)
-def test_other_paths_are_left_alone(make_apart, kwargs):
-    assert make_apart().submit(print, {}, **kwargs)
 
 
 def test_a_manual_manager_is_open_and_says_so(make_apart, caplog):

@@ -13,6 +13,7 @@ from vinefast.errors import (
     VineFastError,
 )
 from vinefast.executor import VineFastExecutor
+from vinefast.files import URLStaging
 
 __all__ = [
     "CallDied",
@@ -22,6 +23,7 @@ __all__ = [
     "InvalidConfiguration",
     "RemoteError",
     "TaskFailure",
+    "URLStaging",
     "UnreachableFile",
     "VineFastError",
     "VineFastExecutor",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from vinefast.config import CallSpec, EngineSettings
 
@@ -16,6 +17,15 @@ class CallFuture(Future[Any]):
     def duration_ns(self) -> int: ...
 
 def rebuild_exception(failure: tuple[str, str, str, bytes | None]) -> BaseException: ...
+
+FILE_INPUT: int
+FILE_URL: int
+FILE_OUTPUT: int
+
+class CallFiles:
+    trailer: bytes
+    def __new__(cls, moves: list[tuple[int, str, str]], trailer: bytes, *args: Any) -> Self: ...
+    def deliver(self) -> None: ...
 
 class FunctionRecord:
     def __init__(self, body: bytes, digest: bytes) -> None: ...
@@ -33,6 +43,7 @@ class Engine:
         kwargs: dict[str, Any],
         spec: CallSpec | None = None,
         chunk: bool = False,
+        files: CallFiles | None = None,
     ) -> CallFuture: ...
     def outstanding(self) -> int: ...
     def fail_outstanding(self, exception: BaseException) -> None: ...

@@ -20,6 +20,7 @@ from vinefast.libtaskvine cimport *
 include "core/buffers.pxi"
 include "core/serialize.pxi"
 include "core/function.pxi"
+include "core/files.pxi"
 include "core/future.pxi"
 include "core/demux.pxi"
 include "core/manager.pxi"

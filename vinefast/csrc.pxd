@@ -32,6 +32,22 @@ cdef extern from "vf_wake.h" nogil:
     void vf_wake_done(vf_wake *wake)
 
 
+cdef extern from "vf_files.h" nogil:
+    enum:
+        VF_FILE_INPUT
+        VF_FILE_URL
+        VF_FILE_OUTPUT
+
+    struct vf_file:
+        const char *source
+        const char *name
+        int kind
+
+    struct vf_files:
+        uint32_t n
+        vf_file items[1]
+
+
 cdef extern from "vf_call.h" nogil:
     enum:
         VF_DIGEST_NBYTES
@@ -42,6 +58,7 @@ cdef extern from "vf_call.h" nogil:
         VF_PAYLOAD_PARSL
         VF_PAYLOAD_BUFFERS
         VF_PAYLOAD_CHUNK
+        VF_PAYLOAD_FILES
 
     enum:
         VF_CALL_QUEUED
@@ -72,6 +89,7 @@ cdef extern from "vf_call.h" nogil:
         vf_function *function
         vf_spec *spec
         const char *payload
+        vf_files *files
         uint64_t submitted_ns
         uint32_t nbytes
         uint8_t kind

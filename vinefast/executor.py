@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from typing import Any, Literal, NoReturn
 
-from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
 from parsl.executors.errors import BadStateException
 from parsl.executors.status_handling import BlockProviderExecutor
@@ -27,7 +26,8 @@ from parsl.utils import RepresentationMixin
 
 from vinefast import config
 from vinefast._core import CallFuture, Engine
-from vinefast.errors import EngineStartError, EngineStopped, UnreachableFile
+from vinefast.errors import EngineStartError, EngineStopped
+from vinefast.files import URLStaging, staged_files
 from vinefast.launch import Contact, Launcher, make_launcher, manager_address
 from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
@@ -121,6 +121,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
         self._files_are_shared = True
+        self._moves_files = False
         self._lifecycle = threading.RLock()
         # None before start, an inert finalizer after shutdown.
         self._teardown: weakref.finalize | None = None
@@ -158,6 +159,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         address = manager_address(self.manager_config.address, self._launcher.local)
         password_file = self._password_file(directory, teardown)
         self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
+        self._moves_files = not self._files_are_shared or any(
+            isinstance(provider, URLStaging) for provider in self.storage_access or ()
+        )
         settings = config.engine_settings(
             self.manager_config,
             self.function_exec_mode,
@@ -232,14 +236,16 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             If the value of a known key cannot work.
         parsl.serialize.errors.SerializationError
             If the function or an argument cannot be serialized.
-        UnreachableFile
-            If a relative path is given to workers that share no file system with this process.
+        vinefast.errors.InputMissing, vinefast.errors.UnreachableFile
+            If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
         spec = None
         if resource_specification:
             spec = config.call_spec(resource_specification, self.function_exec_mode)
-        if not self._files_are_shared:
-            _refuse_relative_paths(args, kwargs)
+        if self._moves_files:
+            files = staged_files(args, kwargs, self._files_are_shared)
+            if files is not None:
+                return self._submit(func, args, kwargs, spec, False, files)
         return self._submit(func, args, kwargs, spec)
 
     def submit_many(
@@ -281,9 +287,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         spec = config.call_spec(resource_specification, self.function_exec_mode) if resource_specification else None
 
         def submit(args: tuple[Any, ...]) -> CallFuture:
-            if not self._files_are_shared:
-                _refuse_relative_paths(args, {})
-            return self._submit(func, args, {}, spec)
+            files = staged_files(args, {}, self._files_are_shared) if self._moves_files else None
+            return self._submit(func, args, {}, spec, False, files)
 
         return CallsAhead(submit, iter(arguments), max_outstanding)
 
@@ -331,8 +336,6 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         spec = config.call_spec(resource_specification, self.function_exec_mode) if resource_specification else None
 
         def submit(columns: tuple[Any, ...]) -> CallFuture:
-            if not self._files_are_shared:
-                _refuse_relative_paths(columns, {})
             return self._submit(func, columns, {}, spec, True)
 
         slots = max(1, self.stats().get("slots", 1))
@@ -457,25 +460,3 @@ def _refuser(exception: Exception) -> Callable[..., CallFuture]:
         raise exception.with_traceback(None)
 
     return refuse
-
-
-def _refuse_relative_paths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for path in _relative_paths(args, kwargs):
-        raise UnreachableFile(
-            f"{path!r} is a relative path, and workers do not share this directory: give an absolute path that they "
-            "can reach, or set manager_config.shared_fs if they do"
-        )
-
-
-def _relative_paths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[str]:
-    values = [*args, *kwargs.values()]
-    for name in ("inputs", "outputs"):
-        if isinstance(kwargs.get(name), (list, tuple)):
-            values += kwargs[name]
-    paths = [value.filepath for value in values if isinstance(value, File) and value.scheme == "file"]
-    for name in ("stdout", "stderr"):
-        target = kwargs.get(name)
-        target = target[0] if isinstance(target, tuple) and target else target
-        if isinstance(target, (str, os.PathLike)):
-            paths.append(os.fspath(target))
-    return (path for path in paths if not os.path.isabs(path))

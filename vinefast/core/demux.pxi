@@ -52,11 +52,25 @@ cdef FrameMemory keep_frame(vf_bundle *bundle, FrameMemory memory):
     return memory
 
 
+cdef object deliver(Call future):
+    """Put the files of a call in their place; gives the error if that is impossible."""
+    if future.files is None:
+        return None
+    try:
+        future.files.deliver()
+    except Exception as error:
+        return error
+    finally:
+        future.files = None
+    return None
+
+
 cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, FrameMemory memory) except -1:
     """Finish the future of one call by its record; `memory` is given if arrays may stay where they are."""
     cdef object result = None
     cdef object exception = None
     future.duration_ns = record.duration_ns
+    undelivered = deliver(future)
     try:
         if record.status == VF_STATUS_NONE:
             pass
@@ -76,4 +90,6 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
         number = future.parsl_executor_task_id
         exception = DeserializationError(f"the result of call {number} cannot be rebuilt here: {error!r}")
         exception.__cause__ = error
+    if exception is None and undelivered is not None:
+        result, exception = None, undelivered
     return complete(future, result, exception)

@@ -137,7 +137,7 @@ cdef class Engine:
         self.demux_thread = threading.Thread(target=self._finish_futures, name="vinefast-demux", daemon=True)
         self.demux_thread.start()
 
-    def submit(self, func, tuple args, dict kwargs, spec=None, bint chunk=False):
+    def submit(self, func, tuple args, dict kwargs, spec=None, bint chunk=False, CallFiles files=None):
         """Serialize one call and hand it to the manager thread.
 
         Parameters
@@ -150,6 +150,8 @@ cdef class Engine:
         chunk : bool
             Call the function once for each row of the columns that `args` then are. The result is a list of results;
             if a row raised, a tuple of the list so far and what `rebuild_exception` takes, pickled.
+        files : CallFiles, optional
+            Files that TaskVine is to move.
 
         Returns
         -------
@@ -169,18 +171,24 @@ cdef class Engine:
         cdef FunctionRecord function = (self.chunk_functions if chunk else self.functions).find(func)
         cdef SpecRecord spec_record = self.default_spec if spec is None else self._spec(spec)
         cdef bytes payload = serialize_arguments(func, args, kwargs, &kind)
+        if files is not None:
+            payload = checked_size(func, files.after(payload))
+            kind |= VF_PAYLOAD_FILES
         cdef Call future = CallFuture.__new__(CallFuture)
         # Serializing may have run any code, on any thread, shutdown included. From here on nothing does.
         if self.closed:
             raise errors.EngineStopped()
         future.payload = payload
         future.function = function
+        future.files = files
         future.parsl_executor_task_id = self.n_submitted
         cdef vf_call *call = &future.c_call
         call.function = &function.c_function
         call.spec = &spec_record.c_spec
         call.payload = PyBytes_AS_STRING(payload)
         call.nbytes = <uint32_t>PyBytes_GET_SIZE(payload)
+        if files is not None:
+            call.files = files.c_files
         call.kind = kind | VF_PAYLOAD_CHUNK if chunk else kind
         call.submitted_ns = vf_now_ns()
         self.serialize_ns += call.submitted_ns - start_ns
@@ -268,7 +276,7 @@ cdef class Engine:
             # calls.
             if manager_ended and demux_ended:
                 while self.newest != NULL:
-                    self._forget(self.newest)
+                    deliver(self._forget(self.newest))
                 self._end()
 
     cdef int _end(self) except -1:

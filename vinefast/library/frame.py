@@ -19,7 +19,9 @@ TAGGED_ARGUMENTS = 2
 ARGUMENTS_WITH_BUFFERS = 3
 # Added to one of these: the arguments of many calls, column by column.
 CHUNK = 16
-_WITH_BUFFERS = {ARGUMENTS_WITH_BUFFERS, CHUNK + ARGUMENTS_WITH_BUFFERS}
+# Added to one of these: a plan for the call's files follows the arguments (files.py).
+FILES = 32
+_WITH_BUFFERS = {ARGUMENTS_WITH_BUFFERS + flags for flags in (0, CHUNK, FILES)}
 
 # Statuses of a record.
 RESULT_NONE = 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import buffers, parsl_side
+from . import buffers, files, parsl_side
 from . import memory as layout
 from .failure import Unrunnable, pack_exception, pack_wrapper
 from .frame import (
@@ -16,6 +16,7 @@ from .frame import (
     CHUNK,
     DIED,
     FAILED,
+    FILES,
     NO_ARGUMENTS,
     PICKLED_ARGUMENTS,
     RECORD,
@@ -148,6 +149,7 @@ class Runner:
             self.run_bundle(message, received_ns, Resume(blamed, dead_functions))
 
     def _enter(self, sandbox: bytes) -> None:
+        files.enter(sandbox)
         # Every bundle anew: asking whether a call went elsewhere costs as much as going.
         if self._shared_cwd is not None:
             try:
@@ -210,10 +212,13 @@ def _run_calls(
                 elif kind == NO_ARGUMENTS:
                     result = function()
                 else:
-                    start = buffers.align(position) if kind & ~CHUNK == ARGUMENTS_WITH_BUFFERS else position
+                    start = buffers.align(position) if kind & ~(CHUNK | FILES) == ARGUMENTS_WITH_BUFFERS else position
                     position = start + nbytes
-                    args, kwargs = _unpack(kind & ~CHUNK, payloads[start:position])
-                    result = _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
+                    if kind & FILES:
+                        result = _run_with_files(function, kind & ~FILES, payloads[start:position])
+                    else:
+                        args, kwargs = _unpack(kind & ~CHUNK, payloads[start:position])
+                        result = _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
                 if forked:
                     os._exit(0)
                 if result is None:
@@ -281,7 +286,15 @@ def _run_calls(
 def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
     if kind == ARGUMENTS_WITH_BUFFERS:
         return buffers.unpack(payload)
+    if kind == NO_ARGUMENTS:
+        return (), {}
     return pickle.loads(payload) if kind == PICKLED_ARGUMENTS else parsl_side.deserialize(bytes(payload))
+
+
+def _run_with_files(function: Callable[..., Any], kind: int, payload: memoryview) -> Any:
+    payload, plan = files.split(payload)
+    args, kwargs = _unpack(kind, payload)
+    return files.run(plan, lambda: function(*args, **kwargs), getattr(function, "__name__", repr(function)))
 
 
 def _run_chunk(function: Callable[..., Any], columns: tuple[list, ...]) -> list[Any] | tuple[list[Any], bytes]:

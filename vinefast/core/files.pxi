@@ -1,0 +1,47 @@
+# The files of a call that TaskVine moves, as C sees them; vinefast/files.py finds them among a call's arguments.
+
+FILE_INPUT, FILE_URL, FILE_OUTPUT = VF_FILE_INPUT, VF_FILE_URL, VF_FILE_OUTPUT
+
+
+cdef class CallFiles:
+    """What TaskVine brings to a call's worker, and back.
+
+    Parameters
+    ----------
+    moves : list of (int, str, str)
+        `FILE_INPUT`, `FILE_URL` or `FILE_OUTPUT`; the path or URL; and the path in the sandbox of the call's bundle.
+    trailer : bytes
+        What the worker is told, for vinefast/library/files.py.
+    """
+
+    cdef vf_files *c_files
+    cdef list strings  # keep the memory that the array points to
+    cdef readonly bytes trailer
+
+    def __cinit__(self, moves, bytes trailer, *args):
+        cdef bytes source, name
+        cdef vf_file *item
+        self.trailer = trailer
+        self.strings = []
+        self.c_files = <vf_files *>calloc(1, sizeof(vf_files) + len(moves) * sizeof(vf_file))
+        if self.c_files == NULL:
+            raise MemoryError()
+        for kind, path, remote in moves:
+            source, name = os.fsencode(path), os.fsencode(remote)
+            self.strings += (source, name)
+            item = self.c_files.items + self.c_files.n
+            item.kind = kind
+            item.source = PyBytes_AS_STRING(source)
+            item.name = PyBytes_AS_STRING(name)
+            self.c_files.n += 1
+
+    def __dealloc__(self):
+        free(self.c_files)
+
+    def deliver(self):
+        """Put what came back in its place; called before the call's future is done, whatever became of the call."""
+
+    cdef bytes after(self, bytes payload):
+        """Give a payload with what the worker is told behind it."""
+        cdef uint32_t nbytes = <uint32_t>PyBytes_GET_SIZE(self.trailer)
+        return payload + self.trailer + PyBytes_FromStringAndSize(<char *>&nbytes, sizeof(nbytes))
