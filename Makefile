@@ -11,7 +11,7 @@ CSRC := $(wildcard csrc/*.c)
 NATIVE := setup.py conf/taskvine.py $(CSRC) \
   $(wildcard csrc/*.h vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build engine demo test ctest bench lint clean distclean
+.PHONY: build engine demo test ctest parsl-suite bench lint clean distclean
 
 build: .venv/.built
 
@@ -39,6 +39,12 @@ demo: build
 test: build ctest
 	$(BIN)/python -m pytest -q benches --benchmark-disable
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory parsl-suite
+
+# Parsl's own tests, with vinefast as the executor.
+MODE ?= serverless
+parsl-suite: build
+	$(BIN)/python tests/parsl_suite/run.py $(MODE)
 
 bench: build
 	$(BIN)/python -m pytest benches $(PYTEST_ARGS)
