@@ -1,11 +1,9 @@
 import copy
-import logging
 import os
 import subprocess
 import sys
 
 import pytest
-from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from vinefast import config
@@ -194,63 +192,3 @@ def test_a_password_file_must_be_readable(tmp_path):
         config.check_password_file(str(tmp_path / "password"))
     with pytest.raises(InvalidConfiguration, match="directory"):
         config.check_password_file(str(tmp_path))
-
-
-def spec(**specification):
-    return config.call_spec(specification, "serverless")
-
-
-def test_equal_specifications_are_the_same_object():
-    got = spec(cores=2, memory=100, priority=1)
-    assert got == config.CallSpec(cores=2.0, memory=100, priority=1.0)
-    assert got is spec(priority=1.0, memory=100.0, cores=2)
-    assert got is not spec(cores=2)
-
-
-def test_asking_for_nothing_gives_nothing():
-    assert spec() is None
-    assert spec(cores=None, priority=0) is None
-    assert spec(exec_mode="serverless") is None
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("cores", -1),
-        ("cores", True),
-        ("cores", "2"),
-        ("cores", [2]),
-        ("memory", 1.5),
-        ("disk", float("inf")),
-        ("gpus", -1),
-        ("priority", "high"),
-        ("priority", float("nan")),
-        ("category", ""),
-        ("category", "a\nb"),
-        ("running_time_min", -5),
-        ("exec_mode", "regular"),
-    ],
-)
-def test_a_bad_resource_is_named_with_its_value(key, value):
-    with pytest.raises(InvalidResourceSpecification) as caught:
-        spec(**{key: value})
-    assert caught.value.invalid_keys == {key}
-    assert repr(value) in str(caught.value)
-
-
-def test_true_is_no_number_even_after_one():
-    assert spec(cores=1) is not None
-    with pytest.raises(InvalidResourceSpecification):
-        spec(cores=True)
-
-
-def test_a_specification_is_a_dict():
-    with pytest.raises(InvalidResourceSpecification, match="accepted: a dict"):
-        config.call_spec(["cores"], "serverless")
-
-
-def test_an_unknown_resource_is_ignored_with_one_warning(caplog):
-    with caplog.at_level(logging.WARNING):
-        assert spec(bananas=1) is None
-        assert spec(bananas=2, cores=1) == config.CallSpec(cores=1.0)
-    assert [record.getMessage().count("bananas") for record in caplog.records] == [1]

@@ -96,6 +96,8 @@ def test_arguments_are_the_stock_executors_and_kept():
         "storage_access": [NoOpFileStaging()],
         "remote_monitoring_radio": UDPRadio(address="127.0.0.1"),
         "working_dir": "/data",
+        "strict_resources": False,
+        "priority_order": "lowest_first",
     }
     assert set(arguments) == names
     executor = VineFastExecutor(**arguments)
@@ -119,6 +121,8 @@ def test_arguments_are_the_stock_executors_and_kept():
         ({"storage_access": NoOpFileStaging()}, "storage_access is"),
         ({"remote_monitoring_radio": "udp"}, "remote_monitoring_radio is 'udp'"),
         ({"working_dir": 3}, "working_dir is 3"),
+        ({"strict_resources": "no"}, "strict_resources is 'no'"),
+        ({"priority_order": "lowest"}, "priority_order is 'lowest'"),
     ],
 )
 def test_a_bad_argument_is_named_with_its_value(arguments, words):
@@ -161,7 +165,7 @@ def test_a_call_goes_to_the_engine_as_it_is(make_apart):
     executor.submit(print, None, 1, func=2, resource_specification=3, self=4)
     executor.submit(print, {}, 1)
     executor.submit(print, {"cores": 2})
-    spec = vinefast.config.CallSpec(cores=2.0)
+    spec = vinefast.resources.CallSpec(cores=2.0)
     assert executor._engine.calls == [
         (print, (1,), {"func": 2, "resource_specification": 3, "self": 4}, None),
         (print, (1,), {}, None),
@@ -170,6 +174,14 @@ def test_a_call_goes_to_the_engine_as_it_is(make_apart):
     assert executor.outstanding() == 3
     with pytest.raises(InvalidResourceSpecification):
         executor.submit(print, {"cores": -1})
+
+
+def test_unknown_resources_and_the_order_of_priorities_are_the_users_choice(make_apart):
+    with pytest.raises(InvalidResourceSpecification, match="core"):
+        make_apart().submit(print, {"core": 1})
+    executor = make_apart(label="as-htex", strict_resources=False, priority_order="lowest_first")
+    executor.submit(print, {"core": 1, "priority": 2})
+    assert executor._engine.calls[-1][3] == vinefast.resources.CallSpec(priority=-2.0)
 
 
 def test_working_directory_only_where_files_are_shared(make_apart):

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from vinefast.config import CallSpec, EngineSettings
+from vinefast.config import EngineSettings
+from vinefast.resources import CallSpec
 
 class CallFuture(Future[Any]):
     @property

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import glob
-import logging
-import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Literal
 
-from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from vinefast.errors import InvalidConfiguration
+from vinefast.rules import (
+    COUNT,
+    FLAG,
+    NAME,
+    PATH,
+    POSITIVE,
+    TEXT,
+    Rule,
+    instance_of,
+    is_environment,
+    is_int,
+    one_of,
+    optional,
+    require,
+)
 from vinefast.tuning import checked_tune_parameters
-
-logger = logging.getLogger(__name__)
 
 try:
     VERSION = version("vinefast")
@@ -33,60 +41,20 @@ LIBRARY_PACKAGE = "vinefast_library"
 # TaskVine keeps challenge and password in a buffer of 2 KB and does not look.
 _PASSWORD_MAX_NBYTES = 1024
 
-Rule = tuple[Callable[[Any], bool], str]
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
-
-
-def _is_name(value: object) -> bool:
-    return _is_text(value) and value != ""
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, os.PathLike) or _is_name(value)
-
-
-def _is_environment(value: object) -> bool:
-    return isinstance(value, Mapping) and all(_is_name(name) and "=" not in name for name in value)
-
-
-def optional(rule: Rule) -> Rule:
-    """Make a rule that accepts None as well."""
-    accepts, words = rule
-    return lambda value: value is None or accepts(value), f"{words}, or None"
-
-
-_COUNT: Rule = (lambda value: _is_int(value) and value >= 0, "a whole number, 0 or more")
-POSITIVE: Rule = (lambda value: _is_int(value) and value > 0, "a positive whole number")
-_FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
-_TEXT: Rule = (_is_text, "a string")
-_NAME: Rule = (_is_name, "a string that is not empty")
-_PATH: Rule = (_is_path, "a path")
-
 _MANAGER_RULES: dict[str, Rule] = {
-    "port": (lambda value: _is_int(value) and 0 <= value < 65536, "a port number, or 0 for any free port"),
-    "address": optional(_NAME),
-    "project_name": optional(_NAME),
-    "project_password_file": optional(_PATH),
-    "env_vars": optional((_is_environment, "a dict of values by name of variable")),
-    "init_command": optional(_TEXT),
-    "max_retries": optional(_COUNT),
+    "port": (lambda value: is_int(value) and 0 <= value < 65536, "a port number, or 0 for any free port"),
+    "address": optional(NAME),
+    "project_name": optional(NAME),
+    "project_password_file": optional(PATH),
+    "env_vars": optional((is_environment, "a dict of values by name of variable")),
+    "init_command": optional(TEXT),
+    "max_retries": optional(COUNT),
     "library_config": optional((lambda value: isinstance(value, Mapping), "a dict")),
-    "shared_fs": _FLAG,
-    "autocategory": _FLAG,
-    "enable_peer_transfers": _FLAG,
-    "wait_for_workers": optional(_COUNT),
-    "vine_log_dir": optional(_PATH),
+    "shared_fs": FLAG,
+    "autocategory": FLAG,
+    "enable_peer_transfers": FLAG,
+    "wait_for_workers": optional(COUNT),
+    "vine_log_dir": optional(PATH),
 }
 
 _LIBRARY_KEYS = ("num_slots", "cores", "memory", "disk")
@@ -94,22 +62,22 @@ _LIBRARY_KEYS = ("num_slots", "cores", "memory", "disk")
 _BATCH_TYPES = ("local", "condor", "uge", "sge", "pbs", "lsf", "torque", "moab", "slurm", "amazon", "k8s", "dryrun")
 
 _FACTORY_RULES: dict[str, Rule] = {
-    "factory_timeout": _COUNT,
-    "scratch_dir": optional(_PATH),
-    "min_workers": _COUNT,
+    "factory_timeout": COUNT,
+    "scratch_dir": optional(PATH),
+    "min_workers": COUNT,
     "max_workers": POSITIVE,
-    "workers_per_cycle": _COUNT,
-    "worker_options": optional(_TEXT),
-    "worker_executable": _NAME,
+    "workers_per_cycle": COUNT,
+    "worker_options": optional(TEXT),
+    "worker_executable": NAME,
     "worker_timeout": POSITIVE,
-    "cores": optional(_COUNT),
-    "gpus": optional(_COUNT),
-    "memory": optional(_COUNT),
-    "disk": optional(_COUNT),
-    "python_env": optional(_PATH),
+    "cores": optional(COUNT),
+    "gpus": optional(COUNT),
+    "memory": optional(COUNT),
+    "disk": optional(COUNT),
+    "python_env": optional(PATH),
     "batch_type": (lambda value: value in _BATCH_TYPES, "one of " + ", ".join(map(repr, _BATCH_TYPES))),
-    "condor_requirements": optional(_TEXT),
-    "batch_options": optional(_TEXT),
+    "condor_requirements": optional(TEXT),
+    "batch_options": optional(TEXT),
 }
 
 _NOT_YET = {
@@ -120,23 +88,6 @@ _NOT_YET = {
     "autolabel_algorithm": "max-xput",
     "autolabel_window": None,
 }
-
-
-def require(name: str, value: object, rule: Rule) -> None:
-    """Raise `InvalidConfiguration` unless the rule accepts the value."""
-    accepts, words = rule
-    if not accepts(value):
-        raise InvalidConfiguration(f"{name} is {value!r}; accepted: {words}")
-
-
-def one_of(*choices: str) -> Rule:
-    """Make a rule that accepts the choices."""
-    return lambda value: value in choices, " or ".join(map(repr, choices))
-
-
-def instance_of(kind: type) -> Rule:
-    """Make a rule that accepts objects of a class."""
-    return lambda value: isinstance(value, kind), f"a {kind.__name__}"
 
 
 def check_manager_config(config: TaskVineManagerConfig) -> None:
@@ -182,110 +133,6 @@ def check_password_file(path: str) -> None:
             f"manager_config.project_password_file is {path!r}; accepted: a file with 1 to {_PASSWORD_MAX_NBYTES} "
             "bytes of text"
         )
-
-
-@dataclass(frozen=True)
-class CallSpec:
-    """A resource specification, checked. Equal specifications are the same object.
-
-    Attributes
-    ----------
-    cores : float or None
-        Cores; None here and below: what the engine gives.
-    memory, disk : int or None
-        In MB.
-    gpus : int or None
-        GPUs.
-    priority : float
-        Higher goes first, as in TaskVine.
-    category : str or None
-        TaskVine's category.
-    running_time_min : int or None
-        Seconds that the worker must have left to live.
-    """
-
-    cores: float | None = None
-    memory: int | None = None
-    disk: int | None = None
-    gpus: int | None = None
-    priority: float = 0.0
-    category: str | None = None
-    running_time_min: int | None = None
-
-
-_AMOUNT: Rule = (lambda value: _is_number(value) and value >= 0, "a number, 0 or more")
-_WHOLE: Rule = (lambda value: _is_number(value) and value >= 0 and value == int(value), "a whole number, 0 or more")
-_SPEC_RULES: dict[str, tuple[Rule, type]] = {
-    "cores": (_AMOUNT, float),
-    "memory": (_WHOLE, int),
-    "disk": (_WHOLE, int),
-    "gpus": (_WHOLE, int),
-    "priority": ((_is_number, "a number"), float),
-    "category": ((lambda value: _is_name(value) and value.isprintable(), "a name"), str),
-    "running_time_min": (_WHOLE, int),
-}
-
-_warned_keys: set[str] = set()
-
-
-def call_spec(specification: Mapping[str, Any], exec_mode: str) -> CallSpec | None:
-    """Check a resource specification.
-
-    Parameters
-    ----------
-    specification : mapping
-        As users write it. Keys that are not known are ignored with one warning each.
-    exec_mode : str
-        The executor's own function_exec_mode.
-
-    Returns
-    -------
-    CallSpec or None
-        None if nothing is asked for.
-
-    Raises
-    ------
-    parsl.executors.errors.InvalidResourceSpecification
-        If the value of a known key cannot work.
-    """
-    try:
-        # 1, 1.0 and True are equal, but True is no number of cores.
-        return _interned_spec(exec_mode, *((key, type(value), value) for key, value in specification.items()))
-    except (TypeError, AttributeError):
-        if not isinstance(specification, Mapping):
-            raise InvalidResourceSpecification(set(), f"It is {specification!r}; accepted: a dict") from None
-        unhashable = {key: value for key, value in specification.items() if value.__hash__ is None}
-        if not unhashable:
-            raise
-        raise InvalidResourceSpecification(set(unhashable), f"Got {unhashable!r}; accepted: plain values") from None
-
-
-@functools.lru_cache(maxsize=4096)
-def _interned_spec(exec_mode: str, *items: tuple[str, type, Any]) -> CallSpec | None:
-    wanted = {}
-    for key, _, value in items:
-        if value is None:
-            continue
-        if key == "exec_mode":
-            if value != exec_mode:
-                raise InvalidResourceSpecification(
-                    {key}, f"{key} is {value!r}; accepted: the executor's function_exec_mode, {exec_mode!r}"
-                )
-        elif key in _SPEC_RULES:
-            (accepts, words), convert = _SPEC_RULES[key]
-            if not accepts(value):
-                raise InvalidResourceSpecification({key}, f"{key} is {value!r}; accepted: {words}")
-            wanted[key] = convert(value)
-        elif key not in _warned_keys:
-            _warned_keys.add(key)
-            logger.warning("Ignoring %r in a resource specification; known: %s", key, ", ".join(_SPEC_RULES))
-    spec = CallSpec(**wanted)
-    return None if spec == CallSpec() else _one_of_equals(spec)
-
-
-@functools.lru_cache(maxsize=4096)
-def _one_of_equals(spec: CallSpec) -> CallSpec:
-    return spec
 
 
 @dataclass

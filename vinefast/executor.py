@@ -24,13 +24,14 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast import config
+from vinefast import config, rules
 from vinefast._core import CallFuture, Engine
 from vinefast.errors import EngineStartError, EngineStopped
 from vinefast.files import URLStaging, staged_files
 from vinefast.launch import Contact, Launcher, make_launcher, manager_address
 from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
+from vinefast.resources import SpecReader
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         How calls report to Parsl's monitoring; through files if not given.
     working_dir : str, optional
         Where staging puts files.
+    strict_resources : bool
+        Refuse a resource specification with an unknown key; if False, ignore the key with one warning.
+        ``TaskVineExecutor`` ignores it silently.
+    priority_order : "highest_first" or "lowest_first"
+        Which priority of a resource specification goes first: the highest, as TaskVine has it, or the lowest, as
+        ``HighThroughputExecutor`` has it.
 
     Raises
     ------
@@ -86,10 +93,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         storage_access: list[Staging] | None = None,
         remote_monitoring_radio: RadioConfig | None = None,
         working_dir: str | None = None,
+        strict_resources: bool = True,
+        priority_order: Literal["highest_first", "lowest_first"] = "highest_first",
     ) -> None:
-        config.require("label", label, (_is_directory_name, "a string that can name a directory"))
-        config.require("worker_launch_method", worker_launch_method, config.one_of("factory", "provider", "manual"))
-        config.require("function_exec_mode", function_exec_mode, config.one_of("serverless", "regular"))
+        rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
+        rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
+        rules.require("function_exec_mode", function_exec_mode, rules.one_of("serverless", "regular"))
+        rules.require("strict_resources", strict_resources, rules.FLAG)
+        rules.require("priority_order", priority_order, rules.one_of("highest_first", "lowest_first"))
         if manager_config is None:
             manager_config = TaskVineManagerConfig(port=0)
         if factory_config is None:
@@ -103,7 +114,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             ("working_dir", working_dir, str),
         ):
             if value is not None:
-                config.require(name, value, config.instance_of(kind))
+                rules.require(name, value, rules.instance_of(kind))
         if worker_launch_method == "provider":
             provider = provider or LocalProvider(init_blocks=1)
         elif provider is not None:
@@ -118,6 +129,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.storage_access = storage_access
         self.remote_monitoring_radio = remote_monitoring_radio or FilesystemRadio()
         self.working_dir = working_dir
+        self.strict_resources = strict_resources
+        self.priority_order = priority_order
+        self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first")
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
         self._files_are_shared = True
@@ -224,7 +238,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         func : callable
             The function to call on a worker.
         resource_specification : mapping or None
-            Any of cores, memory (MB), disk (MB), gpus, priority (higher first), category, running_time_min (seconds).
+            Any of cores, memory (MB), disk (MB), gpus, priority, category, running_time_min (seconds).
         *args, **kwargs
             Arguments of the call.
 
@@ -233,15 +247,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         EngineStopped
             Before start and after shutdown.
         parsl.executors.errors.InvalidResourceSpecification
-            If the value of a known key cannot work.
+            If a key is not known or its value cannot work.
         parsl.serialize.errors.SerializationError
             If the function or an argument cannot be serialized.
         vinefast.errors.InputMissing, vinefast.errors.UnreachableFile
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
-        spec = None
-        if resource_specification:
-            spec = config.call_spec(resource_specification, self.function_exec_mode)
+        spec = self._specs.read(resource_specification) if resource_specification else None
         if self._moves_files:
             files = staged_files(args, kwargs, self._files_are_shared)
             if files is not None:
@@ -283,8 +295,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Exception
             As `submit`, and whatever iterating over `arguments` raises.
         """
-        config.require("max_outstanding", max_outstanding, config.POSITIVE)
-        spec = config.call_spec(resource_specification, self.function_exec_mode) if resource_specification else None
+        rules.require("max_outstanding", max_outstanding, rules.POSITIVE)
+        spec = self._specs.read(resource_specification)
 
         def submit(args: tuple[Any, ...]) -> CallFuture:
             files = staged_files(args, {}, self._files_are_shared) if self._moves_files else None
@@ -331,9 +343,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Exception
             As `submit`, and whatever iterating over the iterables raises.
         """
-        config.require("chunksize", chunksize, config.optional(config.POSITIVE))
-        config.require("the number of iterables", len(iterables), config.POSITIVE)
-        spec = config.call_spec(resource_specification, self.function_exec_mode) if resource_specification else None
+        rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
+        rules.require("the number of iterables", len(iterables), rules.POSITIVE)
+        spec = self._specs.read(resource_specification)
 
         def submit(columns: tuple[Any, ...]) -> CallFuture:
             return self._submit(func, columns, {}, spec, True)

@@ -1,7 +1,10 @@
-"""Parsl's suite with a fresh process for each call."""
+"""Parsl's suite with a fresh process for each call.
+
+One test gives a resource that only other executors know.
+"""
 
 from parsl import Config
 
 from vinefast import VineFastExecutor
 
-config = Config(executors=[VineFastExecutor(function_exec_mode="regular")], usage_tracking=0)
+config = Config(executors=[VineFastExecutor(function_exec_mode="regular", strict_resources=False)], usage_tracking=0)

@@ -145,7 +145,7 @@ cdef class Engine:
         func : callable
         args : tuple
         kwargs : dict
-        spec : vinefast.config.CallSpec, optional
+        spec : vinefast.resources.CallSpec, optional
             The call's resource specification.
         chunk : bool
             Call the function once for each row of the columns that `args` then are. The result is a list of results;

@@ -1,0 +1,142 @@
+"""Resource specifications of calls, checked once and turned into what the core takes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from parsl.executors.errors import InvalidResourceSpecification
+
+from vinefast.rules import Rule, is_int_valued, is_name, is_number
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """A resource specification, checked. Equal specifications are the same object.
+
+    Attributes
+    ----------
+    cores : float or None
+        Cores; None here and below: what the engine gives.
+    memory, disk : int or None
+        In MB.
+    gpus : int or None
+        GPUs.
+    priority : float
+        Higher goes first, as in TaskVine.
+    category : str or None
+        TaskVine's category.
+    running_time_min : int or None
+        Seconds that the worker must have left to live.
+    """
+
+    cores: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    gpus: int | None = None
+    priority: float = 0.0
+    category: str | None = None
+    running_time_min: int | None = None
+
+
+_AMOUNT: Rule = (lambda value: is_number(value) and value >= 0, "a number, 0 or more")
+_WHOLE: Rule = (lambda value: is_int_valued(value) and value >= 0, "a whole number, 0 or more")
+_RULES: dict[str, tuple[Rule, type]] = {
+    "cores": (_AMOUNT, float),
+    "memory": (_WHOLE, int),
+    "disk": (_WHOLE, int),
+    "gpus": (_WHOLE, int),
+    "priority": ((is_number, "a number"), float),
+    "category": ((lambda value: is_name(value) and value.isprintable(), "a name"), str),
+    "running_time_min": (_WHOLE, int),
+}
+
+_warned_keys: set[str] = set()
+
+
+@dataclass(frozen=True)
+class SpecReader:
+    """Reads the resource specifications of one executor's calls.
+
+    Parameters
+    ----------
+    exec_mode : str
+        The executor's function_exec_mode, which a specification may repeat.
+    strict : bool
+        Refuse unknown keys; otherwise each is ignored, with one warning.
+    lowest_first : bool
+        Whether lower priorities go first.
+    """
+
+    exec_mode: str = "serverless"
+    strict: bool = True
+    lowest_first: bool = False
+
+    def read(self, specification: Mapping[str, Any] | None) -> CallSpec | None:
+        """Check a specification as users write it; None if it asks for nothing.
+
+        Raises
+        ------
+        parsl.executors.errors.InvalidResourceSpecification
+            The message names key, value and what is accepted.
+        """
+        if not specification:
+            return None
+        try:
+            # 1, 1.0 and True are equal, but True is no number of cores.
+            return _interned(self, *((key, type(value), value) for key, value in specification.items()))
+        except (TypeError, AttributeError):
+            if not isinstance(specification, Mapping):
+                raise InvalidResourceSpecification(set(), f"It is {specification!r}; accepted: a dict") from None
+            unhashable = {key: value for key, value in specification.items() if value.__hash__ is None}
+            if not unhashable:
+                raise
+            raise InvalidResourceSpecification(set(unhashable), f"Got {unhashable!r}; accepted: plain values") from None
+
+
+@functools.lru_cache(maxsize=4096)
+def _interned(reader: SpecReader, *items: tuple[str, type, Any]) -> CallSpec | None:
+    wanted = {}
+    for key, _, value in items:
+        if value is None:
+            continue
+        if key == "exec_mode":
+            if value != reader.exec_mode:
+                raise InvalidResourceSpecification(
+                    {key}, f"{key} is {value!r}; accepted: the executor's function_exec_mode, {reader.exec_mode!r}"
+                )
+        elif key in _RULES:
+            (accepts, words), convert = _RULES[key]
+            if not accepts(value):
+                raise InvalidResourceSpecification({key}, f"{key} is {value!r}; accepted: {words}")
+            wanted[key] = convert(value)
+        else:
+            _refuse_or_warn(key, reader.strict)
+    if reader.lowest_first and "priority" in wanted:
+        wanted["priority"] = -wanted["priority"]
+    spec = CallSpec(**wanted)
+    return None if spec == CallSpec() else _one_of_equals(spec)
+
+
+@functools.lru_cache(maxsize=4096)
+def _one_of_equals(spec: CallSpec) -> CallSpec:
+    return spec
+
+
+def _refuse_or_warn(key: str, strict: bool) -> None:
+    known = ", ".join(_RULES)
+    if strict:
+        nearest = get_close_matches(str(key), _RULES, n=2)
+        hint = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
+        raise InvalidResourceSpecification(
+            {key}, f"{hint}Known: {known}. VineFastExecutor(strict_resources=False) ignores what it does not know"
+        )
+    if key not in _warned_keys:
+        _warned_keys.add(key)
+        logger.warning("Ignoring %r in a resource specification; known: %s", key, known)

@@ -1,0 +1,79 @@
+"""What values are accepted, and the words that say so in errors."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from vinefast.errors import InvalidConfiguration
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def is_int(value: object) -> bool:
+    """Tell whether it is a whole number, and not a bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Tell whether it is a finite number, and not a bool."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_int_valued(value: Any) -> bool:
+    """Tell whether it is a number without a fraction, as 2 and 2.0 are."""
+    return is_number(value) and value == int(value)
+
+
+def is_text(value: object) -> bool:
+    """Tell whether it is a string that C can read whole."""
+    return isinstance(value, str) and "\0" not in value
+
+
+def is_name(value: object) -> bool:
+    """Tell whether it is a string that is not empty."""
+    return is_text(value) and value != ""
+
+
+def is_path(value: object) -> bool:
+    """Tell whether it can be a path."""
+    return isinstance(value, os.PathLike) or is_name(value)
+
+
+def is_environment(value: object) -> bool:
+    """Tell whether it can be given to a process as its environment."""
+    return isinstance(value, Mapping) and all(is_name(name) and "=" not in name for name in value)
+
+
+COUNT: Rule = (lambda value: is_int(value) and value >= 0, "a whole number, 0 or more")
+POSITIVE: Rule = (lambda value: is_int(value) and value > 0, "a positive whole number")
+FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
+TEXT: Rule = (is_text, "a string")
+NAME: Rule = (is_name, "a string that is not empty")
+PATH: Rule = (is_path, "a path")
+
+
+def optional(rule: Rule) -> Rule:
+    """Make a rule that accepts None as well."""
+    accepts, words = rule
+    return lambda value: value is None or accepts(value), f"{words}, or None"
+
+
+def one_of(*choices: str) -> Rule:
+    """Make a rule that accepts the choices."""
+    return lambda value: value in choices, " or ".join(map(repr, choices))
+
+
+def instance_of(kind: type) -> Rule:
+    """Make a rule that accepts objects of a class."""
+    return lambda value: isinstance(value, kind), f"a {kind.__name__}"
+
+
+def require(name: str, value: object, rule: Rule) -> None:
+    """Raise `InvalidConfiguration` unless the rule accepts the value."""
+    accepts, words = rule
+    if not accepts(value):
+        raise InvalidConfiguration(f"{name} is {value!r}; accepted: {words}")
