@@ -26,6 +26,7 @@ void vf_call_list_push(struct vf_call_list *list, struct vf_call *call)
 	else
 		list->head = call;
 	list->tail = call;
+	list->n++;
 }
 
 void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call)
@@ -34,6 +35,7 @@ void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call)
 	list->head = call;
 	if (!list->tail)
 		list->tail = call;
+	list->n++;
 }
 
 struct vf_call *vf_call_list_pop(struct vf_call_list *list)
@@ -44,6 +46,7 @@ struct vf_call *vf_call_list_pop(struct vf_call_list *list)
 	list->head = next_of(call);
 	if (!list->head)
 		list->tail = NULL;
+	list->n--;
 	return call;
 }
 

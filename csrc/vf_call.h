@@ -55,21 +55,25 @@ struct vf_files;
 
 struct vf_call_list {
 	struct vf_call *head, *tail;
+	uint64_t n;
+};
+
+/* What a worker has, or a call needs; memory and disk in MB. */
+struct vf_resources {
+	double cores, memory, disk, gpus;
 };
 
 /* One distinct resource specification; calls of one bundle share it. */
 struct vf_spec {
 	double priority;
-	double cores;   /* negative: not given, as for all below */
-	int64_t memory; /* MB */
-	int64_t disk;   /* MB */
-	int64_t gpus;
-	int64_t running_time_min; /* seconds */
+	struct vf_resources needs; /* negative: not given, as for what is below */
+	int64_t running_time_min;  /* seconds */
 	const char *category;     /* NULL: not given */
 
 	/* The manager thread's. */
 	struct vf_call_list waiting;
 	struct vf_spec *next; /* known specifications, highest priority first */
+	uint64_t passed_turn; /* in this turn no worker has room for it */
 	int known;
 };
 

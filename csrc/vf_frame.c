@@ -56,7 +56,7 @@ static char *align(const char *frame, char *at)
 	return at;
 }
 
-int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls, uint32_t slice_ms, uint64_t stamp)
+int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp)
 {
 	uint32_t n_functions = 0;
 	size_t bodies = 0, payloads = 0;
@@ -93,6 +93,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	at = put_u32(at + 4, n_calls);
 	at = put_u32(at, n_functions);
 	at = put_u32(at, slice_ms);
+	at = put_u32(at, cores);
 
 	char *call_at = at + (size_t)n_functions * VF_BUNDLE_FUNCTION_NBYTES;
 	char *body_at = out->data + tables;
@@ -220,6 +221,7 @@ int vf_result_open(const char *frame, size_t available, struct vf_result_header 
 	header->slot = get_u32(frame + 32);
 	header->pid = get_u32(frame + 36);
 	header->slots = get_u32(frame + 40);
+	header->has = (struct vf_resources){get_u32(frame + 44), get_u32(frame + 48), get_u32(frame + 52), get_u32(frame + 56)};
 	return header->nbytes < VF_RESULT_HEADER_NBYTES || header->nbytes > available ? -1 : 0;
 }
 

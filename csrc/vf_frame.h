@@ -11,10 +11,10 @@
 #include "vf_call.h"
 
 enum {
-	VF_BUNDLE_HEADER_NBYTES = 16,
+	VF_BUNDLE_HEADER_NBYTES = 20,
 	VF_BUNDLE_FUNCTION_NBYTES = 20,
 	VF_BUNDLE_CALL_NBYTES = 12,
-	VF_RESULT_HEADER_NBYTES = 48,
+	VF_RESULT_HEADER_NBYTES = 64,
 	VF_RESULT_RECORD_NBYTES = 16,
 	VF_ALIGNMENT = 64, /* of payloads with buffers, and of buffers, in a frame */
 };
@@ -29,7 +29,7 @@ void vf_buffer_free(struct vf_buffer *buffer);
 
 /* Write a bundle frame of `n_calls` calls into `out` (what it held is dropped). `stamp` is a number never used before: it marks
 the functions that the frame already names. Returns 0, or -1 when memory is short. */
-int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls, uint32_t slice_ms, uint64_t stamp);
+int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp);
 
 /* Encode a frame as the COMMAND of a TaskVine function call: free of NUL bytes, NUL-terminated. Returns 0, or -1 when memory is
 short. */
@@ -55,7 +55,8 @@ struct vf_result_header {
 	uint64_t nbytes;
 	uint64_t wait_ns, run_ns;
 	uint32_t slot, pid;
-	uint32_t slots; /* of that library */
+	uint32_t slots;       /* of that library */
+	struct vf_resources has; /* it, too */
 };
 
 struct vf_record {

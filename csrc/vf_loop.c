@@ -114,10 +114,10 @@ static enum vf_turn turn(void *arg, int connections)
 	if (loop->giving_up && !loop->breaking)
 		break_wait(loop);
 	loop->breaking = loop->giving_up;
-	vf_send_waiting(loop);
+	int full = vf_send_waiting(loop);
 	if (loop->stamp != stamp || loop->giving_up)
 		return VF_TURN_ACTIVE;
-	return loop->n_waiting ? VF_TURN_FULL : VF_TURN_IDLE;
+	return full ? VF_TURN_FULL : VF_TURN_IDLE;
 }
 
 void vf_loop_run(struct vf_loop *loop)

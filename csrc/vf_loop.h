@@ -43,6 +43,8 @@ struct vf_bundle {
 	struct vine_file *spilled;
 	struct vf_mounts mounts;
 	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
+	uint32_t share;           /* of its worker's slots */
+	struct vf_bundle *next_unplaced;
 	double expected_ns;       /* its run time; negative: nothing is known */
 	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
@@ -60,13 +62,14 @@ struct vf_bundle {
 /* What has happened so far, in calls, bundles, bytes and nanoseconds. Times are sums, over bundles: `pack_ns` making frames, `wait_ns`
 in a library's queue, `run_ns` in a slot; and over the calls that came back: what each spent waiting to be packed (`queue_ns`), until
 its bundle was written to a worker (`dispatch_ns`), on the way there and back (`transfer_ns`), in the library's queue (`library_ns`),
-in the slot with its companions (`bundle_ns`), and running (`calls_ns`). The last four are not sums but the state now. */
+in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `calls_waiting` on they are not sums but the state now;
+`calls_too_large` are those of the waiting ones that ask for more than any worker has. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
 	_(pack_ns) _(wait_ns) _(run_ns) \
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
-	_(workers_joined) _(calls_waiting) _(bundles_running) _(workers_connected) _(slots)
+	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -113,9 +116,10 @@ struct vf_loop {
 
 	/* The manager thread's. */
 	struct vf_spec *specs;
+	uint64_t turn;
 	uint64_t n_waiting;
 	uint32_t running;
-	uint32_t unplaced; /* of these, with no worker chosen */
+	struct vf_bundle *unplaced; /* of these, with no worker chosen */
 	struct vf_workers workers;
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;

@@ -8,35 +8,56 @@
 #include "vf_poll.h"
 #include "vf_turn.h"
 
-enum {
-	LOOKAHEAD = 1, /* bundles without a place, to find a slot that the last count did not know of */
-};
-
 /* TaskVine's own check of a worker's state, resources, library and blocklist (vine_schedule.h, which is not installed). */
 int check_worker_against_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task);
 
-int vf_place_next(struct vf_loop *loop, struct vf_worker **worker)
+int vf_place_next(struct vf_loop *loop, const struct vf_spec *spec, struct vf_worker **worker)
 {
 	*worker = NULL;
 	if (!loop->config.placing)
-		return loop->running < atomic_load_explicit(&loop->counters.slots, memory_order_relaxed) + LOOKAHEAD;
-	*worker = vf_workers_choose(&loop->workers, vf_now_ns(), NULL, NULL);
-	return *worker || loop->unplaced < LOOKAHEAD;
+		return loop->running < atomic_load_explicit(&loop->counters.slots, memory_order_relaxed) + 1;
+	*worker = vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL);
+	/* One goes without a place, to find a slot that the last count did not know of. */
+	return *worker || (!loop->unplaced && !vf_needs_any(&spec->needs));
+}
+
+void vf_place_begin(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	bundle->next_unplaced = loop->unplaced;
+	loop->unplaced = bundle;
+}
+
+/* It leaves its worker, or the few that have none. */
+static void leave(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	struct vf_bundle **at = &loop->unplaced;
+	if (bundle->worker) {
+		vf_worker_end(bundle->worker, bundle->share, bundle->expected_ns);
+		return;
+	}
+	while (*at != bundle)
+		at = &(*at)->next_unplaced;
+	*at = bundle->next_unplaced;
+}
+
+void vf_place_end(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	leave(loop, bundle);
+	bundle->worker = NULL;
 }
 
 void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_worker *worker)
 {
 	if (bundle->worker == worker)
 		return;
-	if (bundle->worker)
-		vf_worker_end(bundle->worker, bundle->expected_ns);
-	else
-		loop->unplaced--;
+	leave(loop, bundle);
 	bundle->worker = worker;
-	if (worker)
-		vf_worker_begin(worker, bundle->expected_ns, vf_now_ns());
-	else
-		loop->unplaced++;
+	if (worker) {
+		bundle->share = loop->config.placing && bundle->n_calls ? vf_worker_share(worker, &bundle->calls[0]->spec->needs) : 1;
+		vf_worker_begin(worker, bundle->share, bundle->expected_ns, vf_now_ns());
+	} else {
+		vf_place_begin(loop, bundle);
+	}
 }
 
 void vf_place_warm_up(struct vf_loop *loop)
@@ -91,17 +112,37 @@ static int meets_suspect(struct vf_loop *loop, const struct vf_bundle *bundle, c
 	return 0;
 }
 
-/* A task that looks for a worker. */
+/* A bundle that looks for a worker. */
 struct seeker {
 	struct vf_loop *loop;
-	struct vine_task *task;
 	const struct vf_bundle *bundle;
 };
 
 static int fits(void *arg, const struct vf_worker *worker)
 {
 	const struct seeker *seeker = arg;
-	return check_worker_against_task(seeker->loop->manager, worker->id, seeker->task) && !meets_suspect(seeker->loop, seeker->bundle, worker);
+	return check_worker_against_task(seeker->loop->manager, worker->id, seeker->bundle->task) &&
+			!meets_suspect(seeker->loop, seeker->bundle, worker);
+}
+
+/* A worker that has room for it. */
+static struct vf_worker *choose_for(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	struct seeker seeker = {loop, bundle};
+	struct vf_resources none = {0};
+	const struct vf_resources *needs = bundle->n_calls ? &bundle->calls[0]->spec->needs : &none;
+	return vf_workers_choose(&loop->workers, needs, vf_now_ns(), fits, &seeker);
+}
+
+void vf_place_unplaced(struct vf_loop *loop)
+{
+	struct vf_bundle *next;
+	for (struct vf_bundle *bundle = loop->config.placing ? loop->unplaced : NULL; bundle; bundle = next) {
+		next = bundle->next_unplaced;
+		struct vf_worker *worker = bundle->n_calls ? choose_for(loop, bundle) : NULL;
+		if (worker)
+			vf_place_bundle(loop, bundle, worker);
+	}
 }
 
 struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
@@ -118,11 +159,11 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 		vf_place_bundle(loop, bundle, chosen);
 		return chosen->id;
 	}
-	struct seeker seeker = {loop, task, bundle};
+	struct seeker seeker = {loop, bundle};
 	if (!bundle->worker || !fits(&seeker, bundle->worker)) {
 		if (bundle->worker && !bundle->n_calls)
 			return NULL; /* it is to start the library there and nowhere else */
-		struct vf_worker *worker = vf_workers_choose(&loop->workers, vf_now_ns(), fits, &seeker);
+		struct vf_worker *worker = choose_for(loop, bundle);
 		if (!worker)
 			return NULL;
 		vf_place_bundle(loop, bundle, worker);

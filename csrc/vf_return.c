@@ -211,8 +211,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		loop->running--;
 		bundle->returned_ns = vf_now_ns();
 		struct vf_worker *worker = bundle->worker;
-		vf_place_bundle(loop, bundle, NULL);
-		loop->unplaced--;
+		vf_place_end(loop, bundle);
 		if (bundle->spilled)
 			vine_undeclare_file(loop->manager, bundle->spilled);
 		bundle->spilled = NULL;
@@ -231,6 +230,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (whole && copy_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
 			if (worker) {
 				worker->slots = header.slots;
+				worker->has = header.has;
 				if (header.n_records || !bundle->n_calls)
 					worker->heard_ns = vf_now_ns();
 			}

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 
 #include "itable.h"
@@ -35,11 +36,11 @@ void vf_send_take(struct vf_loop *loop)
 }
 
 /* The specification to serve next: the highest priority that has calls waiting, and among equals the one that waits longest. */
-static struct vf_spec *choose_spec(struct vf_loop *loop)
+static struct vf_spec *choose_spec(struct vf_loop *loop, uint64_t turn)
 {
 	struct vf_spec *best = NULL;
 	for (struct vf_spec *spec = loop->specs; spec; spec = spec->next) {
-		if (!spec->waiting.head)
+		if (!spec->waiting.head || spec->passed_turn == turn)
 			continue;
 		if (best && spec->priority < best->priority)
 			break;
@@ -58,13 +59,14 @@ static void apply_spec(struct vine_task *task, const struct vf_spec *spec, int f
 		vine_task_set_time_min(task, spec->running_time_min);
 	if (!fresh_process)
 		return; /* a function call takes a slot of its library; the library holds the resources */
-	vine_task_set_cores(task, spec->cores >= 0 ? (int)spec->cores : 1);
-	if (spec->memory >= 0)
-		vine_task_set_memory(task, spec->memory);
-	if (spec->disk >= 0)
-		vine_task_set_disk(task, spec->disk);
-	if (spec->gpus >= 0)
-		vine_task_set_gpus(task, (int)spec->gpus);
+	const struct vf_resources *needs = &spec->needs;
+	vine_task_set_cores(task, needs->cores >= 0 ? (int)ceil(needs->cores) : 1);
+	if (needs->memory >= 0)
+		vine_task_set_memory(task, (int64_t)needs->memory);
+	if (needs->disk >= 0)
+		vine_task_set_disk(task, (int64_t)needs->disk);
+	if (needs->gpus >= 0)
+		vine_task_set_gpus(task, (int)needs->gpus);
 }
 
 static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundle)
@@ -117,8 +119,10 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
 	struct vine_task *task = NULL;
 	int id = 0;
+	double needed = n_calls ? calls[0]->spec->needs.cores : 0;
+	uint32_t cores = needed > 0 ? (uint32_t)ceil(needed) : 0;
 
-	if (bundle && vf_frame_pack(&loop->frame, calls, n_calls, loop->config.slice_ms, ++loop->stamp) == 0) {
+	if (bundle && vf_frame_pack(&loop->frame, calls, n_calls, loop->config.slice_ms, cores, ++loop->stamp) == 0) {
 		task = make_task(loop, bundle);
 		id = task ? vine_submit(loop->manager, task) : 0;
 	}
@@ -137,7 +141,7 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	VF_COUNT(loop, pack_ns, bundle->sent_ns - start_ns);
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running++;
-	loop->unplaced++;
+	vf_place_begin(loop, bundle);
 	vf_place_bundle(loop, bundle, worker);
 	VF_COUNT(loop, bundles_sent, 1);
 	VF_COUNT(loop, calls_sent, n_calls);
@@ -157,18 +161,43 @@ static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled,
 	free(calls);
 }
 
-void vf_send_waiting(struct vf_loop *loop)
+/* Calls that no worker has room for leave when they are cancelled, as others do when their turn comes. */
+static void drop_cancelled_head(struct vf_loop *loop, struct vf_spec *spec)
+{
+	struct vf_call_list cancelled = {0};
+	while (spec->waiting.head && atomic_load(&spec->waiting.head->state) == VF_CALL_CANCELLED)
+		vf_call_list_push(&cancelled, vf_call_list_pop(&spec->waiting));
+	loop->n_waiting -= cancelled.n;
+	if (cancelled.n)
+		drop_cancelled(loop, &cancelled, (uint32_t)cancelled.n);
+}
+
+int vf_send_waiting(struct vf_loop *loop)
 {
 	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
+	uint64_t turn = ++loop->turn;
 	struct vf_worker *worker;
+	struct vf_spec *spec;
+	int full = 0;
 
-	while (loop->n_waiting && vf_place_next(loop, &worker)) {
-		struct vf_spec *spec = choose_spec(loop);
+	vf_place_unplaced(loop);
+	loop->workers.reserved = NULL;
+	while (loop->n_waiting && (spec = choose_spec(loop, turn))) {
+		if (!vf_place_next(loop, spec, &worker)) {
+			full = !loop->config.placing || !vf_needs_any(&spec->needs);
+			if (full)
+				break;
+			spec->passed_turn = turn;
+			drop_cancelled_head(loop, spec);
+			vf_workers_reserve(&loop->workers, &spec->needs);
+			continue;
+		}
+		uint32_t share = worker ? vf_worker_share(worker, &spec->needs) : 1;
 		struct vf_call_list cancelled = {0};
 		uint32_t n_cancelled = 0;
 		double expected_ns;
 		uint32_t n = vf_bundle_choose(
-				&loop->config.rule, &spec->waiting, loop->n_waiting, slots, loop->chosen, &expected_ns, &cancelled, &n_cancelled);
+				&loop->config.rule, &spec->waiting, loop->n_waiting, slots / share, loop->chosen, &expected_ns, &cancelled, &n_cancelled);
 		loop->n_waiting -= n + n_cancelled;
 		if (n_cancelled)
 			drop_cancelled(loop, &cancelled, n_cancelled);
@@ -178,4 +207,5 @@ void vf_send_waiting(struct vf_loop *loop)
 	}
 	VF_SET(loop, calls_waiting, loop->n_waiting);
 	VF_SET(loop, bundles_running, loop->running);
+	return full;
 }

@@ -13,8 +13,8 @@
 /* Sort what was submitted into the waiting lists. */
 void vf_send_take(struct vf_loop *loop);
 
-/* Send bundles as long as calls wait and slots are free. */
-void vf_send_waiting(struct vf_loop *loop);
+/* Send bundles as long as calls wait and slots are free. Tells whether no slot is left for any call. */
+int vf_send_waiting(struct vf_loop *loop);
 
 /* Send one bundle, to `worker` unless that is NULL; with no calls, one that only makes TaskVine start a library. */
 void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls, struct vf_worker *worker, double expected_ns);
@@ -58,11 +58,16 @@ void vf_watch_give_up(struct vf_loop *loop);
 
 /* ---- vf_place.c: which worker gets a bundle ---- */
 
-/* The worker for the next bundle, NULL for none yet, and whether one may be sent at all. */
-int vf_place_next(struct vf_loop *loop, struct vf_worker **worker);
+/* The worker for the next bundle of these calls, NULL for none yet, and whether one may be sent at all. */
+int vf_place_next(struct vf_loop *loop, const struct vf_spec *spec, struct vf_worker **worker);
 
-/* A bundle gets a worker, or with NULL has none any more. */
+/* A new bundle has no worker yet; it gets one, or with NULL has none any more; it has come back. */
+void vf_place_begin(struct vf_loop *loop, struct vf_bundle *bundle);
 void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_worker *worker);
+void vf_place_end(struct vf_loop *loop, struct vf_bundle *bundle);
+
+/* Bundles without a worker get those that have room, before others do. */
+void vf_place_unplaced(struct vf_loop *loop);
 
 /* Send an empty bundle to each worker that has not had any. */
 void vf_place_warm_up(struct vf_loop *loop);

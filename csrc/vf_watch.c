@@ -27,6 +27,17 @@ static uint32_t count_slots(struct vf_loop *loop, const struct vine_stats *stats
 	return (uint32_t)(libraries * config->slots_per_worker);
 }
 
+/* Calls that wait for a worker larger than any that is there. */
+static uint64_t count_too_large(const struct vf_loop *loop)
+{
+	uint64_t n = 0;
+	for (const struct vf_spec *spec = loop->specs; spec; spec = spec->next) {
+		if (spec->waiting.n && !vf_workers_fit(&loop->workers, &spec->needs))
+			n += spec->waiting.n;
+	}
+	return n;
+}
+
 /* Count a loss, and tell whether the bundle is to be given up: some call in it may be what takes workers down. The count is the
 call's, since a call that is handed back goes on in another bundle. */
 static int lose(struct vf_loop *loop, struct vf_bundle *bundle)
@@ -145,6 +156,8 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	VF_SET(loop, workers_connected, (unsigned)stats.workers_connected);
 	VF_SET(loop, workers_joined, (unsigned)stats.workers_joined);
 	VF_SET(loop, slots, slots);
+	if (loop->config.placing)
+		VF_SET(loop, calls_too_large, loop->workers.n && vf_workers_slots(&loop->workers) ? count_too_large(loop) : 0);
 
 	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. */
 	if (loop->config.placing)

@@ -1,5 +1,6 @@
 #include "vf_workers.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd)
@@ -36,6 +37,8 @@ struct vf_worker *vf_workers_remove(struct vf_workers *workers, const struct vin
 		struct vf_worker *worker = workers->items[i];
 		if (worker->id == id) {
 			workers->items[i] = workers->items[--workers->n];
+			if (workers->reserved == worker)
+				workers->reserved = NULL;
 			return worker;
 		}
 	}
@@ -63,16 +66,42 @@ uint32_t vf_workers_slots(const struct vf_workers *workers)
 	return slots;
 }
 
-/* How many bundles a worker may have. Behind a slot with a long bundle none is to wait; nor where nothing has ended for so long that
-what was thought to be short is not. */
+int vf_needs_any(const struct vf_resources *needs)
+{
+	return needs->cores > 0 || needs->memory > 0 || needs->disk > 0 || needs->gpus > 0;
+}
+
+static double larger_part(double part, double needed, double there)
+{
+	if (needed <= 0)
+		return part;
+	return there > 0 ? fmax(part, needed / there) : INFINITY;
+}
+
+uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resources *needs)
+{
+	if (!vf_needs_any(needs))
+		return 1;
+	if (!worker->slots)
+		return 0;
+	double part = larger_part(0, needs->cores, worker->has.cores);
+	part = larger_part(part, needs->memory, worker->has.memory);
+	part = larger_part(part, needs->disk, worker->has.disk);
+	part = larger_part(part, needs->gpus, worker->has.gpus);
+	return part <= 1 ? (uint32_t)ceil(part * worker->slots - 1e-9) : 0;
+}
+
+/* How many slots' bundles a worker may have. Behind a slot with a long bundle none is to wait; nor beside a wide one; nor where nothing
+has ended for so long that what was thought to be short is not. */
 static uint32_t most_of(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
 {
-	if (worker->n_long >= slots || now_ns - worker->heard_ns > (uint64_t)VF_LONG_NS)
+	if (worker->n_wide || worker->n_long >= slots || now_ns - worker->heard_ns > (uint64_t)VF_LONG_NS)
 		return slots;
 	return slots + (slots - worker->n_long);
 }
 
-struct vf_worker *vf_workers_choose(struct vf_workers *workers, uint64_t now_ns, vf_workers_accept *accept, void *arg)
+struct vf_worker *vf_workers_choose(
+		struct vf_workers *workers, const struct vf_resources *needs, uint64_t now_ns, vf_workers_accept *accept, void *arg)
 {
 	struct vf_worker *best = NULL;
 	uint32_t best_slots = 1, first = workers->turn;
@@ -80,7 +109,9 @@ struct vf_worker *vf_workers_choose(struct vf_workers *workers, uint64_t now_ns,
 		uint32_t at = (first + i) % workers->n;
 		struct vf_worker *worker = workers->items[at];
 		uint32_t slots = slots_of(workers, worker);
-		if (!slots || worker->running >= most_of(worker, slots, now_ns))
+		uint32_t share = vf_worker_share(worker, needs);
+		uint32_t most = share > 1 ? slots : most_of(worker, slots, now_ns);
+		if (!slots || !share || worker->running + share > most || worker == workers->reserved)
 			continue;
 		/* running / slots < best->running / best_slots */
 		if (best && (uint64_t)worker->running * best_slots >= (uint64_t)best->running * slots)
@@ -96,21 +127,49 @@ struct vf_worker *vf_workers_choose(struct vf_workers *workers, uint64_t now_ns,
 	return best;
 }
 
+int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *needs)
+{
+	for (uint32_t i = 0; i < workers->n; i++) {
+		if (vf_worker_share(workers->items[i], needs))
+			return 1;
+	}
+	return 0;
+}
+
+void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *needs)
+{
+	const struct vf_worker *best = NULL;
+	double least = INFINITY;
+	for (uint32_t i = 0; i < workers->n; i++) {
+		const struct vf_worker *worker = workers->items[i];
+		uint32_t share = vf_worker_share(worker, needs);
+		double excess = share ? ((double)worker->running + share) / worker->slots : INFINITY;
+		if (excess < least) {
+			least = excess;
+			best = worker;
+		}
+	}
+	if (!workers->reserved)
+		workers->reserved = best;
+}
+
 static int is_long(double expected_ns)
 {
 	return expected_ns < 0 || expected_ns > VF_LONG_NS;
 }
 
-void vf_worker_begin(struct vf_worker *worker, double expected_ns, uint64_t now_ns)
+void vf_worker_begin(struct vf_worker *worker, uint32_t share, double expected_ns, uint64_t now_ns)
 {
 	if (!worker->running)
 		worker->heard_ns = now_ns;
-	worker->running++;
-	worker->n_long += is_long(expected_ns);
+	worker->running += share;
+	worker->n_long += is_long(expected_ns) ? share : 0;
+	worker->n_wide += share > 1;
 }
 
-void vf_worker_end(struct vf_worker *worker, double expected_ns)
+void vf_worker_end(struct vf_worker *worker, uint32_t share, double expected_ns)
 {
-	worker->running--;
-	worker->n_long -= is_long(expected_ns);
+	worker->running -= share;
+	worker->n_long -= is_long(expected_ns) ? share : 0;
+	worker->n_wide -= share > 1;
 }

@@ -3,12 +3,18 @@
 TaskVine would give a worker as many bundles as its library has slots, and each next one when the result of another is in: in
 between the slot waits for a millisecond or two. So TaskVine is told of more function slots than there are, and this table decides:
 every slot gets a bundle of its own, and while all that a worker has is expected to end soon, one more per slot, which waits in the
-library. The library hands back what waited there too long (vinefast/library/supervisor.py). */
+library. The library hands back what waited there too long (vinefast/library/supervisor.py).
+
+A bundle whose calls ask for resources takes several slots: the part of the worker's slots that the largest of its parts of the
+worker's cores, memory, disk and GPUs makes. None waits behind such a bundle, since there the library has more processes than are to
+run. */
 
 #ifndef VF_WORKERS_H
 #define VF_WORKERS_H
 
 #include <stdint.h>
+
+#include "vf_call.h"
 
 struct vine_worker_info;
 
@@ -18,9 +24,11 @@ struct vine_worker_info;
 struct vf_worker {
 	struct vine_worker_info *id;
 	int fd;          /* of its connection */
-	uint32_t slots;   /* 0: not known yet */
-	uint32_t running; /* bundles it has */
-	uint32_t n_long;  /* of these, long ones */
+	uint32_t slots;   /* 0: neither they nor what it `has` are known yet */
+	struct vf_resources has;
+	uint32_t running; /* slots of the bundles it has, waiting ones included */
+	uint32_t n_long;  /* of these, those of long ones */
+	uint32_t n_wide;  /* bundles that take more than one */
 	uint8_t warm;      /* has had its first bundle */
 	uint64_t heard_ns; /* when it last ended a bundle, or began with one after doing nothing */
 };
@@ -30,6 +38,7 @@ struct vf_workers {
 	uint32_t n, capacity;
 	uint32_t typical_slots; /* of a worker whose slots are not known; 0: it gets nothing */
 	uint32_t turn;          /* where the next search begins, so that equals take turns */
+	const struct vf_worker *reserved; /* it gets nothing for now, until a bundle has room there */
 };
 
 /* Whether a worker can take a certain bundle, apart from its slots. */
@@ -47,12 +56,26 @@ void vf_workers_free(struct vf_workers *workers);
 /* All slots of all workers. */
 uint32_t vf_workers_slots(const struct vf_workers *workers);
 
+/* Whether anything is needed that makes a call more than an ordinary one. */
+int vf_needs_any(const struct vf_resources *needs);
+
+/* How many slots of a worker a bundle takes; 0: the worker is too small, or nothing is known about it. */
+uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resources *needs);
+
 /* The worker that takes the next bundle: the one with the most idle part of its slots; if none is idle, the one with the fewest bundles
 waiting per slot. NULL when no worker may have another. `accept` may be NULL. */
-struct vf_worker *vf_workers_choose(struct vf_workers *workers, uint64_t now_ns, vf_workers_accept *accept, void *arg);
+struct vf_worker *vf_workers_choose(
+		struct vf_workers *workers, const struct vf_resources *needs, uint64_t now_ns, vf_workers_accept *accept, void *arg);
 
-/* A bundle goes to a worker, and has ended there. `expected_ns` is negative while nothing is known about it, and the same both times. */
-void vf_worker_begin(struct vf_worker *worker, double expected_ns, uint64_t now_ns);
-void vf_worker_end(struct vf_worker *worker, double expected_ns);
+/* Whether any worker could ever take such a bundle. */
+int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *needs);
+
+/* Keep the worker that is nearest to having room for such a bundle free of others. */
+void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *needs);
+
+/* A bundle goes to a worker, and has ended there. `expected_ns` is negative while nothing is known about it. The same `share` and
+`expected_ns` both times. */
+void vf_worker_begin(struct vf_worker *worker, uint32_t share, double expected_ns, uint64_t now_ns);
+void vf_worker_end(struct vf_worker *worker, uint32_t share, double expected_ns);
 
 #endif

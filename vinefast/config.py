@@ -14,6 +14,7 @@ from typing import Literal
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from vinefast.errors import InvalidConfiguration
+from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
 from vinefast.rules import (
     COUNT,
     FLAG,
@@ -157,6 +158,8 @@ class EngineSettings:
         Function slots per library; 0: as many as the worker has cores.
     library_cores, library_memory, library_disk : int or None
         Resources of a library; None: all of the worker.
+    library_gpus : int or None
+        GPUs of a library; None: none, since TaskVine gives none that are not asked for.
     env_vars : dict
         Environment of calls.
     max_retries : int or None
@@ -190,6 +193,7 @@ class EngineSettings:
     library_cores: int | None = None
     library_memory: int | None = None
     library_disk: int | None = None
+    library_gpus: int | None = None
     env_vars: dict[str, str] = field(default_factory=dict)
     max_retries: int | None = 1
     tune: dict[str, float] = field(default_factory=dict)
@@ -215,6 +219,7 @@ def engine_settings(
     runtime_dir: str,
     password_file: str | None,
     working_dir: str | None,
+    gpus: int | None = None,
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
 
@@ -230,9 +235,14 @@ def engine_settings(
         The user's, or a generated one.
     working_dir : str or None
         Where calls run; None: in their sandbox.
+    gpus : int, optional
+        Of a worker.
     """
     library = config.library_config or {}
-    env_vars = {name: str(value) for name, value in (config.env_vars or {}).items()}
+    env_vars = {
+        USERS_PREFIX + name if name in THREAD_VARIABLES else name: str(value)
+        for name, value in (config.env_vars or {}).items()
+    }
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
@@ -250,6 +260,7 @@ def engine_settings(
         library_cores=library.get("cores"),
         library_memory=library.get("memory"),
         library_disk=library.get("disk"),
+        library_gpus=gpus or None,
         env_vars=env_vars,
         max_retries=config.max_retries,
         tune=checked_tune_parameters(config.tune_parameters),

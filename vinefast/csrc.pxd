@@ -75,12 +75,15 @@ cdef extern from "vf_call.h" nogil:
     struct vf_call_list:
         vf_call *head
 
+    struct vf_resources:
+        double cores
+        double memory
+        double disk
+        double gpus
+
     struct vf_spec:
         double priority
-        double cores
-        int64_t memory
-        int64_t disk
-        int64_t gpus
+        vf_resources needs
         int64_t running_time_min
         const char *category
 
@@ -111,7 +114,8 @@ cdef extern from "vf_frame.h" nogil:
         size_t nbytes
 
     void vf_buffer_free(vf_buffer *buffer)
-    int vf_frame_pack(vf_buffer *out, vf_call **calls, uint32_t n_calls, uint32_t slice_ms, uint64_t stamp)
+    int vf_frame_pack(
+        vf_buffer *out, vf_call **calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp)
     int vf_frame_encode(vf_buffer *out, const vf_buffer *frame)
     int vf_frame_decode(vf_buffer *out, const char *encoded)
 
@@ -195,7 +199,7 @@ cdef extern from "vf_loop.h" nogil:
         vf_counters counters
 
     struct vf_snapshot:
-        uint64_t calls_waiting, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
+        uint64_t calls_waiting, calls_too_large, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
         uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
         uint64_t pack_ns, wait_ns, run_ns
         uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns

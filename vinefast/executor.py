@@ -182,6 +182,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             runtime_dir,
             password_file,
             working_dir=os.getcwd() if self._files_are_shared else None,
+            gpus=self.factory_config.gpus,
         )
         self._engine = Engine(settings, _weakly(self._die))
         teardown.callback(self._engine.stop)

@@ -27,6 +27,7 @@ cdef extern from "taskvine.h" nogil:
     int vine_task_add_input(vine_task *t, vine_file *f, const char *remote_name, int flags)
     void vine_task_set_memory(vine_task *t, int64_t memory)
     void vine_task_set_disk(vine_task *t, int64_t disk)
+    void vine_task_set_gpus(vine_task *t, int ngpus)
     void vine_task_set_cores(vine_task *t, int cores)
     void vine_task_set_env_var(vine_task *t, const char *name, const char *value)
 

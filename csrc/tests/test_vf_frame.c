@@ -35,16 +35,16 @@ static void test_pack(void)
 	struct vf_buffer frame = {0};
 
 	g.delivered = 1;
-	CHECK(vf_frame_pack(&frame, order, 4, 50, 1) == 0);
+	CHECK(vf_frame_pack(&frame, order, 4, 50, 7, 1) == 0);
 	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + 2 * VF_BUNDLE_FUNCTION_NBYTES + 4 * VF_BUNDLE_CALL_NBYTES;
 	CHECK(frame.nbytes == bodies + strlen("body of f") + strlen("onetwo!x"));
 	CHECK(!memcmp(frame.data, "VFB1", 4));
-	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 && u32_at(frame.data + 12) == 50);
-	CHECK(frame.data[16] == 'f' && u32_at(frame.data + 32) == strlen("body of f"));
-	CHECK(frame.data[36] == 'g' && u32_at(frame.data + 52) == 0);
+	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 && u32_at(frame.data + 12) == 50 && u32_at(frame.data + 16) == 7);
+	CHECK(frame.data[20] == 'f' && u32_at(frame.data + 36) == strlen("body of f"));
+	CHECK(frame.data[40] == 'g' && u32_at(frame.data + 56) == 0);
 	const uint32_t index[4] = {0, 1, 0, 1};
 	for (int i = 0; i < 4; i++) {
-		const char *call = frame.data + 56 + i * VF_BUNDLE_CALL_NBYTES;
+		const char *call = frame.data + 60 + i * VF_BUNDLE_CALL_NBYTES;
 		CHECK(u32_at(call) == index[i] && u32_at(call + 4) == calls[i].nbytes && u32_at(call + 8) == calls[i].kind);
 	}
 	CHECK(!memcmp(frame.data + bodies, "body of fonetwo!x", 17));
@@ -52,11 +52,11 @@ static void test_pack(void)
 	/* A later call of a delivered function asks for the body. */
 	f.delivered = 1;
 	calls[3].with_body = 1;
-	CHECK(vf_frame_pack(&frame, order, 4, 50, 2) == 0);
-	CHECK(u32_at(frame.data + 32) == 0 && u32_at(frame.data + 52) == 1);
+	CHECK(vf_frame_pack(&frame, order, 4, 50, 0, 2) == 0);
+	CHECK(u32_at(frame.data + 36) == 0 && u32_at(frame.data + 56) == 1);
 	CHECK(!memcmp(frame.data + bodies, "gonetwo!x", 9));
 
-	CHECK(vf_frame_pack(&frame, NULL, 0, 0, 3) == 0);
+	CHECK(vf_frame_pack(&frame, NULL, 0, 0, 0, 3) == 0);
 	CHECK(frame.nbytes == VF_BUNDLE_HEADER_NBYTES && u32_at(frame.data + 4) == 0);
 	vf_buffer_free(&frame);
 }
@@ -71,9 +71,9 @@ static void test_pack_aligned(void)
 	};
 	struct vf_call *order[3] = {&calls[0], &calls[1], &calls[2]};
 	struct vf_buffer frame = {0};
-	CHECK(vf_frame_pack(&frame, order, 3, 50, 1) == 0);
+	CHECK(vf_frame_pack(&frame, order, 3, 50, 0, 1) == 0);
 	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + VF_BUNDLE_FUNCTION_NBYTES + 3 * VF_BUNDLE_CALL_NBYTES;
-	CHECK(bodies + 12 == 84);
+	CHECK(bodies + 12 == 88);
 	CHECK(!memcmp(frame.data + bodies, "body of fone\0\0", 14));
 	CHECK(!memcmp(frame.data + 128, "two!\0\0", 6) && !memcmp(frame.data + 192, "three", 5));
 	CHECK(frame.nbytes == 197);
@@ -120,21 +120,27 @@ static void test_encode(void)
 
 static void test_result(void)
 {
-	char frame[48 + 16 + 5 + 16];
+	char frame[64 + 16 + 5 + 16];
 	memset(frame, 0, sizeof frame);
 	memcpy(frame, "VFR1", 4);
 	frame[4] = 2;
 	frame[8] = sizeof frame;
-	frame[48] = VF_STATUS_PICKLE;
-	frame[52] = 5;
-	frame[56] = 7;
-	memcpy(frame + 64, "hello", 5);
+	frame[64] = VF_STATUS_PICKLE;
+	frame[68] = 5;
+	frame[72] = 7;
+	frame[40] = 3;
+	frame[44] = 4;
+	frame[48] = 1;
+	frame[52] = 2;
+	frame[56] = 6;
+	memcpy(frame + 80, "hello", 5);
 	struct vf_result_header header;
 	struct vf_record record;
 	uint64_t offset = VF_RESULT_HEADER_NBYTES;
 
 	CHECK(vf_result_open(frame, sizeof frame, &header) == 0);
-	CHECK(header.n_records == 2 && header.nbytes == sizeof frame);
+	CHECK(header.n_records == 2 && header.nbytes == sizeof frame && header.slots == 3);
+	CHECK(header.has.cores == 4 && header.has.memory == 1 && header.has.disk == 2 && header.has.gpus == 6);
 	CHECK(vf_result_next(frame, &header, &offset, &record) == 0);
 	CHECK(record.status == VF_STATUS_PICKLE && record.nbytes == 5 && record.duration_ns == 7 && !memcmp(record.payload, "hello", 5));
 	CHECK(vf_result_next(frame, &header, &offset, &record) == 0);
@@ -143,7 +149,7 @@ static void test_result(void)
 
 	CHECK(vf_result_open(frame, sizeof frame - 1, &header) != 0); /* cut short */
 	CHECK(vf_result_open(NULL, 100, &header) != 0);
-	frame[52] = 100; /* a record longer than its frame */
+	frame[68] = 100; /* a record longer than its frame */
 	offset = VF_RESULT_HEADER_NBYTES;
 	CHECK(vf_result_open(frame, sizeof frame, &header) == 0);
 	CHECK(vf_result_next(frame, &header, &offset, &record) != 0);

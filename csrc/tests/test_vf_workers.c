@@ -8,6 +8,7 @@
 #include "check.h"
 
 static struct vf_workers workers;
+static const struct vf_resources none = {-1, -1, -1, -1};
 
 static struct vine_worker_info *id(uintptr_t number)
 {
@@ -16,9 +17,9 @@ static struct vine_worker_info *id(uintptr_t number)
 
 static struct vf_worker *give(double expected_ns, uint64_t now_ns)
 {
-	struct vf_worker *worker = vf_workers_choose(&workers, now_ns, NULL, NULL);
+	struct vf_worker *worker = vf_workers_choose(&workers, &none, now_ns, NULL, NULL);
 	if (worker)
-		vf_worker_begin(worker, expected_ns, now_ns);
+		vf_worker_begin(worker, 1, expected_ns, now_ns);
 	return worker;
 }
 
@@ -27,8 +28,58 @@ static int is_not(void *arg, const struct vf_worker *worker)
 	return worker->id != arg;
 }
 
+static struct vf_worker *give_wide(const struct vf_resources *needs, uint64_t now_ns)
+{
+	struct vf_worker *worker = vf_workers_choose(&workers, needs, now_ns, NULL, NULL);
+	if (worker)
+		vf_worker_begin(worker, vf_worker_share(worker, needs), 1e6, now_ns);
+	return worker;
+}
+
+/* Calls that ask for resources. */
+static void test_shares(void)
+{
+	const uint64_t now_ns = 1000000000;
+	const struct vf_resources half = {4, -1, -1, -1}, memory = {1, 3000, 0, -1}, gpu = {-1, -1, -1, 1}, huge = {9, -1, -1, -1};
+	CHECK(vf_workers_add(&workers, id(1), 0) == 0);
+	workers.typical_slots = 8;
+	struct vf_worker *first = workers.items[0];
+	CHECK(vf_worker_share(first, &none) == 1 && vf_worker_share(first, &half) == 0); /* nothing is known about it */
+	CHECK(!vf_workers_fit(&workers, &half) && !give_wide(&half, now_ns));
+	first->slots = 8;
+	first->has = (struct vf_resources){8, 8000, 100, 0};
+	CHECK(vf_worker_share(first, &half) == 4 && vf_worker_share(first, &memory) == 3);
+	CHECK(vf_worker_share(first, &gpu) == 0 && vf_worker_share(first, &huge) == 0);
+	CHECK(vf_workers_fit(&workers, &half) && !vf_workers_fit(&workers, &gpu));
+
+	/* What is left can be used, and nothing waits beside a wide one. */
+	CHECK(give_wide(&half, now_ns) == first && give_wide(&memory, now_ns) == first && first->running == 7);
+	CHECK(!give_wide(&half, now_ns) && !give_wide(&memory, now_ns));
+	CHECK(give(1e6, now_ns) == first && !give(1e6, now_ns));
+
+	/* A worker is kept free for one that waits, others go elsewhere. */
+	CHECK(vf_workers_add(&workers, id(2), 0) == 0);
+	struct vf_worker *second = workers.items[1];
+	second->slots = 8;
+	second->has = first->has;
+	for (int i = 0; i < 5; i++)
+		CHECK(give(1e6, now_ns) == second);
+	CHECK(!give_wide(&half, now_ns));
+	vf_workers_reserve(&workers, &half);
+	CHECK(workers.reserved == second && !give(1e6, now_ns));
+	vf_worker_end(first, 1, 1e6);
+	CHECK(give(1e6, now_ns) == first);
+	workers.reserved = NULL;
+	vf_worker_end(second, 1, 1e6);
+	CHECK(give_wide(&half, now_ns) == second && second->running == 8 && second->n_wide == 1);
+	vf_worker_end(second, 4, 1e6);
+	CHECK(second->running == 4 && !second->n_wide);
+	vf_workers_free(&workers);
+}
+
 int main(void)
 {
+	test_shares();
 	const double quick = 1e6, slow = 1e9, unknown = -1;
 	uint64_t now_ns = 1000000000;
 
@@ -46,20 +97,20 @@ int main(void)
 	CHECK(!give(quick, now_ns) && first->running == 4);
 
 	/* Not where nothing has ended for long. */
-	vf_worker_end(first, quick);
+	vf_worker_end(first, 1, quick);
 	CHECK(!give(quick, now_ns + 200000000));
 	first->heard_ns = now_ns + 200000000;
 	CHECK(give(quick, now_ns + 200000000) == first);
 	for (int i = 0; i < 4; i++)
-		vf_worker_end(first, quick);
+		vf_worker_end(first, 1, quick);
 	CHECK(first->running == 0 && first->n_long == 0);
 
 	/* Not behind a long one, or one of which nothing is known. */
 	CHECK(give(slow, now_ns) && give(unknown, now_ns) && !give(quick, now_ns));
-	vf_worker_end(first, unknown);
+	vf_worker_end(first, 1, unknown);
 	CHECK(give(quick, now_ns) && give(quick, now_ns) && !give(quick, now_ns));
-	vf_worker_end(first, quick);
-	vf_worker_end(first, quick);
+	vf_worker_end(first, 1, quick);
+	vf_worker_end(first, 1, quick);
 
 	/* An idle slot before any that is not, and equals take turns. */
 	first->slots = 2;
@@ -71,7 +122,7 @@ int main(void)
 	CHECK(counts[1] == 1 && counts[2] == 2 && counts[3] == 2);
 
 	/* Where it is refused it goes elsewhere. */
-	CHECK(vf_workers_choose(&workers, now_ns, is_not, (void *)id(1))->id != id(1));
+	CHECK(vf_workers_choose(&workers, &none, now_ns, is_not, (void *)id(1))->id != id(1));
 
 	/* A worker that has left takes nothing. */
 	struct vf_worker *left = vf_workers_remove(&workers, id(2));

@@ -62,7 +62,7 @@ def digest_of(body: bytes) -> bytes:
     return hashlib.blake2b(body).digest()[:16]
 
 
-def encode_frame(calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True) -> bytes:
+def encode_frame(calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True, cores: int = 0) -> bytes:
     """Encode a bundle; `carry` tells which bodies (by index of function) travel."""
     bodies: list[bytes] = []
     table, payloads = [], []
@@ -82,7 +82,7 @@ def encode_frame(calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = 
     )
     sent = b"".join(body for body, there in zip(bodies, carried, strict=True) if there)
     return (
-        struct.pack("<4sIII", b"VFB1", len(calls), len(bodies), slice_ms)
+        struct.pack("<4sIIII", b"VFB1", len(calls), len(bodies), slice_ms, cores)
         + entries
         + b"".join(table)
         + sent
@@ -123,9 +123,9 @@ def decode_result(data: bytes) -> ResultFrame:
         data = decode_command(data)
     else:
         assert len(data) > 1024
-    magic, n_records, nbytes, wait_ns, run_ns, slot, pid, n_slots = struct.unpack_from("<4sIQQQIIQ", data)
+    magic, n_records, nbytes, wait_ns, run_ns, slot, pid, n_slots = struct.unpack_from("<4sIQQQIII", data[:44])
     assert (magic, nbytes) == (b"VFR1", len(data)), data[:200]
-    records, position = [], 48
+    records, position = [], 64
     for _ in range(n_records):
         status, size, duration_ns = struct.unpack_from("<IIQ", data, position)
         position += 16

@@ -59,7 +59,7 @@ def test_array_that_is_not_contiguous():
 def test_spilled_frame(tmp_path, padding):
     """Read when it is small, mapped when it is large; payloads with buffers begin at multiples of the alignment."""
     frame = bytearray(encode_frame([Call(len, kind=1, args=(bytes(padding),)), Call(len, kind=0), Call(len, kind=0)]))
-    table = 16 + 20 + 12
+    table = 20 + 20 + 12
     payload = b"".join(buffers.pack(((np.arange(1000),), {}), 0))
     for _ in range(2):
         frame[table : table + 12] = b"".join(n.to_bytes(4, "little") for n in (0, len(payload), ARGUMENTS_WITH_BUFFERS))

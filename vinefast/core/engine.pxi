@@ -38,10 +38,10 @@ cdef class SpecRecord:
 
     def __cinit__(self, spec):
         self.c_spec.priority = 0 if spec is None else spec.priority
-        self.c_spec.cores = SpecRecord.number(spec, "cores")
-        self.c_spec.memory = <int64_t>SpecRecord.number(spec, "memory")
-        self.c_spec.disk = <int64_t>SpecRecord.number(spec, "disk")
-        self.c_spec.gpus = <int64_t>SpecRecord.number(spec, "gpus")
+        self.c_spec.needs.cores = SpecRecord.number(spec, "cores")
+        self.c_spec.needs.memory = SpecRecord.number(spec, "memory")
+        self.c_spec.needs.disk = SpecRecord.number(spec, "disk")
+        self.c_spec.needs.gpus = SpecRecord.number(spec, "gpus")
         self.c_spec.running_time_min = <int64_t>SpecRecord.number(spec, "running_time_min")
         if spec is not None and spec.category is not None:
             self.category = spec.category.encode()

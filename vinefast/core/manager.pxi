@@ -121,6 +121,8 @@ cdef int install_library(vine_manager *manager, object settings) except -1:
         vine_task_set_memory(task, settings.library_memory)
     if settings.library_disk is not None:
         vine_task_set_disk(task, settings.library_disk)
+    if settings.library_gpus is not None:
+        vine_task_set_gpus(task, settings.library_gpus)
     vine_manager_install_library(manager, task, LIBRARY_NAME)
     return 0
 

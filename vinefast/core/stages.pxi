@@ -196,7 +196,7 @@ cdef class Stages:
                 c_calls[i].kind = kind
                 order[i] = &c_calls[i]
             for i in range(times):
-                if vf_frame_pack(&frame, order, n, slice_ms, i + <uint64_t>1) or vf_frame_encode(&command, &frame):
+                if vf_frame_pack(&frame, order, n, slice_ms, 0, i + <uint64_t>1) or vf_frame_encode(&command, &frame):
                     raise MemoryError()
             return PyBytes_FromStringAndSize(command.data, command.nbytes)
         finally:

@@ -48,7 +48,7 @@ def _main() -> None:
     with link.healing():
         from .supervisor import Supervisor
 
-    Supervisor(link, keeper, max(1, n_slots)).run()
+    Supervisor(link, keeper, max(1, n_slots), arguments.library_cores).run()
 
 
 if __name__ == "__main__":

@@ -43,18 +43,22 @@ _MAPPED_NBYTES = 1 << 19
 # Seldom in pickles, tried in this order.
 _SPARE_BYTES = [bytes((value,)) for value in range(255, 2, -1)]
 
-BUNDLE_HEADER = struct.Struct("<4sIII")
+BUNDLE_HEADER = struct.Struct("<4sIIII")
 FUNCTION_ENTRY = struct.Struct("<16sI")
-RESULT_HEADER = struct.Struct("<4sIQQQIIQ")
+RESULT_HEADER = struct.Struct("<4sIQQQIIIIIII4x")
 RECORD = struct.Struct("<IIQ")
 
 
 class Origin(NamedTuple):
-    """Who made a result frame, as its header ends."""
+    """Who made a result frame, as its header ends: memory and disk are in MB."""
 
     slot: int
     library_pid: int
     n_slots: int
+    cores: int = 0
+    memory: int = 0
+    disk: int = 0
+    gpus: int = 0
 
 
 class FrameError(ValueError):
@@ -70,6 +74,10 @@ class Frame(NamedTuple):
         View of the whole frame; nothing big is copied.
     position:
         Where the first payload begins.
+    slice_ms:
+        Time slice; 0: none.
+    cores:
+        What each call asks for; 0: nothing.
     """
 
     functions: list[tuple[bytes, bytes | None]]
@@ -79,6 +87,7 @@ class Frame(NamedTuple):
     payloads: memoryview
     position: int
     slice_ms: int
+    cores: int
 
 
 def split_message(message: bytes) -> tuple[bytes, bytes, bytes]:
@@ -148,7 +157,7 @@ def encode_result(raw: bytes) -> bytes:
 def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
     """Decode a bundle frame, checking that its parts add up to its length."""
     try:
-        magic, n_calls, n_functions, slice_ms = BUNDLE_HEADER.unpack_from(raw)
+        magic, n_calls, n_functions, slice_ms, cores = BUNDLE_HEADER.unpack_from(raw)
         if magic != BUNDLE_MAGIC:
             raise FrameError(f"not a bundle frame: it starts with {magic!r}")
         table_at = BUNDLE_HEADER.size + n_functions * FUNCTION_ENTRY.size
@@ -163,7 +172,7 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
         raise FrameError(f"bundle frame cut short: {error}") from None
     if n_calls and max(table[0::3]) >= n_functions:
         raise FrameError(f"bundle frame refers to function {max(table[0::3])} of {n_functions}")
-    frame = Frame(functions, table[0::3], table[1::3], table[2::3], memoryview(raw), position, slice_ms)
+    frame = Frame(functions, table[0::3], table[1::3], table[2::3], memoryview(raw), position, slice_ms, cores)
     end = skip_payloads(frame, n_calls)
     if end != len(raw):
         raise FrameError(f"bundle frame of {len(raw)} bytes should have {end}")

@@ -34,7 +34,9 @@ def _main() -> int:
     from .memory import SlotMemory
     from .process import die_with_parent, flush_by_line, log_tail
     from .run import Resume, Runner
+    from .share import obey_user
 
+    obey_user()
     memory = SlotMemory()
     message = os.fsencode(f"F . ./{RESULT_PATH}")
     received_ns = time.monotonic_ns()

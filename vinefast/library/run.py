@@ -33,6 +33,7 @@ from .frame import (
 )
 from .functions import FunctionCache
 from .memory import ResultFile, SlotMemory
+from .share import Share
 
 _NEVER_NS = 1 << 62
 
@@ -65,13 +66,18 @@ class Runner:
         Directory of the library, for paths that are not absolute.
     origin:
         For the result frame.
+    share:
+        Of the worker, which calls of other slots use as well; None: there are none.
     """
 
-    def __init__(self, memory: SlotMemory, functions: FunctionCache, home: bytes, origin: Origin) -> None:
+    def __init__(
+        self, memory: SlotMemory, functions: FunctionCache, home: bytes, origin: Origin, share: Share | None = None
+    ) -> None:
         self._memory = memory
         self._functions = functions
         self._home = home
         self._origin = origin
+        self._share = share
         self._pid = os.getpid()
         self._shared_cwd = os.environb.get(b"VINEFAST_CWD") or None
         # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
@@ -113,6 +119,8 @@ class Runner:
         n_records = first
         if first < n_calls and not (first and time.monotonic_ns() > slice_end_ns):
             self._enter(sandbox)
+            if self._share is not None:
+                self._share.take(frame.cores)
             functions = self._load(frame.functions, resume.dead_functions if resume else {})
             if self._forked:
                 os._exit(0)

@@ -17,6 +17,7 @@ from .functions import FunctionCache
 from .memory import SlotMemory
 from .process import die_with_parent, flush_by_line
 from .run import Resume, Runner
+from .share import Share
 
 # Supervisor to child, before a bundle's message: its nbytes, the bundle's serial number, when it was received.
 REQUEST = struct.Struct("<QQQ")
@@ -59,7 +60,7 @@ def serve(
         _become_child(origin.slot, log_path, origin.library_pid)
         capacity = int(os.environ.get("VINEFAST_FUNCTIONS") or 512)
         functions = FunctionCache(os.path.join(home, "functions"), capacity)
-        runner = Runner(memory, functions, os.fsencode(home), origin)
+        runner = Runner(memory, functions, os.fsencode(home), origin, Share(origin))
         if unfinished is not None:
             request = _answer(runner, channel, queue, memory, *unfinished)
             unfinished = None

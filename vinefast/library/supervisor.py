@@ -86,13 +86,16 @@ class Supervisor:
         Told of every child's process group.
     n_slots:
         Children to keep. The worker may send more bundles than that; they wait here.
+    cores:
+        Of the worker; what else it has, TaskVine says in the environment.
     """
 
-    def __init__(self, link: WorkerLink, keeper: Keeper, n_slots: int) -> None:
+    def __init__(self, link: WorkerLink, keeper: Keeper, n_slots: int, cores: int) -> None:
         self._link = link
         self._keeper = keeper
         self._home = os.getcwd()
         self._pid = os.getpid()
+        self._resources = (cores, *(_told(name) for name in ("MEMORY", "DISK", "GPUS")))
         self._slots = [Slot(index) for index in range(n_slots)]
         # The slot used last is the warmest: with little to do, few slots load many functions.
         self._idle: list[Slot] = []
@@ -253,7 +256,7 @@ class Supervisor:
         self._link.report(bundle.task_id, exit_code, now)
 
     def _origin(self, each: Slot) -> Origin:
-        return Origin(each.index, self._pid, len(self._slots))
+        return Origin(each.index, self._pid, len(self._slots), *self._resources)
 
     def _push(self, each: Slot) -> None:
         assert each.channel is not None and each.outgoing is not None
@@ -431,3 +434,9 @@ class Supervisor:
             bundle.resume = Resume((DIED, payload), dead_functions)
         else:
             bundle.resume = Resume(record, {**dead_functions, stage - layout.LOADING: payload})
+
+
+def _told(name: str) -> int:
+    """What TaskVine says of the worker; 0 if it says nothing, or a user's variable has the same name."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdigit() else 0

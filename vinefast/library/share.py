@@ -1,0 +1,80 @@
+"""What a slot's calls take of their worker: threads of numeric libraries, and GPUs.
+
+TaskVine tells every task that all its cores are its own. A library is such a task, and has many slots.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+
+from .frame import Origin
+
+# Those that TaskVine sets (vine_process.c), but for its own CORES.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+# TaskVine sets its own value over the user's, who is heard by this name.
+USERS_PREFIX = "VINEFAST_USERS_"
+
+
+class Share:
+    """A slot's part of its worker.
+
+    Parameters
+    ----------
+    origin:
+        Slot and library.
+    environment:
+        Is changed; the process's own, or that of a test.
+    """
+
+    def __init__(self, origin: Origin, environment: MutableMapping[str, str] = os.environ) -> None:
+        self._environment = environment
+        self._usual = max(1, origin.cores // origin.n_slots)
+        self._is_users = obey_user(environment)
+        devices = environment.get(GPU_VARIABLE)
+        if devices and origin.gpus:
+            environment[GPU_VARIABLE] = ",".join(_part(devices.split(","), origin.slot, origin.n_slots))
+        if not self._is_users:
+            self._set(self._usual)
+
+    def take(self, cores: int) -> None:
+        """Let numeric libraries use as many threads as the calls to come asked for cores; 0: what a slot has."""
+        threads = cores or self._usual
+        if not self._is_users and threads != self._threads:
+            self._set(threads)
+            _tell_loaded_libraries(threads)
+
+    def _set(self, threads: int) -> None:
+        self._threads = threads
+        for name in THREAD_VARIABLES:
+            self._environment[name] = str(threads)
+
+
+def obey_user(environment: MutableMapping[str, str] = os.environ) -> bool:
+    """Set what the user has set of the variables that TaskVine sets too, and tell whether there is any."""
+    chosen = {name: environment[USERS_PREFIX + name] for name in THREAD_VARIABLES if USERS_PREFIX + name in environment}
+    environment.update(chosen)
+    return bool(chosen)
+
+
+def _part(devices: list[str], slot: int, n_slots: int) -> list[str]:
+    n = len(devices)
+    if n_slots >= n:
+        return [devices[slot % n]]
+    return devices[slot * n // n_slots : (slot + 1) * n // n_slots]
+
+
+def _tell_loaded_libraries(threads: int) -> None:
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return
+    threadpool_limits(threads)
