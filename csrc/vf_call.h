@@ -42,6 +42,7 @@ struct vf_function {
 	unsigned char digest[VF_DIGEST_NBYTES];
 	const char *body; /* parsl.serialize bytes of the function */
 	uint32_t body_nbytes;
+	const char *name;
 
 	/* The manager thread's. */
 	double mean_ns;        /* moving average of a call's duration on a worker; negative while unknown */

@@ -96,6 +96,8 @@ struct vf_loop_config {
 	uint32_t max_losses; /* a call may lose so many workers before it fails */
 	uint32_t slice_ms;
 	struct vf_bundle_rule rule;
+	const char *category;  /* of calls that do not name one; NULL: their function's name */
+	int allocation_mode;   /* how TaskVine chooses the resources of a category's tasks; negative: it does not */
 	size_t inline_nbytes;  /* larger frames are spilled */
 	double slots_per_worker; /* 0: slots = cores */
 	double cores_per_library; /* 0: a library takes its worker whole */

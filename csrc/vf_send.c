@@ -50,17 +50,30 @@ static struct vf_spec *choose_spec(struct vf_loop *loop, uint64_t turn)
 	return best;
 }
 
-static void apply_spec(struct vine_task *task, const struct vf_spec *spec, int fresh_process)
+/* A bundle with several functions has the category of its first call. */
+static const char *category_of(const struct vf_loop *loop, const struct vf_call *call)
 {
+	if (call->spec->category)
+		return call->spec->category;
+	return loop->config.category ? loop->config.category : call->function->name;
+}
+
+static void apply_spec(struct vf_loop *loop, struct vine_task *task, const struct vf_call *call)
+{
+	const struct vf_spec *spec = call->spec;
+	const char *category = category_of(loop, call);
+	int labelled = loop->config.allocation_mode >= 0;
 	vine_task_set_priority(task, spec->priority);
-	if (spec->category)
-		vine_task_set_category(task, spec->category);
+	vine_task_set_category(task, category);
+	if (labelled)
+		vine_set_category_mode(loop->manager, category, (vine_category_mode_t)loop->config.allocation_mode);
 	if (spec->running_time_min >= 0)
 		vine_task_set_time_min(task, spec->running_time_min);
-	if (!fresh_process)
+	if (!loop->config.command)
 		return; /* a function call takes a slot of its library; the library holds the resources */
 	const struct vf_resources *needs = &spec->needs;
-	vine_task_set_cores(task, needs->cores >= 0 ? (int)ceil(needs->cores) : 1);
+	if (needs->cores >= 0 || !labelled)
+		vine_task_set_cores(task, needs->cores >= 0 ? (int)ceil(needs->cores) : 1);
 	if (needs->memory >= 0)
 		vine_task_set_memory(task, (int64_t)needs->memory);
 	if (needs->disk >= 0)
@@ -109,7 +122,7 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 	if (config->max_retries >= 0)
 		vine_task_set_retries(task, config->max_retries);
 	if (bundle->n_calls)
-		apply_spec(task, bundle->calls[0]->spec, config->command != NULL);
+		apply_spec(loop, task, bundle->calls[0]);
 	return task;
 }
 

@@ -41,6 +41,10 @@ def settings(exec_mode="serverless", password_file=None, working_dir=None, **fie
         ("tune_parameters", ["hungry-minimum"]),
         ("tune_parameters", {"hungry-minimum": "many"}),
         ("tune_parameters", {"hungry-minimum": float("nan")}),
+        ("autocategory", 1),
+        ("autolabel", "yes"),
+        ("autolabel_algorithm", "best"),
+        ("autolabel_window", 0),
     ],
 )
 def test_a_bad_manager_field_is_named_with_its_value(field, value):
@@ -55,9 +59,6 @@ def test_a_bad_manager_field_is_named_with_its_value(field, value):
         ("env_pack", "env.tar.gz"),
         ("app_pack", True),
         ("extra_pkgs", ["numpy"]),
-        ("autolabel", True),
-        ("autolabel_algorithm", "max"),
-        ("autolabel_window", 10),
     ],
 )
 def test_a_field_without_effect_is_refused(field, value):
@@ -192,3 +193,16 @@ def test_a_password_file_must_be_readable(tmp_path):
         config.check_password_file(str(tmp_path / "password"))
     with pytest.raises(InvalidConfiguration, match="directory"):
         config.check_password_file(str(tmp_path))
+
+
+def test_autolabel_becomes_what_taskvine_calls_it(monkeypatch, tmp_path):
+    monitor = tmp_path / "resource_monitor"
+    monitor.write_text("#!/bin/sh\n")
+    monitor.chmod(0o755)
+    monkeypatch.setenv("CCTOOLS_RESOURCE_MONITOR", str(monitor))
+    fields = {"autolabel": True, "autolabel_algorithm": "bucketing", "autolabel_window": 7}
+    got = config.engine_settings(TaskVineManagerConfig(**fields), "regular", "logs", None, None)
+    assert (got.resource_monitor, got.allocation_mode) == (str(monitor), "bucketing")
+    assert got.tune == {"category-steady-n-tasks": 7}
+    got = config.engine_settings(TaskVineManagerConfig(**{**fields, "autolabel": False}), "regular", "logs", None, None)
+    assert (got.resource_monitor, got.allocation_mode, got.tune) == (None, None, {})

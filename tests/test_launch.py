@@ -14,7 +14,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.launchers import SimpleLauncher, SingleNodeLauncher, WrappedLauncher
 from parsl.providers import LocalProvider, SlurmProvider
 
-from vinefast import launch
+from vinefast import launch, programs
 from vinefast.errors import EngineFailure, EngineStartError
 
 
@@ -256,19 +256,19 @@ def test_programs_are_found_in_the_chosen_prefix_first(tmp_path, monkeypatch):
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    assert launch.find_program("vine_worker") != str(program)
-    assert launch.find_program(str(program)) == str(program)
+    assert programs.find_program("vine_worker") != str(program)
+    assert programs.find_program(str(program)) == str(program)
     monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path))
-    assert launch.find_program("vine_worker") == str(program)
-    assert launch.find_program("vine_factory")
+    assert programs.find_program("vine_worker") == str(program)
+    assert programs.find_program("vine_factory")
 
 
 def test_a_missing_program_is_answered_with_places_and_remedies(monkeypatch):
     monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", "/chosen")
     with pytest.raises(EngineStartError, match="/chosen/bin.*conda.*Debian.*install-taskvine"):
-        launch.find_program("vine_wanderer")
+        programs.find_program("vine_wanderer")
     with pytest.raises(EngineStartError, match="/no/such/vine_worker"):
-        launch.find_program("/no/such/vine_worker")
+        programs.find_program("/no/such/vine_worker")
 
 
 def test_addresses():

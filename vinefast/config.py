@@ -15,6 +15,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 
 from vinefast.errors import InvalidConfiguration
 from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
+from vinefast.programs import find_resource_monitor
 from vinefast.rules import (
     COUNT,
     FLAG,
@@ -42,6 +43,8 @@ LIBRARY_PACKAGE = "vinefast_library"
 # TaskVine keeps challenge and password in a buffer of 2 KB and does not look.
 _PASSWORD_MAX_NBYTES = 1024
 
+AUTOLABEL_ALGORITHMS = ("max-xput", "bucketing", "max")
+
 _MANAGER_RULES: dict[str, Rule] = {
     "port": (lambda value: is_int(value) and 0 <= value < 65536, "a port number, or 0 for any free port"),
     "address": optional(NAME),
@@ -53,6 +56,9 @@ _MANAGER_RULES: dict[str, Rule] = {
     "library_config": optional((lambda value: isinstance(value, Mapping), "a dict")),
     "shared_fs": FLAG,
     "autocategory": FLAG,
+    "autolabel": FLAG,
+    "autolabel_algorithm": one_of(*AUTOLABEL_ALGORITHMS),
+    "autolabel_window": optional(POSITIVE),
     "enable_peer_transfers": FLAG,
     "wait_for_workers": optional(COUNT),
     "vine_log_dir": optional(PATH),
@@ -85,9 +91,6 @@ _NOT_YET = {
     "env_pack": None,
     "app_pack": False,
     "extra_pkgs": None,
-    "autolabel": False,
-    "autolabel_algorithm": "max-xput",
-    "autolabel_window": None,
 }
 
 
@@ -117,6 +120,15 @@ def check_factory_config(config: TaskVineFactoryConfig) -> None:
     if config.min_workers > config.max_workers:
         raise InvalidConfiguration(
             f"factory_config.min_workers is {config.min_workers}; accepted: at most max_workers, {config.max_workers}"
+        )
+
+
+def check_autolabel(config: TaskVineManagerConfig, exec_mode: str) -> None:
+    """Raise `InvalidConfiguration` if resources of calls are to be measured that have no process of their own."""
+    if config.autolabel and exec_mode != "regular":
+        raise InvalidConfiguration(
+            f"manager_config.autolabel is True and function_exec_mode is {exec_mode!r}; accepted: autolabel with "
+            "function_exec_mode='regular' alone, since TaskVine measures processes, and warm ones run many calls"
         )
 
 
@@ -170,6 +182,12 @@ class EngineSettings:
         Whether workers may fetch files from each other.
     wait_for_workers : int or None
         Workers to wait for before the first call is sent.
+    category : str or None
+        TaskVine's category of calls that do not name one; None: the name of their function.
+    resource_monitor : str or None
+        TaskVine's program that measures each task; None: they are not measured.
+    allocation_mode : str or None
+        Parsl's name of TaskVine's way to choose resources from what was measured.
     debug : bool
         Keep TaskVine's debug log.
     max_losses : int
@@ -199,6 +217,9 @@ class EngineSettings:
     tune: dict[str, float] = field(default_factory=dict)
     peer_transfers: bool = True
     wait_for_workers: int | None = None
+    category: str | None = None
+    resource_monitor: str | None = None
+    allocation_mode: str | None = None
     debug: bool = False
     max_losses: int = 3
     bundle_ms: float = 30.0
@@ -239,6 +260,9 @@ def engine_settings(
         Of a worker.
     """
     library = config.library_config or {}
+    tune = checked_tune_parameters(config.tune_parameters)
+    if config.autolabel and config.autolabel_window is not None:
+        tune["category-steady-n-tasks"] = config.autolabel_window
     env_vars = {
         USERS_PREFIX + name if name in THREAD_VARIABLES else name: str(value)
         for name, value in (config.env_vars or {}).items()
@@ -263,9 +287,12 @@ def engine_settings(
         library_gpus=gpus or None,
         env_vars=env_vars,
         max_retries=config.max_retries,
-        tune=checked_tune_parameters(config.tune_parameters),
+        tune=tune,
         peer_transfers=config.enable_peer_transfers,
         wait_for_workers=config.wait_for_workers,
+        category=None if config.autocategory else "parsl-default",
+        resource_monitor=find_resource_monitor() if config.autolabel else None,
+        allocation_mode=config.autolabel_algorithm if config.autolabel else None,
         debug=os.environ.get("VINEFAST_DEBUG", "") not in ("", "0"),
     )
 

@@ -67,6 +67,7 @@ cdef extern from "vf_call.h" nogil:
         unsigned char digest[16]
         const char *body
         uint32_t body_nbytes
+        const char *name
         double mean_ns
         uint32_t limit
         int delivered
@@ -188,6 +189,8 @@ cdef extern from "vf_loop.h" nogil:
         uint32_t max_losses
         uint32_t slice_ms
         vf_bundle_rule rule
+        const char *category
+        int allocation_mode
         size_t inline_nbytes
         double slots_per_worker
         double cores_per_library

@@ -106,6 +106,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if factory_config is None:
             factory_config = TaskVineFactoryConfig()
         config.check_manager_config(manager_config)
+        config.check_autolabel(manager_config, function_exec_mode)
         config.check_factory_config(factory_config)
         for name, value, kind in (
             ("provider", provider, ExecutionProvider),

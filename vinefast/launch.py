@@ -28,6 +28,7 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
 from vinefast.errors import EngineFailure, EngineStartError, VineFastError
+from vinefast.programs import find_program
 
 logger = logging.getLogger(__name__)
 
@@ -391,50 +392,12 @@ def make_launcher(
     return FactoryLauncher(config, directory)
 
 
-def find_program(name: str) -> str:
-    """Find one of TaskVine's programs.
-
-    Parameters
-    ----------
-    name : str
-        A path, or a name to look for: first in the prefix that ``VINEFAST_TASKVINE_PREFIX`` names, then in the one that
-        vinefast was built with, then on ``PATH``.
-
-    Raises
-    ------
-    EngineStartError
-        If it is in none of them.
-    """
-    if os.sep in name:
-        places = [os.path.dirname(os.path.abspath(name))]
-    else:
-        prefixes = [os.environ.get("VINEFAST_TASKVINE_PREFIX"), _built_with()]
-        places = [os.path.join(prefix, "bin") for prefix in prefixes if prefix]
-        places += os.get_exec_path()
-    found = shutil.which(os.path.basename(name), path=os.pathsep.join(places))
-    if found is None:
-        raise EngineStartError(
-            f"There is no program {name!r}; looked in {', '.join(places)}. TaskVine's programs come with "
-            "'conda install -c conda-forge ndcctools', with Debian's package coop-computing-tools (13 or newer), "
-            "or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX names a prefix to look in first."
-        )
-    return os.path.abspath(found)
-
-
 def _name_for_a_shell(program: str) -> str:
     """Give the path of a program that is here, but not on PATH; any other name as it is, for it may be elsewhere."""
     if shutil.which(program) is None:
         with suppress(EngineStartError):
             return find_program(program)
     return program
-
-
-def _built_with() -> str | None:
-    try:
-        from vinefast._build_info import TASKVINE_PREFIX
-    except ImportError:
-        return None
-    return TASKVINE_PREFIX
 
 
 def manager_address(configured: str | None, local: bool) -> str:

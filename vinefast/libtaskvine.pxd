@@ -16,6 +16,11 @@ cdef extern from "taskvine.h" nogil:
         VINE_CACHE_LEVEL_TASK
         VINE_CACHE_LEVEL_WORKFLOW
 
+    ctypedef enum vine_category_mode_t:
+        VINE_ALLOCATION_MODE_MAX
+        VINE_ALLOCATION_MODE_MAX_THROUGHPUT
+        VINE_ALLOCATION_MODE_EXHAUSTIVE_BUCKETING
+
     ctypedef enum vine_file_flags_t:
         VINE_PEER_NOSHARE
 
@@ -38,6 +43,7 @@ cdef extern from "taskvine.h" nogil:
     void vine_manager_install_library(vine_manager *m, vine_task *t, const char *name)
     int vine_port(vine_manager *m)
     void vine_set_name(vine_manager *m, const char *name)
+    int vine_enable_monitoring(vine_manager *m, int watchdog, int time_series)
     int vine_disable_peer_transfers(vine_manager *m)
     int vine_workers_shutdown(vine_manager *m, int n)
     int vine_set_password_file(vine_manager *m, const char *file)

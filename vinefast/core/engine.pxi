@@ -75,7 +75,7 @@ cdef class Engine:
     cdef dict specs
     cdef SpecRecord default_spec
     cdef TaskParts task_parts
-    cdef bytes command
+    cdef bytes command, category
     cdef vf_call *newest  # all outstanding calls, linked by `older`
     cdef uint64_t n_submitted, n_finished
     cdef uint64_t serialize_ns, return_ns, complete_ns
@@ -320,6 +320,12 @@ cdef class Engine:
         config.rule.target_ns = settings.bundle_ms * 1e6
         config.rule.max_nbytes = settings.bundle_nbytes
         config.inline_nbytes = settings.inline_nbytes
+        config.allocation_mode = -1
+        if settings.allocation_mode is not None:
+            config.allocation_mode = ALLOCATION_MODES[settings.allocation_mode]
+        if settings.category is not None:
+            self.category = settings.category.encode()
+            config.category = PyBytes_AS_STRING(self.category)
         config.library = LIBRARY_NAME
         config.slots_per_worker = settings.slots
         config.cores_per_library = settings.library_cores or 0

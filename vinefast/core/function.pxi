@@ -11,11 +11,13 @@ cdef class FunctionRecord:
     """
 
     cdef vf_function c_function
-    cdef bytes body
+    cdef bytes body, name
     cdef object __weakref__
 
-    def __cinit__(self, bytes body, bytes digest):
+    def __cinit__(self, bytes body, bytes digest, str name):
         self.body = body
+        self.name = name.encode("utf-8", "replace")
+        self.c_function.name = PyBytes_AS_STRING(self.name)
         self.c_function.body = PyBytes_AS_STRING(body)
         self.c_function.body_nbytes = <uint32_t>PyBytes_GET_SIZE(body)
         self.c_function.mean_ns = -1
@@ -51,7 +53,7 @@ cdef class FunctionRegistry:
         digest = hashlib.blake2b(body, digest_size=VF_DIGEST_NBYTES).digest()
         record = self.by_digest.get(digest)
         if record is None:
-            record = FunctionRecord(body, digest)
+            record = FunctionRecord(body, digest, function_name(func))
             self.by_digest[digest] = record
         cdef dict by_id = self.by_id
         try:

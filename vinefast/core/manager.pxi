@@ -7,9 +7,18 @@ import errno
 import os
 import socket
 
+from vinefast import programs
+
 # After a library or a file has failed on a worker, TaskVine tries nothing there for 15 s; most calls here take
 # milliseconds.
 DEFAULT_TUNE = {"transient-error-interval": 1}
+
+# By Parsl's names of them.
+ALLOCATION_MODES = {
+    "max": VINE_ALLOCATION_MODE_MAX,
+    "max-xput": VINE_ALLOCATION_MODE_MAX_THROUGHPUT,
+    "bucketing": VINE_ALLOCATION_MODE_EXHAUSTIVE_BUCKETING,
+}
 
 cdef const char *LIBRARY_NAME = "vinefast"
 
@@ -77,6 +86,8 @@ cdef int set_up_manager(vine_manager *manager, object settings) except -1:
         vine_set_name(manager, name)
     if not settings.peer_transfers:
         vine_disable_peer_transfers(manager)
+    if settings.resource_monitor is not None:
+        enable_monitoring(manager, settings.resource_monitor)
     tune = DEFAULT_TUNE | settings.tune
     if settings.wait_for_workers is not None:
         tune["wait-for-workers"] = settings.wait_for_workers
@@ -88,6 +99,20 @@ cdef int set_up_manager(vine_manager *manager, object settings) except -1:
             raise errors.InvalidConfiguration(
                 f"tune_parameters: this TaskVine does not know {parameter!r} (or refuses {number!r} for it); "
                 "taskvine.h lists the names, hyphens between the words")
+    return 0
+
+
+cdef int enable_monitoring(vine_manager *manager, str program) except -1:
+    # TaskVine looks for the program by itself, where this says.
+    before = os.environ.get(programs.RESOURCE_MONITOR_VARIABLE)
+    os.environ[programs.RESOURCE_MONITOR_VARIABLE] = program
+    try:
+        check_count(vine_enable_monitoring(manager, 1, 0), f"measure tasks with {program}")
+    finally:
+        if before is None:
+            del os.environ[programs.RESOURCE_MONITOR_VARIABLE]
+        else:
+            os.environ[programs.RESOURCE_MONITOR_VARIABLE] = before
     return 0
 
 

@@ -1,0 +1,76 @@
+"""Where TaskVine's programs are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from vinefast.errors import EngineStartError
+
+# TaskVine's own name for it.
+RESOURCE_MONITOR_VARIABLE = "CCTOOLS_RESOURCE_MONITOR"
+
+
+def find_program(name: str) -> str:
+    """Find one of TaskVine's programs.
+
+    Parameters
+    ----------
+    name : str
+        A path, or a name to look for: first in the prefix that ``VINEFAST_TASKVINE_PREFIX`` names, then in the one that
+        vinefast was built with, then on ``PATH``.
+
+    Raises
+    ------
+    EngineStartError
+        If it is in none of them.
+    """
+    places = _places(name)
+    found = _find(name, places)
+    if found is None:
+        raise EngineStartError(
+            f"There is no program {name!r}; looked in {', '.join(places)}. TaskVine's programs come with "
+            "'conda install -c conda-forge ndcctools', with Debian's package coop-computing-tools (13 or newer), "
+            "or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX names a prefix to look in first."
+        )
+    return found
+
+
+def find_resource_monitor() -> str:
+    """Find the program that measures tasks, where ``CCTOOLS_RESOURCE_MONITOR`` says or where other programs are.
+
+    Raises
+    ------
+    EngineStartError
+        If it is not there.
+    """
+    name = os.environ.get(RESOURCE_MONITOR_VARIABLE, "resource_monitor")
+    places = _places(name)
+    found = _find(name, places)
+    if found is None:
+        raise EngineStartError(
+            f"manager_config.autolabel needs TaskVine's program {name!r}; looked in {', '.join(places)}. It comes with "
+            "'conda install -c conda-forge ndcctools', not with Debian's package coop-computing-tools. "
+            f"{RESOURCE_MONITOR_VARIABLE} gives the path of one that is elsewhere."
+        )
+    return found
+
+
+def _places(name: str) -> list[str]:
+    if os.sep in name:
+        return [os.path.dirname(os.path.abspath(name))]
+    prefixes = [os.environ.get("VINEFAST_TASKVINE_PREFIX"), _built_with()]
+    return [os.path.join(prefix, "bin") for prefix in prefixes if prefix] + os.get_exec_path()
+
+
+def _find(name: str, places: list[str]) -> str | None:
+    found = shutil.which(os.path.basename(name), path=os.pathsep.join(places))
+    return found and os.path.abspath(found)
+
+
+def _built_with() -> str | None:
+    try:
+        from vinefast._build_info import TASKVINE_PREFIX
+    except ImportError:
+        return None
+    return TASKVINE_PREFIX
