@@ -14,6 +14,7 @@ from typing import Literal
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from vinefast.errors import InvalidConfiguration
+from vinefast.library import parsl_side
 from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
 from vinefast.programs import find_resource_monitor
 from vinefast.rules import (
@@ -39,6 +40,9 @@ except PackageNotFoundError:  # run from a source tree
     VERSION = "unknown"
 
 LIBRARY_PACKAGE = "vinefast_library"
+
+# Workers need the same one, to the minor version: calls hold byte code.
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # TaskVine keeps challenge and password in a buffer of 2 KB and does not look.
 _PASSWORD_MAX_NBYTES = 1024
@@ -267,6 +271,7 @@ def engine_settings(
         USERS_PREFIX + name if name in THREAD_VARIABLES else name: str(value)
         for name, value in (config.env_vars or {}).items()
     }
+    env_vars.setdefault("VINEFAST_VERSIONS", parsl_side.versions())
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
@@ -276,7 +281,7 @@ def engine_settings(
         runtime_dir=runtime_dir,
         exec_mode=exec_mode,
         library_files=library_files(),
-        command=python_command(module, config.init_command or "") + children,
+        command=python_command(f"{LIBRARY_PACKAGE}.checked {PYTHON} {module}", config.init_command or "") + children,
         port=config.port,
         project_name=config.project_name,
         password_file=password_file,

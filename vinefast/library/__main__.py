@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import time
 
+from .arguments import LIBRARY_NAME, library_arguments
 from .entry import clean_imports
 from .keeper import Keeper
 from .process import close_inherited_pipes, die_with_parent, lead_own_group
 from .worker_link import WorkerGone, WorkerLink
 
-LIBRARY_NAME = "vinefast"
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="vinefast_library")
-    for name in ("--in-pipe-fd", "--out-pipe-fd", "--task-id", "--worker-pid"):
-        parser.add_argument(name, type=int, required=True)
-    parser.add_argument("--library-cores", type=int, default=1)
-    parser.add_argument("--children", type=int, default=0, help="warm children; 0: as many as cores")
-    # A later worker may append arguments that we do not know.
-    return parser.parse_known_args()[0]
-
 
 def _main() -> None:
     lead_own_group()
-    arguments = _arguments()
+    arguments = library_arguments()
     n_slots = int(os.environ.get("VINEFAST_SLOTS") or 0) or arguments.children or arguments.library_cores
     pipes = (arguments.in_pipe_fd, arguments.out_pipe_fd)
     close_inherited_pipes(keep=set(pipes))

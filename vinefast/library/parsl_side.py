@@ -11,14 +11,15 @@ from .lazy_package import import_from_package
 
 _problem: BaseException | None = None
 
-import_from_package("parsl", ("parsl.serialize", "parsl.app.errors"))
+import_from_package("parsl", ("parsl.serialize", "parsl.app.errors", "parsl.version"))
 
 try:
-    import dill  # noqa: F401
+    import dill
     from parsl.app.errors import RemoteExceptionWrapper
     from parsl.serialize import deserialize as _deserialize
     from parsl.serialize import serialize as _serialize
     from parsl.serialize.errors import SerializationError
+    from parsl.version import VERSION
 except BaseException as error:  # a broken installation may raise anything, and the library must be able to tell
     _problem = error
 
@@ -45,6 +46,11 @@ def problem() -> str:
         f"cannot import parsl: {type(_problem).__name__}: {_problem}. "
         "Install parsl there, or start the worker in the environment that has it"
     )
+
+
+def versions() -> str:
+    """Name the versions that should be the same on both sides."""
+    return f"Python {platform.python_version()}, parsl {VERSION}, dill {dill.__version__}"
 
 
 def _unavailable(*_: Any) -> Any:

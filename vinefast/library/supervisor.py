@@ -112,8 +112,7 @@ class Supervisor:
     def run(self) -> NoReturn:
         """Serve until the worker goes away or SIGTERM comes."""
         try:
-            if not parsl_side.available():
-                print(f"vinefast: {parsl_side.problem()}", flush=True)
+            print(f"vinefast: {self._greeting()}", flush=True)
             self._listen_to_signals()
             # Before the forks: what is here now is shared by all children, and no collection shall touch and copy it.
             # A first exception brings in what serializes exceptions.
@@ -135,6 +134,13 @@ class Supervisor:
         except BaseException:
             sys.excepthook(*sys.exc_info())
             self._leave(1)
+
+    @staticmethod
+    def _greeting() -> str:
+        if not parsl_side.available():
+            return parsl_side.problem()
+        here, there = parsl_side.versions(), os.environ.get("VINEFAST_VERSIONS")
+        return here if there in (None, here) else f"{here}; but the submit side has {there}"
 
     def _leave(self, exit_code: int) -> NoReturn:
         for each in self._slots:

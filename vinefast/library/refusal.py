@@ -1,0 +1,112 @@
+"""Answer every call with the reason why none can run here.
+
+What `frame` and `worker_link` say of frames and of the worker's pipes holds here too, but they need a newer Python.
+"""
+
+import fcntl
+import json
+import os
+import pickle
+import re
+import select
+import signal
+import struct
+import termios
+
+from .arguments import LIBRARY_NAME, library_arguments
+
+_RESULT_HEADER = struct.Struct("<4sIQQQIIQ")
+_RECORD = struct.Struct("<IIQ")
+_FAILED = 3
+_INLINE_NBYTES = 1024
+_MESSAGE = re.compile(rb"(\d+) (.*) (.+) (\3/[^/]+)", re.DOTALL)
+_LOOK_S = 0.05
+
+
+def refuse_call(problem):
+    """Be the process of one call in the regular mode: its standard output carries the result."""
+    with open("frame", "rb") as file:
+        answer = _answer(file.read(), problem, 1)
+    try:
+        # See once.py: somebody may have written to it before us.
+        os.ftruncate(1, 0)
+        os.lseek(1, 0, os.SEEK_SET)
+    except OSError:
+        pass  # a pipe
+    with open(1, "wb") as output:
+        output.write(answer)
+
+
+def refuse_calls(problem):
+    """Be the library until the worker leaves."""
+    arguments = library_arguments()
+    print("vinefast: " + problem, flush=True)
+    try:
+        os.setpgid(0, 0)  # see process.lead_own_group
+    except OSError:
+        pass
+    try:
+        _serve(arguments, problem)
+    except (BrokenPipeError, ProcessLookupError):
+        pass  # the worker is gone
+
+
+def _serve(arguments, problem):
+    parent_pid = os.getppid()
+    hello = {"name": LIBRARY_NAME, "taskid": arguments.task_id, "exec_mode": "fork"}
+    _tell(arguments, json.dumps(hello).encode())
+    unread = b""
+    while os.getppid() == parent_pid:
+        if not select.select([arguments.in_pipe_fd], [], [], _LOOK_S)[0]:
+            (untaken,) = struct.unpack("i", fcntl.ioctl(arguments.out_pipe_fd, termios.FIONREAD, bytes(4)))
+            if untaken:  # the worker may have missed the signal
+                os.kill(arguments.worker_pid, signal.SIGCHLD)
+            continue
+        chunk = os.read(arguments.in_pipe_fd, 1 << 20)
+        if not chunk:
+            return
+        unread += chunk
+        while True:
+            length, newline, rest = unread.partition(b"\n")
+            if not newline or len(rest) < int(length):
+                break
+            unread = rest[int(length) :]
+            _refuse_bundle(arguments, rest[: int(length)], problem)
+
+
+def _refuse_bundle(arguments, message, problem):
+    task_id, command, sandbox, result_path = _MESSAGE.fullmatch(message).groups()
+    answer = _answer(_decode(command, sandbox), problem, arguments.children or arguments.library_cores)
+    with open(result_path, "wb") as file:
+        file.write(answer)
+    _tell(arguments, task_id + b" 0")
+
+
+def _tell(arguments, body):
+    message = b"%d\n%s" % (len(body), body)
+    while message:
+        message = message[os.write(arguments.out_pipe_fd, message) :]
+    os.kill(arguments.worker_pid, signal.SIGCHLD)
+
+
+def _decode(command, sandbox):
+    if command[:1] == b"I":
+        return command[2:].replace(command[1:2], b"\0")
+    if command[:1] == b"E":
+        zero, escape = command[1:2], command[2:3]
+        body = command[3:].replace(zero, b"\0")
+        return body.replace(escape + b"\1", zero).replace(escape + b"\2", escape)
+    with open(os.path.join(sandbox, b"frame"), "rb") as file:
+        return file.read()
+
+
+def _answer(frame, problem, n_slots):
+    (n_calls,) = struct.unpack_from("<I", frame, 4)
+    payload = pickle.dumps(("UnfitWorker", problem, "", None), 2)
+    records = n_calls * (_RECORD.pack(_FAILED, len(payload), 0) + payload)
+    nbytes = _RESULT_HEADER.size + len(records)
+    answer = _RESULT_HEADER.pack(b"VFR1", n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots) + records
+    if nbytes > _INLINE_NBYTES:
+        return answer
+    zero = next(bytes([value]) for value in range(255, 0, -1) if value not in answer)
+    return b"I" + zero + answer.replace(b"\0", zero)
