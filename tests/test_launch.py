@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 
@@ -15,6 +16,7 @@ from parsl.launchers import SimpleLauncher, SingleNodeLauncher, WrappedLauncher
 from parsl.providers import LocalProvider, SlurmProvider
 
 from vinefast import launch, programs
+from vinefast.environment import PYTHON
 from vinefast.errors import EngineFailure, EngineStartError
 
 
@@ -23,6 +25,16 @@ def manager():
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
         yield server
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """What looks like an environment."""
+    path = tmp_path / "environment.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name in ("bin/python", f"lib/python{PYTHON}/os.py"):
+            tar.addfile(tarfile.TarInfo(name))
+    return str(path)
 
 
 @pytest.fixture
@@ -85,7 +97,7 @@ def wait_until(condition, timeout_s=10.0):
         time.sleep(0.02)
 
 
-def test_methods_have_their_launchers(tmp_path):
+def test_methods_have_their_launchers(tmp_path, archive):
     def kind(method="factory", provider=None, **fields):
         return type(launch.make_launcher(method, TaskVineFactoryConfig(**fields), str(tmp_path), provider))
 
@@ -93,7 +105,7 @@ def test_methods_have_their_launchers(tmp_path):
     assert kind(min_workers=3, max_workers=3) is launch.LocalLauncher
     assert kind(min_workers=1, max_workers=3) is launch.FactoryLauncher
     assert kind(batch_type="slurm") is launch.FactoryLauncher
-    assert kind(python_env="env.tar.gz") is launch.FactoryLauncher
+    assert kind(python_env=archive) is launch.FactoryLauncher
     assert kind("manual") is launch.Launcher
     assert kind("provider", LocalProvider()) is launch.ProviderLauncher
 
@@ -168,14 +180,15 @@ def test_the_factory_makes_workers_and_takes_them_along(start, manager):
     wait_until(lambda: not any(alive(pid) for pid in members))
 
 
-def test_a_factory_that_cannot_run_is_given_up(start):
+def test_a_factory_that_cannot_run_is_given_up(start, archive, monkeypatch):
     failures = []
-    start(failures.append, max_workers=2, python_env="/no/such/env.tar.gz")
+    monkeypatch.setattr(launch, "SCRIPT", "/no/such/script")
+    start(failures.append, max_workers=2, python_env=archive)
     wait_until(lambda: failures)
     assert "factory.log" in str(failures[0])
 
 
-def test_factory_fields_become_options(tmp_path):
+def test_factory_fields_become_options(tmp_path, archive):
     def options(password_file=None, project_name=None, **fields):
         config = TaskVineFactoryConfig(**{"batch_type": "slurm", **fields})
         launcher = launch.FactoryLauncher(config, str(tmp_path))
@@ -198,13 +211,14 @@ def test_factory_fields_become_options(tmp_path):
     assert value("--factory-timeout", factory_timeout=61) == "61"
     assert value("--extra-options", worker_options="--wall-time 5") == "--wall-time 5"
     assert value("--password", password_file="/secret") == "password"
-    assert value("--poncho-env", python_env="/env.tar.gz") == "/env.tar.gz"
+    assert f"--wrapper-input={archive}" in options(python_env=archive)
     assert value("--condor-requirements", batch_type="condor", condor_requirements="(x)") == "(x)"
     assert value("--batch-options", batch_options="-q short") == "-q short"
     for name in ("cores", "gpus", "memory", "disk"):
         assert value(f"--{name}", **{name: 3}) == "3"
         assert f"--{name}" not in options()
-    assert not {"--password", "--poncho-env", "--condor-requirements", "--batch-options"} & set(options())
+    assert not any(option.startswith("--wrapper") for option in options())
+    assert not {"--password", "--condor-requirements", "--batch-options"} & set(options())
 
 
 def test_fields_become_a_workers_options(start):

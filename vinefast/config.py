@@ -13,6 +13,7 @@ from typing import Literal
 
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
+from vinefast.environment import PYTHON, SCRIPT, Environment
 from vinefast.errors import InvalidConfiguration
 from vinefast.library import parsl_side
 from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
@@ -28,6 +29,7 @@ from vinefast.rules import (
     instance_of,
     is_environment,
     is_int,
+    is_names,
     one_of,
     optional,
     require,
@@ -41,8 +43,9 @@ except PackageNotFoundError:  # run from a source tree
 
 LIBRARY_PACKAGE = "vinefast_library"
 
-# Workers need the same one, to the minor version: calls hold byte code.
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+# In the sandbox of a worker's task.
+_SCRIPT = f"{LIBRARY_PACKAGE}/environment.sh"
+_ARCHIVE = "vinefast_environment"
 
 # TaskVine keeps challenge and password in a buffer of 2 KB and does not look.
 _PASSWORD_MAX_NBYTES = 1024
@@ -56,6 +59,9 @@ _MANAGER_RULES: dict[str, Rule] = {
     "project_password_file": optional(PATH),
     "env_vars": optional((is_environment, "a dict of values by name of variable")),
     "init_command": optional(TEXT),
+    "env_pack": optional(PATH),
+    "app_pack": FLAG,
+    "extra_pkgs": optional((is_names, "a list of what pip can install")),
     "max_retries": optional(COUNT),
     "library_config": optional((lambda value: isinstance(value, Mapping), "a dict")),
     "shared_fs": FLAG,
@@ -91,23 +97,10 @@ _FACTORY_RULES: dict[str, Rule] = {
     "batch_options": optional(TEXT),
 }
 
-_NOT_YET = {
-    "env_pack": None,
-    "app_pack": False,
-    "extra_pkgs": None,
-}
-
 
 def check_manager_config(config: TaskVineManagerConfig) -> None:
     """Raise `InvalidConfiguration` for the first field of a manager configuration that cannot work."""
     require("manager_config", config, instance_of(TaskVineManagerConfig))
-    for name, default in _NOT_YET.items():
-        value = getattr(config, name)
-        if value != default:
-            raise InvalidConfiguration(
-                f"manager_config.{name} is {value!r}, which vinefast {VERSION} does not support yet; "
-                f"leave it at its default, {default!r}"
-            )
     for name, rule in _MANAGER_RULES.items():
         require(f"manager_config.{name}", getattr(config, name), rule)
     for key, value in (config.library_config or {}).items():
@@ -245,6 +238,8 @@ def engine_settings(
     password_file: str | None,
     working_dir: str | None,
     gpus: int | None = None,
+    environment: Environment | None = None,
+    python: str | None = sys.executable,
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
 
@@ -262,6 +257,10 @@ def engine_settings(
         Where calls run; None: in their sandbox.
     gpus : int, optional
         Of a worker.
+    environment : Environment, optional
+        What they run in.
+    python : str or None
+        Without an environment, the interpreter to prefer where it exists; None: that of the worker.
     """
     library = config.library_config or {}
     tune = checked_tune_parameters(config.tune_parameters)
@@ -276,12 +275,21 @@ def engine_settings(
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
     slots = library.get("num_slots") or 0
-    children = f" --children {slots}" if slots and exec_mode == "serverless" else ""
+    if slots and exec_mode == "serverless":
+        module += f" --children {slots}"
+    program = f"-m {LIBRARY_PACKAGE}.checked {PYTHON} {module}"
+    init_command = config.init_command or ""
+    files = library_files()
+    if environment is None:
+        command = python_command(program, init_command, python)
+    else:
+        files += [(SCRIPT, _SCRIPT), (environment.archive, _ARCHIVE)]
+        command = environment_command(environment, program, init_command, "PYTHONPATH" in env_vars)
     return EngineSettings(
         runtime_dir=runtime_dir,
         exec_mode=exec_mode,
-        library_files=library_files(),
-        command=python_command(f"{LIBRARY_PACKAGE}.checked {PYTHON} {module}", config.init_command or "") + children,
+        library_files=files,
+        command=command,
         port=config.port,
         project_name=config.project_name,
         password_file=password_file,
@@ -309,8 +317,19 @@ def library_files() -> list[tuple[str, str]]:
     return [(path, f"{LIBRARY_PACKAGE}/{os.path.basename(path)}") for path in paths]
 
 
-def python_command(module: str, init_command: str = "", python: str | None = sys.executable) -> str:
-    """Give the shell command that runs a module on a worker; arguments may be appended.
+def environment_command(environment: Environment, program: str, init_command: str = "", keep_path: bool = False) -> str:
+    """Give the shell command that runs a Python program in an environment on a worker; arguments may be appended.
+
+    A ``PYTHONPATH`` of the worker's own would bring packages of another environment, so it goes unless `keep_path`.
+    """
+    # The directories of a worker's tasks lie side by side.
+    run = environment.command(_SCRIPT, _ARCHIVE, parent="..")
+    lines = ["" if keep_path else "unset PYTHONPATH", init_command, f"exec {run} python3 {program}"]
+    return "\n".join(filter(None, lines))
+
+
+def python_command(program: str, init_command: str = "", python: str | None = sys.executable) -> str:
+    """Give the shell command that runs a Python program on a worker; arguments may be appended.
 
     The submit side's interpreter is preferred where it exists, since it has the packages that the calls need; but a
     ``python3`` that `init_command` brings is there for a reason.
@@ -323,6 +342,6 @@ def python_command(module: str, init_command: str = "", python: str | None = sys
         usable = f'[ "$vinefast_python" = "$vinefast_before" ] && {usable}'
     lines += [
         f"if {usable}; then vinefast_python={shlex.quote(python or '')}; fi",
-        f'exec "${{vinefast_python:-python3}}" -m {module}',
+        f'exec "${{vinefast_python:-python3}}" {program}',
     ]
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from parsl.utils import RepresentationMixin
 
 from vinefast import config, rules
 from vinefast._core import CallFuture, Engine
+from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped
 from vinefast.files import URLStaging, staged_files
 from vinefast.launch import Contact, Launcher, make_launcher, manager_address
@@ -184,6 +185,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             password_file,
             working_dir=os.getcwd() if self._files_are_shared else None,
             gpus=self.factory_config.gpus,
+            environment=calls_environment(self.manager_config),
+            python=None if self._launcher.brings_python else sys.executable,
         )
         self._engine = Engine(settings, _weakly(self._die))
         teardown.callback(self._engine.stop)

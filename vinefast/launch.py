@@ -27,6 +27,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
+from vinefast.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError, VineFastError
 from vinefast.programs import find_program
 
@@ -94,6 +95,9 @@ class Launcher:
 
     local = False
     """Whether workers run on this machine, and so see the same files."""
+
+    brings_python = False
+    """Whether workers run in an environment that was sent to them."""
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         self.config = config
@@ -320,6 +324,10 @@ class FactoryLauncher(_CrewLauncher):
         self._factory = find_program(self.program)
         self._worker = find_program(config.worker_executable)
         self._scratch_dir: str | None = None
+        self._environment: Environment | None = None
+        if config.python_env is not None:
+            self._environment = named_environment("factory_config.python_env", config.python_env)
+        self.brings_python = self._environment is not None
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the factory."""
@@ -368,13 +376,18 @@ class FactoryLauncher(_CrewLauncher):
             "--password": "password" if contact.password_file else None,
             "--worker-binary": self._worker,
             "--extra-options": self._worker_options(),
-            "--poncho-env": config.python_env and os.path.abspath(config.python_env),
             "--condor-requirements": config.condor_requirements,
             "--batch-options": config.batch_options,
             # It reports to a catalog even when it needs none; what the public one does not know is ours alone.
             "--catalog": None if contact.project_name else f"{_LOOPBACK}:1",
         }
-        return [*_options(options), "--single-shot", *_target(contact, elsewhere=not self.local)]
+        wrapper = []
+        if self._environment is not None:
+            # As --poncho-env, but with environment.sh: poncho_package_run knows environments of conda alone.
+            archive = self._environment.archive
+            command = self._environment.command(os.path.basename(SCRIPT), os.path.basename(archive), ".")
+            wrapper = [f"--wrapper-input={SCRIPT}", f"--wrapper-input={archive}", f"--wrapper={command}"]
+        return [*_options(options), *wrapper, "--single-shot", *_target(contact, elsewhere=not self.local)]
 
 
 def make_launcher(

@@ -38,6 +38,11 @@ def is_name(value: object) -> bool:
     return is_text(value) and value != ""
 
 
+def is_names(value: object) -> bool:
+    """Tell whether it is a list of strings that are not empty."""
+    return isinstance(value, (list, tuple)) and all(map(is_name, value))
+
+
 def is_path(value: object) -> bool:
     """Tell whether it can be a path."""
     return isinstance(value, os.PathLike) or is_name(value)

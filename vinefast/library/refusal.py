@@ -75,7 +75,9 @@ def _serve(arguments, problem):
 
 
 def _refuse_bundle(arguments, message, problem):
-    task_id, command, sandbox, result_path = _MESSAGE.fullmatch(message).groups()
+    parts = _MESSAGE.fullmatch(message)
+    assert parts is not None
+    task_id, command, sandbox, result_path = parts.groups()
     answer = _answer(_decode(command, sandbox), problem, arguments.children or arguments.library_cores)
     with open(result_path, "wb") as file:
         file.write(answer)
