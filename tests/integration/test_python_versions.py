@@ -47,6 +47,8 @@ def test_another_version_is_refused_with_both_named(make_executor, tmp_path, exe
         # Of all sizes: inline, with escapes, spilled.
         arguments = [bytes(range(256)) * (i % 7 * 60) for i in range(n)]
         calls = [executor.submit(add, {}, lambda: 1, argument) for argument in arguments]
+        if exec_mode == "serverless":
+            calls.append(executor.submit(add, {"cores": 1000, "memory": 1}, 1, 2))
         for call in calls:
             with pytest.raises(RemoteError, match=rf"version 3\.\d+\.\d+.* Python {config.PYTHON} .*env_pack"):
                 call.result(30)

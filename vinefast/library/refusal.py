@@ -15,9 +15,11 @@ import termios
 
 from .arguments import LIBRARY_NAME, library_arguments
 
-_RESULT_HEADER = struct.Struct("<4sIQQQIIQ")
+_RESULT_HEADER = struct.Struct("<4sIQQQIIIIIII4x")
 _RECORD = struct.Struct("<IIQ")
 _FAILED = 3
+# Of cores, memory, disk and GPUs: a call that asks for much is to be answered, too.
+_PLENTY = 4 * (2**31,)
 _INLINE_NBYTES = 1024
 _MESSAGE = re.compile(rb"(\d+) (.*) (.+) (\3/[^/]+)", re.DOTALL)
 _LOOK_S = 0.05
@@ -107,7 +109,7 @@ def _answer(frame, problem, n_slots):
     payload = pickle.dumps(("UnfitWorker", problem, "", None), 2)
     records = n_calls * (_RECORD.pack(_FAILED, len(payload), 0) + payload)
     nbytes = _RESULT_HEADER.size + len(records)
-    answer = _RESULT_HEADER.pack(b"VFR1", n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots) + records
+    answer = _RESULT_HEADER.pack(b"VFR1", n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY) + records
     if nbytes > _INLINE_NBYTES:
         return answer
     zero = next(bytes([value]) for value in range(255, 0, -1) if value not in answer)
