@@ -123,6 +123,8 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 		vine_task_set_retries(task, config->max_retries);
 	if (bundle->n_calls)
 		apply_spec(loop, task, bundle->calls[0]);
+	else
+		vine_task_set_category(task, config->library); /* it takes as long as the library to start */
 	return task;
 }
 
