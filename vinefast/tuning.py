@@ -36,7 +36,7 @@ class Tuning(ParameterSet):
         "Waiting tasks that are tried for a worker in one round.", 100, "tasks", least=1
     )
     bandwidth_limit: Bytes = Bytes(
-        "Limit on what the manager sends to and fetches from workers: files, and frames above inline-nbytes. 0: none.",
+        "Limit for files that the manager sends to a worker, and for results of calls; not for arguments. 0: none.",
         0,
         "bytes/s",
         most=2**62,
@@ -162,7 +162,7 @@ class Tuning(ParameterSet):
     )
     scheduler: Choice = Choice(
         "Who chooses the worker: vinefast the one that is free first, or TaskVine the one with most of the files, the "
-        "one that was fastest, any, the one with the least free resources, or the one with most free disk.",
+        "one that was fastest, a random one, the one that fits worst, or the one with most free disk.",
         "vinefast",
         choices={
             "vinefast": OLDEST,
