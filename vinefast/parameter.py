@@ -182,7 +182,7 @@ class _Numeric(Parameter[T]):
         self.least = least
         self.most = most
         self.also = also or {}
-        span = f"{least:g} or more" if most == INT_MAX else f"{least:g} to {most:g}"
+        span = f"{least:g} or more" if most >= INT_MAX else f"{least:g} to {most:g}"
         self.range = "; ".join([span, *(f"{number:g}: {meaning}" for number, meaning in self.also.items())])
 
     def _accepts(self, number: float) -> bool:

@@ -187,7 +187,7 @@ class Tuning(ParameterSet):
     )
     transfer_temps_recovery: Flag = Flag("Copy temporary files again when a worker that had a copy is lost.", False)
     transient_error_interval: Number = Number(
-        "After a library or a file has failed on a worker, try nothing there for so long.",
+        "After a library or a file has failed on a worker, try nothing there for so long; 15 in TaskVine itself.",
         1.0,
         "s",
         least=1,
