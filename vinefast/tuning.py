@@ -43,7 +43,8 @@ class Tuning(ParameterSet):
         tuned=False,
     )
     bundle_ms: Number = Number(
-        "Run time to aim at for a bundle: short ones answer sooner, long ones cost less per call. 0: each call alone.",
+        "Run time to aim at for a bundle: short ones answer sooner, long ones cost less per call. 0: each call alone, "
+        "as always in regular mode.",
         30.0,
         "ms",
         tuned=False,
