@@ -163,7 +163,8 @@ class Tuning(ParameterSet):
     )
     scheduler: Choice = Choice(
         "Who chooses the worker: vinefast the one that is free first, or TaskVine the one with most of the files, the "
-        "one that was fastest, a random one, the one that fits worst, or the one with most free disk.",
+        "one that was fastest, a random one, the one that fits worst, or the one with most free disk. With TaskVine, a "
+        "call in serverless mode takes one slot, whatever it asks for.",
         "vinefast",
         choices={
             "vinefast": OLDEST,
