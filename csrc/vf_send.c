@@ -65,6 +65,8 @@ static void apply_spec(struct vf_loop *loop, struct vine_task *task, const struc
 	int labelled = loop->config.allocation_mode >= 0;
 	vine_task_set_priority(task, spec->priority);
 	vine_task_set_category(task, category);
+	if (loop->config.slow_factor > 0) /* what holds for all categories, TaskVine forgets while the category "default" has no tasks */
+		vine_enable_disconnect_slow_workers_category(loop->manager, category, loop->config.slow_factor);
 	if (labelled)
 		vine_set_category_mode(loop->manager, category, (vine_category_mode_t)loop->config.allocation_mode);
 	if (spec->running_time_min >= 0)

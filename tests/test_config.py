@@ -222,6 +222,6 @@ def test_autolabel_becomes_what_taskvine_calls_it(monkeypatch, tmp_path):
     fields = {"autolabel": True, "autolabel_algorithm": "bucketing", "autolabel_window": 7}
     got = config.engine_settings(TaskVineManagerConfig(**fields), "regular", "logs", None, None)
     assert (got.resource_monitor, got.allocation_mode) == (str(monitor), "bucketing")
-    assert got.tune == {"category-steady-n-tasks": 7}
+    assert got.tuning == {"peer-transfers": True, "category-steady-n-tasks": 7}
     got = config.engine_settings(TaskVineManagerConfig(**{**fields, "autolabel": False}), "regular", "logs", None, None)
-    assert (got.resource_monitor, got.allocation_mode, got.tune) == (None, None, {})
+    assert (got.resource_monitor, got.allocation_mode, got.tuning.category_steady_n_tasks) == (None, None, 25)

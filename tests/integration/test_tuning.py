@@ -92,7 +92,7 @@ def test_scheduler(make_tuned, start_worker):
     executor = make_tuned(Tuning(scheduler="random"))
     for _ in range(2):
         start_worker(executor, "--cores", "1")
-    assert wait_until(lambda: executor.stats()["slots"] == 2)
+    assert wait_until(lambda: executor.stats()["slots"] == 2, 30)
     for future in [executor.submit(nap, {}, 0.5) for _ in range(2)]:
         future.result(30)
     # One at a time, so that there is a choice. What vinefast chooses itself is always the same one.
