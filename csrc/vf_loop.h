@@ -99,6 +99,7 @@ struct vf_loop_config {
 	const char *category;  /* of calls that do not name one; NULL: their function's name */
 	int allocation_mode;   /* how TaskVine chooses the resources of a category's tasks; negative: it does not */
 	size_t inline_nbytes;  /* larger frames are spilled */
+	double slow_factor; /* of disconnect-slow-worker-factor; 0: none */
 	double slots_per_worker; /* 0: slots = cores */
 	double cores_per_library; /* 0: a library takes its worker whole */
 	int placing; /* choose workers ourselves (vf_workers.h), which needs one library per worker */

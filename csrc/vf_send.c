@@ -65,6 +65,8 @@ static void apply_spec(struct vf_loop *loop, struct vine_task *task, const struc
 	int labelled = loop->config.allocation_mode >= 0;
 	vine_task_set_priority(task, spec->priority);
 	vine_task_set_category(task, category);
+	if (loop->config.slow_factor > 0) /* what holds for all categories, TaskVine forgets while the category "default" has no tasks */
+		vine_enable_disconnect_slow_workers_category(loop->manager, category, loop->config.slow_factor);
 	if (labelled)
 		vine_set_category_mode(loop->manager, category, (vine_category_mode_t)loop->config.allocation_mode);
 	if (spec->running_time_min >= 0)
@@ -123,6 +125,8 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 		vine_task_set_retries(task, config->max_retries);
 	if (bundle->n_calls)
 		apply_spec(loop, task, bundle->calls[0]);
+	else
+		vine_task_set_category(task, config->library); /* it takes as long as the library to start */
 	return task;
 }
 

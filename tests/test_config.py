@@ -42,8 +42,6 @@ def settings(exec_mode="serverless", password_file=None, working_dir=None, **fie
         ("wait_for_workers", -1),
         ("vine_log_dir", 1),
         ("tune_parameters", ["hungry-minimum"]),
-        ("tune_parameters", {"hungry-minimum": "many"}),
-        ("tune_parameters", {"hungry-minimum": float("nan")}),
         ("autocategory", 1),
         ("autolabel", "yes"),
         ("autolabel_algorithm", "best"),
@@ -97,10 +95,31 @@ def test_fields_reach_the_engine():
     )
     assert (got.port, got.project_name, got.password_file) == (9123, "melting", "/secret")
     assert (got.slots, got.library_cores, got.library_memory, got.library_disk) == (4, 2, 100, 200)
-    assert (got.max_retries, got.peer_transfers, got.wait_for_workers) == (None, False, 3)
+    assert got.max_retries is None
     assert got.env_vars["A"] == "1"
-    assert got.tune == {"hungry-minimum": 10.0}
+    assert got.tuning == {"peer-transfers": False, "wait-for-workers": 3, "hungry-minimum": 10}
     assert not got.debug
+
+
+def test_tune_parameters_win_over_other_fields():
+    tune = {"wait-for-workers": 2, "peer-transfers": True}
+    got = settings(wait_for_workers=3, enable_peer_transfers=False, tune_parameters=tune).tuning
+    assert (got.wait_for_workers, got.peer_transfers) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "placing"),
+    [
+        ({}, True),
+        ({"library_config": {"num_slots": 2}}, True),
+        ({"library_config": {"cores": 1}}, False),
+        ({"tune_parameters": {"scheduler": "vinefast"}}, True),
+        ({"tune_parameters": {"scheduler": "files"}}, False),
+    ],
+)
+def test_who_chooses_workers(fields, placing):
+    assert settings(**fields).placing == placing
+    assert not settings("regular", **fields).placing
 
 
 def test_configuration_is_left_as_it_is():
@@ -193,6 +212,6 @@ def test_autolabel_becomes_what_taskvine_calls_it(monkeypatch, tmp_path):
     fields = {"autolabel": True, "autolabel_algorithm": "bucketing", "autolabel_window": 7}
     got = config.engine_settings(TaskVineManagerConfig(**fields), "regular", "logs", None, None)
     assert (got.resource_monitor, got.allocation_mode) == (str(monitor), "bucketing")
-    assert got.tune == {"category-steady-n-tasks": 7}
+    assert got.tuning == {"peer-transfers": True, "category-steady-n-tasks": 7}
     got = config.engine_settings(TaskVineManagerConfig(**{**fields, "autolabel": False}), "regular", "logs", None, None)
-    assert (got.resource_monitor, got.allocation_mode, got.tune) == (None, None, {})
+    assert (got.resource_monitor, got.allocation_mode, got.tuning.category_steady_n_tasks) == (None, None, 25)

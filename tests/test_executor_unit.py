@@ -329,7 +329,6 @@ def taken_port():
         ({"project_password_file": "/dev/null"}, {}, "project_password_file"),
         ({"address": "no.such.host.invalid"}, {}, "address"),
         ({"vine_log_dir": "/dev/null/logs"}, {}, "/dev/null"),
-        ({"tune_parameters": {"no-such-parameter": 1}}, {}, "no-such-parameter"),
         ({}, {"worker_executable": "vine_wanderer"}, "vine_wanderer"),
         ({}, {"worker_executable": "/no/such/vine_worker"}, "/no/such/vine_worker"),
         ({}, {"scratch_dir": "/no/such/directory"}, "/no/such/directory"),

@@ -14,6 +14,7 @@ from vinefast.errors import (
 )
 from vinefast.executor import VineFastExecutor
 from vinefast.files import URLStaging
+from vinefast.tuning import Tuning
 
 __all__ = [
     "CallDied",
@@ -23,6 +24,7 @@ __all__ = [
     "InvalidConfiguration",
     "RemoteError",
     "TaskFailure",
+    "Tuning",
     "URLStaging",
     "UnreachableFile",
     "VineFastError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vinefast.bench.command import bench
+from vinefast.tune_command import tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,3 +15,4 @@ def main() -> None:
 
 
 main.add_command(bench)
+main.add_command(tune)

@@ -34,7 +34,7 @@ from vinefast.rules import (
     optional,
     require,
 )
-from vinefast.tuning import checked_tune_parameters
+from vinefast.tuning import Tuning
 
 try:
     VERSION = version("vinefast")
@@ -106,7 +106,7 @@ def check_manager_config(config: TaskVineManagerConfig) -> None:
     for key, value in (config.library_config or {}).items():
         require("a key of manager_config.library_config", key, one_of(*_LIBRARY_KEYS))
         require(f"manager_config.library_config[{key!r}]", value, optional(POSITIVE))
-    checked_tune_parameters(config.tune_parameters)
+    Tuning.of(config.tune_parameters)
 
 
 def check_factory_config(config: TaskVineFactoryConfig) -> None:
@@ -173,12 +173,8 @@ class EngineSettings:
         Environment of calls.
     max_retries : int or None
         How often a task is tried again when its worker is lost; None: for ever.
-    tune : dict
-        TaskVine's tune parameters.
-    peer_transfers : bool
-        Whether workers may fetch files from each other.
-    wait_for_workers : int or None
-        Workers to wait for before the first call is sent.
+    tuning : Tuning
+        All numbers that users may choose.
     category : str or None
         TaskVine's category of calls that do not name one; None: the name of their function.
     resource_monitor : str or None
@@ -187,14 +183,6 @@ class EngineSettings:
         Parsl's name of TaskVine's way to choose resources from what was measured.
     debug : bool
         Keep TaskVine's debug log.
-    max_losses : int
-        A call fails when more workers than this were lost while they had it.
-    bundle_ms, slice_ms : float
-        Run time to aim at for a bundle, and its time slice.
-    bundle_nbytes : int
-        Payload of a bundle; only a single call may have more.
-    inline_nbytes : int
-        Larger frames are spilled.
     """
 
     runtime_dir: str
@@ -211,24 +199,29 @@ class EngineSettings:
     library_gpus: int | None = None
     env_vars: dict[str, str] = field(default_factory=dict)
     max_retries: int | None = 1
-    tune: dict[str, float] = field(default_factory=dict)
-    peer_transfers: bool = True
-    wait_for_workers: int | None = None
+    tuning: Tuning = field(default_factory=Tuning)
     category: str | None = None
     resource_monitor: str | None = None
     allocation_mode: str | None = None
     debug: bool = False
-    max_losses: int = 3
-    bundle_ms: float = 30.0
-    slice_ms: float = 50.0
-    bundle_nbytes: int = 1 << 20
-    inline_nbytes: int = 65536
 
     @property
-    def library_per_worker(self) -> bool:
-        """Whether each worker has one library, which takes it whole."""
+    def placing(self) -> bool:
+        """Whether vinefast chooses workers: if it may, and each has one library, which takes it whole."""
         resources = (self.library_cores, self.library_memory, self.library_disk)
-        return self.exec_mode == "serverless" and resources == (None, None, None)
+        may = self.tuning.scheduler == "vinefast"
+        return may and self.exec_mode == "serverless" and resources == (None, None, None)
+
+
+def tuning(config: TaskVineManagerConfig) -> Tuning:
+    """Give what a manager configuration tunes: its ``tune_parameters``, and the fields that are parameters too."""
+    tuning = Tuning(peer_transfers=config.enable_peer_transfers)
+    if config.wait_for_workers is not None:
+        tuning.wait_for_workers = config.wait_for_workers
+    if config.autolabel and config.autolabel_window is not None:
+        tuning.category_steady_n_tasks = config.autolabel_window
+    tuning.update(Tuning.of(config.tune_parameters))
+    return tuning
 
 
 def engine_settings(
@@ -263,9 +256,6 @@ def engine_settings(
         Without an environment, the interpreter to prefer where it exists; None: that of the worker.
     """
     library = config.library_config or {}
-    tune = checked_tune_parameters(config.tune_parameters)
-    if config.autolabel and config.autolabel_window is not None:
-        tune["category-steady-n-tasks"] = config.autolabel_window
     env_vars = {
         USERS_PREFIX + name if name in THREAD_VARIABLES else name: str(value)
         for name, value in (config.env_vars or {}).items()
@@ -300,9 +290,7 @@ def engine_settings(
         library_gpus=gpus or None,
         env_vars=env_vars,
         max_retries=config.max_retries,
-        tune=tune,
-        peer_transfers=config.enable_peer_transfers,
-        wait_for_workers=config.wait_for_workers,
+        tuning=tuning(config),
         category=None if config.autocategory else "parsl-default",
         resource_monitor=find_resource_monitor() if config.autolabel else None,
         allocation_mode=config.autolabel_algorithm if config.autolabel else None,

@@ -192,6 +192,7 @@ cdef extern from "vf_loop.h" nogil:
         const char *category
         int allocation_mode
         size_t inline_nbytes
+        double slow_factor
         double slots_per_worker
         double cores_per_library
         bint placing

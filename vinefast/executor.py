@@ -59,7 +59,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     function_exec_mode : "serverless" or "regular"
         Run calls in warm processes, or each in a fresh one. The default differs from ``TaskVineExecutor``'s on purpose.
     manager_config : TaskVineManagerConfig, optional
-        Of the manager. Without it a free port is taken.
+        Of the manager; its ``tune_parameters`` may be a `vinefast.Tuning`. Without it a free port is taken.
     factory_config : TaskVineFactoryConfig, optional
         Of workers, and of how many there are.
     provider : ExecutionProvider, optional

@@ -7,6 +7,15 @@ cdef extern from "debug.h" nogil:
     void debug_flags_clear()
 
 
+cdef extern from *:
+    """
+    #include "taskvine.h"
+    #ifndef VF_HAVE_SCHEDULE_DISK
+    #define VINE_SCHEDULE_DISK VINE_SCHEDULE_UNSET
+    #endif
+    """
+
+
 cdef extern from "taskvine.h" nogil:
     struct vine_manager
     struct vine_task
@@ -24,6 +33,13 @@ cdef extern from "taskvine.h" nogil:
     ctypedef enum vine_file_flags_t:
         VINE_PEER_NOSHARE
 
+    ctypedef enum vine_schedule_t:
+        VINE_SCHEDULE_FILES
+        VINE_SCHEDULE_TIME
+        VINE_SCHEDULE_RAND
+        VINE_SCHEDULE_WORST
+        VINE_SCHEDULE_DISK
+
     vine_task *vine_task_create(const char *full_command)
     void vine_task_delete(vine_task *t)
     void vine_task_set_library_provided(vine_task *t, const char *name)
@@ -34,6 +50,7 @@ cdef extern from "taskvine.h" nogil:
     void vine_task_set_disk(vine_task *t, int64_t disk)
     void vine_task_set_gpus(vine_task *t, int ngpus)
     void vine_task_set_cores(vine_task *t, int cores)
+    void vine_task_set_category(vine_task *t, const char *category)
     void vine_task_set_env_var(vine_task *t, const char *name, const char *value)
 
     vine_file *vine_declare_file(vine_manager *m, const char *source, vine_cache_level_t cache, int flags)
@@ -47,5 +64,8 @@ cdef extern from "taskvine.h" nogil:
     int vine_disable_peer_transfers(vine_manager *m)
     int vine_workers_shutdown(vine_manager *m, int n)
     int vine_set_password_file(vine_manager *m, const char *file)
+    void vine_set_scheduler(vine_manager *m, vine_schedule_t algorithm)
+    void vine_set_bandwidth_limit(vine_manager *m, const char *bandwidth)
+    int vine_enable_disconnect_slow_workers_category(vine_manager *m, const char *category, double multiplier)
     int vine_tune(vine_manager *m, const char *name, double value)
     void vine_set_runtime_info_path(const char *path)

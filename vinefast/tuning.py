@@ -1,34 +1,233 @@
-"""The tune-parameter surface: numbers by name, handed to TaskVine's ``vine_tune``."""
+"""What can be tuned: every parameter of TaskVine's ``vine_tune``, and vinefast's own."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from numbers import Real
+from dataclasses import dataclass
+from typing import Any
 
 from vinefast.errors import InvalidConfiguration
+from vinefast.parameter import OLDEST, Bytes, Choice, Count, Flag, Number, ParameterSet, Proportion
 
 
-def checked_tune_parameters(parameters: Mapping[str, float] | None) -> dict[str, float]:
-    """Give the parameters as TaskVine takes them; whether it knows the names shows when the engine starts.
+@dataclass(kw_only=True, eq=False, repr=False)
+class Tuning(ParameterSet):
+    """Values for ``TaskVineManagerConfig(tune_parameters=...)``.
 
-    Parameters
-    ----------
-    parameters : mapping or None
-        Value by name, as in ``TaskVineManagerConfig.tune_parameters``.
+    Parameters are set by keyword, as attributes, or as items with TaskVine's hyphens, and checked at once. Attributes
+    that have not been set are at their default; as a mapping this has only those that have been set. A plain dict
+    serves as well. ``vinefast tune`` lists all parameters, and `Tuning.parameters` has them by name.
 
     Raises
     ------
     InvalidConfiguration
-        If a name is not a string or a value is not a finite number.
+        If there is no such parameter, if TaskVine would silently take another value, or if the TaskVine that vinefast
+        is built with is too old for it.
+
+    Examples
+    --------
+    >>> tuning = Tuning(bandwidth_limit="100MB", wait_for_workers=2)
+    >>> tuning.keepalive_interval = 60
+    >>> dict(tuning)
+    {'bandwidth-limit': 104857600, 'wait-for-workers': 2, 'keepalive-interval': 60}
     """
-    if parameters is None:
-        return {}
-    if not isinstance(parameters, Mapping):
-        raise InvalidConfiguration(f"tune_parameters is {parameters!r}; accepted: a dict of numbers by name, or None")
-    for name, value in parameters.items():
-        if not isinstance(name, str) or not name:
-            raise InvalidConfiguration(f"tune_parameters has the key {name!r}; accepted: names of tune parameters")
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise InvalidConfiguration(f"tune_parameters[{name!r}] is {value!r}; accepted: a number")
-    return {name: float(value) for name, value in parameters.items()}
+
+    attempt_schedule_depth: Count = Count(
+        "Waiting tasks that are tried for a worker in one round.", 100, "tasks", least=1
+    )
+    bandwidth_limit: Bytes = Bytes(
+        "Limit for files that the manager sends to a worker, and for results of calls; not for arguments. 0: none.",
+        0,
+        "bytes/s",
+        most=2**62,
+        tuned=False,
+    )
+    bundle_ms: Number = Number(
+        "Run time to aim at for a bundle: short ones answer sooner, long ones cost less per call. 0: each call alone, "
+        "as always in regular mode.",
+        30.0,
+        "ms",
+        tuned=False,
+    )
+    bundle_nbytes: Bytes = Bytes(
+        "Arguments that a bundle may have; a single call may have more.", 1 << 20, "bytes", least=1, tuned=False
+    )
+    category_steady_n_tasks: Count = Count(
+        "Tasks of a category that are done before its resources are learned from them; wins over autolabel_window.",
+        25,
+        "tasks",
+    )
+    clean_redundant_replicas: Flag = Flag(
+        "Remove copies of temporary files beyond temp-replica-count.", False, since="7.17.0"
+    )
+    default_transfer_rate: Bytes = Bytes(
+        "Rate that is assumed for transfers until one has been measured.", 1 << 20, "bytes/s", least=1
+    )
+    disconnect_slow_worker_factor: Number = Number(
+        "Take a bundle back that takes this many times the average of its category; let go of a worker to which that "
+        "happens twice in a row, and shun its host. Calls of a category should take similar times.",
+        0.0,
+        least=1,
+        also={0: "never"},
+    )
+    disk_proportion_available_to_task: Proportion = Proportion(
+        "Share of a worker's disk that its tasks may have; the rest is for the cache.", 0.75, since="7.14.5"
+    )
+    enforce_worker_eviction_interval: Count = Count(
+        "Let go of a random worker this often, to try how a program stands it. 0: never.", 0, "s", since="7.15.5"
+    )
+    file_source_max_transfers: Count = Count("Transfers at a time from one URL.", 1, "transfers", least=1)
+    hungry_minimum: Count = Count("With fewer waiting tasks, the manager counts as hungry.", 10, "tasks", least=1)
+    hungry_minimum_factor: Count = Count(
+        "With fewer waiting tasks than this for each worker, the manager counts as hungry.", 2, "tasks", least=1
+    )
+    immediate_recovery: Flag = Flag("Make lost temporary files again at once, and not when a task needs them.", False)
+    inline_nbytes: Bytes = Bytes(
+        "Larger bundles travel as a file, and not in TaskVine's message about the task.", 1 << 16, "bytes", tuned=False
+    )
+    keepalive_interval: Count = Count(
+        "Ask a worker that has been silent for so long for a sign of life. 0: never.", 120, "s"
+    )
+    keepalive_timeout: Count = Count("Let go of a worker that has been silent for so long after that.", 900, "s")
+    large_task_check_interval: Count = Count(
+        "How often to look for tasks that fit no worker.", 180_000_000, "microseconds", least=1, most=2**53
+    )
+    load_from_shared_filesystem: Flag = Flag(
+        "Let workers read files from the file system that they share with the manager.", False
+    )
+    long_timeout: Count = Count("Wait so long for the rest of a message.", 3600, "s", least=1)
+    max_library_retries: Count = Count(
+        "Failures of a library, after which it is given up. TaskVine takes 1 for all larger numbers, its default but "
+        "cannot be set.",
+        15,
+        "failures",
+        most=1,
+        since="7.14.5",
+    )
+    max_losses: Count = Count(
+        "A call fails when more workers than this were lost while they had it.", 3, "workers", most=254, tuned=False
+    )
+    max_new_workers: Count = Count("Workers to connect in one round.", 10, "workers")
+    max_retrievals: Count = Count(
+        "Finished tasks to fetch in one round, if worker-retrievals is off.", 1, "tasks", also={-1: "all"}
+    )
+    max_task_stdout_storage: Bytes = Bytes(
+        "Output of a task that is kept; results of calls are output.", 1 << 30, "bytes", least=1
+    )
+    max_workers: Count = Count(
+        "Let go of workers beyond this number.",
+        -1,
+        "workers",
+        least=1,
+        also={0: "no limit", -1: "no limit"},
+        since="7.15.5",
+    )
+    min_transfer_timeout: Count = Count("Give each transfer at least so long.", 60, "s")
+    monitor_interval: Count = Count(
+        "How often TaskVine's resource monitor measures a task. 0: its own default.", 0, "s"
+    )
+    option_blocklist_slow_workers_timeout: Number = Number(
+        "Shun the host of a worker that was let go by disconnect-slow-worker-factor for so long.", 900.0, "s"
+    )
+    peer_transfers: Flag = Flag(
+        "Let workers fetch files from each other; wins over TaskVineManagerConfig's enable_peer_transfers.",
+        True,
+        tuned=False,
+    )
+    perf_log_interval: Count = Count("How often to write to the performance log.", 5, "s", least=1)
+    prefer_dispatch: Flag = Flag("Send waiting tasks before finished ones are given back.", False)
+    proportional_resources: Flag = Flag(
+        "Give a task as large a share of all resources of a worker as of those that it asks for. From TaskVine 7.15, "
+        "setting this sets proportional-whole-tasks too.",
+        True,
+        aliases=("force-proportional-resources",),
+    )
+    proportional_whole_tasks: Flag = Flag(
+        "Round that share up, so that a whole number of such tasks fills the worker.",
+        False,
+        aliases=("force-proportional-resources-whole-tasks",),
+    )
+    ramp_down_heuristic: Flag = Flag(
+        "With fewer waiting tasks than workers, give a task all that is free on its worker, if resources are enforced.",
+        False,
+    )
+    resource_management_interval: Count = Count("How often to measure the manager's own resources.", 30, "s", least=1)
+    resource_submit_multiplier: Number = Number(
+        "Treat each worker as if it had this many times its cores, memory and GPUs.",
+        1.0,
+        least=1,
+        aliases=("asynchrony-multiplier",),
+    )
+    sandbox_grow_factor: Number = Number(
+        "Grow the disk of a task that has run out of it by this.", 2.0, least=1.1, since="7.14.5"
+    )
+    scheduler: Choice = Choice(
+        "Who chooses the worker: vinefast the one that is free first, or TaskVine the one with most of the files, the "
+        "one that was fastest, a random one, the one that fits worst, or the one with most free disk. With TaskVine, a "
+        "call in serverless mode takes one slot, whatever it asks for.",
+        "vinefast",
+        choices={
+            "vinefast": OLDEST,
+            "files": OLDEST,
+            "time": OLDEST,
+            "random": OLDEST,
+            "worst": OLDEST,
+            "disk": "7.15.5",
+        },
+        tuned=False,
+    )
+    shift_disk_load: Flag = Flag("Move temporary files from full disks to emptier ones.", False, since="7.17.0")
+    short_timeout: Count = Count("Wait so long for a brief message.", 5, "s", least=1)
+    slice_ms: Count = Count(
+        "Time slice of a bundle: what has not begun by then is queued again. 0: none.", 50, "ms", tuned=False
+    )
+    task_groups: Flag = Flag("Send tasks that depend on each other by temporary files together.", False, since="7.15.0")
+    temp_replica_count: Count = Count("Copies of each temporary file on different workers.", 1, "copies", least=1)
+    transfer_outlier_factor: Count = Count("Give up transfers that take this many times the average.", 10, least=1)
+    transfer_replica_per_cycle: Count = Count(
+        "Copies of a temporary file to ask for in one round.", 10, "copies", least=1
+    )
+    transfer_temps_recovery: Flag = Flag("Copy temporary files again when a worker that had a copy is lost.", False)
+    transient_error_interval: Number = Number(
+        "After a library or a file has failed on a worker, try nothing there for so long; 15 in TaskVine itself.",
+        1.0,
+        "s",
+        least=1,
+        stock=15.0,
+    )
+    update_interval: Count = Count("How often to report to the catalog server.", 60, "s", least=1)
+    wait_for_workers: Count = Count(
+        "Send nothing before so many workers have come; wins over TaskVineManagerConfig's wait_for_workers.",
+        0,
+        "workers",
+    )
+    watch_library_logfiles: Flag = Flag("Bring the logs of libraries back while they run.", False)
+    worker_retrievals: Flag = Flag("Fetch all finished tasks of a worker at once.", True)
+    worker_source_max_transfers: Count = Count("Transfers at a time from one worker.", 10, "transfers", least=1)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> Tuning:
+        """Read what users give as ``tune_parameters``: a dict with hyphens or underscores, a `Tuning`, or None.
+
+        Raises
+        ------
+        InvalidConfiguration
+            As for `Tuning`.
+        """
+        if values is not None and not isinstance(values, Mapping):
+            raise InvalidConfiguration(
+                f"tune_parameters is {values!r}; accepted: a dict of values by name, a vinefast.Tuning, or None"
+            )
+        tuning = cls()
+        tuning.update(values or {})
+        if len(tuning) < len(values or {}):
+            raise InvalidConfiguration(f"tune_parameters is {values!r}, which names a parameter twice; leave one out")
+        return tuning
+
+    def for_vine_tune(self) -> dict[str, float]:
+        """Give the numbers that TaskVine is to be told: those that are set, and where vinefast's defaults differ."""
+        return {
+            name: float(self.get(name, parameter.default))
+            for name, parameter in self.parameters.items()
+            if parameter.tuned and (name in self or parameter.stock is not None)
+        }

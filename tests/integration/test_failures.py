@@ -10,6 +10,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from vinefast import Tuning
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
 
 QUICK = 10.0  # a start that fails, does so within this many seconds
@@ -113,20 +114,15 @@ def test_no_worker_program(make_executor):
     )
 
 
-def test_unknown_tune_parameter(make_executor):
-    config = TaskVineManagerConfig(port=0, tune_parameters={"no-such-thing": 1})
-    assert_fails_to_start(make_executor(start=False, manager_config=config), "no-such-thing", InvalidConfiguration)
-
-
-def test_a_failed_start_leaves_no_thread_and_no_descriptor(make_executor, tmp_path):
-    config = TaskVineManagerConfig(port=0, tune_parameters={"no-such-thing": 1})
-    with pytest.raises(InvalidConfiguration):
-        make_executor(manager_config=config)
+def test_a_failed_start_leaves_no_thread_and_no_descriptor(make_executor, monkeypatch):
+    monkeypatch.setattr(Tuning, "for_vine_tune", lambda self: {"no-such-thing": 1.0})
+    with pytest.raises(InvalidConfiguration, match="does not know the tune parameter 'no-such-thing'"):
+        make_executor()
     this = psutil.Process()
     before = this.num_threads(), this.num_fds()
     for _ in range(5):
         with pytest.raises(InvalidConfiguration):
-            make_executor(manager_config=config)
+            make_executor()
     assert wait_until(lambda: this.num_threads() <= before[0])
     assert this.num_fds() <= before[1]
 

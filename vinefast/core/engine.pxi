@@ -314,12 +314,14 @@ cdef class Engine:
     cdef int _configure_loop(self) except -1:
         cdef vf_loop_config *config = &self.loop.config
         settings = self.settings
+        tuning = settings.tuning
         config.max_retries = -1 if settings.max_retries is None else settings.max_retries
-        config.max_losses = settings.max_losses
-        config.slice_ms = <uint32_t>settings.slice_ms
-        config.rule.target_ns = settings.bundle_ms * 1e6
-        config.rule.max_nbytes = settings.bundle_nbytes
-        config.inline_nbytes = settings.inline_nbytes
+        config.max_losses = tuning.max_losses
+        config.slice_ms = tuning.slice_ms
+        config.rule.target_ns = tuning.bundle_ms * 1e6
+        config.rule.max_nbytes = tuning.bundle_nbytes
+        config.inline_nbytes = tuning.inline_nbytes
+        config.slow_factor = tuning.disconnect_slow_worker_factor
         config.allocation_mode = -1
         if settings.allocation_mode is not None:
             config.allocation_mode = ALLOCATION_MODES[settings.allocation_mode]
@@ -329,7 +331,7 @@ cdef class Engine:
         config.library = LIBRARY_NAME
         config.slots_per_worker = settings.slots
         config.cores_per_library = settings.library_cores or 0
-        config.placing = settings.library_per_worker
+        config.placing = settings.placing
         if settings.exec_mode == "serverless":
             return install_library(self.loop.manager, settings)
         self.command = settings.command.encode()

@@ -9,9 +9,13 @@ import socket
 
 from vinefast import programs
 
-# After a library or a file has failed on a worker, TaskVine tries nothing there for 15 s; most calls here take
-# milliseconds.
-DEFAULT_TUNE = {"transient-error-interval": 1}
+SCHEDULERS = {
+    "files": VINE_SCHEDULE_FILES,
+    "time": VINE_SCHEDULE_TIME,
+    "random": VINE_SCHEDULE_RAND,
+    "worst": VINE_SCHEDULE_WORST,
+    "disk": VINE_SCHEDULE_DISK,
+}
 
 # By Parsl's names of them.
 ALLOCATION_MODES = {
@@ -76,29 +80,35 @@ cdef vine_manager *open_manager(object settings) except NULL:
 
 cdef int set_up_manager(vine_manager *manager, object settings) except -1:
     cdef bytes name
-    cdef double value
-    cdef int known
     if settings.password_file is not None:
         name = os.fsencode(settings.password_file)
         check_count(vine_set_password_file(manager, name), f"read the password file {settings.password_file}")
     if settings.project_name is not None:
         name = settings.project_name.encode()
         vine_set_name(manager, name)
-    if not settings.peer_transfers:
-        vine_disable_peer_transfers(manager)
     if settings.resource_monitor is not None:
         enable_monitoring(manager, settings.resource_monitor)
-    tune = DEFAULT_TUNE | settings.tune
-    if settings.wait_for_workers is not None:
-        tune["wait-for-workers"] = settings.wait_for_workers
-    for parameter, number in tune.items():
+    tune_manager(manager, settings.tuning)
+    return 0
+
+
+cdef int tune_manager(vine_manager *manager, object tuning) except -1:
+    cdef bytes name
+    cdef double value
+    cdef int known
+    if not tuning.peer_transfers:
+        vine_disable_peer_transfers(manager)
+    if tuning.scheduler in SCHEDULERS:
+        vine_set_scheduler(manager, SCHEDULERS[tuning.scheduler])
+    if "bandwidth-limit" in tuning:
+        name = str(tuning.bandwidth_limit).encode()
+        vine_set_bandwidth_limit(manager, name)
+    for parameter, number in tuning.for_vine_tune().items():
         name = parameter.encode()
         value = number
         known = vine_tune(manager, name, value)
         if known < 0:
-            raise errors.InvalidConfiguration(
-                f"tune_parameters: this TaskVine does not know {parameter!r} (or refuses {number!r} for it); "
-                "taskvine.h lists the names, hyphens between the words")
+            raise errors.InvalidConfiguration(f"this TaskVine does not know the tune parameter {parameter!r}")
     return 0
 
 
@@ -135,8 +145,11 @@ cdef int install_library(vine_manager *manager, object settings) except -1:
         value = str(content).encode()
         vine_task_set_env_var(task, name, value)
     vine_task_set_library_provided(task, LIBRARY_NAME)
+    # It runs for as long as its worker, which is not slow for that.
+    vine_task_set_category(task, LIBRARY_NAME)
+    vine_enable_disconnect_slow_workers_category(manager, LIBRARY_NAME, 0)
     vine_task_set_function_exec_mode_from_string(task, b"fork")
-    if settings.library_per_worker:
+    if settings.placing:
         vine_task_set_function_slots(task, MANY_SLOTS)
     elif settings.slots:
         vine_task_set_function_slots(task, settings.slots)
