@@ -243,7 +243,8 @@ cdef class Engine:
         Returns
         -------
         dict
-            The counters of csrc/vf_loop.h (`VF_COUNTERS`), and, summed over calls, the times spent in `submit`
+            The counters of csrc/vf_loop.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
+            themselves or by Parsl's wrapper around them; and, summed over calls, the times spent in `submit`
             (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their
             futures, callbacks included (`complete_ns`). All times in nanoseconds.
         """
@@ -253,6 +254,7 @@ cdef class Engine:
             snapshot,
             calls_submitted=self.n_submitted,
             calls_outstanding=self.n_submitted - self.n_finished,
+            functions_serialized=self.functions.n_serialized + self.chunk_functions.n_serialized,
             serialize_ns=self.serialize_ns,
             return_ns=self.return_ns,
             complete_ns=self.complete_ns,
