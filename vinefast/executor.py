@@ -188,7 +188,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             working_dir=os.getcwd() if self._files_are_shared else None,
             gpus=self.factory_config.gpus,
         )
-        self._engine = Engine(settings, _weakly(self._die))
+        self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
         teardown.callback(self._engine.stop)
         self._engine.start()
         # Before the engine lets workers go: none is to be replaced then.
@@ -219,6 +219,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         with open(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         return path
+
+    def _on_node(self, teardown: ExitStack) -> Callable[[bytes, int, bool], None] | None:
+        if self.submit_monitoring_radio is None:
+            return None
+        nodes = monitoring.NodeRows(self.submit_monitoring_radio, self.run_id)
+        teardown.callback(nodes.close)
+        return nodes.note
 
     def _warn_of_unshared_radio(self) -> None:
         if isinstance(self.remote_monitoring_radio, FilesystemRadio):

@@ -1,11 +1,16 @@
 """Parsl's monitoring: what a run leaves in the database, with each radio, and what the wrappers cost."""
 
+import os
 import platform
+import signal
 import sqlite3
+import time
 
 import parsl
+import psutil
 import pytest
 from parsl.app.errors import AppTimeout
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 from parsl.monitoring import MonitoringHub
 from parsl.monitoring.radios.filesystem import FilesystemRadio
 from parsl.monitoring.radios.udp import UDPRadio
@@ -46,6 +51,16 @@ def children():
     import psutil
 
     return len(multiprocessing.active_children()), [child.name() for child in psutil.Process(os.getpid()).children()]
+
+
+@parsl.python_app
+def worker_of_call():
+    import os
+
+    import psutil
+
+    library = psutil.Process(os.getppid())
+    return library.ppid()
 
 
 @pytest.fixture
@@ -123,6 +138,53 @@ def test_every_table(monitored, query):
     assert len(blocks) >= 2
     assert {(block["executor_label"], block["block_id"]) for block in blocks} == {("vines", "0")}
     assert {block["run_id"] for block in blocks} == {dfk.run_id}
+
+    joined, left = query("select * from node order by id")
+    assert (joined["active"], left["active"]) == (1, 0)
+    assert joined["timestamp"] < left["timestamp"]
+    assert joined["uid"] == left["uid"]
+    for row in (joined, left):
+        assert (row["run_id"], row["hostname"], row["block_id"]) == (dfk.run_id, platform.node(), "0")
+        assert row["python_v"] == platform.python_version()
+        assert row["cpu_count"] == row["worker_count"] == psutil.cpu_count()
+        assert row["total_memory"] == psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"function_exec_mode": "regular"},
+        {
+            "manager_config": TaskVineManagerConfig(
+                port=0, library_config={"num_slots": 3, "cores": 1, "memory": 200, "disk": 200}
+            )
+        },
+    ],
+    ids=["regular", "several_libraries"],
+)
+def test_nodes_where_taskvine_places_calls(monitored, query, arguments):
+    factory_config = TaskVineFactoryConfig(min_workers=2, max_workers=2, cores=1, memory=500, disk=500)
+    executor = VineFastExecutor(factory_config=factory_config, **arguments)
+    with parsl.load(monitored(executor, resource_monitoring_enabled=False)):
+        assert double(1).result(60) == 2
+        assert wait_until(lambda: executor.stats()["workers_connected"] == 2)
+        assert [future.result(60) for future in [double(i) for i in range(4)]] == [0, 2, 4, 6]
+        time.sleep(1)  # until the second, which may not have got any call, has answered
+    rows = query("select * from node order by id")
+    assert [row["active"] for row in rows] == [1, 1, 0, 0]
+    assert len({row["uid"] for row in rows}) == 2
+    assert {row["worker_count"] for row in rows} == {1 if "function_exec_mode" in arguments else 3}
+
+
+def test_a_lost_worker_leaves_and_another_joins(monitored, query):
+    executor = VineFastExecutor()
+    with parsl.load(monitored(executor, resource_monitoring_enabled=False)):
+        os.kill(worker_of_call().result(60), signal.SIGKILL)
+        assert wait_until(lambda: executor.stats()["workers_joined"] == 2)
+        assert double(1).result(60) == 2
+    rows = query("select * from node order by id")
+    assert [row["active"] for row in rows] == [1, 0, 1, 0]
+    assert [row["uid"] for row in rows] == [rows[0]["uid"]] * 2 + [rows[2]["uid"]] * 2
 
 
 @pytest.mark.parametrize("radio", RADIOS)
