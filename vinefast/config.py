@@ -6,7 +6,8 @@ import glob
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+import sysconfig
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -234,6 +235,18 @@ class EngineSettings:
         return self.exec_mode == "serverless" and resources == (None, None, None)
 
 
+def program_path() -> list[str]:
+    """Give the directories where this program finds modules of its own, neither Python's nor installed ones."""
+    installed = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    return [
+        os.path.abspath(directory)
+        for directory in sys.path
+        if not directory.startswith(installed)
+        and os.path.basename(directory) not in ("site-packages", "dist-packages")
+        and os.path.isdir(os.path.abspath(directory))
+    ]
+
+
 def engine_settings(
     config: TaskVineManagerConfig,
     exec_mode: Literal["serverless", "regular"],
@@ -241,6 +254,7 @@ def engine_settings(
     password_file: str | None,
     working_dir: str | None,
     gpus: int | None = None,
+    module_path: Sequence[str] = (),
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
 
@@ -258,6 +272,8 @@ def engine_settings(
         Where calls run; None: in their sandbox.
     gpus : int, optional
         Of a worker.
+    module_path : sequence of str
+        Where calls look for modules first.
     """
     library = config.library_config or {}
     tune = checked_tune_parameters(config.tune_parameters)
@@ -269,6 +285,8 @@ def engine_settings(
     }
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
+    if module_path:
+        env_vars.setdefault("VINEFAST_PATH", os.pathsep.join(module_path))
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
     slots = library.get("num_slots") or 0
     children = f" --children {slots}" if slots and exec_mode == "serverless" else ""

@@ -187,6 +187,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             password_file,
             working_dir=os.getcwd() if self._files_are_shared else None,
             gpus=self.factory_config.gpus,
+            module_path=config.program_path() if self._files_are_shared else (),
         )
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
         teardown.callback(self._engine.stop)
