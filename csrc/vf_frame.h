@@ -47,7 +47,8 @@ enum vf_status {
 	VF_STATUS_DIED = 4,      /* the process that ran it died */
 	VF_STATUS_MISSED = 5,    /* not run: that worker does not have the function */
 	VF_STATUS_BUFFERS = 6,   /* its result, pickled, large buffers beside the pickle */
-	VF_STATUS_ENGINE = 7,    /* never in a frame: the engine failed the bundle */
+	VF_STATUS_NODE = 7,      /* about the worker's node: the answer to a bundle without calls */
+	VF_STATUS_ENGINE = 8,    /* never in a frame: the engine failed the bundle */
 };
 
 struct vf_result_header {

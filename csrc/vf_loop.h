@@ -35,6 +35,12 @@ struct vf_outcome {
 	struct vf_record record;
 };
 
+enum vf_node_news {
+	VF_NODE_NONE = 0,
+	VF_NODE_JOINED,
+	VF_NODE_LEFT,
+};
+
 /* A bundle: out with `calls`, back with `outcomes`. Made by the manager thread, freed with vf_bundle_free() by the taker of
 the done ring. */
 struct vf_bundle {
@@ -54,6 +60,8 @@ struct vf_bundle {
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
 	size_t frame_nbytes;
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
+	enum vf_node_news news; /* about a worker: no calls then, and the frame tells of its node (library/node.py) */
+	uint32_t worker_slots;
 	uint32_t n_calls, n_outcomes;
 	struct vf_outcome *outcomes;
 	struct vf_call *calls[];
@@ -102,6 +110,7 @@ struct vf_loop_config {
 	double slow_factor; /* of disconnect-slow-worker-factor; 0: none */
 	double slots_per_worker; /* 0: slots = cores */
 	double cores_per_library; /* 0: a library takes its worker whole */
+	int monitored; /* tell when workers join and leave */
 	int placing; /* choose workers ourselves (vf_workers.h), which needs one library per worker */
 };
 
@@ -121,8 +130,8 @@ struct vf_loop {
 	struct vf_spec *specs;
 	uint64_t turn;
 	uint64_t n_waiting;
-	uint32_t running;
-	struct vf_bundle *unplaced; /* of these, with no worker chosen */
+	uint32_t running; /* bundles that TaskVine has, but for those without calls */
+	struct vf_bundle *unplaced; /* those with no worker chosen */
 	struct vf_workers workers;
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;

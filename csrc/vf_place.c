@@ -66,7 +66,7 @@ void vf_place_warm_up(struct vf_loop *loop)
 		return;
 	for (uint32_t i = 0; i < loop->workers.n; i++) {
 		struct vf_worker *worker = loop->workers.items[i];
-		if (!worker->slots && !worker->running && !worker->warm)
+		if (!worker->warm)
 			vf_send_bundle(loop, 0, NULL, worker, -1);
 		worker->warm = 1;
 	}
@@ -90,10 +90,12 @@ void vf_place_left(void *arg, struct vine_worker_info *id)
 		if (bundle->worker != worker)
 			continue;
 		vf_place_bundle(loop, bundle, NULL);
-		if (!bundle->n_calls) /* it was to start a library there */
+		if (!bundle->n_calls) /* it was meant for that worker */
 			bundle->given_up = loop->giving_up = 1;
 	}
-	free(worker);
+	if (worker)
+		vf_return_news(loop, worker, VF_NODE_LEFT);
+	vf_worker_free(worker);
 }
 
 /* Two suspects never share a worker: then the call that takes workers down is soon known. */
@@ -152,7 +154,7 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 	if (!bundle)
 		return vf_poll_choose(loop->manager, task);
 
-	if (!loop->config.placing) {
+	if (!loop->config.placing && bundle->n_calls) {
 		struct vf_worker *chosen = vf_workers_find(&loop->workers, vf_poll_choose(loop->manager, task));
 		if (!chosen || meets_suspect(loop, bundle, chosen))
 			return NULL;
@@ -162,7 +164,7 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 	struct seeker seeker = {loop, bundle};
 	if (!bundle->worker || !fits(&seeker, bundle->worker)) {
 		if (bundle->worker && !bundle->n_calls)
-			return NULL; /* it is to start the library there and nowhere else */
+			return NULL; /* it is meant for that worker and no other */
 		struct vf_worker *worker = choose_for(loop, bundle);
 		if (!worker)
 			return NULL;

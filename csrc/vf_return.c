@@ -39,6 +39,22 @@ static void hand_over(struct vf_loop *loop, struct vf_bundle *bundle)
 	vf_wake_signal(&loop->done_wake);
 }
 
+void vf_return_news(struct vf_loop *loop, const struct vf_worker *worker, enum vf_node_news news)
+{
+	struct vf_bundle *bundle = loop->config.monitored && worker->node ? vf_bundle_create(0, NULL) : NULL;
+	if (!bundle)
+		return;
+	bundle->news = news;
+	bundle->worker_slots = loop->config.placing ? worker->slots : loop->workers.typical_slots;
+	bundle->frame = strdup(worker->node);
+	if (!bundle->frame) {
+		vf_bundle_free(bundle);
+		return;
+	}
+	vf_ring_push(&loop->done, &bundle->link);
+	vf_wake_signal(&loop->done_wake);
+}
+
 void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine_result, const char *text)
 {
 	bundle->engine_result = engine_result;
@@ -126,6 +142,8 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 {
 	struct vf_record record;
 	uint64_t offset = VF_RESULT_HEADER_NBYTES;
+	if (!bundle->n_calls)
+		return 0;
 	if (header->n_records > bundle->n_calls)
 		return -1;
 	for (uint32_t i = 0; i < header->n_records; i++) {
@@ -179,6 +197,21 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 	return 0;
 }
 
+/* A worker answers its first bundle with a record about its node. One that was handed back, since all slots were busy, goes again. */
+static void read_node(struct vf_loop *loop, const struct vf_bundle *bundle, const struct vf_result_header *header, struct vf_worker *worker)
+{
+	struct vf_record record;
+	uint64_t offset = VF_RESULT_HEADER_NBYTES;
+	if (!worker || worker->node)
+		return;
+	if (!header->n_records) {
+		worker->warm = !loop->config.monitored;
+	} else if (!vf_result_next(bundle->frame, header, &offset, &record) && record.status == VF_STATUS_NODE) {
+		worker->node = strndup(record.payload, record.nbytes);
+		vf_return_news(loop, worker, VF_NODE_JOINED);
+	}
+}
+
 /* Give the bundle its own copy of the result frame. TaskVine does not tell how much it received: a long frame announces its own
 length (had less come, the result would be VINE_RESULT_STDOUT_MISSING), a short one is a C string. */
 static int copy_frame(struct vf_bundle *bundle, const char *output, struct vf_result_header *header)
@@ -208,7 +241,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 {
 	struct vf_bundle *bundle = itable_remove(loop->bundles, (uint64_t)vine_task_get_id(task));
 	if (bundle) {
-		loop->running--;
+		loop->running -= bundle->n_calls > 0;
 		bundle->returned_ns = vf_now_ns();
 		struct vf_worker *worker = bundle->worker;
 		vf_place_end(loop, bundle);
@@ -234,6 +267,8 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 				if (header.n_records || !bundle->n_calls)
 					worker->heard_ns = vf_now_ns();
 			}
+			if (!bundle->n_calls)
+				read_node(loop, bundle, &header, worker);
 			hand_over(loop, bundle);
 			bundle = NULL;
 		}

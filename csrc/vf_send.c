@@ -127,6 +127,8 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 		apply_spec(loop, task, bundle->calls[0]);
 	else
 		vine_task_set_category(task, config->library); /* it takes as long as the library to start */
+	if (!bundle->n_calls && config->command)
+		vine_task_set_cores(task, 1);
 	return task;
 }
 
@@ -157,7 +159,7 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	bundle->sent_ns = vf_now_ns();
 	VF_COUNT(loop, pack_ns, bundle->sent_ns - start_ns);
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
-	loop->running++;
+	loop->running += n_calls > 0;
 	vf_place_begin(loop, bundle);
 	vf_place_bundle(loop, bundle, worker);
 	VF_COUNT(loop, bundles_sent, 1);

@@ -29,6 +29,9 @@ struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *call
 /* Deal with a task that vine_wait() returned; deletes it. */
 void vf_return_task(struct vf_loop *loop, struct vine_task *task);
 
+/* Tell of a worker that has joined or left, if its node is known. */
+void vf_return_news(struct vf_loop *loop, const struct vf_worker *worker, enum vf_node_news news);
+
 /* Fail all calls of a bundle with the engine's result code. Takes the bundle over. */
 void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine_result, const char *text);
 

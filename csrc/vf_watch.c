@@ -152,16 +152,16 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	look_for_orphans(loop, now);
 
 	uint32_t slots = count_slots(loop, &stats);
-	uint64_t before = atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
+	if (!loop->config.placing && stats.workers_connected > 0)
+		loop->workers.typical_slots = slots / (uint32_t)stats.workers_connected;
 	VF_SET(loop, workers_connected, (unsigned)stats.workers_connected);
 	VF_SET(loop, workers_joined, (unsigned)stats.workers_joined);
 	VF_SET(loop, slots, slots);
 	if (loop->config.placing)
 		VF_SET(loop, calls_too_large, loop->workers.n && vf_workers_slots(&loop->workers) ? count_too_large(loop) : 0);
 
-	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. */
-	if (loop->config.placing)
+	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. And its
+	answer tells of the node. */
+	if (!loop->config.command || loop->config.monitored)
 		vf_place_warm_up(loop);
-	else if (slots > before && !loop->n_waiting && !loop->running && !loop->config.command)
-		vf_send_bundle(loop, 0, NULL, NULL, -1);
 }

@@ -45,10 +45,17 @@ struct vf_worker *vf_workers_remove(struct vf_workers *workers, const struct vin
 	return NULL;
 }
 
+void vf_worker_free(struct vf_worker *worker)
+{
+	if (worker)
+		free(worker->node);
+	free(worker);
+}
+
 void vf_workers_free(struct vf_workers *workers)
 {
 	for (uint32_t i = 0; i < workers->n; i++)
-		free(workers->items[i]);
+		vf_worker_free(workers->items[i]);
 	free(workers->items);
 	*workers = (struct vf_workers){0};
 }

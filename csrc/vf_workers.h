@@ -29,7 +29,8 @@ struct vf_worker {
 	uint32_t running; /* slots of the bundles it has, waiting ones included */
 	uint32_t n_long;  /* of these, those of long ones */
 	uint32_t n_wide;  /* bundles that take more than one */
-	uint8_t warm;      /* has had its first bundle */
+	uint8_t warm;      /* has had its first bundle, which is empty */
+	char *node;        /* what that told of the worker's node; NULL: nothing yet */
 	uint64_t heard_ns; /* when it last ended a bundle, or began with one after doing nothing */
 };
 
@@ -47,10 +48,11 @@ typedef int vf_workers_accept(void *arg, const struct vf_worker *worker);
 /* Returns 0, or -1 when memory is short. */
 int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd);
 
-/* Returns the worker, or NULL when it is not there; a removed one is to be freed by the caller. */
+/* Returns the worker, or NULL when it is not there; a removed one is to be freed by the caller, with vf_worker_free(). */
 struct vf_worker *vf_workers_find(const struct vf_workers *workers, const struct vine_worker_info *id);
 struct vf_worker *vf_workers_remove(struct vf_workers *workers, const struct vine_worker_info *id);
 
+void vf_worker_free(struct vf_worker *worker);
 void vf_workers_free(struct vf_workers *workers);
 
 /* All slots of all workers. */

@@ -2,6 +2,7 @@ import copy
 import os
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
@@ -133,6 +134,15 @@ def test_configuration_is_left_as_it_is():
 def test_working_directory_reaches_the_library():
     assert settings(working_dir="/here").env_vars["VINEFAST_CWD"] == "/here"
     assert settings(working_dir="/here", env_vars={"VINEFAST_CWD": "/there"}).env_vars["VINEFAST_CWD"] == "/there"
+
+
+def test_modules_of_the_program_are_found_by_the_library(monkeypatch, tmp_path):
+    beside = str(tmp_path)
+    pythons = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")]
+    monkeypatch.setattr(sys, "path", [beside, "", f"{beside}/missing", *pythons])
+    assert config.program_path() == [beside, os.getcwd()]
+    got = config.engine_settings(TaskVineManagerConfig(), "serverless", "/logs", None, None, module_path=["/a", "/b"])
+    assert got.env_vars["VINEFAST_PATH"] == "/a:/b"
 
 
 def test_debug_log_is_kept_on_demand(monkeypatch):

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import queue
 import socket
 import stat
 import threading
@@ -12,6 +13,7 @@ import pytest
 from parsl.data_provider.file_noop import NoOpFileStaging
 from parsl.executors.errors import BadStateException, InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.monitoring.radios.htex import HTEXRadio
 from parsl.monitoring.radios.udp import UDPRadio
 from parsl.providers import LocalProvider, SlurmProvider
 
@@ -42,7 +44,7 @@ def make(tmp_path):
 class Engine:
     """Stands in for the core where no call is to run."""
 
-    def __init__(self, settings, on_failure):
+    def __init__(self, settings, on_failure, on_node=None):
         self.settings = settings
         self.on_failure = on_failure
         self.port = 9123
@@ -120,6 +122,7 @@ def test_arguments_are_the_stock_executors_and_kept():
         ({"provider": "slurm"}, "provider is 'slurm'"),
         ({"storage_access": NoOpFileStaging()}, "storage_access is"),
         ({"remote_monitoring_radio": "udp"}, "remote_monitoring_radio is 'udp'"),
+        ({"remote_monitoring_radio": HTEXRadio()}, "remote_monitoring_radio is HTEXRadio()"),
         ({"working_dir": 3}, "working_dir is 3"),
         ({"strict_resources": "no"}, "strict_resources is 'no'"),
         ({"priority_order": "lowest"}, "priority_order is 'lowest'"),
@@ -266,6 +269,16 @@ def test_leaving_the_context_shuts_down(make_apart):
     with make_apart() as executor:
         pass
     assert executor._engine.n_stops == 1
+
+
+@pytest.mark.parametrize(("shared_fs", "warns"), [(False, True), (True, False)])
+def test_reports_through_files_that_workers_may_not_share(make, monkeypatch, caplog, shared_fs, warns):
+    monkeypatch.setattr(executor_module, "Engine", Engine)
+    manager_config = TaskVineManagerConfig(port=0, shared_fs=shared_fs)
+    executor = make(worker_launch_method="manual", manager_config=manager_config)
+    executor.monitoring_messages = queue.Queue()
+    executor.start()
+    assert ("reports are lost" in caplog.text) == warns
 
 
 def test_a_monitoring_receiver_is_shut_down_once(make_apart):

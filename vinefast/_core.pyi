@@ -35,7 +35,12 @@ class FunctionRegistry: ...
 
 class Engine:
     port: int
-    def __init__(self, settings: EngineSettings, on_failure: Callable[[Exception], object]) -> None: ...
+    def __init__(
+        self,
+        settings: EngineSettings,
+        on_failure: Callable[[Exception], object],
+        on_node: Callable[[bytes, int, bool], object] | None = None,
+    ) -> None: ...
     def start(self) -> None: ...
     def submit(
         self,

@@ -6,7 +6,8 @@ import glob
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+import sysconfig
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -224,6 +225,18 @@ def tuning(config: TaskVineManagerConfig) -> Tuning:
     return tuning
 
 
+def program_path() -> list[str]:
+    """Give the directories where this program finds modules of its own, neither Python's nor installed ones."""
+    installed = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    return [
+        os.path.abspath(directory)
+        for directory in sys.path
+        if not directory.startswith(installed)
+        and os.path.basename(directory) not in ("site-packages", "dist-packages")
+        and os.path.isdir(os.path.abspath(directory))
+    ]
+
+
 def engine_settings(
     config: TaskVineManagerConfig,
     exec_mode: Literal["serverless", "regular"],
@@ -233,6 +246,7 @@ def engine_settings(
     gpus: int | None = None,
     environment: Environment | None = None,
     python: str | None = sys.executable,
+    module_path: Sequence[str] = (),
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
 
@@ -254,6 +268,8 @@ def engine_settings(
         What they run in.
     python : str or None
         Without an environment, the interpreter to prefer where it exists; None: that of the worker.
+    module_path : sequence of str
+        Where calls look for modules first.
     """
     library = config.library_config or {}
     env_vars = {
@@ -263,6 +279,8 @@ def engine_settings(
     env_vars.setdefault("VINEFAST_VERSIONS", parsl_side.versions())
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
+    if module_path:
+        env_vars.setdefault("VINEFAST_PATH", os.pathsep.join(module_path))
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
     slots = library.get("num_slots") or 0
     if slots and exec_mode == "serverless":

@@ -128,6 +128,7 @@ cdef extern from "vf_frame.h" nogil:
         VF_STATUS_DIED
         VF_STATUS_MISSED
         VF_STATUS_BUFFERS
+        VF_STATUS_NODE
         VF_STATUS_ENGINE
 
     struct vf_result_header:
@@ -165,11 +166,18 @@ cdef extern from "vf_loop.h" nogil:
         vf_call *call
         vf_record record
 
+    enum vf_node_news:
+        VF_NODE_NONE
+        VF_NODE_JOINED
+        VF_NODE_LEFT
+
     struct vf_bundle:
         vf_link link
         char *frame
         size_t frame_nbytes
         int engine_result
+        vf_node_news news
+        uint32_t worker_slots
         uint64_t returned_ns
         uint32_t n_outcomes
         vf_outcome *outcomes
@@ -195,6 +203,7 @@ cdef extern from "vf_loop.h" nogil:
         double slow_factor
         double slots_per_worker
         double cores_per_library
+        bint monitored
         bint placing
 
     struct vf_loop:

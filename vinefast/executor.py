@@ -24,7 +24,7 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast import config, rules
+from vinefast import config, monitoring, rules
 from vinefast._core import CallFuture, Engine
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped
@@ -67,7 +67,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     storage_access : list of Staging, optional
         Parsl's staging providers.
     remote_monitoring_radio : RadioConfig, optional
-        How calls report to Parsl's monitoring; through files if not given.
+        How calls report to Parsl's monitoring: through files if not given, which needs a file system that workers share
+        with this machine; `UDPRadio` needs a network that loses nothing.
     working_dir : str, optional
         Where staging puts files.
     strict_resources : bool
@@ -112,11 +113,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         for name, value, kind in (
             ("provider", provider, ExecutionProvider),
             ("storage_access", storage_access, list),
-            ("remote_monitoring_radio", remote_monitoring_radio, RadioConfig),
             ("working_dir", working_dir, str),
         ):
             if value is not None:
                 rules.require(name, value, rules.instance_of(kind))
+        rules.require("remote_monitoring_radio", remote_monitoring_radio, rules.optional(monitoring.RADIO))
         if worker_launch_method == "provider":
             provider = provider or LocalProvider(init_blocks=1)
         elif provider is not None:
@@ -178,6 +179,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._moves_files = not self._files_are_shared or any(
             isinstance(provider, URLStaging) for provider in self.storage_access or ()
         )
+        if self.monitoring_messages is not None and not self._files_are_shared:
+            self._warn_of_unshared_radio()
         settings = config.engine_settings(
             self.manager_config,
             self.function_exec_mode,
@@ -187,8 +190,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             gpus=self.factory_config.gpus,
             environment=calls_environment(self.manager_config),
             python=None if self._launcher.brings_python else sys.executable,
+            module_path=config.program_path() if self._files_are_shared else (),
         )
-        self._engine = Engine(settings, _weakly(self._die))
+        self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
         teardown.callback(self._engine.stop)
         self._engine.start()
         # Before the engine lets workers go: none is to be replaced then.
@@ -219,6 +223,22 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         with open(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         return path
+
+    def _on_node(self, teardown: ExitStack) -> Callable[[bytes, int, bool], None] | None:
+        if self.submit_monitoring_radio is None:
+            return None
+        nodes = monitoring.NodeRows(self.submit_monitoring_radio, self.run_id)
+        teardown.callback(nodes.close)
+        return nodes.note
+
+    def _warn_of_unshared_radio(self) -> None:
+        if isinstance(self.remote_monitoring_radio, FilesystemRadio):
+            logger.warning(
+                "Calls of executor %s report to monitoring through files in %s. If workers do not see it, the "
+                "reports are lost: set remote_monitoring_radio=UDPRadio(address=...)",
+                self.label,
+                self.run_dir,
+            )
 
     def _say_how_to_start_workers(self, password_file: str | None) -> None:
         if password_file is None:

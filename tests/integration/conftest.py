@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def importable():
 @pytest.fixture(scope="module")
 def mark():
     """A mark in the environment, which every process that is started from here on inherits."""
+    resource_tracker.ensure_running()  # Parsl's monitoring uses it; it ends with this process
     value = uuid.uuid4().hex
     os.environ[MARK] = value
     yield value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
+import platform
 
 import calls
 import pytest
@@ -122,8 +124,13 @@ def test_numbers_of_the_header(worker):
     assert result.run_ns >= sum(record.duration_ns for record in result.records)
 
 
-def test_empty_bundle(worker):
-    assert worker.run([]).records == []
+def test_a_bundle_without_calls_is_answered_with_what_the_node_is_like(worker):
+    (record,) = worker.run([]).records
+    assert record.status == 7
+    node = json.loads(record.payload)
+    assert (node["hostname"], node["python_v"]) == (platform.node(), platform.python_version())
+    assert node["total_memory"] > 1 << 20
+    assert worker.run([]).records[0].payload != record.payload  # the identifier
 
 
 def test_spilled_frame(worker, tmp_path):

@@ -66,11 +66,14 @@ cdef class Engine:
     on_failure : callable
         Called with an `errors.EngineFailure` on the demux thread when the engine dies at run time, after all
         outstanding futures have been failed with it.
+    on_node : callable, optional
+        Called on the demux thread when a worker has joined or left, with JSON about its node (`library/node.py`), its
+        slots, and whether it has joined.
     """
 
     cdef vf_loop *loop
     cdef Fatal fatal
-    cdef object settings, on_failure
+    cdef object settings, on_failure, on_node
     cdef FunctionRegistry functions, chunk_functions
     cdef dict specs
     cdef SpecRecord default_spec
@@ -85,9 +88,10 @@ cdef class Engine:
     cdef int pid
     cdef readonly int port
 
-    def __cinit__(self, settings, on_failure):
+    def __cinit__(self, settings, on_failure, on_node=None):
         self.settings = settings
         self.on_failure = on_failure
+        self.on_node = on_node
         self.functions = FunctionRegistry()
         self.chunk_functions = FunctionRegistry()
         self.default_spec = SpecRecord(None)
@@ -243,7 +247,8 @@ cdef class Engine:
         Returns
         -------
         dict
-            The counters of csrc/vf_loop.h (`VF_COUNTERS`), and, summed over calls, the times spent in `submit`
+            The counters of csrc/vf_loop.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
+            themselves or by Parsl's wrapper around them; and, summed over calls, the times spent in `submit`
             (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their
             futures, callbacks included (`complete_ns`). All times in nanoseconds.
         """
@@ -253,6 +258,7 @@ cdef class Engine:
             snapshot,
             calls_submitted=self.n_submitted,
             calls_outstanding=self.n_submitted - self.n_finished,
+            functions_serialized=self.functions.n_serialized + self.chunk_functions.n_serialized,
             serialize_ns=self.serialize_ns,
             return_ns=self.return_ns,
             complete_ns=self.complete_ns,
@@ -332,6 +338,7 @@ cdef class Engine:
         config.slots_per_worker = settings.slots
         config.cores_per_library = settings.library_cores or 0
         config.placing = settings.placing
+        config.monitored = self.on_node is not None
         if settings.exec_mode == "serverless":
             return install_library(self.loop.manager, settings)
         self.command = settings.command.encode()
@@ -358,7 +365,10 @@ cdef class Engine:
                 break
             while bundle != NULL:
                 following = <vf_bundle *>bundle.link.next
-                self._finish_bundle(bundle)
+                if bundle.news:
+                    self.on_node(bundle.frame, bundle.worker_slots, bundle.news == VF_NODE_JOINED)
+                else:
+                    self._finish_bundle(bundle)
                 vf_bundle_free(bundle)
                 bundle = following
         if self.fatal.happened:

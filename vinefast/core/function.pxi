@@ -1,7 +1,41 @@
 # Functions, serialized once and named by a digest of their bytes ever after.
 
 import hashlib
+import importlib
+import types
 import weakref
+
+# Parsl wraps an app anew for each call, to monitor it or to bound its time. The wrappers of one app differ in identity
+# alone: they are the same code around the same things.
+cdef tuple PARSL_WRAPPERS = (("parsl.monitoring.remote", "monitor_wrapper"), ("parsl.app.python", "timeout"))
+# Walltimes may be many; an entry keeps its wrapper alive.
+cdef Py_ssize_t MAX_WRAPPERS = 512
+
+
+cdef set codes_within(str module, str factory):
+    """The code of the functions that a function of Parsl's makes; none if it is not what it was."""
+    code = getattr(getattr(importlib.import_module(module), factory, None), "__code__", None)
+    return {constant for constant in getattr(code, "co_consts", ()) if isinstance(constant, types.CodeType)}
+
+
+cdef set WRAPPER_CODES = set().union(*(codes_within(module, factory) for module, factory in PARSL_WRAPPERS))
+
+
+cdef object wrapper_key(object func):
+    """What all wrappers of Parsl's that do the same have in common; None for any other function.
+
+    Valid as long as one of them is alive.
+    """
+    if type(func) is not types.FunctionType or func.__code__ not in WRAPPER_CODES:
+        return None
+    return func.__code__, *(content_key(cell.cell_contents) for cell in func.__closure__ or ())
+
+
+cdef object content_key(object content):
+    kind = type(content)
+    if kind is float or kind is int or kind is str:
+        return kind, content
+    return wrapper_key(content) or id(content)
 
 
 cdef class FunctionRecord:
@@ -28,11 +62,14 @@ cdef class FunctionRecord:
 cdef class FunctionRegistry:
     """From a function object to its record. Like Parsl's own cache, it takes a callable for immutable."""
 
-    cdef dict by_id        # id(func): (record, weak reference to func)
-    cdef object by_digest  # digest: record, as long as anybody else holds it
+    cdef dict by_id           # id(func): (record, weak reference to func)
+    cdef dict by_wrapper_key  # (record, func)
+    cdef object by_digest     # digest: record, as long as anybody else holds it
+    cdef uint64_t n_serialized
 
     def __cinit__(self):
         self.by_id = {}
+        self.by_wrapper_key = {}
         self.by_digest = weakref.WeakValueDictionary()
 
     cdef FunctionRecord find(self, object func):
@@ -41,24 +78,39 @@ cdef class FunctionRegistry:
         cdef PyObject *entry = PyDict_GetItem(self.by_id, key)
         if entry != NULL:
             return <FunctionRecord>(<tuple>entry)[0]
-        return self.add(func, key)
+        cdef object shared_key = wrapper_key(func)
+        if shared_key is None:
+            return self.add(func, key)
+        entry = PyDict_GetItem(self.by_wrapper_key, shared_key)
+        if entry != NULL:
+            return <FunctionRecord>(<tuple>entry)[0]
+        record = self.serialize(func)
+        if len(self.by_wrapper_key) == MAX_WRAPPERS:
+            del self.by_wrapper_key[next(iter(self.by_wrapper_key))]
+        self.by_wrapper_key[shared_key] = (record, func)
+        return record
 
     cdef FunctionRecord add(self, object func, object key):
-        cdef bytes body
-        try:
-            body = parsl_serialize.serialize(func, buffer_threshold=MAX_NBYTES)
-        except Exception as error:
-            raise SerializationError(function_name(func)) from error
-        body = checked_size(func, body)
-        digest = hashlib.blake2b(body, digest_size=VF_DIGEST_NBYTES).digest()
-        record = self.by_digest.get(digest)
-        if record is None:
-            record = FunctionRecord(body, digest, function_name(func))
-            self.by_digest[digest] = record
+        cdef FunctionRecord record = self.serialize(func)
         cdef dict by_id = self.by_id
         try:
             reference = weakref.ref(func, lambda _: by_id.pop(key, None))
         except TypeError:
             return record  # cannot be watched: serialized each time, still sent once
         by_id[key] = (record, reference)
+        return record
+
+    cdef FunctionRecord serialize(self, object func):
+        cdef bytes body
+        try:
+            body = parsl_serialize.serialize(func, buffer_threshold=MAX_NBYTES)
+        except Exception as error:
+            raise SerializationError(function_name(func)) from error
+        self.n_serialized += 1
+        body = checked_size(func, body)
+        digest = hashlib.blake2b(body, digest_size=VF_DIGEST_NBYTES).digest()
+        record = self.by_digest.get(digest)
+        if record is None:
+            record = FunctionRecord(body, digest, function_name(func))
+            self.by_digest[digest] = record
         return record

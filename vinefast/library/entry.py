@@ -11,6 +11,12 @@ import types
 _kept: list[types.ModuleType] = []
 
 
+def find_users_modules() -> None:
+    """Look for modules where the user's program does, and first, as it does: what lies beside a script is there."""
+    directories = os.environ.get("VINEFAST_PATH", "").split(os.pathsep)
+    sys.path[:0] = [directory for directory in directories if directory and directory not in sys.path]
+
+
 def clean_imports() -> None:
     """Take the library out of the way of user code.
 

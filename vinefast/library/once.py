@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 
-from .entry import clean_imports
+from .entry import clean_imports, find_users_modules
 from .process import lead_own_group
 
 LOG_PATH = "vinefast.log"
@@ -37,6 +37,7 @@ def _main() -> int:
     from .share import obey_user
 
     obey_user()
+    find_users_modules()
     memory = SlotMemory()
     message = os.fsencode(f"F . ./{RESULT_PATH}")
     received_ns = time.monotonic_ns()

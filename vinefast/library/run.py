@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import buffers, files, parsl_side
+from . import buffers, files, node, parsl_side
 from . import memory as layout
 from .failure import Unrunnable, pack_exception, pack_wrapper
 from .frame import (
+    ABOUT_NODE,
     ARGUMENTS_WITH_BUFFERS,
     CHUNK,
     DIED,
@@ -117,6 +118,9 @@ class Runner:
 
         slice_end_ns = start_ns + frame.slice_ms * 1_000_000 if frame.slice_ms else _NEVER_NS
         n_records = first
+        if not n_calls and not first:
+            self._memory.append(file, ABOUT_NODE, 0, node.about())
+            n_records = 1
         if first < n_calls and not (first and time.monotonic_ns() > slice_end_ns):
             self._enter(sandbox)
             if self._share is not None:

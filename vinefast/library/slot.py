@@ -12,6 +12,7 @@ import traceback
 from typing import NamedTuple, NoReturn
 
 from . import memory as layout
+from .entry import find_users_modules
 from .frame import Origin
 from .functions import FunctionCache
 from .memory import SlotMemory
@@ -58,6 +59,7 @@ def serve(
     exit_code = 1
     try:
         _become_child(origin.slot, log_path, origin.library_pid)
+        find_users_modules()
         capacity = int(os.environ.get("VINEFAST_FUNCTIONS") or 512)
         functions = FunctionCache(os.path.join(home, "functions"), capacity)
         runner = Runner(memory, functions, os.fsencode(home), origin, Share(origin))
