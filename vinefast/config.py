@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import shlex
 import sys
@@ -35,6 +36,8 @@ from vinefast.rules import (
     require,
 )
 from vinefast.tuning import checked_tune_parameters
+
+logger = logging.getLogger(__name__)
 
 try:
     VERSION = version("vinefast")
@@ -129,6 +132,24 @@ def check_autolabel(config: TaskVineManagerConfig, exec_mode: str) -> None:
         )
 
 
+def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> None:
+    """Warn of fields of a factory configuration that are set, but mean nothing to this batch system."""
+    batch_type = config.batch_type if launch_method == "factory" else None
+    for name, used in (
+        ("condor_requirements", batch_type == "condor"),
+        ("batch_options", batch_type not in (None, "local")),
+    ):
+        value = getattr(config, name)
+        if value is not None and not used:
+            logger.warning(
+                "Ignoring factory_config.%s, %r: worker_launch_method is %r, factory_config.batch_type %r",
+                name,
+                value,
+                launch_method,
+                config.batch_type,
+            )
+
+
 def check_password_file(path: str) -> None:
     """Raise `InvalidConfiguration` if TaskVine cannot use a password file."""
     try:
@@ -195,6 +216,10 @@ class EngineSettings:
         Payload of a bundle; only a single call may have more.
     inline_nbytes : int
         Larger frames are spilled.
+    idle_timeout_s : int
+        Workers that had nothing to do for so long are let go; 0: none is.
+    min_workers : int
+        As many are kept nevertheless.
     """
 
     runtime_dir: str
@@ -223,6 +248,8 @@ class EngineSettings:
     slice_ms: float = 50.0
     bundle_nbytes: int = 1 << 20
     inline_nbytes: int = 65536
+    idle_timeout_s: int = 0
+    min_workers: int = 0
 
     @property
     def library_per_worker(self) -> bool:

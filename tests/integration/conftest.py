@@ -4,6 +4,7 @@ import os
 import uuid
 from pathlib import Path
 
+import parsl
 import pytest
 
 from tests.integration.processes import MARK, processes_marked, wait_until
@@ -64,4 +65,23 @@ def executor(mark, tmp_path_factory):
     executor.start()
     yield executor
     executor.shutdown()
+    assert wait_until(lambda: not processes_marked(mark))
+
+
+@pytest.fixture
+def load(mark, tmp_path):
+    """Load Parsl with one executor, made with the arguments given; `options` are further ones for `parsl.Config`."""
+    loaded = []
+
+    def load(options=None, **arguments):
+        executor = VineFastExecutor(**arguments)
+        config = {"run_dir": str(tmp_path / "runinfo"), "usage_tracking": 0, **(options or {})}
+        loaded.append(parsl.load(parsl.Config(executors=[executor], **config)))
+        return executor
+
+    yield load
+    for dfk in loaded:
+        if not dfk.cleanup_called:
+            dfk.cleanup()
+        parsl.clear()
     assert wait_until(lambda: not processes_marked(mark))
