@@ -1,13 +1,14 @@
 """Real executors with real workers, and a check that they leave nothing behind."""
 
 import os
+import shlex
 import uuid
 from pathlib import Path
 
 import parsl
 import pytest
 
-from tests.integration.processes import MARK, processes_marked, wait_until
+from tests.integration.processes import MARK, processes_marked, start_by_hand, wait_until
 from vinefast import VineFastExecutor
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,22 @@ def make_executor(mark, tmp_path):
     for executor in executors:
         executor.shutdown()
     assert wait_until(lambda: not processes_marked(mark))
+
+
+@pytest.fixture
+def by_hand(make_executor, tmp_path):
+    """Start workers with an executor's command, as a user would; they are ended before the executors."""
+    workers = []
+
+    def start(executor, *options, directory=tmp_path):
+        workers.append(start_by_hand([*shlex.split(executor.worker_command), *options], directory))
+
+    def ended(worker):
+        worker.terminate()  # again and again, for a worker sleeps for seconds here and there
+        return worker.poll() is not None
+
+    yield start
+    assert wait_until(lambda: all([ended(worker) for worker in workers]))
 
 
 @pytest.fixture(scope="module")
