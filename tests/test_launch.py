@@ -262,9 +262,9 @@ def test_remote_blocks_look_for_the_worker_themselves(tmp_path):
     command = shlex.split(launcher.worker_command)
     assert command[0] == "vine_worker"
     assert command[-2:] == ["-M", "melting"]
-    assert "-C" not in command
+    assert "--catalog" not in command
     launcher.start(Contact("head", 9123, "melting", "catalog:9097"), lambda error: None)
-    assert shlex.split(launcher.worker_command)[-4:] == ["-C", "catalog:9097", "-M", "melting"]
+    assert shlex.split(launcher.worker_command)[-4:] == ["--catalog", "catalog:9097", "-M", "melting"]
     assert {"--single-shot", "--parent-death"} <= set(command)
     assert not launcher.local
 

@@ -432,7 +432,7 @@ def _resource_options(config: TaskVineFactoryConfig) -> dict[str, object]:
 
 def _target(contact: Contact, elsewhere: bool) -> list[str]:
     if contact.project_name is not None and elsewhere:
-        return [*(["-C", contact.catalog] if contact.catalog else []), "-M", contact.project_name]
+        return [*(["--catalog", contact.catalog] if contact.catalog else []), "-M", contact.project_name]
     return [contact.address, str(contact.port)]
 
 

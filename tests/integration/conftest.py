@@ -74,6 +74,30 @@ def by_hand(make_executor, tmp_path):
     assert wait_until(lambda: all([ended(worker) for worker in workers]))
 
 
+@pytest.fixture
+def scheduler(tmp_path, monkeypatch):
+    """Commands of batch systems that are not here: they note how they are called and run the job at once."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", str(directory), prepend=os.pathsep)
+
+    def make(command, script):
+        program = directory / command
+        program.write_text(f'#!/bin/sh\necho "$@" "$BATCH_JOB_COMMAND" >> {tmp_path}/{command}.log\n{script}\n')
+        program.chmod(0o755)
+        return tmp_path / f"{command}.log"
+
+    return make
+
+
+@pytest.fixture
+def slurm(scheduler):
+    """What its commands note; like the real one, it leaves nothing of a job behind."""
+    run = "SLURM_JOB_ID=$$ setsid sh -c '$0; kill 0' $job > /dev/null 2>&1 &"
+    submitted = scheduler("sbatch", f"for job; do :; done\n{run}\necho Submitted batch job $!")
+    return submitted, scheduler("scancel", 'kill -TERM -- -"$1"')
+
+
 @pytest.fixture(scope="module")
 def executor(mark, tmp_path_factory):
     """One executor without any argument, for all tests of a module that do not harm it."""

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from parsl.executors.taskvine import TaskVineManagerConfig
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
 from vinefast.launch import find_program
@@ -55,11 +55,21 @@ def test_a_worker_finds_the_manager_by_name(make_executor, by_hand, catalog):
     executor = make_executor(
         worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0, project_name="melting")
     )
-    assert executor.worker_command.endswith(f" -C {catalog} -M melting")
+    assert executor.worker_command.endswith(f" --catalog {catalog} -M melting")
     assert wait_until(lambda: "melting" in listed())
     assert str(executor.port) in listed()
     by_hand(executor)
     assert executor.submit(abs, {}, -1).result(30) == 1
+
+
+def test_workers_of_a_batch_system_find_the_manager_by_name(make_executor, catalog, slurm):
+    executor = make_executor(
+        manager_config=TaskVineManagerConfig(port=0, project_name="melting", shared_fs=True),
+        factory_config=TaskVineFactoryConfig(batch_type="slurm", cores=1, memory=300, disk=300),
+    )
+    assert executor.submit(abs, {}, -1).result(30) == 1
+    submitted, _ = slurm
+    assert "-M melting" in submitted.read_text()
 
 
 def test_without_a_catalog_workers_are_given_the_address(make_executor, by_hand, monkeypatch, caplog):

@@ -242,27 +242,8 @@ def test_worker_fields(make_executor, recorder, max_workers):
     assert "--connect-timeout=123" in arguments or arguments[arguments.index("-t") + 1] == "123"
 
 
-@pytest.fixture
-def scheduler(tmp_path, monkeypatch):
-    """Commands of batch systems that are not here: they note how they are called and run the job at once."""
-    directory = tmp_path / "bin"
-    directory.mkdir()
-    monkeypatch.setenv("PATH", str(directory), prepend=os.pathsep)
-
-    def make(command, script):
-        program = directory / command
-        program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/{command}.log\n{script}\n')
-        program.chmod(0o755)
-        return tmp_path / f"{command}.log"
-
-    return make
-
-
-def test_batch_type_and_options(make_executor, scheduler):
-    # Like Slurm, it leaves nothing of a job behind.
-    run = "SLURM_JOB_ID=$$ setsid sh -c '$0; kill 0' $job > /dev/null 2>&1 &"
-    submitted = scheduler("sbatch", f"for job; do :; done\n{run}\necho Submitted batch job $!")
-    cancelled = scheduler("scancel", 'kill -TERM -- -"$1"')
+def test_batch_type_and_options(make_executor, slurm):
+    submitted, cancelled = slurm
     executor = make_executor(
         manager_config=TaskVineManagerConfig(port=0, address="127.0.0.1", shared_fs=True),
         factory_config=TaskVineFactoryConfig(
