@@ -81,15 +81,16 @@ def test_a_killed_library_is_replaced(make_executor, mark):
     assert second != first
 
 
-def test_a_call_too_large_for_all_workers_is_named_in_a_warning(make_executor, monkeypatch, caplog):
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_a_call_too_large_for_all_workers_is_named_in_a_warning(make_executor, monkeypatch, caplog, mode):
     monkeypatch.setattr(patience, "_PATIENCE_S", 0.3)
     executor = make_executor(
-        function_exec_mode="regular", factory_config=TaskVineFactoryConfig(cores=2, memory=500, disk=500)
+        function_exec_mode=mode, factory_config=TaskVineFactoryConfig(cores=2, memory=500, disk=500)
     )
     future = executor.submit(abs, {"cores": 3, "memory": 501, "disk": 500}, -1)
     assert executor.submit(abs, {"cores": 2}, -1).result(30) == 1
     assert wait_until(lambda: "ask for cores=3, memory=501, but" in caplog.text)
-    assert "a connected worker has is cores=2, memory=500." in caplog.text
+    assert "a connected worker has is cores=2, memory=500: they wait" in caplog.text
     time.sleep(1.0)
     assert caplog.text.count("ask for") == 1
     assert not future.done()
