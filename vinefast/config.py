@@ -264,6 +264,7 @@ def engine_settings(
     runtime_dir: str,
     password_file: str | None,
     working_dir: str | None,
+    cores: int | None = None,
     gpus: int | None = None,
     environment: Environment | None = None,
     python: str | None = sys.executable,
@@ -282,7 +283,7 @@ def engine_settings(
         The user's, or a generated one.
     working_dir : str or None
         Where calls run; None: in their sandbox.
-    gpus : int, optional
+    cores, gpus : int, optional
         Of a worker.
     environment : Environment, optional
         What they run in.
@@ -302,8 +303,9 @@ def engine_settings(
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
     slots = library.get("num_slots") or 0
-    if slots and exec_mode == "serverless":
-        module += f" --children {slots}"
+    if exec_mode == "serverless":
+        options = {"--children": slots, "--worker-cores": cores}
+        module += "".join(f" {name} {value}" for name, value in options.items() if value)
     program = f"-m {LIBRARY_PACKAGE}.checked {PYTHON} {module}"
     init_command = config.init_command or ""
     files = library_files()

@@ -185,6 +185,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             runtime_dir,
             password_file,
             working_dir=os.getcwd() if self._files_are_shared else None,
+            cores=self.factory_config.cores,
             gpus=self.factory_config.gpus,
             environment=calls_environment(self.manager_config),
             python=None if self._launcher.brings_python else sys.executable,

@@ -9,7 +9,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
-from vinefast.launch import find_program
+from vinefast.programs import find_program
 
 
 def two_free_ports():
@@ -21,6 +21,14 @@ def two_free_ports():
                 return port
         except OSError:
             pass
+
+
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -38,6 +46,7 @@ def catalog(tmp_path, monkeypatch):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    assert wait_until(lambda: accepts(port))
     host = f"127.0.0.1:{port}"
     monkeypatch.setenv("CATALOG_HOST", host)
     yield host
@@ -50,7 +59,6 @@ def test_a_worker_finds_the_manager_by_name(make_executor, by_hand, catalog):
         command = [find_program("vine_status"), "--catalog", catalog, "--project-name", "melting"]
         return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
 
-    assert wait_until(lambda: "PROJECT" in listed())
     assert "melting" not in listed()
     executor = make_executor(
         worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0, project_name="melting")

@@ -10,7 +10,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
-from vinefast.launch import find_program
+from vinefast.programs import find_program
 
 TESTS = Path(__file__).parents[1]
 FIELDS = "integration/test_fields.py::"
