@@ -122,7 +122,7 @@ def test_blocks_that_keep_failing_fail_the_calls(load):
 
 
 def test_a_call_counts_once_for_each_of_its_cores(make_executor):
-    executor = make_executor()
+    executor = make_executor(factory_config=TaskVineFactoryConfig(cores=4))
     futures = [executor.submit(nap, {"cores": cores} if cores else {}, 0.3) for cores in (None, 0.5, 1, 2.5, 4)]
     assert executor.outstanding() == 1 + 1 + 1 + 3 + 4
     for future in futures:
