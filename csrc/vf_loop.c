@@ -139,6 +139,7 @@ void vf_loop_run(struct vf_loop *loop)
 			vf_return_task(loop, task);
 		if (loop->giving_up)
 			vf_watch_give_up(loop);
+		vf_watch_release_idle(loop);
 	}
 	vf_poll_own(NULL);
 

@@ -71,13 +71,14 @@ struct vf_bundle {
 in a library's queue, `run_ns` in a slot; and over the calls that came back: what each spent waiting to be packed (`queue_ns`), until
 its bundle was written to a worker (`dispatch_ns`), on the way there and back (`transfer_ns`), in the library's queue (`library_ns`),
 in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `calls_waiting` on they are not sums but the state now;
-`calls_too_large` are those of the waiting ones that ask for more than any worker has. */
+`calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
 	_(pack_ns) _(wait_ns) _(run_ns) \
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
-	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots)
+	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
+	_(max_cores) _(max_memory) _(max_disk) _(max_gpus)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -112,6 +113,8 @@ struct vf_loop_config {
 	double cores_per_library; /* 0: a library takes its worker whole */
 	int monitored; /* tell when workers join and leave */
 	int placing; /* choose workers ourselves (vf_workers.h), which needs one library per worker */
+	uint64_t idle_timeout_ns; /* let a worker go that had nothing to do for so long; 0: keep it */
+	uint32_t min_workers;     /* but keep so many */
 };
 
 struct vf_loop {
@@ -135,6 +138,7 @@ struct vf_loop {
 	struct vf_workers workers;
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;
+	uint64_t released_ns; /* when we last looked for workers to let go */
 	uint64_t stamp;
 	int stopping;
 	uint64_t offered_id; /* of the task that TaskVine last sought a worker for; 0: none since the last turn */

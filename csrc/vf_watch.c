@@ -1,3 +1,5 @@
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +10,11 @@
 enum {
 	STATS_INTERVAL_MS = 100,
 	ORPHAN_GRACE_MS = 500,
+	RELEASE_INTERVAL_MS = 1000,
 };
+
+/* Not in an installed header, like check_worker_against_task(). */
+int vine_manager_shut_down_worker(struct vine_manager *manager, struct vine_worker_info *worker);
 
 /* How many bundles can run at once on the workers that are connected. */
 static uint32_t count_slots(struct vf_loop *loop, const struct vine_stats *stats)
@@ -137,6 +143,37 @@ void vf_watch_give_up(struct vf_loop *loop)
 	loop->giving_up = loop->breaking = 0;
 }
 
+/* A worker has a time-out of its own, but one with a library never takes itself for idle. */
+void vf_watch_release_idle(struct vf_loop *loop)
+{
+	const struct vf_loop_config *config = &loop->config;
+	uint64_t now_ns = vf_now_ns();
+	if (!config->idle_timeout_ns || now_ns - loop->released_ns < RELEASE_INTERVAL_MS * 1000000ull)
+		return;
+	loop->released_ns = now_ns;
+	uint64_t n_workers = atomic_load_explicit(&loop->counters.workers_connected, memory_order_relaxed);
+	uint32_t i = 0;
+	while (i < loop->workers.n && n_workers > config->min_workers) {
+		const struct vf_worker *worker = loop->workers.items[i];
+		if (worker->running || !worker->heard_ns || now_ns - worker->heard_ns < config->idle_timeout_ns) {
+			i++;
+			continue;
+		}
+		vine_manager_shut_down_worker(loop->manager, worker->id); /* and another takes its place in the table */
+		n_workers--;
+	}
+}
+
+/* The tasks that the waiting calls will make, going by those that were made so far. vine_factory asks how many workers are needed,
+and TaskVine itself knows only of what has a slot. */
+static int count_tasks_left(const struct vf_loop *loop)
+{
+	uint64_t calls = atomic_load_explicit(&loop->counters.calls_sent, memory_order_relaxed);
+	uint64_t bundles = atomic_load_explicit(&loop->counters.bundles_sent, memory_order_relaxed);
+	double tasks = calls > bundles ? ceil((double)loop->n_waiting * (double)bundles / (double)calls) : (double)loop->n_waiting;
+	return tasks < INT_MAX ? (int)tasks : INT_MAX;
+}
+
 void vf_watch_workers(struct vf_loop *loop, int connections)
 {
 	look_at_offered(loop);
@@ -150,6 +187,7 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	loop->connections = connections;
 	loop->stats_ns = now;
 	look_for_orphans(loop, now);
+	vine_set_tasks_left_count(loop->manager, count_tasks_left(loop));
 
 	uint32_t slots = count_slots(loop, &stats);
 	if (!loop->config.placing && stats.workers_connected > 0)
@@ -159,6 +197,10 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	VF_SET(loop, slots, slots);
 	if (loop->config.placing)
 		VF_SET(loop, calls_too_large, loop->workers.n && vf_workers_slots(&loop->workers) ? count_too_large(loop) : 0);
+	VF_SET(loop, max_cores, (uint64_t)stats.max_cores);
+	VF_SET(loop, max_memory, (uint64_t)stats.max_memory);
+	VF_SET(loop, max_disk, (uint64_t)stats.max_disk);
+	VF_SET(loop, max_gpus, (uint64_t)stats.max_gpus);
 
 	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. And its
 	answer tells of the node. */

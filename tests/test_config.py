@@ -225,3 +225,22 @@ def test_autolabel_becomes_what_taskvine_calls_it(monkeypatch, tmp_path):
     assert got.tuning == {"peer-transfers": True, "category-steady-n-tasks": 7}
     got = config.engine_settings(TaskVineManagerConfig(**{**fields, "autolabel": False}), "regular", "logs", None, None)
     assert (got.resource_monitor, got.allocation_mode, got.tuning.category_steady_n_tasks) == (None, None, 25)
+
+
+@pytest.mark.parametrize(
+    ("fields", "method", "ignored"),
+    [
+        ({"condor_requirements": "(x)"}, "factory", {"condor_requirements"}),
+        ({"condor_requirements": "(x)", "batch_type": "slurm"}, "factory", {"condor_requirements"}),
+        ({"condor_requirements": "(x)", "batch_type": "condor"}, "factory", set()),
+        ({"batch_options": "-q short"}, "factory", {"batch_options"}),
+        ({"batch_options": "-q short", "batch_type": "slurm"}, "factory", set()),
+        ({"batch_options": "-q short", "batch_type": "slurm"}, "provider", {"batch_options"}),
+        ({}, "manual", set()),
+    ],
+)
+def test_fields_for_another_batch_system_are_named_in_a_warning(fields, method, ignored, caplog):
+    config.warn_of_unused_fields(TaskVineFactoryConfig(**fields), method)
+    assert len(caplog.records) == len(ignored)
+    for name in ignored:
+        assert f"factory_config.{name}" in caplog.text

@@ -216,13 +216,6 @@ def test_blocks_are_told_their_id(make_apart):
     assert executor._get_launch_command("7") == f"env PARSL_WORKER_BLOCK_ID=7 {executor.worker_command}"
 
 
-def test_absent_workers_are_complained_about_once(make_apart, monkeypatch, caplog):
-    monkeypatch.setattr(executor_module, "_PATIENCE_S", 0.05)
-    make_apart()
-    time.sleep(0.3)
-    assert caplog.text.count("No worker has come") == 1
-
-
 def test_bad_state_fails_calls_here_and_to_come(make_apart):
     executor = make_apart()
     reason = ValueError("blocks keep failing")

@@ -16,6 +16,7 @@ from parsl.launchers import SimpleLauncher, SingleNodeLauncher, WrappedLauncher
 from parsl.providers import LocalProvider, SlurmProvider
 
 from vinefast import launch, programs
+from vinefast.contact import Contact
 from vinefast.environment import PYTHON
 from vinefast.errors import EngineFailure, EngineStartError
 
@@ -58,7 +59,7 @@ def start(tmp_path, temporary, manager):
         launcher = launch.make_launcher(method, TaskVineFactoryConfig(**fields), str(directory), provider)
         started.append(launcher)
         port = manager.getsockname()[1]
-        launcher.start(launch.Contact("127.0.0.1", port, password_file=str(password)), on_failure)
+        launcher.start(Contact("127.0.0.1", port, password_file=str(password)), on_failure)
         return launcher
 
     yield start
@@ -192,7 +193,7 @@ def test_factory_fields_become_options(tmp_path, archive):
     def options(password_file=None, project_name=None, **fields):
         config = TaskVineFactoryConfig(**{"batch_type": "slurm", **fields})
         launcher = launch.FactoryLauncher(config, str(tmp_path))
-        arguments = launcher._arguments(launch.Contact("head", 9123, project_name, password_file))
+        arguments = launcher._arguments(Contact("head", 9123, project_name, password_file=password_file))
         return arguments
 
     def value(name, **fields):
@@ -257,10 +258,13 @@ def test_a_providers_command_starts_a_worker(start, manager, tmp_path, wrap):
 
 def test_remote_blocks_look_for_the_worker_themselves(tmp_path):
     launcher = launch.make_launcher("provider", TaskVineFactoryConfig(), str(tmp_path), SlurmProvider())
-    launcher.start(launch.Contact("head", 9123, "melting"), lambda error: None)
+    launcher.start(Contact("head", 9123, "melting"), lambda error: None)
     command = shlex.split(launcher.worker_command)
     assert command[0] == "vine_worker"
     assert command[-2:] == ["-M", "melting"]
+    assert "--catalog" not in command
+    launcher.start(Contact("head", 9123, "melting", "catalog:9097"), lambda error: None)
+    assert shlex.split(launcher.worker_command)[-4:] == ["--catalog", "catalog:9097", "-M", "melting"]
     assert {"--single-shot", "--parent-death"} <= set(command)
     assert not launcher.local
 
@@ -285,20 +289,6 @@ def test_a_missing_program_is_answered_with_places_and_remedies(monkeypatch):
         programs.find_program("/no/such/vine_worker")
 
 
-def test_addresses():
-    assert launch.manager_address(None, local=True) == "127.0.0.1"
-    assert launch.manager_address("localhost", local=False) == "localhost"
-    assert launch.manager_address(None, local=False)
-    with pytest.raises(EngineStartError, match="no.such.host.invalid"):
-        launch.manager_address("no.such.host.invalid", local=False)
-
-
-def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: time.sleep(3))
-    with pytest.raises(EngineStartError, match="no answer"):
-        launch._resolve("head", timeout_s=0.1)
-
-
 def test_log_excerpts(tmp_path):
     log = tmp_path / "log"
     assert "cannot be read" in launch.log_excerpt(str(log))
@@ -316,8 +306,9 @@ def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
         "import sys, time\n"
         "from parsl.executors.taskvine import TaskVineFactoryConfig\n"
         "from vinefast import launch\n"
+        "from vinefast.contact import Contact\n"
         "launcher = launch.FactoryLauncher(TaskVineFactoryConfig(max_workers=2), sys.argv[1])\n"
-        "launcher.start(launch.Contact('127.0.0.1', int(sys.argv[2])), print)\n"
+        "launcher.start(Contact('127.0.0.1', int(sys.argv[2])), print)\n"
         "print(launcher._processes[0].pid, flush=True)\n"
         "time.sleep(100)\n"
     )

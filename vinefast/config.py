@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import shlex
 import sys
@@ -36,6 +37,8 @@ from vinefast.rules import (
     require,
 )
 from vinefast.tuning import Tuning
+
+logger = logging.getLogger(__name__)
 
 try:
     VERSION = version("vinefast")
@@ -130,6 +133,24 @@ def check_autolabel(config: TaskVineManagerConfig, exec_mode: str) -> None:
         )
 
 
+def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> None:
+    """Warn of fields of a factory configuration that are set, but mean nothing to this batch system."""
+    batch_type = config.batch_type if launch_method == "factory" else None
+    for name, used in (
+        ("condor_requirements", batch_type == "condor"),
+        ("batch_options", batch_type not in (None, "local")),
+    ):
+        value = getattr(config, name)
+        if value is not None and not used:
+            logger.warning(
+                "Ignoring factory_config.%s, %r: worker_launch_method is %r, factory_config.batch_type %r",
+                name,
+                value,
+                launch_method,
+                config.batch_type,
+            )
+
+
 def check_password_file(path: str) -> None:
     """Raise `InvalidConfiguration` if TaskVine cannot use a password file."""
     try:
@@ -184,6 +205,10 @@ class EngineSettings:
         Parsl's name of TaskVine's way to choose resources from what was measured.
     debug : bool
         Keep TaskVine's debug log.
+    idle_timeout_s : int
+        Workers that had nothing to do for so long are let go; 0: none is.
+    min_workers : int
+        As many are kept nevertheless.
     """
 
     runtime_dir: str
@@ -205,6 +230,8 @@ class EngineSettings:
     resource_monitor: str | None = None
     allocation_mode: str | None = None
     debug: bool = False
+    idle_timeout_s: int = 0
+    min_workers: int = 0
 
     @property
     def placing(self) -> bool:
@@ -243,6 +270,7 @@ def engine_settings(
     runtime_dir: str,
     password_file: str | None,
     working_dir: str | None,
+    cores: int | None = None,
     gpus: int | None = None,
     environment: Environment | None = None,
     python: str | None = sys.executable,
@@ -262,7 +290,7 @@ def engine_settings(
         The user's, or a generated one.
     working_dir : str or None
         Where calls run; None: in their sandbox.
-    gpus : int, optional
+    cores, gpus : int, optional
         Of a worker.
     environment : Environment, optional
         What they run in.
@@ -283,8 +311,9 @@ def engine_settings(
         env_vars.setdefault("VINEFAST_PATH", os.pathsep.join(module_path))
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
     slots = library.get("num_slots") or 0
-    if slots and exec_mode == "serverless":
-        module += f" --children {slots}"
+    if exec_mode == "serverless":
+        options = {"--children": slots, "--worker-cores": cores}
+        module += "".join(f" {name} {value}" for name, value in options.items() if value)
     program = f"-m {LIBRARY_PACKAGE}.checked {PYTHON} {module}"
     init_command = config.init_command or ""
     files = library_files()

@@ -205,6 +205,8 @@ cdef extern from "vf_loop.h" nogil:
         double cores_per_library
         bint monitored
         bint placing
+        uint64_t idle_timeout_ns
+        uint32_t min_workers
 
     struct vf_loop:
         vf_loop_config config
@@ -217,6 +219,7 @@ cdef extern from "vf_loop.h" nogil:
         uint64_t pack_ns, wait_ns, run_ns
         uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns
         uint64_t workers_joined, workers_connected, slots
+        uint64_t max_cores, max_memory, max_disk, max_gpus
 
     int vf_loop_init(vf_loop *loop)
     void vf_loop_free(vf_loop *loop)

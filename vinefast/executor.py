@@ -26,17 +26,17 @@ from parsl.utils import RepresentationMixin
 
 from vinefast import config, monitoring, rules
 from vinefast._core import CallFuture, Engine
+from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped
 from vinefast.files import URLStaging, staged_files
-from vinefast.launch import Contact, Launcher, make_launcher, manager_address
+from vinefast.launch import Launcher, make_launcher
 from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
+from vinefast.patience import Patience
 from vinefast.resources import SpecReader
 
 logger = logging.getLogger(__name__)
-
-_PATIENCE_S = 30.0
 
 # Of `map`: chunks that are ahead of the results taken, per slot, and chunks of an iterable of known length, per slot.
 _CHUNKS_AHEAD = 16
@@ -110,6 +110,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         config.check_manager_config(manager_config)
         config.check_autolabel(manager_config, function_exec_mode)
         config.check_factory_config(factory_config)
+        config.warn_of_unused_fields(factory_config, worker_launch_method)
         for name, value, kind in (
             ("provider", provider, ExecutionProvider),
             ("storage_access", storage_access, list),
@@ -187,26 +188,28 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             runtime_dir,
             password_file,
             working_dir=os.getcwd() if self._files_are_shared else None,
+            cores=self.factory_config.cores,
             gpus=self.factory_config.gpus,
             environment=calls_environment(self.manager_config),
             python=None if self._launcher.brings_python else sys.executable,
             module_path=config.program_path() if self._files_are_shared else (),
         )
+        settings.project_name = name_in_catalog(self.manager_config.project_name)
+        settings.idle_timeout_s = self._launcher.idle_timeout_s
+        settings.min_workers = self.factory_config.min_workers
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
         teardown.callback(self._engine.stop)
         self._engine.start()
         # Before the engine lets workers go: none is to be replaced then.
         teardown.callback(self._launcher.retire)
-        contact = Contact(address, self._engine.port, self.manager_config.project_name, password_file)
+        contact = Contact(address, self._engine.port, settings.project_name, catalog_hosts(), password_file)
         self._launcher.start(contact, _weakly(self.set_bad_state_and_fail_all))
         if self.worker_launch_method == "manual":
             self._say_how_to_start_workers(password_file)
-        patience = threading.Timer(_PATIENCE_S, _weakly(self._complain))
-        patience.daemon = True
-        patience.name = "vinefast-patience"
+        strict = self.function_exec_mode == "regular" or settings.placing
+        patience = Patience(self.label, strict, self._engine, self._launcher)
         patience.start()
-        teardown.callback(patience.join, 1.0)
-        teardown.callback(patience.cancel)
+        teardown.callback(patience.stop)
         self._submit = self._engine.submit
 
     def _password_file(self, directory: str, teardown: ExitStack) -> str | None:
@@ -407,7 +410,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         return self._launcher.worker_command if self._launcher is not None else ""
 
     def outstanding(self) -> int:
-        """Count the calls that have not finished."""
+        """Count the calls that have not finished, one that asks for several cores as several.
+
+        Parsl compares this with `workers_per_node` to find how many blocks are needed.
+        """
         return self._engine.outstanding() if self._engine is not None else 0
 
     def stats(self) -> dict[str, int]:
@@ -455,12 +461,6 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._executor_exception = exception
         self._executor_bad_state.set()
         self._submit = _refuser(exception)
-
-    def _complain(self) -> None:
-        if self._engine is not None and self._launcher is not None and not self._engine.stats()["workers_connected"]:
-            logger.warning(
-                "No worker has come to executor %s in %.0f s. %s", self.label, _PATIENCE_S, self._launcher.diagnosis()
-            )
 
 
 def _is_directory_name(value: object) -> bool:

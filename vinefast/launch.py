@@ -9,31 +9,29 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-from parsl.addresses import address_by_route, get_any_address
 from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
+from vinefast.contact import Contact
 from vinefast.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError, VineFastError
 from vinefast.programs import find_program
 
 logger = logging.getLogger(__name__)
 
-_LOOPBACK = "127.0.0.1"
+# Nobody answers there, and at once.
+_NO_CATALOG = "127.0.0.1:1"
 _NEVER_S = 10**9
 _POLL_S = 0.2
 _EXCERPT_LINES = 4
@@ -53,28 +51,6 @@ _LOCAL_FACTORY_GRACE_S = 0.5
 _BATCH_GRACE_S = 10.0
 
 OnFailure = Callable[[Exception], None]
-
-
-@dataclass(frozen=True)
-class Contact:
-    """How workers reach the manager.
-
-    Attributes
-    ----------
-    address : str
-        Name or number of the manager's host.
-    port : int
-        The manager's port.
-    project_name : str or None
-        Where given, workers elsewhere ask the catalog for it.
-    password_file : str or None
-        What workers have to know.
-    """
-
-    address: str
-    port: int
-    project_name: str | None = None
-    password_file: str | None = None
 
 
 class Launcher:
@@ -98,6 +74,9 @@ class Launcher:
 
     brings_python = False
     """Whether workers run in an environment that was sent to them."""
+
+    idle_timeout_s = 0
+    """Workers that have nothing to do for so long are to leave; 0: none is."""
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         self.config = config
@@ -319,6 +298,7 @@ class FactoryLauncher(_CrewLauncher):
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
         self.local = config.batch_type == "local"
+        self.idle_timeout_s = config.worker_timeout if config.min_workers < config.max_workers else 0
         # It takes up to 5 s to end its workers. Here they leave by themselves, or with its session.
         self.grace_s = _LOCAL_FACTORY_GRACE_S if self.local else _BATCH_GRACE_S
         self._factory = find_program(self.program)
@@ -379,7 +359,7 @@ class FactoryLauncher(_CrewLauncher):
             "--condor-requirements": config.condor_requirements,
             "--batch-options": config.batch_options,
             # It reports to a catalog even when it needs none; what the public one does not know is ours alone.
-            "--catalog": None if contact.project_name else f"{_LOOPBACK}:1",
+            "--catalog": None if contact.project_name else _NO_CATALOG,
         }
         wrapper = []
         if self._environment is not None:
@@ -411,57 +391,6 @@ def _name_for_a_shell(program: str) -> str:
         with suppress(EngineStartError):
             return find_program(program)
     return program
-
-
-def manager_address(configured: str | None, local: bool) -> str:
-    """Give the address by which workers reach this machine.
-
-    Parameters
-    ----------
-    configured : str or None
-        The user's choice.
-    local : bool
-        Whether all workers are on this machine.
-
-    Raises
-    ------
-    EngineStartError
-        If the user's choice cannot be resolved, or there is no address.
-    """
-    if configured is not None:
-        _resolve(configured)
-        return configured
-    if local:
-        return _LOOPBACK
-    try:
-        # Parsl's own search may stop at the loopback interface, which no other machine can reach.
-        return address_by_route()
-    except OSError:
-        pass
-    try:
-        return get_any_address()
-    except Exception as error:
-        raise EngineStartError("This machine has no address for workers; give one as manager_config.address") from error
-
-
-def _resolve(address: str, timeout_s: float = 5.0) -> None:
-    answers: queue.Queue[Exception | None] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            socket.getaddrinfo(address, None)
-            answers.put(None)
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    # A resolver may hang for longer than anyone wants to wait.
-    threading.Thread(target=ask, name="vinefast-resolve", daemon=True).start()
-    try:
-        error = answers.get(timeout=timeout_s)
-    except queue.Empty:
-        error = TimeoutError(f"no answer in {timeout_s:.0f} s")
-    if error is not None:
-        raise EngineStartError(f"manager_config.address is {address!r}, which cannot be resolved: {error}") from error
 
 
 def log_excerpt(path: str, start: int = 0) -> str:
@@ -503,7 +432,7 @@ def _resource_options(config: TaskVineFactoryConfig) -> dict[str, object]:
 
 def _target(contact: Contact, elsewhere: bool) -> list[str]:
     if contact.project_name is not None and elsewhere:
-        return ["-M", contact.project_name]
+        return [*(["--catalog", contact.catalog] if contact.catalog else []), "-M", contact.project_name]
     return [contact.address, str(contact.port)]
 
 

@@ -1,13 +1,15 @@
 """Real executors with real workers, and a check that they leave nothing behind."""
 
 import os
+import shlex
 import uuid
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+import parsl
 import pytest
 
-from tests.integration.processes import MARK, processes_marked, wait_until
+from tests.integration.processes import MARK, processes_marked, start_by_hand, wait_until
 from vinefast import VineFastExecutor
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,46 @@ def make_executor(mark, tmp_path):
     assert wait_until(lambda: not processes_marked(mark))
 
 
+@pytest.fixture
+def by_hand(make_executor, tmp_path):
+    """Start workers with an executor's command, as a user would; they are ended before the executors."""
+    workers = []
+
+    def start(executor, *options, directory=tmp_path):
+        workers.append(start_by_hand([*shlex.split(executor.worker_command), *options], directory))
+
+    def ended(worker):
+        worker.terminate()  # again and again, for a worker sleeps for seconds here and there
+        return worker.poll() is not None
+
+    yield start
+    assert wait_until(lambda: all([ended(worker) for worker in workers]))
+
+
+@pytest.fixture
+def scheduler(tmp_path, monkeypatch):
+    """Commands of batch systems that are not here: they note how they are called and run the job at once."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", str(directory), prepend=os.pathsep)
+
+    def make(command, script):
+        program = directory / command
+        program.write_text(f'#!/bin/sh\necho "$@" "$BATCH_JOB_COMMAND" >> {tmp_path}/{command}.log\n{script}\n')
+        program.chmod(0o755)
+        return tmp_path / f"{command}.log"
+
+    return make
+
+
+@pytest.fixture
+def slurm(scheduler):
+    """What its commands note; like the real one, it leaves nothing of a job behind."""
+    run = "SLURM_JOB_ID=$$ setsid sh -c '$0; kill 0' $job > /dev/null 2>&1 &"
+    submitted = scheduler("sbatch", f"for job; do :; done\n{run}\necho Submitted batch job $!")
+    return submitted, scheduler("scancel", 'kill -TERM -- -"$1"')
+
+
 @pytest.fixture(scope="module")
 def executor(mark, tmp_path_factory):
     """One executor without any argument, for all tests of a module that do not harm it."""
@@ -66,4 +108,23 @@ def executor(mark, tmp_path_factory):
     executor.start()
     yield executor
     executor.shutdown()
+    assert wait_until(lambda: not processes_marked(mark))
+
+
+@pytest.fixture
+def load(mark, tmp_path):
+    """Load Parsl with one executor, made with the arguments given; `options` are further ones for `parsl.Config`."""
+    loaded = []
+
+    def load(options=None, **arguments):
+        executor = VineFastExecutor(**arguments)
+        config = {"run_dir": str(tmp_path / "runinfo"), "usage_tracking": 0, **(options or {})}
+        loaded.append(parsl.load(parsl.Config(executors=[executor], **config)))
+        return executor
+
+    yield load
+    for dfk in loaded:
+        if not dfk.cleanup_called:
+            dfk.cleanup()
+        parsl.clear()
     assert wait_until(lambda: not processes_marked(mark))

@@ -10,7 +10,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import processes_marked, start_by_hand, wait_until
-from vinefast import Tuning
+from vinefast import Tuning, patience
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
 
 QUICK = 10.0  # a start that fails, does so within this many seconds
@@ -79,6 +79,21 @@ def test_a_killed_library_is_replaced(make_executor, mark):
     os.kill(first, 9)
     second = executor.submit(library_pid, {}).result(60)
     assert second != first
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_a_call_too_large_for_all_workers_is_named_in_a_warning(make_executor, monkeypatch, caplog, mode):
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.3)
+    executor = make_executor(
+        function_exec_mode=mode, factory_config=TaskVineFactoryConfig(cores=2, memory=500, disk=500)
+    )
+    future = executor.submit(abs, {"cores": 3, "memory": 501, "disk": 500}, -1)
+    assert executor.submit(abs, {"cores": 2}, -1).result(30) == 1
+    assert wait_until(lambda: "ask for cores=3, memory=501, but" in caplog.text)
+    assert "a connected worker has is cores=2, memory=500: they wait" in caplog.text
+    time.sleep(1.0)
+    assert caplog.text.count("ask for") == 1
+    assert not future.done()
 
 
 def assert_fails_to_start(executor, match, error=EngineStartError):

@@ -35,27 +35,6 @@ def where():
     return os.getcwd(), os.environ.get("PARSL_WORKER_BLOCK_ID"), os.getpid()
 
 
-@pytest.fixture
-def load(mark, tmp_path):
-    """Load Parsl with one executor, made with the arguments given."""
-    loaded = []
-
-    def load(retries=0, **arguments):
-        executor = VineFastExecutor(**arguments)
-        config = parsl.Config(
-            executors=[executor], run_dir=str(tmp_path / "runinfo"), retries=retries, usage_tracking=0
-        )
-        loaded.append(parsl.load(config))
-        return executor
-
-    yield load
-    for dfk in loaded:
-        if not dfk.cleanup_called:
-            dfk.cleanup()
-        parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
-
-
 def exercise():
     """Apps that depend on each other, fail, and run shell commands."""
     futures = [add(i, i) for i in range(100)]
@@ -159,7 +138,7 @@ def test_init_command(load, tmp_path):
 
 
 def test_retries_of_parsl(load, tmp_path):
-    load(retries=2)
+    load({"retries": 2})
 
     @parsl.python_app
     def third_time(path):

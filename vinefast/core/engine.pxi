@@ -53,6 +53,11 @@ cdef class SpecRecord:
         return -1 if value is None else value
 
 
+cdef inline int64_t extra_cores(const vf_spec *spec) noexcept nogil:
+    """What a call asks for beyond one core."""
+    return <int64_t>ceil(spec.needs.cores) - 1 if spec.needs.cores > 1 else 0
+
+
 cdef class Engine:
     """One TaskVine manager with its two threads.
 
@@ -81,6 +86,7 @@ cdef class Engine:
     cdef bytes command, category
     cdef vf_call *newest  # all outstanding calls, linked by `older`
     cdef uint64_t n_submitted, n_finished
+    cdef int64_t n_extra_cores  # of the outstanding calls
     cdef uint64_t serialize_ns, return_ns, complete_ns
     cdef bint closed, ended
     cdef object stop_lock, opened, open_error
@@ -203,6 +209,8 @@ cdef class Engine:
             self.newest.newer = call
         self.newest = call
         self.n_submitted += 1
+        if spec is not None:
+            self.n_extra_cores += extra_cores(call.spec)
         vf_loop_submit(self.loop, call)
         return future
 
@@ -222,14 +230,20 @@ cdef class Engine:
         if call.older != NULL:
             call.older.newer = call.newer
         self.n_finished += 1
+        if call.spec != &self.default_spec.c_spec:
+            self.n_extra_cores -= extra_cores(call.spec)
         future.payload = None
         future.function = None
         Py_DECREF(future)
         return future
 
     def outstanding(self):
-        """The number of calls that have been submitted and are not done."""
-        return self.n_submitted - self.n_finished
+        """The number of calls that have been submitted and are not done, each counted once per core it asks for."""
+        return self.n_submitted - self.n_finished + self.n_extra_cores
+
+    def specifications(self):
+        """All distinct resource specifications of calls so far."""
+        return list(self.specs)
 
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls; what the workers still return for them is dropped."""
@@ -339,6 +353,8 @@ cdef class Engine:
         config.cores_per_library = settings.library_cores or 0
         config.placing = settings.placing
         config.monitored = self.on_node is not None
+        config.idle_timeout_ns = settings.idle_timeout_s * 1000000000
+        config.min_workers = settings.min_workers
         if settings.exec_mode == "serverless":
             return install_library(self.loop.manager, settings)
         self.command = settings.command.encode()

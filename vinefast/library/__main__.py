@@ -16,7 +16,9 @@ from .worker_link import WorkerGone, WorkerLink
 def _main() -> None:
     lead_own_group()
     arguments = library_arguments()
-    n_slots = int(os.environ.get("VINEFAST_SLOTS") or 0) or arguments.children or arguments.library_cores
+    # TaskVine gives no cores to who asks for GPUs.
+    cores = arguments.library_cores or arguments.worker_cores or os.cpu_count() or 1
+    n_slots = int(os.environ.get("VINEFAST_SLOTS") or 0) or arguments.children or cores
     pipes = (arguments.in_pipe_fd, arguments.out_pipe_fd)
     close_inherited_pipes(keep=set(pipes))
     if os.getppid() == arguments.worker_pid:
@@ -30,13 +32,13 @@ def _main() -> None:
         link.announce(LIBRARY_NAME, arguments.task_id, time.monotonic())
     except WorkerGone:
         return
-    keeper = Keeper(max(1, n_slots), close=pipes)
+    keeper = Keeper(n_slots, close=pipes)
     clean_imports()
 
     with link.healing():
         from .supervisor import Supervisor
 
-    Supervisor(link, keeper, max(1, n_slots), arguments.library_cores).run()
+    Supervisor(link, keeper, n_slots, cores).run()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""Workers come when there is much to do, and leave when there is not: by vine_factory, and by Parsl's strategies."""
+
+import shutil
+import time
+
+import parsl
+import pytest
+from parsl.executors.errors import BadStateException
+from parsl.executors.taskvine import TaskVineFactoryConfig
+from parsl.jobs.errors import TooManyJobFailuresError
+from parsl.jobs.states import JobState
+from parsl.providers import LocalProvider
+
+from tests.integration.processes import wait_until
+from vinefast.programs import find_program
+
+needs_ps = pytest.mark.skipif(shutil.which("ps") is None, reason="Parsl's LocalProvider calls ps to cancel a block")
+
+
+def nap(seconds):
+    time.sleep(seconds)
+
+
+def workers(executor):
+    return executor.stats()["workers_connected"]
+
+
+@pytest.fixture
+def late_factory(tmp_path, monkeypatch):
+    """TaskVine's factory looks twice a minute how much there is to do: here for the first time when there is some."""
+    program = tmp_path / "prefix" / "bin" / "vine_factory"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nsleep 1\nexec {find_program("vine_factory")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path / "prefix"))
+
+
+def factory_of_small_workers(**fields):
+    return TaskVineFactoryConfig(min_workers=1, cores=1, memory=200, disk=200, **fields)
+
+
+def test_the_factory_scales_out_and_in(make_executor, late_factory):
+    executor = make_executor(
+        factory_config=factory_of_small_workers(max_workers=3, workers_per_cycle=0, worker_timeout=1)
+    )
+    # TaskVine itself is given but one or two of these, as there are no slots yet.
+    futures = [executor.submit(nap, {}, 0.2) for _ in range(20)]
+    assert wait_until(lambda: workers(executor) == 3)
+    for future in futures:
+        future.result(30)
+    assert wait_until(lambda: workers(executor) == 1)
+    time.sleep(2.0)
+    assert workers(executor) == 1
+    assert executor.submit(abs, {}, -1).result(10) == 1
+
+
+def test_the_factory_scales_out_by_so_many_at_a_time(make_executor, late_factory):
+    executor = make_executor(factory_config=factory_of_small_workers(max_workers=3, workers_per_cycle=2))
+    futures = [executor.submit(nap, {}, 0.2) for _ in range(20)]
+    for future in futures:
+        future.result(30)
+    assert workers(executor) == 2
+
+
+class QuickProvider(LocalProvider):
+    """Blocks on this machine, looked at often."""
+
+    status_polling_interval = 0.2
+
+
+BLOCKS_AT_NEED = {"strategy": "simple", "strategy_period": 0.2, "max_idletime": 0.5}
+
+
+@parsl.python_app
+def meet(place, n, parsl_resource_specification=None):
+    """Wait for n calls like this, which is in vain unless all of them run at once."""
+    import os
+    import time
+
+    block_id = os.environ["PARSL_WORKER_BLOCK_ID"]
+    with open(f"{place}/{os.getpid()}", "w"):
+        pass
+    for _ in range(200):
+        if len(os.listdir(place)) == n:
+            return block_id
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+@needs_ps
+def test_blocks_come_for_the_cores_that_calls_ask_for_and_leave(load, tmp_path):
+    executor = load(
+        BLOCKS_AT_NEED,
+        worker_launch_method="provider",
+        function_exec_mode="regular",
+        provider=QuickProvider(init_blocks=1, min_blocks=0, max_blocks=4),
+        factory_config=TaskVineFactoryConfig(cores=2),
+    )
+    place = tmp_path / "place"
+    place.mkdir()
+    futures = [meet(str(place), 2, parsl_resource_specification={"cores": 2}) for _ in range(2)]
+    assert wait_until(lambda: executor.outstanding() == 4)
+    assert sorted(future.result(60) for future in futures) == ["0", "1"]
+    assert executor.outstanding() == 0
+    assert wait_until(lambda: workers(executor) == 0, 20)
+    assert wait_until(lambda: {status.state for status in executor.status_facade.values()} == {JobState.SCALED_IN})
+    assert set(executor.status_facade) == {"0", "1"}
+
+
+def test_blocks_that_keep_failing_fail_the_calls(load):
+    executor = load(
+        BLOCKS_AT_NEED,
+        worker_launch_method="provider",
+        provider=QuickProvider(init_blocks=3, max_blocks=3, worker_init="exit 3"),
+    )
+    future = executor.submit(abs, {}, -1)
+    with pytest.raises(BadStateException):
+        future.result(20)
+    assert executor.bad_state_is_set
+    with pytest.raises(TooManyJobFailuresError, match="EXIT CODE: 3"):
+        executor.submit(abs, {}, -1)
+
+
+def test_a_call_counts_once_for_each_of_its_cores(make_executor):
+    executor = make_executor(factory_config=TaskVineFactoryConfig(cores=4))
+    futures = [executor.submit(nap, {"cores": cores} if cores else {}, 0.3) for cores in (None, 0.5, 1, 2.5, 4)]
+    assert executor.outstanding() == 1 + 1 + 1 + 3 + 4
+    for future in futures:
+        future.result(30)
+    assert executor.outstanding() == 0

@@ -1,0 +1,65 @@
+"""How workers find the manager."""
+
+import re
+import socket
+import time
+
+import pytest
+
+from vinefast import contact
+from vinefast.errors import EngineStartError
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_addresses():
+    assert contact.manager_address(None, local=True) == "127.0.0.1"
+    assert contact.manager_address("localhost", local=False) == "localhost"
+    assert contact.manager_address(None, local=False)
+    with pytest.raises(EngineStartError, match=r"no.such.host.invalid"):
+        contact.manager_address("no.such.host.invalid", local=False)
+
+
+def test_a_resolver_that_hangs_is_not_waited_for():
+    began = time.monotonic()
+    (error,) = contact._try_all([lambda: time.sleep(3)], timeout_s=0.1)
+    assert "no answer in 0.1 s" in str(error)
+    assert time.monotonic() - began < 2
+
+
+def test_one_catalog_that_answers_is_enough(monkeypatch, caplog, listening):
+    monkeypatch.setenv("CATALOG_HOST", f"127.0.0.1:1,{listening}")
+    assert contact.name_in_catalog("melting") == "melting"
+    assert contact.catalog_hosts() == f"127.0.0.1:1,{listening}"
+    assert not caplog.records
+
+
+def test_a_catalogs_port_may_be_given_apart(monkeypatch, listening):
+    host, port = listening.split(":")
+    monkeypatch.setenv("CATALOG_HOST", host)
+    monkeypatch.setenv("CATALOG_PORT", port)
+    assert contact.name_in_catalog("melting") == "melting"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [("127.0.0.1:1,localhost:1", "127.0.0.1:1: .*refused; localhost:1: .*refused"), ("127.0.0.1:high", "high")],
+)
+def test_without_a_catalog_there_is_no_name_but_a_warning(monkeypatch, caplog, hosts, words):
+    monkeypatch.setenv("CATALOG_HOST", hosts)
+    assert contact.name_in_catalog("melting") is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    for text in ("'melting'", "project_name", "CATALOG_HOST"):
+        assert text in record.getMessage()
+    assert re.search(words, record.getMessage())
+
+
+def test_who_has_no_name_asks_no_catalog(monkeypatch, caplog):
+    monkeypatch.setenv("CATALOG_HOST", "127.0.0.1:1")
+    assert contact.name_in_catalog(None) is None
+    assert not caplog.records
