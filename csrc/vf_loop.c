@@ -117,7 +117,8 @@ static enum vf_turn turn(void *arg, int connections)
 	int full = vf_send_waiting(loop);
 	if (loop->stamp != stamp || loop->giving_up)
 		return VF_TURN_ACTIVE;
-	return full ? VF_TURN_FULL : VF_TURN_IDLE;
+	/* Where there is no worker yet, each submit changes how many vine_factory should start. */
+	return full && loop->workers.n ? VF_TURN_FULL : VF_TURN_IDLE;
 }
 
 void vf_loop_run(struct vf_loop *loop)

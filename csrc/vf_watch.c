@@ -177,6 +177,7 @@ static int count_tasks_left(const struct vf_loop *loop)
 void vf_watch_workers(struct vf_loop *loop, int connections)
 {
 	look_at_offered(loop);
+	vine_set_tasks_left_count(loop->manager, count_tasks_left(loop));
 	uint64_t now = vf_now_ns();
 	/* A worker tells its cores some time after it has connected: until then there is nothing to do but to wait for that. */
 	int new_to_us = loop->config.placing && loop->workers.n && !loop->workers.typical_slots;
@@ -187,7 +188,6 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	loop->connections = connections;
 	loop->stats_ns = now;
 	look_for_orphans(loop, now);
-	vine_set_tasks_left_count(loop->manager, count_tasks_left(loop));
 
 	uint32_t slots = count_slots(loop, &stats);
 	if (!loop->config.placing && stats.workers_connected > 0)
