@@ -59,7 +59,7 @@ static double worthwhile(const struct vf_call_list *waiting, uint64_t n_waiting)
 }
 
 uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
-		struct vf_call **calls, double *expected_ns, struct vf_call_list *cancelled, uint32_t *n_cancelled)
+		struct vf_call **calls, double *expected_ns, struct vf_call_list *cancelled)
 {
 	if (slots < 1)
 		slots = 1;
@@ -85,7 +85,6 @@ uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list
 		unsigned char queued = VF_CALL_QUEUED;
 		if (!atomic_compare_exchange_strong(&call->state, &queued, VF_CALL_SENT) && queued == VF_CALL_CANCELLED) {
 			vf_call_list_push(cancelled, call);
-			(*n_cancelled)++;
 			continue;
 		}
 

@@ -21,10 +21,10 @@ struct vf_bundle_rule {
 };
 
 /* Move calls from the head of `waiting` into `calls` (room for VF_BUNDLE_MAX_CALLS) and return how many: 0 only when nothing
-waits. `n_waiting` counts all waiting calls, `slots` the slots that share them. Cancelled calls are moved to `cancelled` and
-counted in `*n_cancelled`. `*expected_ns` becomes the bundle's expected run time, negative when nothing is known. */
+waits. `n_waiting` counts all waiting calls, `slots` the slots that share them. Cancelled calls are moved to `cancelled`.
+`*expected_ns` becomes the bundle's expected run time, negative when nothing is known. */
 uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
-		struct vf_call **calls, double *expected_ns, struct vf_call_list *cancelled, uint32_t *n_cancelled);
+		struct vf_call **calls, double *expected_ns, struct vf_call_list *cancelled);
 
 /* A bundle has come back: `n` calls of `function` took `total_ns` together. */
 void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns);

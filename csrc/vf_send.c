@@ -167,8 +167,12 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	VF_COUNT(loop, bytes_sent, loop->frame.nbytes);
 }
 
-static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled, uint32_t n)
+static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled)
 {
+	uint32_t n = (uint32_t)cancelled->n;
+	if (!n)
+		return;
+	loop->n_waiting -= n;
 	uint32_t i = 0;
 	struct vf_call **calls = calloc(n, sizeof *calls);
 	struct vf_call *call;
@@ -186,9 +190,7 @@ static void drop_cancelled_head(struct vf_loop *loop, struct vf_spec *spec)
 	struct vf_call_list cancelled = {0};
 	while (spec->waiting.head && atomic_load(&spec->waiting.head->state) == VF_CALL_CANCELLED)
 		vf_call_list_push(&cancelled, vf_call_list_pop(&spec->waiting));
-	loop->n_waiting -= cancelled.n;
-	if (cancelled.n)
-		drop_cancelled(loop, &cancelled, (uint32_t)cancelled.n);
+	drop_cancelled(loop, &cancelled);
 }
 
 int vf_send_waiting(struct vf_loop *loop)
@@ -213,13 +215,11 @@ int vf_send_waiting(struct vf_loop *loop)
 		}
 		uint32_t share = worker ? vf_worker_share(worker, &spec->needs) : 1;
 		struct vf_call_list cancelled = {0};
-		uint32_t n_cancelled = 0;
 		double expected_ns;
 		uint32_t n = vf_bundle_choose(
-				&loop->config.rule, &spec->waiting, loop->n_waiting, slots / share, loop->chosen, &expected_ns, &cancelled, &n_cancelled);
-		loop->n_waiting -= n + n_cancelled;
-		if (n_cancelled)
-			drop_cancelled(loop, &cancelled, n_cancelled);
+				&loop->config.rule, &spec->waiting, loop->n_waiting, slots / share, loop->chosen, &expected_ns, &cancelled);
+		loop->n_waiting -= n;
+		drop_cancelled(loop, &cancelled);
 		n = vf_files_check(loop, n, loop->chosen);
 		if (n)
 			vf_send_bundle(loop, n, loop->chosen, worker, expected_ns);

@@ -153,7 +153,7 @@ cdef extern from "vf_bundle.h" nogil:
         size_t max_nbytes
 
     uint32_t vf_bundle_choose(const vf_bundle_rule *rule, vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
-                              vf_call **calls, double *expected_ns, vf_call_list *cancelled, uint32_t *n_cancelled)
+                              vf_call **calls, double *expected_ns, vf_call_list *cancelled)
     void vf_call_list_push(vf_call_list *list, vf_call *call)
 
 

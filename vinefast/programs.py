@@ -25,15 +25,13 @@ def find_program(name: str) -> str:
     EngineStartError
         If it is in none of them.
     """
-    places = _places(name)
-    found = _find(name, places)
-    if found is None:
-        raise EngineStartError(
-            f"There is no program {name!r}; looked in {', '.join(places)}. TaskVine's programs come with "
-            "'conda install -c conda-forge ndcctools', with Debian's package coop-computing-tools (13 or newer), "
-            "or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX names a prefix to look in first."
-        )
-    return found
+    return _find(
+        name,
+        "There is no program",
+        "TaskVine's programs come with 'conda install -c conda-forge ndcctools', with Debian's package "
+        "coop-computing-tools (13 or newer), or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX "
+        "names a prefix to look in first.",
+    )
 
 
 def find_resource_monitor() -> str:
@@ -45,27 +43,24 @@ def find_resource_monitor() -> str:
         If it is not there.
     """
     name = os.environ.get(RESOURCE_MONITOR_VARIABLE, "resource_monitor")
-    places = _places(name)
-    found = _find(name, places)
-    if found is None:
-        raise EngineStartError(
-            f"manager_config.autolabel needs TaskVine's program {name!r}; looked in {', '.join(places)}. It comes with "
-            "'conda install -c conda-forge ndcctools', not with Debian's package coop-computing-tools. "
-            f"{RESOURCE_MONITOR_VARIABLE} gives the path of one that is elsewhere."
-        )
-    return found
+    return _find(
+        name,
+        "manager_config.autolabel needs TaskVine's program",
+        "It comes with 'conda install -c conda-forge ndcctools', not with Debian's package coop-computing-tools. "
+        f"{RESOURCE_MONITOR_VARIABLE} gives the path of one that is elsewhere.",
+    )
 
 
-def _places(name: str) -> list[str]:
+def _find(name: str, lack: str, advice: str) -> str:
     if os.sep in name:
-        return [os.path.dirname(os.path.abspath(name))]
-    prefixes = [os.environ.get("VINEFAST_TASKVINE_PREFIX"), _built_with()]
-    return [os.path.join(prefix, "bin") for prefix in prefixes if prefix] + os.get_exec_path()
-
-
-def _find(name: str, places: list[str]) -> str | None:
+        places = [os.path.dirname(os.path.abspath(name))]
+    else:
+        prefixes = [os.environ.get("VINEFAST_TASKVINE_PREFIX"), _built_with()]
+        places = [os.path.join(prefix, "bin") for prefix in prefixes if prefix] + os.get_exec_path()
     found = shutil.which(os.path.basename(name), path=os.pathsep.join(places))
-    return found and os.path.abspath(found)
+    if found is None:
+        raise EngineStartError(f"{lack} {name!r}; looked in {', '.join(places)}. {advice}")
+    return os.path.abspath(found)
 
 
 def _built_with() -> str | None:

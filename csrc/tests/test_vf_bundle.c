@@ -11,7 +11,6 @@ enum {
 static struct vf_call calls[MANY];
 static struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
 static struct vf_call_list waiting, cancelled;
-static uint32_t n_cancelled;
 static double expected_ns;
 
 static const struct vf_bundle_rule rule = {.target_ns = 20e6, .max_nbytes = 65536};
@@ -19,7 +18,6 @@ static const struct vf_bundle_rule rule = {.target_ns = 20e6, .max_nbytes = 6553
 static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
 {
 	waiting = cancelled = (struct vf_call_list){0};
-	n_cancelled = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		calls[i] = (struct vf_call){.function = function, .nbytes = nbytes};
 		vf_call_list_push(&waiting, &calls[i]);
@@ -28,7 +26,7 @@ static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
 
 static uint32_t choose(uint64_t n_waiting, uint32_t slots)
 {
-	return vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &expected_ns, &cancelled, &n_cancelled);
+	return vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &expected_ns, &cancelled);
 }
 
 int main(void)
@@ -82,7 +80,7 @@ int main(void)
 	queue(&quick, 3, 10);
 	CHECK(vf_call_cancel(&calls[1]));
 	CHECK(!vf_call_cancel(&calls[1]));
-	CHECK(choose(3, 1) == 2 && n_cancelled == 1 && cancelled.head == &calls[1]);
+	CHECK(choose(3, 1) == 2 && cancelled.n == 1 && cancelled.head == &calls[1]);
 	CHECK(!vf_call_cancel(&calls[0])); /* sent already */
 
 	queue(&quick, 2, 10);

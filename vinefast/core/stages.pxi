@@ -116,7 +116,7 @@ cdef class Stages:
             The number of calls of each bundle.
         """
         cdef uint32_t times = checked_repeat(repeat)
-        cdef uint32_t i, n_bundles = 0, n_waiting, n_cancelled = 0
+        cdef uint32_t i, n_bundles = 0, n_waiting
         cdef double expected_ns
         cdef vf_function function
         cdef vf_call_list waiting, cancelled
@@ -144,7 +144,7 @@ cdef class Stages:
                 n_bundles = 0
                 while waiting.head != NULL:
                     sizes[n_bundles] = vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &expected_ns,
-                                                        &cancelled, &n_cancelled)
+                                                        &cancelled)
                     n_waiting -= sizes[n_bundles]
                     n_bundles += 1
             return [sizes[i] for i in range(n_bundles)]
