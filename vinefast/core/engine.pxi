@@ -264,7 +264,8 @@ cdef class Engine:
             The counters of csrc/vf_loop.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
             themselves or by Parsl's wrapper around them; and, summed over calls, the times spent in `submit`
             (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their
-            futures, callbacks included (`complete_ns`). All times in nanoseconds.
+            futures, callbacks included (`complete_ns`, counted when all of a bundle are finished). All times in
+            nanoseconds.
         """
         cdef vf_snapshot snapshot
         vf_loop_count(self.loop, &snapshot)
@@ -395,6 +396,8 @@ cdef class Engine:
         cdef const vf_record *record
         cdef FrameMemory memory = None
         cdef uint64_t start_ns = vf_now_ns()
+        if bundle.returned_ns:
+            self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
             future = self._forget(bundle.outcomes[i].call)
             record = &bundle.outcomes[i].record
@@ -405,7 +408,6 @@ cdef class Engine:
             else:
                 finish(future, bundle, record, None)
         if bundle.returned_ns:
-            self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
             self.complete_ns += vf_now_ns() - start_ns
         return 0
 
