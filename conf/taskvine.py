@@ -33,6 +33,8 @@ WRAPPED = (
     "vine_schedule_task_to_worker",
     "vine_manager_put_task",
     "vine_task_set_result",
+    "vine_file_replica_table_insert",
+    "vine_file_replica_table_remove",
     "cctools_fatal",
 )
 WRAP_ARGS = [f"-Wl,--wrap={name}" for name in WRAPPED]

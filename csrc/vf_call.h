@@ -76,6 +76,7 @@ struct vf_spec {
 	struct vf_spec *next; /* known specifications, highest priority first */
 	uint64_t passed_turn; /* in this turn no worker has room for it */
 	int known;
+	int scored; /* some of those that wait read files that may lie on workers */
 };
 
 struct vf_call {
@@ -84,6 +85,7 @@ struct vf_call {
 	struct vf_spec *spec;
 	const char *payload;
 	struct vf_files *files; /* NULL: none that TaskVine moves (vf_files.h) */
+	struct vf_call *again;  /* makes its temporary files again if they are lost (vf_temps.h), and nobody waits for it; NULL: has none */
 	uint64_t submitted_ns;
 	uint32_t nbytes;
 	uint8_t kind;
@@ -93,11 +95,20 @@ struct vf_call {
 	uint8_t with_body; /* a worker missed the function: its next bundle carries the body */
 	uint8_t losses;    /* workers or libraries lost while they had it */
 	uint8_t solo;      /* its bundle was given up: it travels alone from now on, to find the call that kills workers */
+	uint8_t reads;     /* files that may lie on workers */
+	uint8_t at_work;   /* of one that makes files again: it waits or runs */
+	uint32_t place;    /* among those that are scored together */
 
 	/* The submitting side's. */
 	struct vf_call *newer, *older; /* all outstanding calls */
 	void *future;
 };
+
+/* Such a call: it is its own `again`. */
+static inline int vf_call_makes_again(const struct vf_call *call)
+{
+	return call->again == call;
+}
 
 /* The submitting side. Tells whether the call was still queued: then it will never run, and comes back through the done ring. */
 static inline int vf_call_cancel(struct vf_call *call)

@@ -20,7 +20,7 @@ static int trouble(const struct vf_file *file)
 	return file->kind == VF_FILE_INPUT && access(file->source, R_OK) ? errno : 0;
 }
 
-static void fail_call(struct vf_loop *loop, struct vf_call *call, const char *source, const char *why)
+void vf_files_fail_call(struct vf_loop *loop, struct vf_call *call, const char *source, const char *why)
 {
 	char reason[REASON_NBYTES];
 	snprintf(reason, sizeof reason, "%s: %s", source, why);
@@ -39,8 +39,8 @@ uint32_t vf_files_check(struct vf_loop *loop, uint32_t n_calls, struct vf_call *
 		while (files && k < files->n && !(error = trouble(&files->items[k])))
 			k++;
 		if (error)
-			fail_call(loop, calls[i], files->items[k].source, strerror(error));
-		else
+			vf_files_fail_call(loop, calls[i], files->items[k].source, strerror(error));
+		else if (!vf_temps_park(loop, calls[i]))
 			calls[n++] = calls[i];
 	}
 	return n;
@@ -51,10 +51,11 @@ void vf_files_fail(struct vf_loop *loop, struct vf_call *call)
 	const struct vf_file *suspect = NULL;
 	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
 		const struct vf_file *file = &call->files->items[i];
-		if (file->kind != VF_FILE_OUTPUT && (!suspect || file->kind == VF_FILE_URL))
+		int is_input = file->kind == VF_FILE_INPUT || file->kind == VF_FILE_URL || file->kind == VF_FILE_READ;
+		if (is_input && (!suspect || file->kind == VF_FILE_URL))
 			suspect = file;
 	}
-	fail_call(loop, call, suspect ? suspect->source : "vinefast's own files", "no worker could get it");
+	vf_files_fail_call(loop, call, suspect ? suspect->source : "vinefast's own files", "no worker could get it");
 }
 
 static void unlink_idle(struct vf_shelf *shelf, struct vf_declared *input)
@@ -69,6 +70,8 @@ static void forget(struct vf_loop *loop, struct vf_declared *input)
 {
 	if (!input->stale)
 		hash_table_remove(loop->shelf.by_source, input->source);
+	if (input->datum)
+		vf_replica_forget(loop, input->datum);
 	vine_undeclare_file(loop->manager, input->file);
 	free(input->source);
 	free(input);
@@ -117,6 +120,7 @@ static struct vf_declared *declare(struct vf_loop *loop, const struct vf_file *f
 		free(input);
 		return NULL;
 	}
+	input->datum = vf_replica_know(loop, input->file, NULL); /* without the memory for it, nobody asks where it is */
 	return input;
 }
 
@@ -151,8 +155,44 @@ static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
 	return input;
 }
 
+void vf_files_begin(struct vf_loop *loop, struct vf_call *call)
+{
+	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
+		struct vf_file *file = &call->files->items[i];
+		if (file->kind == VF_FILE_INPUT || file->kind == VF_FILE_URL)
+			file->declared = use(loop, file);
+		call->reads |= file->declared || file->kind == VF_FILE_READ;
+	}
+	vf_temps_begin(loop, call);
+}
+
+void vf_files_end(struct vf_loop *loop, struct vf_call *call)
+{
+	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
+		struct vf_file *file = &call->files->items[i];
+		if (!file->declared)
+			continue;
+		if (file->kind == VF_FILE_URL && file->declared->datum)
+			vf_replica_measure(loop, file->declared->datum);
+		release(loop, file->declared);
+		file->declared = NULL;
+	}
+	vf_temps_end(loop, call);
+}
+
+const struct vf_datum *vf_files_datum(const struct vf_file *file)
+{
+	if (file->kind == VF_FILE_READ)
+		return file->temp->datum;
+	return file->declared ? file->declared->datum : NULL;
+}
+
 static int mount(struct vf_loop *loop, struct vf_mounts *mounts, struct vine_task *task, const struct vf_file *file)
 {
+	if (file->kind == VF_FILE_MADE)
+		return 0; /* once TaskVine has the task: vf_temps_mount() */
+	if (file->kind == VF_FILE_READ)
+		return file->temp->datum && vine_task_add_input(task, file->temp->datum->file, file->name, 0) ? 0 : -1;
 	if (file->kind == VF_FILE_OUTPUT) {
 		struct vine_file *output = vine_declare_file(loop->manager, file->source, VINE_CACHE_LEVEL_TASK, 0);
 		if (!output)
@@ -182,7 +222,8 @@ int vf_files_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_t
 	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		const struct vf_files *files = bundle->calls[i]->files;
 		for (uint32_t k = 0; files && k < files->n; k++) {
-			if (mount(loop, mounts, task, &files->items[k]))
+			int is_delivered = files->items[k].kind == VF_FILE_OUTPUT && vf_call_makes_again(bundle->calls[i]);
+			if (!is_delivered && mount(loop, mounts, task, &files->items[k]))
 				return -1;
 		}
 	}

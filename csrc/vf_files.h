@@ -10,8 +10,10 @@ name that nothing else has; the submitting side puts it in its place. */
 #include <time.h>
 
 struct hash_table;
+struct vf_temp;
 struct vf_bundle;
 struct vf_call;
+struct vf_datum;
 struct vf_loop;
 struct vine_file;
 struct vine_task;
@@ -20,12 +22,16 @@ enum vf_file_kind {
 	VF_FILE_INPUT = 0,
 	VF_FILE_URL = 1, /* an input that workers fetch themselves */
 	VF_FILE_OUTPUT = 2,
+	VF_FILE_READ = 3, /* a temporary file (vf_temps.h) */
+	VF_FILE_MADE = 4, /* a temporary file that the call makes */
 };
 
 struct vf_file {
-	const char *source; /* path here, or URL */
+	const char *source; /* path here, or URL, or what the user calls it */
 	const char *name;   /* path in the sandbox of the bundle, unlike that of any other call's file */
 	int kind;
+	struct vf_temp *temp;
+	struct vf_declared *declared; /* the manager thread's: what an input is to TaskVine, while the call is here */
 };
 
 /* Made and freed by the submitting side, with the call's future. */
@@ -40,11 +46,12 @@ struct vf_files {
 struct vf_declared {
 	char *source;
 	struct vine_file *file;
+	struct vf_datum *datum;
 	struct timespec modified;
 	int64_t nbytes;
 	uint64_t inode;
-	uint32_t n_users; /* bundles under way */
-	int stale;        /* the file has changed: only these bundles know it */
+	uint32_t n_users; /* calls, and bundles under way */
+	int stale;        /* the file has changed: only these know it */
 	struct vf_declared *newer, *older; /* while nobody uses it */
 };
 
@@ -61,8 +68,18 @@ struct vf_mounts {
 	struct vine_file **outputs;
 };
 
-/* Fail those of the calls of which an input cannot be read; returns how many are left, in order. */
+/* A call has come; it has come back for good. */
+void vf_files_begin(struct vf_loop *loop, struct vf_call *call);
+void vf_files_end(struct vf_loop *loop, struct vf_call *call);
+
+/* What a file that a call reads is in the cluster; NULL: nothing yet. */
+const struct vf_datum *vf_files_datum(const struct vf_file *file);
+
+/* Take out those of the calls of which an input cannot be read, which fail, or is not there yet; returns how many are left, in order. */
 uint32_t vf_files_check(struct vf_loop *loop, uint32_t n_calls, struct vf_call **calls);
+
+/* Fail a call for the sake of one of its files. */
+void vf_files_fail_call(struct vf_loop *loop, struct vf_call *call, const char *source, const char *why);
 
 /* Fail a call whose inputs do not reach any worker, though they can be read here. */
 void vf_files_fail(struct vf_loop *loop, struct vf_call *call);

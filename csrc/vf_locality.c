@@ -257,6 +257,11 @@ uint32_t vf_locality_add_file(struct vf_locality *l, uint64_t nbytes)
 	return index;
 }
 
+void vf_locality_resize_file(struct vf_locality *l, uint32_t index, uint64_t nbytes)
+{
+	l->files[index].nbytes = (int64_t)nbytes;
+}
+
 void vf_locality_forget_file(struct vf_locality *l, uint32_t index)
 {
 	struct vf_locality_file *file = &l->files[index];

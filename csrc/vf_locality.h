@@ -99,6 +99,8 @@ int vf_locality_has_worker(const struct vf_locality *locality, uint32_t worker);
 uint32_t vf_locality_add_file(struct vf_locality *locality, uint64_t nbytes);
 uint32_t vf_locality_add_worker(struct vf_locality *locality, uint32_t capacity);
 
+void vf_locality_resize_file(struct vf_locality *locality, uint32_t file, uint64_t nbytes);
+
 /* Its replicas go with it. */
 void vf_locality_forget_file(struct vf_locality *locality, uint32_t file);
 void vf_locality_remove_worker(struct vf_locality *locality, uint32_t worker);

@@ -26,8 +26,10 @@ int vf_loop_init(struct vf_loop *loop)
 	loop->connections = -1;
 	vf_ring_init(&loop->submitted);
 	vf_ring_init(&loop->done);
+	vf_ring_init(&loop->let_go);
 	loop->bundles = itable_create(0);
-	if (vf_wake_open(&loop->submitted_wake) || vf_wake_open(&loop->done_wake) || !loop->bundles) {
+	loop->data = itable_create(0);
+	if (vf_wake_open(&loop->submitted_wake) || vf_wake_open(&loop->done_wake) || !loop->bundles || !loop->data) {
 		vf_loop_free(loop);
 		return -1;
 	}
@@ -42,14 +44,26 @@ void vf_loop_free(struct vf_loop *loop)
 	vf_buffer_free(&loop->command);
 	vf_workers_free(&loop->workers);
 	vf_files_free(&loop->shelf);
+	vf_locality_free(&loop->locality);
+	vf_score_free(&loop->score);
 	if (loop->bundles)
 		itable_delete(loop->bundles);
-	loop->bundles = NULL;
+	if (loop->data) {
+		itable_clear(loop->data, free);
+		itable_delete(loop->data);
+	}
+	loop->bundles = loop->data = NULL;
 }
 
 void vf_loop_submit(struct vf_loop *loop, struct vf_call *call)
 {
 	vf_ring_push(&loop->submitted, &call->link);
+	vf_wake_signal(&loop->submitted_wake);
+}
+
+void vf_loop_let_go(struct vf_loop *loop, struct vf_temp *temp)
+{
+	vf_ring_push(&loop->let_go, &temp->link);
 	vf_wake_signal(&loop->submitted_wake);
 }
 
@@ -110,6 +124,7 @@ static enum vf_turn turn(void *arg, int connections)
 	}
 	uint64_t stamp = loop->stamp;
 	vf_send_take(loop);
+	vf_temps_settle(loop);
 	vf_watch_workers(loop, connections);
 	if (loop->giving_up && !loop->breaking)
 		break_wait(loop);
@@ -123,6 +138,8 @@ static enum vf_turn turn(void *arg, int connections)
 
 void vf_loop_run(struct vf_loop *loop)
 {
+	/* The seed decides which of equal workers comes first. */
+	vf_locality_init(&loop->locality, &loop->config.scoring, vf_now_ns());
 	vf_poll_own(&(struct vf_poller){
 			.turn = turn,
 			.joined = vf_place_joined,
@@ -130,6 +147,7 @@ void vf_loop_run(struct vf_loop *loop)
 			.may_run = vf_watch_may_run,
 			.choose = vf_place_choose,
 			.sending = vf_place_sending,
+			.replica = vf_replica_changed,
 			.library_ended = vf_watch_library_ended,
 			.arg = loop,
 			.wake = &loop->submitted_wake,

@@ -16,7 +16,10 @@ No Python object is touched and the GIL is not held. */
 #include "vf_call.h"
 #include "vf_files.h"
 #include "vf_frame.h"
+#include "vf_locality.h"
 #include "vf_ring.h"
+#include "vf_score.h"
+#include "vf_temps.h"
 #include "vf_wake.h"
 #include "vf_workers.h"
 
@@ -62,6 +65,7 @@ struct vf_bundle {
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
 	enum vf_node_news news; /* about a worker: no calls then, and the frame tells of its node (library/node.py) */
 	uint32_t worker_slots;
+	struct vf_temp *temp; /* given back: no calls then */
 	uint32_t n_calls, n_outcomes;
 	struct vf_outcome *outcomes;
 	struct vf_call *calls[];
@@ -71,12 +75,16 @@ struct vf_bundle {
 in a library's queue, `run_ns` in a slot; and over the calls that came back: what each spent waiting to be packed (`queue_ns`), until
 its bundle was written to a worker (`dispatch_ns`), on the way there and back (`transfer_ns`), in the library's queue (`library_ns`),
 in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `calls_waiting` on they are not sums but the state now;
+`files_moved` and `file_bytes_moved` are files that workers were sent or told to fetch for calls, as far as their size was known;
+`manager_bytes_...` those that the manager itself sent and received as files.
+
 `calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
 	_(pack_ns) _(wait_ns) _(run_ns) \
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
+	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) _(manager_bytes_sent) _(manager_bytes_received) \
 	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
 	_(max_cores) _(max_memory) _(max_disk) _(max_gpus)
 
@@ -115,6 +123,11 @@ struct vf_loop_config {
 	int placing; /* choose workers ourselves (vf_workers.h), which needs one library per worker */
 	uint64_t idle_timeout_ns; /* let a worker go that had nothing to do for so long; 0: keep it */
 	uint32_t min_workers;     /* but keep so many */
+	int locality;             /* score calls that read files (vf_score.h) */
+	struct vf_locality_rule scoring;
+	int peer_transfers;       /* workers may fetch files from each other */
+	int recover_at_once;      /* make temporary files that are lost again before anybody needs them */
+	const char *temps_dir;    /* where temporary files lie if workers may not fetch from each other */
 };
 
 struct vf_loop {
@@ -125,6 +138,7 @@ struct vf_loop {
 	struct vf_wake submitted_wake;
 	struct vf_ring done; /* of struct vf_bundle */
 	struct vf_wake done_wake;
+	struct vf_ring let_go; /* of struct vf_temp */
 	atomic_int stop; /* set by anyone: leave vf_loop_run() */
 	atomic_int done_closed; /* nothing more will come out of the done ring */
 	struct vf_counters counters;
@@ -146,6 +160,13 @@ struct vf_loop {
 	int breaking;  /* for which vine_wait() has been told to return */
 	struct itable *bundles; /* by task id */
 	struct vf_shelf shelf;
+	struct vf_locality locality;
+	struct itable *data; /* struct vf_datum by address of its vine_file */
+	const void *last_moved; /* the file of which TaskVine last told that it moves, during one task */
+	struct vf_temp *lost;
+	struct vf_link *given; /* of struct vf_bundle: temporary files to be given back */
+	uint64_t n_temps, n_parked;
+	struct vf_score score;
 	struct vf_buffer frame, command;
 	struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
 };
@@ -162,6 +183,7 @@ void vf_loop_run(struct vf_loop *loop);
 
 /* Any thread. */
 void vf_loop_submit(struct vf_loop *loop, struct vf_call *call);
+void vf_loop_let_go(struct vf_loop *loop, struct vf_temp *temp);
 void vf_loop_stop(struct vf_loop *loop);
 void vf_loop_count(struct vf_loop *loop, struct vf_snapshot *snapshot);
 

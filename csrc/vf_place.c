@@ -55,6 +55,7 @@ void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_w
 	if (worker) {
 		bundle->share = loop->config.placing && bundle->n_calls ? vf_worker_share(worker, &bundle->calls[0]->spec->needs) : 1;
 		vf_worker_begin(worker, bundle->share, bundle->expected_ns, vf_now_ns());
+		vf_replica_expect(loop, bundle);
 	} else {
 		vf_place_begin(loop, bundle);
 	}
@@ -75,7 +76,9 @@ void vf_place_warm_up(struct vf_loop *loop)
 void vf_place_joined(void *arg, struct vine_worker_info *id, int fd)
 {
 	struct vf_loop *loop = arg;
-	vf_workers_add(&loop->workers, id, fd); /* without the memory for it, it gets no bundles */
+	uint32_t index = vf_locality_add_worker(&loop->locality, VF_LOCALITY_UNLIMITED);
+	if (index != VF_LOCALITY_NONE) /* without the memory for it, it gets no bundles */
+		vf_workers_add(&loop->workers, id, fd, index);
 }
 
 void vf_place_left(void *arg, struct vine_worker_info *id)
@@ -93,8 +96,10 @@ void vf_place_left(void *arg, struct vine_worker_info *id)
 		if (!bundle->n_calls) /* it was meant for that worker */
 			bundle->given_up = loop->giving_up = 1;
 	}
-	if (worker)
+	if (worker) {
+		vf_locality_remove_worker(&loop->locality, worker->index);
 		vf_return_news(loop, worker, VF_NODE_LEFT);
+	}
 	vf_worker_free(worker);
 }
 
@@ -177,7 +182,10 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 void vf_place_sending(void *arg, const struct vine_worker_info *id, int begin)
 {
 	struct vf_loop *loop = arg;
-	const struct vf_worker *worker = vf_workers_find(&loop->workers, id);
-	if (worker)
-		setsockopt(worker->fd, IPPROTO_TCP, TCP_CORK, &begin, sizeof begin);
+	struct vf_worker *worker = vf_workers_find(&loop->workers, id);
+	if (!worker)
+		return;
+	setsockopt(worker->fd, IPPROTO_TCP, TCP_CORK, &begin, sizeof begin);
+	worker->sending = begin != 0;
+	loop->last_moved = NULL;
 }

@@ -27,6 +27,15 @@ int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worke
 		const char *command, struct rmsummary *limits, struct vine_file *target);
 void __real_vine_task_set_result(struct vine_task *task, vine_result_t result);
 void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result);
+struct vine_file_replica;
+int __real_vine_file_replica_table_insert(
+		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica);
+int __wrap_vine_file_replica_table_insert(
+		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica);
+struct vine_file_replica *__real_vine_file_replica_table_remove(
+		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name);
+struct vine_file_replica *__wrap_vine_file_replica_table_remove(
+		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name);
 
 enum {
 	MESSAGE_NBYTES = 1024,
@@ -160,6 +169,24 @@ void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
 	const char *worker = vine_task_get_addrport(task);
 	if (owned.library_ended && worker && vine_task_get_library_provided(task))
 		owned.library_ended(owned.arg, worker);
+}
+
+int __wrap_vine_file_replica_table_insert(
+		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica)
+{
+	int result = __real_vine_file_replica_table_insert(manager, worker, cached_name, replica);
+	if (owned.replica)
+		owned.replica(owned.arg, worker, cached_name, 1);
+	return result;
+}
+
+struct vine_file_replica *__wrap_vine_file_replica_table_remove(
+		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name)
+{
+	/* Before: the name may be part of the replica. */
+	if (owned.replica)
+		owned.replica(owned.arg, worker, cached_name, 0);
+	return __real_vine_file_replica_table_remove(manager, worker, cached_name);
 }
 
 void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg)

@@ -5,7 +5,8 @@ poller's wake end the sleep. vine_worker_create() and vine_worker_delete() are w
 told. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a task, for the first time or because it lost the one
 before without a word; the poller may choose instead. vine_manager_put_task() is where TaskVine sends a task in a dozen small
 writes; the poller may gather them. vine_task_set_result() is where TaskVine learns that a library has ended, which it keeps to
-itself; the poller is told. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
+itself; the poller is told. vine_file_replica_table_insert() and ..._remove() are where TaskVine notes which worker holds what; the
+poller is told. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
 threads they are TaskVine's own. */
 
 #ifndef VF_POLL_H
@@ -36,6 +37,9 @@ struct vf_poller {
 	struct vine_worker_info *(*choose)(void *arg, struct vine_task *task);
 	/* Called before and after a task is sent to a worker. */
 	void (*sending)(void *arg, const struct vine_worker_info *worker, int begin);
+	/* Called when a worker gets a replica of a file, or loses it; the file is TaskVine's name for it. No vine_* call that changes
+	anything may be made. */
+	void (*replica)(void *arg, const struct vine_worker_info *worker, const char *cached_name, int there);
 	/* Called when a library has ended, with the address of its worker. No vine_* call that changes anything may be made. */
 	void (*library_ended)(void *arg, const char *worker);
 	void *arg;

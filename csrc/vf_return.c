@@ -55,16 +55,23 @@ void vf_return_news(struct vf_loop *loop, const struct vf_worker *worker, enum v
 	vf_wake_signal(&loop->done_wake);
 }
 
+/* A call has come back for good. Nobody waits for one that only made files again. */
+static void end_call(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_call *call, const struct vf_record *record)
+{
+	if (!vf_call_makes_again(call))
+		bundle->outcomes[bundle->n_outcomes++] = (struct vf_outcome){.call = call, .record = *record};
+	if (call->files)
+		vf_files_end(loop, call);
+}
+
 void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine_result, const char *text)
 {
+	struct vf_record record = {.status = VF_STATUS_ENGINE};
 	bundle->engine_result = engine_result;
 	bundle->frame = text ? strdup(text) : NULL;
-	bundle->n_outcomes = bundle->n_calls;
-	for (uint32_t i = 0; i < bundle->n_calls; i++) {
-		bundle->outcomes[i].call = bundle->calls[i];
-		bundle->outcomes[i].record.status = VF_STATUS_ENGINE;
-	}
-	VF_COUNT(loop, calls_returned, bundle->n_calls);
+	for (uint32_t i = 0; i < bundle->n_calls; i++)
+		end_call(loop, bundle, bundle->calls[i], &record);
+	VF_COUNT(loop, calls_returned, bundle->n_outcomes);
 	hand_over(loop, bundle);
 }
 
@@ -98,6 +105,13 @@ static void return_lost(struct vf_loop *loop, struct vf_bundle *bundle, int resu
 		bundle->calls[i]->solo = 1;
 		vf_send_again(loop, bundle->calls[i]);
 	}
+	vf_bundle_free(bundle);
+}
+
+static void return_to_queue(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	for (uint32_t i = bundle->n_calls; i-- > 0;)
+		vf_send_again(loop, bundle->calls[i]);
 	vf_bundle_free(bundle);
 }
 
@@ -180,9 +194,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 		calls_ns += record.duration_ns;
 		queue_ns += bundle->sent_ns - call->submitted_ns;
 		function->delivered = !loop->config.command; /* a fresh process keeps nothing */
-		struct vf_outcome *outcome = &bundle->outcomes[bundle->n_outcomes++];
-		outcome->call = call;
-		outcome->record = record;
+		end_call(loop, bundle, call, &record);
 	}
 	if (n_of_function)
 		vf_bundle_learn(function, n_of_function, function_ns);
@@ -275,7 +287,9 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (bundle) {
 			free(bundle->frame);
 			bundle->frame = NULL;
-			if (result == VINE_RESULT_INPUT_MISSING)
+			if (bundle->given_up && vf_temps_failed(bundle))
+				return_to_queue(loop, bundle);
+			else if (result == VINE_RESULT_INPUT_MISSING)
 				return_without_inputs(loop, bundle);
 			else
 				return_lost(loop, bundle, result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result, output);

@@ -5,13 +5,6 @@
 #include "taskvine.h"
 #include "vf_turn.h"
 
-void vf_send_again(struct vf_loop *loop, struct vf_call *call)
-{
-	atomic_store(&call->state, VF_CALL_QUEUED);
-	vf_call_list_push_front(&call->spec->waiting, call);
-	loop->n_waiting++;
-}
-
 static void know_spec(struct vf_loop *loop, struct vf_spec *spec)
 {
 	struct vf_spec **at = &loop->specs;
@@ -22,6 +15,16 @@ static void know_spec(struct vf_loop *loop, struct vf_spec *spec)
 	spec->known = 1;
 }
 
+void vf_send_again(struct vf_loop *loop, struct vf_call *call)
+{
+	atomic_store(&call->state, VF_CALL_QUEUED);
+	if (!call->spec->known)
+		know_spec(loop, call->spec);
+	call->spec->scored |= call->reads;
+	vf_call_list_push_front(&call->spec->waiting, call);
+	loop->n_waiting++;
+}
+
 void vf_send_take(struct vf_loop *loop)
 {
 	struct vf_link *item = vf_ring_take(&loop->submitted);
@@ -30,6 +33,9 @@ void vf_send_take(struct vf_loop *loop)
 		item = item->next;
 		if (!call->spec->known)
 			know_spec(loop, call->spec);
+		if (call->files)
+			vf_files_begin(loop, call);
+		call->spec->scored |= call->reads;
 		vf_call_list_push(&call->spec->waiting, call);
 		loop->n_waiting++;
 	}
@@ -160,6 +166,8 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	VF_COUNT(loop, pack_ns, bundle->sent_ns - start_ns);
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running += n_calls > 0;
+	if (vf_temps_mount(loop, bundle, task))
+		bundle->given_up = loop->giving_up = 1;
 	vf_place_begin(loop, bundle);
 	vf_place_bundle(loop, bundle, worker);
 	VF_COUNT(loop, bundles_sent, 1);
@@ -193,6 +201,55 @@ static void drop_cancelled_head(struct vf_loop *loop, struct vf_spec *spec)
 	drop_cancelled(loop, &cancelled);
 }
 
+/* Make a bundle of calls from the head of a list and send it. `slots` share what waits, of which there are `n_waiting`. */
+static void send_from(struct vf_loop *loop, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots, struct vf_worker *worker)
+{
+	struct vf_call_list cancelled = {0};
+	double expected_ns;
+	uint32_t n = vf_bundle_choose(&loop->config.rule, waiting, n_waiting, slots, loop->chosen, &expected_ns, &cancelled);
+	loop->n_waiting -= n;
+	drop_cancelled(loop, &cancelled);
+	n = vf_files_check(loop, n, loop->chosen);
+	if (n)
+		vf_send_bundle(loop, n, loop->chosen, worker, expected_ns);
+}
+
+static int was_dealt_some(void *arg, const struct vf_worker *worker)
+{
+	(void)arg;
+	return worker->dealt.n > 0;
+}
+
+/* Send calls that read files to where these lie. Tells whether anything was sent, negative if they cannot be scored. */
+static int send_scored(struct vf_loop *loop, struct vf_spec *spec)
+{
+	struct vf_worker *worker = vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL);
+	int sent = 0;
+	if (!worker)
+		return 0;
+	if (vf_score_deal(loop, spec))
+		return -1;
+	while ((worker = vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), was_dealt_some, NULL))) {
+		uint32_t slots = worker->slots ? worker->slots : loop->workers.typical_slots;
+		send_from(loop, &worker->dealt, worker->dealt.n, slots / vf_worker_share(worker, &spec->needs), worker);
+		sent = 1;
+	}
+	vf_score_gather(loop, spec);
+	spec->scored = spec->waiting.n > 0;
+	return sent;
+}
+
+/* No worker has room for the calls of a specification in this turn. Tells whether none has for any call. */
+static int pass(struct vf_loop *loop, struct vf_spec *spec, uint64_t turn)
+{
+	if (!loop->config.placing || !vf_needs_any(&spec->needs))
+		return 1;
+	spec->passed_turn = turn;
+	drop_cancelled_head(loop, spec);
+	vf_workers_reserve(&loop->workers, &spec->needs);
+	return 0;
+}
+
 int vf_send_waiting(struct vf_loop *loop)
 {
 	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
@@ -203,26 +260,19 @@ int vf_send_waiting(struct vf_loop *loop)
 
 	vf_place_unplaced(loop);
 	loop->workers.reserved = NULL;
-	while (loop->n_waiting && (spec = choose_spec(loop, turn))) {
-		if (!vf_place_next(loop, spec, &worker)) {
-			full = !loop->config.placing || !vf_needs_any(&spec->needs);
-			if (full)
-				break;
-			spec->passed_turn = turn;
-			drop_cancelled_head(loop, spec);
-			vf_workers_reserve(&loop->workers, &spec->needs);
+	while (!full && loop->n_waiting && (spec = choose_spec(loop, turn))) {
+		int sent = loop->config.locality && spec->scored ? send_scored(loop, spec) : -1;
+		if (sent > 0)
+			continue;
+		if (sent == 0 && vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL)) {
+			spec->passed_turn = turn; /* all that wait do so for a worker that has their files */
 			continue;
 		}
-		uint32_t share = worker ? vf_worker_share(worker, &spec->needs) : 1;
-		struct vf_call_list cancelled = {0};
-		double expected_ns;
-		uint32_t n = vf_bundle_choose(
-				&loop->config.rule, &spec->waiting, loop->n_waiting, slots / share, loop->chosen, &expected_ns, &cancelled);
-		loop->n_waiting -= n;
-		drop_cancelled(loop, &cancelled);
-		n = vf_files_check(loop, n, loop->chosen);
-		if (n)
-			vf_send_bundle(loop, n, loop->chosen, worker, expected_ns);
+		if (sent == 0 || !vf_place_next(loop, spec, &worker)) {
+			full = pass(loop, spec, turn);
+			continue;
+		}
+		send_from(loop, &spec->waiting, loop->n_waiting, slots / (worker ? vf_worker_share(worker, &spec->needs) : 1), worker);
 	}
 	VF_SET(loop, calls_waiting, loop->n_waiting);
 	VF_SET(loop, bundles_running, loop->running);

@@ -4,6 +4,7 @@
 #define VF_TURN_H
 
 #include "vf_loop.h"
+#include "vf_replica.h"
 
 #define VF_COUNT(loop, name, n) atomic_fetch_add_explicit(&(loop)->counters.name, (n), memory_order_relaxed)
 #define VF_SET(loop, name, n) atomic_store_explicit(&(loop)->counters.name, (n), memory_order_relaxed)

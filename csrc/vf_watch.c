@@ -77,7 +77,7 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 		bundle->given_up = lose(loop, bundle);
 		loop->giving_up |= bundle->given_up;
 	}
-	return !bundle->given_up;
+	return !bundle->given_up && vf_temps_there(bundle);
 }
 
 int vf_watch_is_suspect(const struct vf_bundle *bundle)
@@ -197,6 +197,8 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	VF_SET(loop, slots, slots);
 	if (loop->config.placing)
 		VF_SET(loop, calls_too_large, loop->workers.n && vf_workers_slots(&loop->workers) ? count_too_large(loop) : 0);
+	VF_SET(loop, manager_bytes_sent, (uint64_t)stats.bytes_sent);
+	VF_SET(loop, manager_bytes_received, (uint64_t)stats.bytes_received);
 	VF_SET(loop, max_cores, (uint64_t)stats.max_cores);
 	VF_SET(loop, max_memory, (uint64_t)stats.max_memory);
 	VF_SET(loop, max_disk, (uint64_t)stats.max_disk);

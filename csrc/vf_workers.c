@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd)
+int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd, uint32_t index)
 {
 	if (workers->n == workers->capacity) {
 		uint32_t capacity = workers->capacity ? 2 * workers->capacity : 16;
@@ -18,6 +18,7 @@ int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int 
 		return -1;
 	worker->id = id;
 	worker->fd = fd;
+	worker->index = index;
 	workers->items[workers->n++] = worker;
 	return 0;
 }
@@ -165,11 +166,17 @@ static int is_long(double expected_ns)
 	return expected_ns < 0 || expected_ns > VF_LONG_NS;
 }
 
+static double known(double expected_ns)
+{
+	return expected_ns < 0 ? 0 : expected_ns;
+}
+
 void vf_worker_begin(struct vf_worker *worker, uint32_t share, double expected_ns, uint64_t now_ns)
 {
 	if (!worker->running)
 		worker->heard_ns = now_ns;
 	worker->running += share;
+	worker->expected_ns += known(expected_ns);
 	worker->n_long += is_long(expected_ns) ? share : 0;
 	worker->n_wide += share > 1;
 }
@@ -177,6 +184,7 @@ void vf_worker_begin(struct vf_worker *worker, uint32_t share, double expected_n
 void vf_worker_end(struct vf_worker *worker, uint32_t share, double expected_ns)
 {
 	worker->running -= share;
+	worker->expected_ns -= known(expected_ns);
 	worker->n_long -= is_long(expected_ns) ? share : 0;
 	worker->n_wide -= share > 1;
 }

@@ -29,6 +29,10 @@ struct vf_worker {
 	uint32_t running; /* slots of the bundles it has, waiting ones included */
 	uint32_t n_long;  /* of these, those of long ones */
 	uint32_t n_wide;  /* bundles that take more than one */
+	double expected_ns; /* run time of the bundles it has, as far as it is known */
+	uint32_t index;    /* in the locality table */
+	uint8_t sending;   /* TaskVine sends it a task, with the files */
+	struct vf_call_list dealt; /* what is to go there next (vf_score.h) */
 	uint8_t warm;      /* has had its first bundle, which is empty */
 	char *node;        /* what that told of the worker's node; NULL: nothing yet */
 	uint64_t heard_ns; /* when it last ended a bundle, or began with one after doing nothing */
@@ -46,7 +50,7 @@ struct vf_workers {
 typedef int vf_workers_accept(void *arg, const struct vf_worker *worker);
 
 /* Returns 0, or -1 when memory is short. */
-int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd);
+int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd, uint32_t index);
 
 /* Returns the worker, or NULL when it is not there; a removed one is to be freed by the caller, with vf_worker_free(). */
 struct vf_worker *vf_workers_find(const struct vf_workers *workers, const struct vine_worker_info *id);

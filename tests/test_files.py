@@ -9,7 +9,7 @@ from parsl.data_provider.files import File
 
 from vinefast._core import CallFiles
 from vinefast.errors import InputMissing, UnreachableFile
-from vinefast.files import StagedFiles, URLStaging, WorkerPath, staged_files
+from vinefast.files import CallPlan, StagedFiles, URLStaging, WorkerPath
 from vinefast.library import files as on_worker
 
 
@@ -19,6 +19,10 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "b").mkdir()
     for name in ("a", "b/c"):
         (tmp_path / name).write_text(name)
+
+
+def staged_files(args, kwargs, shared):
+    return CallPlan(shared).find(args, kwargs).files()
 
 
 def plan(files):

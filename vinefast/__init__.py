@@ -14,6 +14,7 @@ from vinefast.errors import (
 )
 from vinefast.executor import VineFastExecutor
 from vinefast.files import URLStaging
+from vinefast.temps import Kept, TempFile
 from vinefast.tuning import Tuning
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "EngineStartError",
     "EngineStopped",
     "InvalidConfiguration",
+    "Kept",
     "RemoteError",
     "TaskFailure",
+    "TempFile",
     "Tuning",
     "URLStaging",
     "UnreachableFile",

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from vinefast.config import EngineSettings
+from vinefast.files import CallPlan
 from vinefast.resources import CallSpec
 
 class CallFuture(Future[Any]):
@@ -22,10 +23,22 @@ def rebuild_exception(failure: tuple[str, str, str, bytes | None]) -> BaseExcept
 FILE_INPUT: int
 FILE_URL: int
 FILE_OUTPUT: int
+FILE_READ: int
+FILE_MADE: int
+
+class Temp:
+    @property
+    def has_maker(self) -> bool: ...
+
+class TempHandle:
+    temp: Temp
+    def __init__(self, engine: Engine, name: str) -> None: ...
+    def belongs_to(self, engine: object) -> bool: ...
 
 class CallFiles:
     trailer: bytes
-    def __new__(cls, moves: list[tuple[int, str, str]], trailer: bytes, *args: Any) -> Self: ...
+    def __new__(cls, moves: list[tuple[int, Any, str]], trailer: bytes, *args: Any) -> Self: ...
+    def result(self, value: Any) -> Any: ...
     def deliver(self) -> None: ...
 
 class FunctionRecord:
@@ -49,7 +62,7 @@ class Engine:
         kwargs: dict[str, Any],
         spec: CallSpec | None = None,
         chunk: bool = False,
-        files: CallFiles | None = None,
+        plan: CallPlan | None = None,
     ) -> CallFuture: ...
     def outstanding(self) -> int: ...
     def specifications(self) -> list[CallSpec]: ...

@@ -32,16 +32,28 @@ cdef extern from "vf_wake.h" nogil:
     void vf_wake_done(vf_wake *wake)
 
 
+cdef extern from "vf_temps.h" nogil:
+    struct vf_temp:
+        vf_link link
+        const char *name
+        void *object
+
+    void vf_temps_free(vf_temp *temp)
+
+
 cdef extern from "vf_files.h" nogil:
     enum:
         VF_FILE_INPUT
         VF_FILE_URL
         VF_FILE_OUTPUT
+        VF_FILE_READ
+        VF_FILE_MADE
 
     struct vf_file:
         const char *source
         const char *name
         int kind
+        vf_temp *temp
 
     struct vf_files:
         uint32_t n
@@ -94,6 +106,7 @@ cdef extern from "vf_call.h" nogil:
         vf_spec *spec
         const char *payload
         vf_files *files
+        vf_call *again
         uint64_t submitted_ns
         uint32_t nbytes
         uint8_t kind
@@ -161,78 +174,6 @@ cdef extern from "vf_poll.h" nogil:
     void vf_fatal_catch(void (*report)(const char *message, void *arg) noexcept nogil, void *arg)
 
 
-cdef extern from "vf_loop.h" nogil:
-    struct vf_outcome:
-        vf_call *call
-        vf_record record
-
-    enum vf_node_news:
-        VF_NODE_NONE
-        VF_NODE_JOINED
-        VF_NODE_LEFT
-
-    struct vf_bundle:
-        vf_link link
-        char *frame
-        size_t frame_nbytes
-        int engine_result
-        vf_node_news news
-        uint32_t worker_slots
-        uint64_t returned_ns
-        uint32_t n_outcomes
-        vf_outcome *outcomes
-
-    struct vf_counters:
-        pass
-
-    struct vf_loop_config:
-        const char *command
-        const char *library
-        vine_file **inputs
-        const char **input_names
-        uint32_t n_inputs
-        const char **env
-        uint32_t n_env
-        int64_t max_retries
-        uint32_t max_losses
-        uint32_t slice_ms
-        vf_bundle_rule rule
-        const char *category
-        int allocation_mode
-        size_t inline_nbytes
-        double slow_factor
-        double slots_per_worker
-        double cores_per_library
-        bint monitored
-        bint placing
-        uint64_t idle_timeout_ns
-        uint32_t min_workers
-
-    struct vf_loop:
-        vf_loop_config config
-        vine_manager *manager
-        vf_counters counters
-
-    struct vf_snapshot:
-        uint64_t calls_waiting, calls_too_large, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
-        uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
-        uint64_t pack_ns, wait_ns, run_ns
-        uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns
-        uint64_t workers_joined, workers_connected, slots
-        uint64_t max_cores, max_memory, max_disk, max_gpus
-
-    int vf_loop_init(vf_loop *loop)
-    void vf_loop_free(vf_loop *loop)
-    void vf_loop_run(vf_loop *loop)
-    void vf_loop_submit(vf_loop *loop, vf_call *call)
-    void vf_loop_stop(vf_loop *loop)
-    vf_bundle *vf_loop_take_done(vf_loop *loop)
-    void vf_loop_close_done(vf_loop *loop)
-    void vf_loop_count(vf_loop *loop, vf_snapshot *snapshot)
-    void vf_bundle_free(vf_bundle *bundle)
-    uint64_t vf_now_ns()
-
-
 cdef extern from "vf_locality.h" nogil:
     const uint32_t VF_LOCALITY_NONE
     const uint32_t VF_LOCALITY_UNLIMITED
@@ -282,3 +223,84 @@ cdef extern from "vf_locality.h" nogil:
                                         const uint32_t *files, uint64_t n_inputs, uint64_t *at)
     int vf_locality_assign(vf_locality *locality, uint64_t n_calls, const uint64_t *offsets, const uint32_t *files,
                            const uint64_t *durations_ns, uint32_t *workers, uint64_t *charged_ns)
+
+
+cdef extern from "vf_loop.h" nogil:
+    struct vf_outcome:
+        vf_call *call
+        vf_record record
+
+    enum vf_node_news:
+        VF_NODE_NONE
+        VF_NODE_JOINED
+        VF_NODE_LEFT
+
+    struct vf_bundle:
+        vf_link link
+        char *frame
+        size_t frame_nbytes
+        int engine_result
+        vf_node_news news
+        uint32_t worker_slots
+        vf_temp *temp
+        uint64_t returned_ns
+        uint32_t n_outcomes
+        vf_outcome *outcomes
+
+    struct vf_counters:
+        pass
+
+    struct vf_loop_config:
+        const char *command
+        const char *library
+        vine_file **inputs
+        const char **input_names
+        uint32_t n_inputs
+        const char **env
+        uint32_t n_env
+        int64_t max_retries
+        uint32_t max_losses
+        uint32_t slice_ms
+        vf_bundle_rule rule
+        const char *category
+        int allocation_mode
+        size_t inline_nbytes
+        double slow_factor
+        double slots_per_worker
+        double cores_per_library
+        bint monitored
+        bint placing
+        uint64_t idle_timeout_ns
+        uint32_t min_workers
+        bint locality
+        vf_locality_rule scoring
+        bint peer_transfers
+        bint recover_at_once
+        const char *temps_dir
+
+    struct vf_loop:
+        vf_loop_config config
+        vine_manager *manager
+        vf_counters counters
+
+    struct vf_snapshot:
+        uint64_t calls_waiting, calls_too_large, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
+        uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
+        uint64_t pack_ns, wait_ns, run_ns
+        uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns
+        uint64_t calls_remade, temps_made, temps_lost
+        uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
+        uint64_t workers_joined, workers_connected, slots
+        uint64_t max_cores, max_memory, max_disk, max_gpus
+
+    int vf_loop_init(vf_loop *loop)
+    void vf_loop_free(vf_loop *loop)
+    void vf_loop_run(vf_loop *loop)
+    void vf_loop_submit(vf_loop *loop, vf_call *call)
+    void vf_loop_let_go(vf_loop *loop, vf_temp *temp)
+    void vf_loop_stop(vf_loop *loop)
+    vf_bundle *vf_loop_take_done(vf_loop *loop)
+    void vf_loop_close_done(vf_loop *loop)
+    void vf_loop_count(vf_loop *loop, vf_snapshot *snapshot)
+    void vf_bundle_free(vf_bundle *bundle)
+    uint64_t vf_now_ns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
@@ -24,23 +25,26 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast import config, monitoring, rules
-from vinefast._core import CallFuture, Engine
+from vinefast import config, monitoring, rules, temps
+from vinefast._core import CallFuture, Engine, TempHandle
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped
-from vinefast.files import URLStaging, staged_files
+from vinefast.files import CallPlan, URLStaging
 from vinefast.launch import Launcher, make_launcher
 from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
 from vinefast.patience import Patience
-from vinefast.resources import SpecReader
+from vinefast.resources import CallSpec, SpecReader
 
 logger = logging.getLogger(__name__)
 
 # Of `map`: chunks that are ahead of the results taken, per slot, and chunks of an iterable of known length, per slot.
 _CHUNKS_AHEAD = 16
 _CHUNKS_PER_SLOT = 4
+
+# Of the calls that bring files and values back.
+_FIRST = CallSpec(priority=sys.float_info.max)
 
 
 class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
@@ -282,11 +286,31 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
         spec = self._specs.read(resource_specification) if resource_specification else None
-        if self._moves_files:
-            files = staged_files(args, kwargs, self._files_are_shared)
-            if files is not None:
-                return self._submit(func, args, kwargs, spec, False, files)
+        if self._moves_files or temps.in_use:
+            plan = self._plan(func, args, kwargs)
+            if plan is not None:
+                return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)
+
+    def _plan(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallPlan | None:
+        plan = CallPlan(self._files_are_shared, self._engine, self._bind).find(args, kwargs)
+        if not temps.in_use:
+            return plan if plan else None
+        if getattr(getattr(func, "__vinefast__", None), "keep", False):
+            plan.keep(temps.Store(getattr(func, "__name__", "value")))
+        return plan
+
+    def _bind(self, store: temps.Store) -> None:
+        assert self._engine is not None
+        directory = os.path.join(os.path.abspath(self.run_dir), self.label, "fetched")
+        store.bind(functools.partial(TempHandle, self._engine), self._run_first, directory)
+
+    def _run_first(self, function: Callable[..., Any], *args: Any, output: str | None = None) -> Future:
+        """Run a function of the library before all calls of the user's; `output` is a place on this machine."""
+        plan = CallPlan(True, self._engine)
+        if output is not None:
+            args = (*args, plan.bring(output))
+        return self._submit(function, args, {}, _FIRST, False, plan)
 
     def submit_many(
         self,
@@ -327,8 +351,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         spec = self._specs.read(resource_specification)
 
         def submit(args: tuple[Any, ...]) -> CallFuture:
-            files = staged_files(args, {}, self._files_are_shared) if self._moves_files else None
-            return self._submit(func, args, {}, spec, False, files)
+            plan = self._plan(func, args, {}) if self._moves_files or temps.in_use else None
+            return self._submit(func, args, {}, spec, False, plan)
 
         return CallsAhead(submit, iter(arguments), max_outstanding)
 

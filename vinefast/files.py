@@ -8,7 +8,7 @@ import pickle
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,10 +16,11 @@ from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
 from parsl.utils import RepresentationMixin, get_std_fname_mode
 
-from vinefast import library
-from vinefast._core import FILE_INPUT, FILE_OUTPUT, FILE_URL, CallFiles
+from vinefast import library, temps
+from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
+from vinefast.temps import Kept, Store, TempFile
 
 _numbers = itertools.count()
 
@@ -74,10 +75,29 @@ class StagedFiles(CallFiles):
         As `vinefast._core.CallFiles` takes them.
     returns : list of (str, str, bool)
         Where TaskVine leaves a file, where it belongs, and whether it is appended to what is there.
+    stores : list of Store
+        What has to stay on the workers until the call is done.
+    kept : Store, optional
+        Where the call's value stays.
     """
 
-    def __init__(self, moves: list[tuple[int, str, str]], trailer: bytes, returns: list[tuple[str, str, bool]]) -> None:
+    def __init__(
+        self,
+        moves: list[tuple[int, Any, str]],
+        trailer: bytes,
+        returns: list[tuple[str, str, bool]],
+        stores: Sequence[Store] = (),
+        kept: Store | None = None,
+    ) -> None:
         self._returns = returns
+        self._stores = stores
+        self._kept = kept
+
+    def result(self, value: Any) -> Any:
+        """Give a `Kept` for the size of a value that stays on a worker."""
+        if self._kept is None or not isinstance(value, int):
+            return value  # an app that failed says so by what it returns
+        return Kept(self._kept, value)
 
     def deliver(self) -> None:
         """Put what came back in its place.
@@ -96,89 +116,165 @@ class StagedFiles(CallFiles):
                 _remove(arrived)
 
 
-def staged_files(args: tuple[Any, ...], kwargs: Mapping[str, Any], shared: bool) -> StagedFiles | None:
-    """Find the files of a call that TaskVine has to move.
+class CallPlan:
+    """Which files TaskVine moves for one call, and how.
+
+    Files may be any of a call's arguments, and in the lists ``inputs`` and ``outputs``; ``stdout`` and ``stderr`` are
+    paths that the call writes to. What stays on workers (`TempFile`, `Kept`) is found wherever it is among the
+    arguments, while these are serialized, which is done within a ``with`` block of this.
 
     Parameters
     ----------
-    args, kwargs
-        The call's arguments, as Parsl gives them: files may be any of them, and in the lists ``inputs`` and
-        ``outputs``; ``stdout`` and ``stderr`` are paths that the call writes to.
     shared : bool
-        Whether workers see the files of this machine; then only URLs are moved.
-
-    Returns
-    -------
-    StagedFiles or None
-        None if there are none.
-
-    Raises
-    ------
-    UnreachableFile
-        If a relative path leads out of the current directory.
-    InputMissing
-        If an input cannot be read.
+        Whether workers see the files of this machine; then only URLs and what stays on workers are moved.
+    engine : Engine, optional
+        Whose workers these are.
+    bind : callable, optional
+        Makes a `Store` one of that engine.
     """
-    plan = _Plan()
-    for file in _inputs(args, kwargs):
-        path = file.local_path if file.local_path is not None else file.path
-        if isinstance(path, WorkerPath):
-            plan.inputs[path] = (FILE_URL, path.url)
-        elif not shared and not os.path.isabs(path):
-            plan.add_input(path, required=file.scheme == "file")
-    if not shared:
+
+    def __init__(
+        self, shared: bool, engine: Engine | None = None, bind: Callable[[Store], object] | None = None
+    ) -> None:
+        self._shared = shared
+        self._engine = engine
+        self._bind = bind
+        self._directory = f"c{next(_numbers):x}"
+        self._inputs: dict[str, tuple[int, str]] = {}
+        self._outputs: dict[str, tuple[int, str]] = {}
+        self._required: dict[str, str] = {}
+        self._returns: list[tuple[str, str, bool]] = []
+        self._made: dict[Store, str] = {}
+        self._read: dict[Store, str] = {}
+        self._kept: Store | None = None
+        self._outer: temps.Plan | None = None
+        self._error: InputMissing | None = None
+
+    def find(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallPlan:
+        """Find files among the arguments of a call, as Parsl gives them.
+
+        Raises
+        ------
+        UnreachableFile
+            If a relative path leads out of the current directory.
+        InputMissing
+            If an input cannot be read.
+        InvalidConfiguration
+            If it makes a temporary file of another executor.
+        """
+        for file in _files_in(args, kwargs):
+            path = file.local_path if file.local_path is not None else file.path
+            if isinstance(path, WorkerPath):
+                self._inputs[path] = (FILE_URL, path.url)
+            elif not self._shared and not os.path.isabs(path):
+                self._add_input(path, required=file.scheme == "file")
         for file in _listed(kwargs, "outputs"):
-            if isinstance(file, File):
+            if isinstance(file, TempFile):
+                self._make(file._store)
+            elif isinstance(file, File) and not self._shared:
                 path = file.local_path if file.local_path is not None else file.path
                 if not os.path.isabs(path):
-                    plan.add_output(path, required=file.scheme == "file")
-        for name in ("stdout", "stderr"):
+                    self._add_output(path, required=file.scheme == "file")
+        for name in () if self._shared else ("stdout", "stderr"):
             stream = kwargs.get(name)
             if isinstance(stream, (str, os.PathLike, tuple)):
                 path, mode = get_std_fname_mode(name, stream)
                 if isinstance(stream, File):
                     mode = "w"  # as Parsl's bash apps have it
                 if not os.path.isabs(path):
-                    plan.add_output(path, appended=mode.startswith("a"))
-    return plan.files(shared) if plan.inputs or plan.outputs else None
+                    self._add_output(path, appended=mode.startswith("a"))
+        return self
 
+    def keep(self, store: Store) -> CallPlan:
+        """Let the call's value stay on its worker."""
+        self._make(store)
+        self._kept = store
+        return self
 
-class _Plan:
-    def __init__(self) -> None:
-        self.directory = f"c{next(_numbers):x}"
-        self.inputs: dict[str, tuple[int, str]] = {}
-        self.outputs: dict[str, tuple[int, str]] = {}
-        self.required: dict[str, str] = {}
-        self.returns: list[tuple[str, str, bool]] = []
+    def bring(self, place: str) -> WorkerPath:
+        """Bring one more file back, to an absolute path; gives the path that the call has to write to."""
+        name = os.path.join(self._directory, "brought", os.path.basename(place))
+        self._return(name, place)
+        return WorkerPath(name)
 
-    def add_input(self, path: str, required: bool) -> None:
+    def __bool__(self) -> bool:
+        """Whether anything was found so far."""
+        return bool(self._inputs or self._outputs or self._made or self._read)
+
+    def __enter__(self) -> None:
+        # Another call may be made while this one is serialized, to bring a file from another executor's workers.
+        self._outer = temps.serialize_for(self)
+
+    def __exit__(self, *_: object) -> None:
+        temps.serialize_for(self._outer)
+        if self._error is not None:  # and not what the serializers made of it
+            raise self._error from None
+
+    def path_of(self, store: Store) -> str | None:
+        """Give the path of what is on workers in the sandbox of the call's bundle; None if it is on others."""
+        if store in self._made:
+            return self._made[store]
+        if store.handle is not None and not store.lies_with(self._engine):
+            return None
+        if store.handle is None or not store.handle.temp.has_maker:
+            self._error = temps.without_maker(store.name)
+            raise self._error
+        return self._read.setdefault(store, self._name_of(store))
+
+    def files(self) -> StagedFiles | None:
+        """Give what was found; None if nothing is moved."""
+        if not self:
+            return None
+        own = tuple(name for name in self._outputs if name in self._inputs)
+        kept = self._made[self._kept] if self._kept is not None else None
+        trailer = on_worker.Plan(
+            None if self._shared else self._directory,
+            (*self._outputs, *self._made.values()),
+            (*self._required.items(), *((path, store.name) for store, path in self._made.items())),
+            own,
+            kept,
+        )
+        moves: list[tuple[int, Any, str]] = []
+        for part in (self._inputs, self._outputs):
+            moves += [(kind, source, name) for name, (kind, source) in part.items()]
+        for kind, stores in ((FILE_READ, self._read), (FILE_MADE, self._made)):
+            moves += [(kind, store.handle.temp, path) for store, path in stores.items() if store.handle is not None]
+        return StagedFiles(
+            moves, pickle.dumps(tuple(trailer), 5), self._returns, [*self._read, *self._made], self._kept
+        )
+
+    def _make(self, store: Store) -> None:
+        store.refuse_other(self._engine)
+        assert self._bind is not None
+        self._bind(store)
+        self._made.setdefault(store, self._name_of(store))
+
+    def _name_of(self, store: Store) -> str:
+        return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", store.name)
+
+    def _add_input(self, path: str, required: bool) -> None:
         source = os.path.abspath(path)
         if not os.access(source, os.R_OK):
             if not required:
                 return  # its staging provider brings it in the call
             reason = "it cannot be read" if os.path.exists(source) else "it does not exist"
             raise InputMissing(f"{path!r} ({source}): {reason}")
-        self.inputs[self._name(path)] = (FILE_INPUT, source)
+        self._inputs[self._name(path)] = (FILE_INPUT, source)
 
-    def add_output(self, path: str, required: bool = False, appended: bool = False) -> None:
+    def _add_output(self, path: str, required: bool = False, appended: bool = False) -> None:
         name = self._name(path)
         if required:
-            self.required[name] = path
-        if name in self.outputs:
-            return
-        place = os.path.abspath(path)
+            self._required[name] = path
+        if name not in self._outputs:
+            self._return(name, os.path.abspath(path), appended)
+
+    def _return(self, name: str, place: str, appended: bool = False) -> None:
         directory, base = os.path.split(place)
         # Under a name of its own until it is whole: what is there stays until then.
         arrived = os.path.join(directory, f".{base[:100]}.vinefast-{uuid.uuid4().hex}")
         os.makedirs(directory, exist_ok=True)
-        self.outputs[name] = (FILE_OUTPUT, arrived)
-        self.returns.append((arrived, place, appended))
-
-    def files(self, shared: bool) -> StagedFiles:
-        own = tuple(name for name in self.outputs if name in self.inputs)
-        trailer = (None if shared else self.directory, tuple(self.outputs), tuple(self.required.items()), own)
-        moves = [(kind, source, name) for part in (self.inputs, self.outputs) for name, (kind, source) in part.items()]
-        return StagedFiles(moves, pickle.dumps(trailer, 5), self.returns)
+        self._outputs[name] = (FILE_OUTPUT, arrived)
+        self._returns.append((arrived, place, appended))
 
     def _name(self, path: str) -> str:
         inside = os.path.normpath(path)
@@ -187,18 +283,14 @@ class _Plan:
                 f"{path!r} leads out of the current directory, and workers do not share its file system: give a path "
                 "below it, an absolute path that they can reach, or set manager_config.shared_fs if they do"
             )
-        return os.path.join(self.directory, inside)
+        return os.path.join(self._directory, inside)
 
 
-def _inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File]:
-    for value in args:
-        if isinstance(value, File):
-            yield value
-    for name, value in kwargs.items():
-        if isinstance(value, File) and name not in ("stdout", "stderr"):
-            yield value
-    for value in _listed(kwargs, "inputs"):
-        if isinstance(value, File):
+def _files_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File]:
+    """Give the files that a call reads, but for those on workers."""
+    named = (value for name, value in kwargs.items() if name not in ("stdout", "stderr"))
+    for value in itertools.chain(args, named, _listed(kwargs, "inputs")):
+        if isinstance(value, File) and not isinstance(value, TempFile):
             yield value
 
 

@@ -95,6 +95,26 @@ class Tuning(ParameterSet):
     load_from_shared_filesystem: Flag = Flag(
         "Let workers read files from the file system that they share with the manager.", False
     )
+    locality: Flag = Flag(
+        "Send calls that read files to where these lie; without it, to the worker that is free first. With "
+        "scheduler vinefast only.",
+        True,
+        tuned=False,
+    )
+    locality_bandwidth: Bytes = Bytes(
+        "What a byte that has to move costs: a call goes to a worker without its files only when waiting for one that "
+        "has them would take longer than to move them at this rate.",
+        128 << 20,
+        "bytes/s",
+        least=1,
+        tuned=False,
+    )
+    locality_queue_weight: Number = Number(
+        "What a second of waiting for a slot costs, against a second of moving files. 0: only bytes count.",
+        1.0,
+        "s/s",
+        tuned=False,
+    )
     long_timeout: Count = Count("Wait so long for the rest of a message.", 3600, "s", least=1)
     max_library_retries: Count = Count(
         "Failures of a library, after which it is given up. TaskVine takes 1 for all larger numbers, its default but "

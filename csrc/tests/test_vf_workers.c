@@ -41,7 +41,7 @@ static void test_shares(void)
 {
 	const uint64_t now_ns = 1000000000;
 	const struct vf_resources half = {4, -1, -1, -1}, memory = {1, 3000, 0, -1}, gpu = {-1, -1, -1, 1}, huge = {9, -1, -1, -1};
-	CHECK(vf_workers_add(&workers, id(1), 0) == 0);
+	CHECK(vf_workers_add(&workers, id(1), 0, 0) == 0);
 	workers.typical_slots = 8;
 	struct vf_worker *first = workers.items[0];
 	CHECK(vf_worker_share(first, &none) == 1 && vf_worker_share(first, &half) == 0); /* nothing is known about it */
@@ -58,7 +58,7 @@ static void test_shares(void)
 	CHECK(give(1e6, now_ns) == first && !give(1e6, now_ns));
 
 	/* A worker is kept free for one that waits, others go elsewhere. */
-	CHECK(vf_workers_add(&workers, id(2), 0) == 0);
+	CHECK(vf_workers_add(&workers, id(2), 0, 0) == 0);
 	struct vf_worker *second = workers.items[1];
 	second->slots = 8;
 	second->has = first->has;
@@ -84,7 +84,7 @@ int main(void)
 	uint64_t now_ns = 1000000000;
 
 	CHECK(!give(quick, now_ns)); /* nobody is there */
-	CHECK(vf_workers_add(&workers, id(1), 0) == 0);
+	CHECK(vf_workers_add(&workers, id(1), 0, 0) == 0);
 	CHECK(!give(quick, now_ns)); /* its slots are not known */
 	workers.typical_slots = 2;
 	CHECK(vf_workers_slots(&workers) == 2);
@@ -114,7 +114,7 @@ int main(void)
 
 	/* An idle slot before any that is not, and equals take turns. */
 	first->slots = 2;
-	CHECK(vf_workers_add(&workers, id(2), 0) == 0 && vf_workers_add(&workers, id(3), 0) == 0);
+	CHECK(vf_workers_add(&workers, id(2), 0, 0) == 0 && vf_workers_add(&workers, id(3), 0, 0) == 0);
 	CHECK(vf_workers_slots(&workers) == 6);
 	int counts[4] = {0};
 	for (int i = 0; i < 5; i++)
@@ -142,7 +142,7 @@ int main(void)
 	workers.typical_slots = 100;
 	int thousand[11] = {0};
 	for (uintptr_t i = 1; i <= 10; i++)
-		CHECK(vf_workers_add(&workers, id(i), 0) == 0);
+		CHECK(vf_workers_add(&workers, id(i), 0, 0) == 0);
 	for (int i = 0; i < 1000; i++)
 		thousand[(uintptr_t)give(quick, now_ns)->id]++;
 	for (int i = 1; i <= 10; i++)

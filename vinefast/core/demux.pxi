@@ -70,6 +70,7 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
     cdef object result = None
     cdef object exception = None
     future.duration_ns = record.duration_ns
+    cdef CallFiles files = future.files
     undelivered = deliver(future)
     try:
         if record.status == VF_STATUS_NONE:
@@ -86,6 +87,8 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
             exception = errors.CallDied(*pickle_loads(payload_of(record)))
         else:
             exception = failure_of(bundle)
+        if files is not None and exception is None:
+            result = files.result(result)
     except BaseException as error:
         number = future.parsl_executor_task_id
         exception = DeserializationError(f"the result of call {number} cannot be rebuilt here: {error!r}")

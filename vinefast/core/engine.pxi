@@ -89,6 +89,8 @@ cdef class Engine:
     cdef int64_t n_extra_cores  # of the outstanding calls
     cdef uint64_t serialize_ns, return_ns, complete_ns
     cdef bint closed, ended
+    cdef set temps  # those that the manager thread may look at
+    cdef bytes temps_dir
     cdef object stop_lock, opened, open_error
     cdef object manager_thread, demux_thread
     cdef int pid
@@ -102,6 +104,7 @@ cdef class Engine:
         self.chunk_functions = FunctionRegistry()
         self.default_spec = SpecRecord(None)
         self.specs = {}
+        self.temps = set()
         self.stop_lock = threading.Lock()
         self.opened = threading.Event()
         self.closed = True
@@ -147,7 +150,7 @@ cdef class Engine:
         self.demux_thread = threading.Thread(target=self._finish_futures, name="vinefast-demux", daemon=True)
         self.demux_thread.start()
 
-    def submit(self, func, tuple args, dict kwargs, spec=None, bint chunk=False, CallFiles files=None):
+    def submit(self, func, tuple args, dict kwargs, spec=None, bint chunk=False, plan=None):
         """Serialize one call and hand it to the manager thread.
 
         Parameters
@@ -160,8 +163,8 @@ cdef class Engine:
         chunk : bool
             Call the function once for each row of the columns that `args` then are. The result is a list of results;
             if a row raised, a tuple of the list so far and what `rebuild_exception` takes, pickled.
-        files : CallFiles, optional
-            Files that TaskVine is to move.
+        plan : vinefast.files.CallPlan, optional
+            Finds the files that TaskVine is to move, some of them while the arguments are pickled.
 
         Returns
         -------
@@ -180,10 +183,17 @@ cdef class Engine:
         # By itself, since a chunk takes another time than a call.
         cdef FunctionRecord function = (self.chunk_functions if chunk else self.functions).find(func)
         cdef SpecRecord spec_record = self.default_spec if spec is None else self._spec(spec)
-        cdef bytes payload = serialize_arguments(func, args, kwargs, &kind)
-        if files is not None:
-            payload = checked_size(func, files.after(payload))
-            kind |= VF_PAYLOAD_FILES
+        cdef CallFiles files = None
+        cdef bytes payload
+        if plan is None:
+            payload = serialize_arguments(func, args, kwargs, &kind)
+        else:
+            with plan:
+                payload = serialize_arguments(func, args, kwargs, &kind)
+            files = plan.files()
+            if files is not None:
+                payload = checked_size(func, files.after(payload))
+                kind |= VF_PAYLOAD_FILES
         cdef Call future = CallFuture.__new__(CallFuture)
         # Serializing may have run any code, on any thread, shutdown included. From here on nothing does.
         if self.closed:
@@ -200,6 +210,8 @@ cdef class Engine:
         if files is not None:
             call.files = files.c_files
         call.kind = kind | VF_PAYLOAD_CHUNK if chunk else kind
+        if files is not None and files.made():
+            Again(future, files)
         call.submitted_ns = vf_now_ns()
         self.serialize_ns += call.submitted_ns - start_ns
         call.future = <void *>future
@@ -236,6 +248,14 @@ cdef class Engine:
         future.function = None
         Py_DECREF(future)
         return future
+
+    cdef int let_go(self, Temp temp) except -1:
+        """Nobody will ask for a temporary file any more."""
+        if self.ended or self.pid != getpid():
+            self.temps.discard(temp)
+        else:
+            vf_loop_let_go(self.loop, &temp.c_temp)
+        return 0
 
     def outstanding(self):
         """The number of calls that have been submitted and are not done, each counted once per core it asks for."""
@@ -302,6 +322,7 @@ cdef class Engine:
 
     cdef int _end(self) except -1:
         self.ended = True
+        self.temps.clear()
         vf_loop_free(self.loop)  # its descriptors; the memory goes with this object
         return 0
 
@@ -356,6 +377,16 @@ cdef class Engine:
         config.monitored = self.on_node is not None
         config.idle_timeout_ns = settings.idle_timeout_s * 1000000000
         config.min_workers = settings.min_workers
+        config.locality = tuning.locality
+        config.scoring.bandwidth_bytes_per_ns = tuning.locality_bandwidth * 1e-9
+        config.scoring.queue_weight = tuning.locality_queue_weight
+        config.scoring.moved = VF_LOCALITY_MOVED_BATCH
+        config.recover_at_once = tuning.immediate_recovery or tuning.transfer_temps_recovery
+        config.peer_transfers = tuning.peer_transfers
+        if not tuning.peer_transfers:
+            self.temps_dir = os.fsencode(os.path.join(settings.runtime_dir, "temporary-files"))
+            os.makedirs(self.temps_dir, exist_ok=True)
+            config.temps_dir = PyBytes_AS_STRING(self.temps_dir)
         if settings.exec_mode == "serverless":
             return install_library(self.loop.manager, settings)
         self.command = settings.command.encode()
@@ -382,7 +413,9 @@ cdef class Engine:
                 break
             while bundle != NULL:
                 following = <vf_bundle *>bundle.link.next
-                if bundle.news:
+                if bundle.temp != NULL:
+                    self.temps.discard(<Temp>bundle.temp.object)
+                elif bundle.news:
                     self.on_node(bundle.frame, bundle.worker_slots, bundle.news == VF_NODE_JOINED)
                 else:
                     self._finish_bundle(bundle)

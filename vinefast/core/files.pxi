@@ -1,6 +1,7 @@
 # The files of a call that TaskVine moves, as C sees them; vinefast/files.py finds them among a call's arguments.
 
 FILE_INPUT, FILE_URL, FILE_OUTPUT = VF_FILE_INPUT, VF_FILE_URL, VF_FILE_OUTPUT
+FILE_READ, FILE_MADE = VF_FILE_READ, VF_FILE_MADE
 
 
 cdef class CallFiles:
@@ -8,14 +9,17 @@ cdef class CallFiles:
 
     Parameters
     ----------
-    moves : list of (int, str, str)
-        `FILE_INPUT`, `FILE_URL` or `FILE_OUTPUT`; the path or URL; and the path in the sandbox of the call's bundle.
+    moves : list of (int, str or Temp, str)
+        `FILE_INPUT`, `FILE_URL` or `FILE_OUTPUT` and the path or URL, or `FILE_READ` or `FILE_MADE` and the `Temp`; and
+        the path in the sandbox of the call's bundle.
     trailer : bytes
         What the worker is told, for vinefast/library/files.py.
     """
 
     cdef vf_files *c_files
-    cdef list strings  # keep the memory that the array points to
+    cdef list strings  # keep the memory that the array points to, as do
+    cdef list temps
+    cdef list moves
     cdef readonly bytes trailer
 
     def __cinit__(self, moves, bytes trailer, *args):
@@ -23,20 +27,36 @@ cdef class CallFiles:
         cdef vf_file *item
         self.trailer = trailer
         self.strings = []
+        self.temps = []
+        self.moves = moves
         self.c_files = <vf_files *>calloc(1, sizeof(vf_files) + len(moves) * sizeof(vf_file))
         if self.c_files == NULL:
             raise MemoryError()
         for kind, path, remote in moves:
-            source, name = os.fsencode(path), os.fsencode(remote)
-            self.strings += (source, name)
+            name = os.fsencode(remote)
             item = self.c_files.items + self.c_files.n
             item.kind = kind
+            if isinstance(path, Temp):
+                self.temps.append(path)
+                source = (<Temp>path).name
+                item.temp = &(<Temp>path).c_temp
+            else:
+                source = os.fsencode(path)
+            self.strings += (source, name)
             item.source = PyBytes_AS_STRING(source)
             item.name = PyBytes_AS_STRING(name)
             self.c_files.n += 1
 
     def __dealloc__(self):
         free(self.c_files)
+
+    cdef list made(self):
+        """The temporary files that the call makes."""
+        return [move[1] for move in self.moves if move[0] == VF_FILE_MADE]
+
+    def result(self, value):
+        """Give what the call's future is to have for what the call returned."""
+        return value
 
     def deliver(self):
         """Put what came back in its place; called before the call's future is done, whatever became of the call."""

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import parsl_side
+from . import kept, parsl_side
 
 WORKER_PACKAGE = "vinefast_library"
 
@@ -35,12 +35,15 @@ class Plan(NamedTuple):
         Of these, those that it must have written to, and what the user calls them.
     own:
         Outputs that are inputs too.
+    kept:
+        Where the call's value stays, instead of going back; its size goes back then.
     """
 
     directory: str | None
     outputs: tuple[str, ...]
     required: tuple[tuple[str, str], ...]
     own: tuple[str, ...]
+    kept: str | None = None
 
 
 def enter(sandbox: bytes) -> None:
@@ -54,8 +57,40 @@ def in_sandbox(name: str) -> str:
     return os.path.join(_sandbox, name)
 
 
-# What is pickled on the submit side must name this as workers do.
-in_sandbox.__module__ = f"{WORKER_PACKAGE}.files"
+def temp_file(name: str) -> Any:
+    """Give the Parsl `File` that a `vinefast.TempFile` is on a worker."""
+    from parsl.data_provider.files import File
+
+    file = File("file")
+    file.path = file.local_path = in_sandbox(name)
+    file.filename = os.path.basename(name)
+    return file
+
+
+def read_kept(name: str) -> Any:
+    """Give the value that a `vinefast.temps.Kept` is on a worker."""
+    return kept.read(in_sandbox(name))
+
+
+def identity(value: Any) -> Any:
+    """Give what is given: a call of this brings a value back."""
+    return value
+
+
+def copy(file: Any, place: str) -> None:
+    """Put a file, or a directory, where it is brought back from."""
+    if os.path.isdir(file):
+        shutil.copytree(file, place, symlinks=True)
+        return
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copy2(file, place)
+
+
+# What is pickled on the submit side must name these as workers do.
+for _function in (in_sandbox, temp_file, read_kept, identity, copy):
+    _function.__module__ = f"{WORKER_PACKAGE}.files"
 
 
 def split(payload: memoryview) -> tuple[memoryview, Plan]:
@@ -86,9 +121,12 @@ def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
         result = call()
     finally:
         os.chdir(before)
-    missing = [users for path, users in plan.required if not os.path.lexists(in_sandbox(path))]
     # An app that failed says so by what it returns.
-    if missing and not isinstance(result, parsl_side.RemoteExceptionWrapper):
+    failed = isinstance(result, parsl_side.RemoteExceptionWrapper)
+    if plan.kept is not None and not failed:
+        result = kept.write(result, in_sandbox(plan.kept))
+    missing = [users for path, users in plan.required if not os.path.lexists(in_sandbox(path))]
+    if missing and not failed:
         from parsl.app.errors import MissingOutputs
         from parsl.data_provider.files import File
 

@@ -1,0 +1,76 @@
+#include "vf_replica.h"
+
+#include <stdlib.h>
+
+#include "itable.h"
+#include "taskvine.h"
+#include "vf_turn.h"
+
+/* Not in an installed header, like check_worker_against_task(). */
+struct vine_file *vine_manager_lookup_file(struct vine_manager *manager, const char *cached_name);
+
+struct vf_datum *vf_replica_know(struct vf_loop *loop, struct vine_file *file, struct vf_temp *temp)
+{
+	struct vf_datum *datum = itable_lookup(loop->data, (uintptr_t)file);
+	if (datum) {
+		datum->n_users++;
+		return datum;
+	}
+	datum = calloc(1, sizeof *datum);
+	uint32_t index = datum ? vf_locality_add_file(&loop->locality, vine_file_size(file)) : VF_LOCALITY_NONE;
+	if (index == VF_LOCALITY_NONE) {
+		free(datum);
+		return NULL;
+	}
+	*datum = (struct vf_datum){.file = file, .temp = temp, .index = index, .n_users = 1};
+	itable_insert(loop->data, (uintptr_t)file, datum);
+	return datum;
+}
+
+void vf_replica_forget(struct vf_loop *loop, struct vf_datum *datum)
+{
+	if (--datum->n_users)
+		return;
+	itable_remove(loop->data, (uintptr_t)datum->file);
+	vf_locality_forget_file(&loop->locality, datum->index);
+	free(datum);
+}
+
+void vf_replica_measure(struct vf_loop *loop, const struct vf_datum *datum)
+{
+	vf_locality_resize_file(&loop->locality, datum->index, vine_file_size(datum->file));
+}
+
+void vf_replica_expect(struct vf_loop *loop, const struct vf_bundle *bundle)
+{
+	for (uint32_t i = 0; bundle->worker && i < bundle->n_calls; i++) {
+		const struct vf_files *files = bundle->calls[i]->files;
+		for (uint32_t k = 0; files && k < files->n; k++) {
+			const struct vf_datum *datum = vf_files_datum(&files->items[k]);
+			if (datum)
+				vf_locality_add_replica(&loop->locality, datum->index, bundle->worker->index);
+		}
+	}
+}
+
+void vf_replica_changed(void *arg, const struct vine_worker_info *id, const char *cached_name, int there)
+{
+	struct vf_loop *loop = arg;
+	struct vine_file *file = vine_manager_lookup_file(loop->manager, cached_name);
+	struct vf_datum *datum = file ? itable_lookup(loop->data, (uintptr_t)file) : NULL;
+	const struct vf_worker *worker = datum ? vf_workers_find(&loop->workers, id) : NULL;
+	if (!worker)
+		return;
+	/* TaskVine may tell twice of what a worker is to fetch. */
+	if (there && worker->sending && loop->last_moved != file) {
+		loop->last_moved = file;
+		VF_COUNT(loop, files_moved, 1);
+		VF_COUNT(loop, file_bytes_moved, vine_file_size(file));
+	}
+	if (there)
+		vf_locality_add_replica(&loop->locality, datum->index, worker->index);
+	else
+		vf_locality_remove_replica(&loop->locality, datum->index, worker->index);
+	if (datum->temp)
+		vf_temps_changed(loop, datum->temp, worker, there);
+}

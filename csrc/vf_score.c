@@ -1,0 +1,150 @@
+#include "vf_score.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "taskvine.h"
+#include "vf_turn.h"
+
+enum {
+	WINDOW = 1024, /* calls that are dealt out at a time: a few bundles for each of many workers */
+};
+
+/* A call of which nothing is known. */
+static const double UNKNOWN_NS = 10e6;
+
+static int reserve(void *array, uint64_t n, size_t item_nbytes)
+{
+	void *items;
+	memcpy(&items, array, sizeof items);
+	if (!(items = realloc(items, n * item_nbytes)))
+		return -1;
+	memcpy(array, &items, sizeof items);
+	return 0;
+}
+
+/* Room for one more file. */
+static int reserve_file(struct vf_score *score, uint64_t n)
+{
+	if (n < score->files_room)
+		return 0;
+	uint64_t room = score->files_room ? 2 * score->files_room : 4 * WINDOW;
+	if (reserve(&score->files, room, sizeof *score->files))
+		return -1;
+	score->files_room = room;
+	return 0;
+}
+
+static int reserve_all(struct vf_loop *loop)
+{
+	struct vf_score *score = &loop->score;
+	if (!score->calls &&
+			(reserve(&score->calls, WINDOW, sizeof *score->calls) || reserve(&score->workers, WINDOW, sizeof *score->workers) ||
+					reserve(&score->durations_ns, WINDOW, sizeof *score->durations_ns) ||
+					reserve(&score->offsets, WINDOW + 1, sizeof *score->offsets)))
+		return -1;
+	if (score->by_index_room < loop->locality.n_workers) {
+		if (reserve(&score->by_index, loop->locality.workers_room, sizeof(struct vf_worker *)))
+			return -1;
+		score->by_index_room = loop->locality.workers_room;
+	}
+	return 0;
+}
+
+/* How long a call would wait for a slot of this worker. What was thought to be short and has not ended takes, as far as anybody knows, as
+long again. */
+static double queue_ns(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
+{
+	if (!slots || worker->running < slots)
+		return 0;
+	double expected_ns = worker->expected_ns / slots;
+	double silent_ns = (double)(now_ns - worker->heard_ns);
+	return expected_ns > silent_ns ? expected_ns : silent_ns;
+}
+
+static void set_queues(struct vf_loop *loop)
+{
+	uint64_t now_ns = vf_now_ns();
+	for (uint32_t i = 0; i < loop->workers.n; i++) {
+		struct vf_worker *worker = loop->workers.items[i];
+		uint32_t slots = worker->slots ? worker->slots : loop->workers.typical_slots;
+		loop->score.by_index[worker->index] = worker;
+		vf_locality_set_queue(&loop->locality, worker->index, (uint64_t)queue_ns(worker, slots, now_ns));
+	}
+}
+
+/* Take calls with their files from the head of a list. */
+static int take(struct vf_loop *loop, struct vf_spec *spec)
+{
+	struct vf_score *score = &loop->score;
+	double slots = loop->workers.typical_slots ? loop->workers.typical_slots : 1;
+	uint64_t n_files = 0;
+	score->n_calls = 0;
+	while (score->n_calls < WINDOW && spec->waiting.head) {
+		const struct vf_files *files = spec->waiting.head->files;
+		uint64_t before = n_files;
+		for (uint32_t k = 0; files && k < files->n; k++) {
+			const struct vf_datum *datum = vf_files_datum(&files->items[k]);
+			if (!datum)
+				continue;
+			if (reserve_file(score, n_files)) {
+				n_files = before;
+				return -1;
+			}
+			score->files[n_files++] = datum->index;
+		}
+		struct vf_call *call = vf_call_list_pop(&spec->waiting);
+		double mean_ns = call->function->mean_ns;
+		call->place = score->n_calls;
+		score->offsets[score->n_calls] = before;
+		score->durations_ns[score->n_calls] = (uint64_t)((mean_ns < 0 ? UNKNOWN_NS : mean_ns) / slots);
+		score->calls[score->n_calls++] = call;
+	}
+	score->offsets[score->n_calls] = n_files;
+	return 0;
+}
+
+int vf_score_deal(struct vf_loop *loop, struct vf_spec *spec)
+{
+	struct vf_score *score = &loop->score;
+	score->n_calls = 0;
+	if (reserve_all(loop) || take(loop, spec)) {
+		vf_score_gather(loop, spec);
+		return -1;
+	}
+	set_queues(loop);
+	vf_locality_assign(&loop->locality, score->n_calls, score->offsets, score->files, score->durations_ns, score->workers, NULL);
+	for (uint32_t i = 0; i < score->n_calls; i++) {
+		if (score->workers[i] == VF_LOCALITY_NONE)
+			continue;
+		vf_call_list_push(&score->by_index[score->workers[i]]->dealt, score->calls[i]);
+		score->calls[i] = NULL;
+	}
+	return 0;
+}
+
+void vf_score_gather(struct vf_loop *loop, struct vf_spec *spec)
+{
+	struct vf_score *score = &loop->score;
+	struct vf_call *call;
+	for (uint32_t i = 0; i < loop->workers.n; i++) {
+		while ((call = vf_call_list_pop(&loop->workers.items[i]->dealt)))
+			score->calls[call->place] = call;
+	}
+	for (uint32_t i = score->n_calls; i-- > 0;) {
+		if (score->calls[i])
+			vf_call_list_push_front(&spec->waiting, score->calls[i]);
+	}
+	score->n_calls = 0;
+}
+
+void vf_score_free(struct vf_score *score)
+{
+	free(score->calls);
+	free(score->offsets);
+	free(score->durations_ns);
+	free(score->files);
+	free(score->workers);
+	free(score->by_index);
+	memset(score, 0, sizeof *score);
+}

@@ -1,0 +1,334 @@
+#include "vf_temps.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "itable.h"
+#include "taskvine.h"
+#include "vf_turn.h"
+
+static int is_made(const struct vf_file *file)
+{
+	return file->kind == VF_FILE_MADE;
+}
+
+static int is_read(const struct vf_file *file)
+{
+	return file->kind == VF_FILE_READ;
+}
+
+/* Each file of a kind among those of a call. */
+#define FOR_EACH(temp, call, is_kind) \
+	for (uint32_t k_ = 0; (call)->files && k_ < (call)->files->n; k_++) \
+		for (struct vf_temp *temp = is_kind(&(call)->files->items[k_]) ? (call)->files->items[k_].temp : NULL; temp; temp = NULL)
+
+static struct vine_file *declare(struct vf_loop *loop, struct vf_temp *temp)
+{
+	if (loop->config.peer_transfers)
+		return vine_declare_temp(loop->manager);
+	/* TaskVine would make it a file of the current directory. */
+	char path[4096];
+	snprintf(path, sizeof path, "%s/temp-%llu", loop->config.temps_dir, (unsigned long long)++loop->n_temps);
+	temp->path = strdup(path);
+	return temp->path ? vine_declare_file(loop->manager, path, VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) : NULL;
+}
+
+static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
+{
+	struct vine_file *file = temp->datum ? temp->datum->file : NULL;
+	if (!file)
+		return;
+	vf_replica_forget(loop, temp->datum);
+	temp->datum = NULL;
+	vine_undeclare_file(loop->manager, file);
+	free(temp->path);
+	temp->path = NULL;
+	temp->n_holders = 0;
+	if (temp->state == VF_TEMP_THERE)
+		temp->state = VF_TEMP_LOST;
+}
+
+static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
+{
+	struct vf_temp **at = &loop->lost;
+	while (*at && *at != temp)
+		at = &(*at)->next_lost;
+	if (*at)
+		*at = temp->next_lost;
+}
+
+/* What nobody needs leaves the workers, and is given back. */
+static void let_go_if_unneeded(struct vf_loop *loop, struct vf_temp *temp)
+{
+	if (!temp->let_go || temp->n_readers || temp->state == VF_TEMP_MAKING)
+		return;
+	undeclare(loop, temp);
+	forget_loss(loop, temp);
+	if (temp->given)
+		return;
+	temp->given = 1;
+	struct vf_bundle *bundle = vf_bundle_create(0, NULL);
+	if (!bundle)
+		return; /* its memory stays until the end */
+	bundle->temp = temp;
+	bundle->link.next = loop->given;
+	loop->given = &bundle->link;
+}
+
+/* Only where no call is looked at: with its file, a call that makes it again may go. */
+static void give_back(struct vf_loop *loop)
+{
+	struct vf_link *item = loop->given;
+	loop->given = NULL;
+	while (item) {
+		struct vf_link *next = item->next;
+		vf_ring_push(&loop->done, item);
+		item = next;
+	}
+	vf_wake_signal(&loop->done_wake);
+}
+
+static void note_loss(struct vf_loop *loop, struct vf_temp *temp)
+{
+	if (temp->state == VF_TEMP_LOST)
+		return;
+	temp->state = VF_TEMP_LOST;
+	temp->next_lost = loop->lost;
+	loop->lost = temp;
+	VF_COUNT(loop, temps_lost, 1);
+}
+
+void vf_temps_begin(struct vf_loop *loop, struct vf_call *call)
+{
+	(void)loop;
+	FOR_EACH(temp, call, is_made)
+	{
+		temp->maker = call->again;
+		temp->state = VF_TEMP_MAKING;
+	}
+	FOR_EACH(temp, call, is_read)
+	temp->n_readers++;
+}
+
+/* Run the call again that made it, for all that it made and is lost. */
+static void make_again(struct vf_loop *loop, struct vf_temp *lost)
+{
+	struct vf_call *call = lost->maker;
+	if (call->at_work)
+		return; /* for another of its files: looked at again when it ends */
+	call->at_work = 1;
+	call->losses = call->solo = 0;
+	call->submitted_ns = vf_now_ns();
+	FOR_EACH(temp, call, is_made)
+	{
+		if (temp->state != VF_TEMP_LOST)
+			continue;
+		forget_loss(loop, temp);
+		temp->state = VF_TEMP_MAKING;
+	}
+	FOR_EACH(temp, call, is_read)
+	temp->n_readers++;
+	VF_COUNT(loop, calls_remade, 1);
+	vf_send_again(loop, call);
+}
+
+static void fail_for_want_of(struct vf_loop *loop, struct vf_call *call, const struct vf_temp *temp)
+{
+	vf_files_fail_call(loop, call, temp->name, "the call that makes this temporary file has failed");
+}
+
+int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
+{
+	FOR_EACH(temp, call, is_read)
+	{
+		if (temp->state == VF_TEMP_THERE)
+			continue;
+		if (temp->state == VF_TEMP_FAILED || temp->state == VF_TEMP_PLANNED) {
+			fail_for_want_of(loop, call, temp);
+			return 1;
+		}
+		atomic_store(&call->state, VF_CALL_QUEUED);
+		vf_call_list_push(&temp->parked, call);
+		loop->n_parked++;
+		if (temp->state == VF_TEMP_LOST)
+			make_again(loop, temp);
+		return 1;
+	}
+	return 0;
+}
+
+int vf_temps_mount(struct vf_loop *loop, const struct vf_bundle *bundle, struct vine_task *task)
+{
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		const struct vf_files *files = bundle->calls[i]->files;
+		for (uint32_t k = 0; files && k < files->n; k++) {
+			const struct vf_file *file = &files->items[k];
+			if (!is_made(file) || file->temp->state != VF_TEMP_MAKING)
+				continue;
+			struct vf_temp *temp = file->temp;
+			struct vine_file *declared = temp->datum ? temp->datum->file : declare(loop, temp);
+			if (declared && !temp->datum)
+				temp->datum = vf_replica_know(loop, declared, temp);
+			if (!temp->datum || !vine_task_add_output(task, declared, file->name, 0))
+				return -1;
+			temp->made = 0;
+		}
+	}
+	return 0;
+}
+
+int vf_temps_there(const struct vf_bundle *bundle)
+{
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		FOR_EACH(temp, bundle->calls[i], is_read)
+		{
+			if (temp->state != VF_TEMP_THERE)
+				return 0;
+		}
+	}
+	return 1;
+}
+
+int vf_temps_failed(const struct vf_bundle *bundle)
+{
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		FOR_EACH(temp, bundle->calls[i], is_read)
+		{
+			if (temp->state == VF_TEMP_FAILED)
+				return 1;
+		}
+	}
+	return 0;
+}
+
+/* Bundles that TaskVine has and that wait for a file that will never be there come back. */
+static void give_readers_up(struct vf_loop *loop)
+{
+	uint64_t id;
+	void *value;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &value)) {
+		struct vf_bundle *bundle = value;
+		if (!vf_watch_runs(bundle) && vf_temps_failed(bundle))
+			bundle->given_up = loop->giving_up = 1;
+	}
+}
+
+static void unpark(struct vf_loop *loop, struct vf_temp *temp)
+{
+	/* Those that were there first are to be first again. */
+	struct vf_call_list reversed = {0};
+	struct vf_call *call;
+	while ((call = vf_call_list_pop(&temp->parked)))
+		vf_call_list_push_front(&reversed, call);
+	while ((call = vf_call_list_pop(&reversed))) {
+		loop->n_parked--;
+		vf_send_again(loop, call);
+	}
+}
+
+/* What has become of a file, now that the call that was to make it has ended. */
+static void end_making(struct vf_loop *loop, struct vf_temp *temp)
+{
+	if (temp->datum)
+		vf_replica_measure(loop, temp->datum);
+	int there = temp->path ? access(temp->path, F_OK) == 0 : temp->n_holders > 0;
+	if (there) {
+		temp->state = VF_TEMP_THERE;
+		VF_COUNT(loop, temps_made, 1);
+	} else if (temp->made) {
+		note_loss(loop, temp);
+	} else {
+		temp->state = VF_TEMP_FAILED;
+		give_readers_up(loop);
+	}
+	if (temp->state != VF_TEMP_LOST)
+		unpark(loop, temp); /* where it has failed, they hear of that when their turn comes */
+}
+
+void vf_temps_end(struct vf_loop *loop, struct vf_call *call)
+{
+	call->at_work = 0;
+	FOR_EACH(temp, call, is_made)
+	{
+		if (temp->state == VF_TEMP_MAKING)
+			end_making(loop, temp);
+	}
+	FOR_EACH(temp, call, is_read)
+	{
+		temp->n_readers--;
+		let_go_if_unneeded(loop, temp);
+	}
+	FOR_EACH(temp, call, is_made)
+	let_go_if_unneeded(loop, temp);
+}
+
+static void add_holder(struct vf_temp *temp, const struct vf_worker *worker)
+{
+	for (uint32_t i = 0; i < temp->n_holders; i++) {
+		if (temp->holders[i] == worker)
+			return;
+	}
+	if (temp->n_holders == temp->holders_room) {
+		uint32_t room = temp->holders_room ? 2 * temp->holders_room : 2;
+		const struct vf_worker **grown = realloc(temp->holders, room * sizeof *grown);
+		if (!grown)
+			return;
+		temp->holders = grown;
+		temp->holders_room = room;
+	}
+	temp->holders[temp->n_holders++] = worker;
+}
+
+static void remove_holder(struct vf_temp *temp, const struct vf_worker *worker)
+{
+	for (uint32_t i = 0; i < temp->n_holders; i++) {
+		if (temp->holders[i] == worker)
+			temp->holders[i--] = temp->holders[--temp->n_holders];
+	}
+}
+
+void vf_temps_changed(struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker, int there)
+{
+	if (there) {
+		add_holder(temp, worker);
+		temp->made = 1;
+		return;
+	}
+	remove_holder(temp, worker);
+	if (!temp->n_holders && !temp->path && temp->state == VF_TEMP_THERE)
+		note_loss(loop, temp);
+}
+
+void vf_temps_settle(struct vf_loop *loop)
+{
+	if (loop->given)
+		give_back(loop);
+	struct vf_link *item = vf_ring_take(&loop->let_go);
+	while (item) {
+		struct vf_temp *temp = (struct vf_temp *)item;
+		item = item->next;
+		temp->let_go = 1;
+		let_go_if_unneeded(loop, temp);
+	}
+	struct vf_temp *next;
+	for (struct vf_temp *temp = loop->lost; temp; temp = next) {
+		next = temp->next_lost;
+		if (temp->n_readers || (loop->config.recover_at_once && !temp->let_go)) {
+			make_again(loop, temp);
+			next = loop->lost; /* several may have gone at once; those that stay are at work or not needed */
+			if (next == temp)
+				next = temp->next_lost;
+		}
+	}
+}
+
+void vf_temps_free(struct vf_temp *temp)
+{
+	free(temp->path);
+	free(temp->holders);
+	temp->path = NULL;
+	temp->holders = NULL;
+}

@@ -1,0 +1,72 @@
+# Temporary files as C sees them (csrc/vf_temps.h), and the calls that make lost ones again; vinefast/temps.py is what
+# users see of them.
+
+
+cdef class Temp:
+    """One temporary file: the record that the manager thread works with.
+
+    It lives as long as the manager thread may look at it: while somebody may ask for the file (`TempHandle`), and while
+    a call that may have to run again reads it.
+    """
+
+    cdef vf_temp c_temp
+    cdef bytes name
+    cdef list makers  # of `Again`; the last one counts
+
+    def __cinit__(self, str name):
+        self.name = name.encode("utf-8", "replace")
+        self.makers = []
+        self.c_temp.name = PyBytes_AS_STRING(self.name)
+        self.c_temp.object = <void *>self
+
+    def __dealloc__(self):
+        vf_temps_free(&self.c_temp)
+
+    @property
+    def has_maker(self):
+        """Whether a call has been submitted that makes it."""
+        return bool(self.makers)
+
+
+cdef class TempHandle:
+    """The right to ask for a temporary file: with the last reference to this it leaves the workers."""
+
+    cdef readonly Temp temp
+    cdef Engine engine
+
+    def __cinit__(self, Engine engine, str name):
+        self.engine = engine
+        self.temp = Temp(name)
+        engine.temps.add(self.temp)
+
+    def __del__(self):
+        self.engine.let_go(self.temp)
+
+    def belongs_to(self, engine):
+        """Whether the file lies on the workers of this engine."""
+        return self.engine is engine
+
+
+cdef class Again:
+    """A call that made temporary files, kept to make them again. Nobody waits for it."""
+
+    cdef vf_call c_call
+    cdef bytes payload
+    cdef FunctionRecord function
+    cdef CallFiles files
+
+    def __cinit__(self, Call future, CallFiles files):
+        self.payload = future.payload
+        self.function = future.function
+        # Without what the caller's own files hold: its inputs may leave the workers, and are made again in their turn.
+        self.files = CallFiles(files.moves, files.trailer)
+        self.c_call.function = future.c_call.function
+        self.c_call.spec = future.c_call.spec
+        self.c_call.payload = future.c_call.payload
+        self.c_call.nbytes = future.c_call.nbytes
+        self.c_call.kind = future.c_call.kind
+        self.c_call.files = self.files.c_files
+        self.c_call.again = &self.c_call
+        future.c_call.again = &self.c_call
+        for made in files.made():
+            (<Temp>made).makers.append(self)
