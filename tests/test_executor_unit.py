@@ -100,6 +100,8 @@ def test_arguments_are_the_stock_executors_and_kept():
         "working_dir": "/data",
         "strict_resources": False,
         "priority_order": "lowest_first",
+        "context": dict,
+        "context_scope": "slot",
     }
     assert set(arguments) == names
     executor = VineFastExecutor(**arguments)

@@ -1,8 +1,10 @@
 """A drop-in Parsl executor on the TaskVine engine, with a Cython core for thousands of short Python calls a second."""
 
+from vinefast.apps import mark, python_app
 from vinefast.config import VERSION as __version__
 from vinefast.errors import (
     CallDied,
+    ContextError,
     EngineFailure,
     EngineStartError,
     EngineStopped,
@@ -19,6 +21,7 @@ from vinefast.tuning import Tuning
 
 __all__ = [
     "CallDied",
+    "ContextError",
     "EngineFailure",
     "EngineStartError",
     "EngineStopped",
@@ -33,4 +36,6 @@ __all__ = [
     "VineFastError",
     "VineFastExecutor",
     "__version__",
+    "mark",
+    "python_app",
 ]

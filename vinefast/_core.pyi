@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
+from vinefast.apps import AppOptions
 from vinefast.config import EngineSettings
 from vinefast.files import CallPlan
+from vinefast.library.context import Context
 from vinefast.resources import CallSpec
 
 class CallFuture(Future[Any]):
@@ -42,9 +44,11 @@ class CallFiles:
     def deliver(self) -> None: ...
 
 class FunctionRecord:
-    def __init__(self, body: bytes, digest: bytes) -> None: ...
+    @property
+    def options(self) -> AppOptions: ...
 
-class FunctionRegistry: ...
+class FunctionRegistry:
+    def __init__(self, context: Context | None = None) -> None: ...
 
 class Engine:
     port: int

@@ -8,19 +8,22 @@ import os
 import shlex
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Any, Literal
 
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from vinefast.environment import PYTHON, SCRIPT, Environment
 from vinefast.errors import InvalidConfiguration
 from vinefast.library import parsl_side
+from vinefast.library.context import FILE as CONTEXT_FILE
+from vinefast.library.context import Context
 from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
 from vinefast.programs import find_resource_monitor
 from vinefast.rules import (
+    CONTEXT,
     COUNT,
     FLAG,
     NAME,
@@ -133,6 +136,19 @@ def check_autolabel(config: TaskVineManagerConfig, exec_mode: str) -> None:
         )
 
 
+def check_context(context: Callable[[], Any] | None, scope: str, exec_mode: str) -> None:
+    """Raise `InvalidConfiguration` if an executor's context, or its scope, cannot work."""
+    require("context", context, optional(CONTEXT))
+    require("context_scope", scope, one_of("slot", "worker"))
+    if scope == "worker" and context is None:
+        raise InvalidConfiguration("context_scope is 'worker' and context is None; accepted: with a context alone")
+    if scope == "worker" and exec_mode != "serverless":
+        raise InvalidConfiguration(
+            f"context_scope is 'worker' and function_exec_mode is {exec_mode!r}; accepted: context_scope='worker' with "
+            "function_exec_mode='serverless' alone, since fresh processes share nothing"
+        )
+
+
 def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> None:
     """Warn of fields of a factory configuration that are set, but mean nothing to this batch system."""
     batch_type = config.batch_type if launch_method == "factory" else None
@@ -209,6 +225,8 @@ class EngineSettings:
         Workers that had nothing to do for so long are let go; 0: none is.
     min_workers : int
         As many are kept nevertheless.
+    context : Context or None
+        Of all functions that ask for one and have none of their own.
     """
 
     runtime_dir: str
@@ -232,6 +250,7 @@ class EngineSettings:
     debug: bool = False
     idle_timeout_s: int = 0
     min_workers: int = 0
+    context: Context | None = None
 
     @property
     def placing(self) -> bool:
@@ -275,6 +294,8 @@ def engine_settings(
     environment: Environment | None = None,
     python: str | None = sys.executable,
     module_path: Sequence[str] = (),
+    context: Context | None = None,
+    context_file: str | None = None,
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
 
@@ -298,6 +319,10 @@ def engine_settings(
         Without an environment, the interpreter to prefer where it exists; None: that of the worker.
     module_path : sequence of str
         Where calls look for modules first.
+    context : Context, optional
+        The executor's context.
+    context_file : str, optional
+        Where it lies for libraries to load it before they have calls.
     """
     library = config.library_config or {}
     env_vars = {
@@ -317,6 +342,8 @@ def engine_settings(
     program = f"-m {LIBRARY_PACKAGE}.checked {PYTHON} {module}"
     init_command = config.init_command or ""
     files = library_files()
+    if context_file is not None:
+        files.append((context_file, CONTEXT_FILE))
     if environment is None:
         command = python_command(program, init_command, python)
     else:
@@ -342,6 +369,7 @@ def engine_settings(
         resource_monitor=find_resource_monitor() if config.autolabel else None,
         allocation_mode=config.autolabel_algorithm if config.autolabel else None,
         debug=os.environ.get("VINEFAST_DEBUG", "") not in ("", "0"),
+        context=context,
     )
 
 

@@ -284,6 +284,26 @@ def _signal_text(number: int) -> str:
     return f"{name.name} ({words})" if words else name.name
 
 
+class ContextError(VineFastError):
+    """The context of a call could not be loaded; its cause is what the context function raised.
+
+    Parameters
+    ----------
+    context : str
+        Name of the context function.
+    reason : str
+        Type and text of what it raised.
+    """
+
+    def __init__(self, context: str, reason: str = "") -> None:
+        super().__init__(context, reason)
+        self.context = context
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The context {self.context} of this call could not be loaded: {self.reason}"
+
+
 class RemoteError(VineFastError):
     """An app's exception that could not be rebuilt on the submit side.
 

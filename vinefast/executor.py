@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import pickle
 import secrets
 import sys
 import tempfile
@@ -27,11 +28,14 @@ from parsl.utils import RepresentationMixin
 
 from vinefast import config, monitoring, rules, temps
 from vinefast._core import CallFuture, Engine, TempHandle
+from vinefast.apps import options_of
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
+from vinefast.context import pack
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped
 from vinefast.files import CallPlan, URLStaging
 from vinefast.launch import Launcher, make_launcher
+from vinefast.library.context import Context
 from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
 from vinefast.patience import Patience
@@ -81,6 +85,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     priority_order : "highest_first" or "lowest_first"
         Which priority of a resource specification goes first: the highest, as TaskVine has it, or the lowest, as
         ``HighThroughputExecutor`` has it.
+    context : callable, optional
+        A plain function without arguments, which loads what calls need: a model, say. Functions with a parameter named
+        `context` get what it returns, unless the caller gives one or the function has a context of its own
+        (`vinefast.python_app`).
+    context_scope : "slot" or "worker"
+        Load it in the process of each slot, before the first call there that needs it; or once per worker, when the
+        library starts, for all slots to share by fork. What is shared must survive that: it may hold no threads and no
+        GPU, and random generators continue alike in all slots.
 
     Raises
     ------
@@ -101,6 +113,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         working_dir: str | None = None,
         strict_resources: bool = True,
         priority_order: Literal["highest_first", "lowest_first"] = "highest_first",
+        context: Callable[[], Any] | None = None,
+        context_scope: Literal["slot", "worker"] = "slot",
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
         rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
@@ -113,6 +127,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             factory_config = TaskVineFactoryConfig()
         config.check_manager_config(manager_config)
         config.check_autolabel(manager_config, function_exec_mode)
+        config.check_context(context, context_scope, function_exec_mode)
         config.check_factory_config(factory_config)
         config.warn_of_unused_fields(factory_config, worker_launch_method)
         for name, value, kind in (
@@ -139,6 +154,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.working_dir = working_dir
         self.strict_resources = strict_resources
         self.priority_order = priority_order
+        self.context = context
+        self.context_scope = context_scope
         self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first")
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
@@ -156,6 +173,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         ------
         EngineStartError, InvalidConfiguration
             The message says what to do.
+        parsl.serialize.errors.SerializationError
+            If the context cannot be serialized.
         """
         with self._lifecycle:
             if self._teardown is not None:
@@ -186,6 +205,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         )
         if self.monitoring_messages is not None and not self._files_are_shared:
             self._warn_of_unshared_radio()
+        context = None if self.context is None else pack(self.context)
         settings = config.engine_settings(
             self.manager_config,
             self.function_exec_mode,
@@ -197,6 +217,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             environment=calls_environment(self.manager_config),
             python=None if self._launcher.brings_python else sys.executable,
             module_path=config.program_path() if self._files_are_shared else (),
+            context=context,
+            context_file=self._context_file(directory, context) if self.context_scope == "worker" else None,
         )
         settings.project_name = name_in_catalog(self.manager_config.project_name)
         settings.idle_timeout_s = self._launcher.idle_timeout_s
@@ -229,6 +251,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         teardown.callback(_remove, path)
         with open(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
+        return path
+
+    def _context_file(self, directory: str, context: Context | None) -> str:
+        path = os.path.join(directory, "context")
+        with open(path, "wb") as file:
+            pickle.dump(context, file, 5)
         return path
 
     def _on_node(self, teardown: ExitStack) -> Callable[[bytes, int, bool], None] | None:
@@ -296,7 +324,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         plan = CallPlan(self._files_are_shared, self._engine, self._bind).find(args, kwargs)
         if not temps.in_use:
             return plan if plan else None
-        if getattr(getattr(func, "__vinefast__", None), "keep", False):
+        if options_of(func).keep:
             plan.keep(temps.Store(getattr(func, "__name__", "value")))
         return plan
 

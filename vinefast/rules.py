@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -48,6 +49,19 @@ def is_path(value: object) -> bool:
     return isinstance(value, os.PathLike) or is_name(value)
 
 
+def is_context(value: Any) -> bool:
+    """Tell whether it is a function that can be called without arguments and gives its result at once."""
+    if not callable(value) or inspect.isgeneratorfunction(value) or inspect.iscoroutinefunction(value):
+        return False
+    try:
+        inspect.signature(value).bind()
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # a builtin that does not tell
+    return True
+
+
 def is_environment(value: object) -> bool:
     """Tell whether it can be given to a process as its environment."""
     return isinstance(value, Mapping) and all(is_name(name) and "=" not in name for name in value)
@@ -59,6 +73,7 @@ FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
 TEXT: Rule = (is_text, "a string")
 NAME: Rule = (is_name, "a string that is not empty")
 PATH: Rule = (is_path, "a path")
+CONTEXT: Rule = (is_context, "a plain function that can be called without arguments (functools.partial gives it some)")
 
 
 def optional(rule: Rule) -> Rule:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import pickle
 import random
+import re
 import signal
 import threading
 from collections import Counter
@@ -12,6 +15,9 @@ from pathlib import Path
 import calls
 import dill
 import pytest
+
+from vinefast.context import pack
+from vinefast.library.context import FILE
 
 from .conftest import is_alive, wait_until
 from .encode import Call
@@ -133,8 +139,9 @@ def test_child_killed_from_outside(worker):
     assert records[1].value == 2
 
 
-def test_children_killed_at_random(start_worker, tmp_path):
-    worker = start_worker(slots=3)
+@pytest.mark.parametrize("context", [None, functools.partial(calls.sleep, 0.05)], ids=["slots", "nursery"])
+def test_children_killed_at_random(start_worker, tmp_path, context):
+    worker = start_worker(slots=3, files={} if context is None else {FILE: pickle.dumps(pack(context))})
     trace = tmp_path / "trace"
     worker.run([Call(calls.nothing)])
     chance = random.Random(5)
@@ -146,7 +153,7 @@ def test_children_killed_at_random(start_worker, tmp_path):
             try:
                 pid = int(chance.choice(children))
                 # Neither the keeper nor a child that is not one yet.
-                if "slot-" in os.readlink(f"/proc/{pid}/fd/1"):
+                if re.search("slot-|nursery", os.readlink(f"/proc/{pid}/fd/1")):
                     os.kill(pid, signal.SIGKILL)
             except (OSError, IndexError):
                 pass

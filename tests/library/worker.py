@@ -38,7 +38,12 @@ class Worker:
     """
 
     def __init__(
-        self, directory: Path, slots: int = 1, env: dict[str, str] | None = None, extra: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        slots: int = 1,
+        env: dict[str, str] | None = None,
+        extra: tuple[str, ...] = (),
+        files: dict[str, bytes] | None = None,
     ) -> None:
         self.directory = directory
         self.outputs: dict[int, Path] = {}
@@ -47,6 +52,8 @@ class Worker:
         self._old_handler = signal.signal(signal.SIGCHLD, _count_signal)
         self.library_directory = directory / "libr.7"
         self.library_directory.mkdir()
+        for name, content in (files or {}).items():
+            (self.library_directory / name).write_bytes(content)
         # Shipped as TaskVine ships it: files in a directory named vinefast_library of the sandbox.
         (self.library_directory / "vinefast_library").symlink_to(REPOSITORY / "vinefast" / "library")
         library_in, self.to_library = os.pipe()

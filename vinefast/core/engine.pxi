@@ -100,8 +100,8 @@ cdef class Engine:
         self.settings = settings
         self.on_failure = on_failure
         self.on_node = on_node
-        self.functions = FunctionRegistry()
-        self.chunk_functions = FunctionRegistry()
+        self.functions = FunctionRegistry(settings.context)
+        self.chunk_functions = FunctionRegistry(settings.context)
         self.default_spec = SpecRecord(None)
         self.specs = {}
         self.temps = set()

@@ -5,6 +5,9 @@ import importlib
 import types
 import weakref
 
+from vinefast.apps import options_of
+from vinefast.context import bind
+
 # Parsl wraps an app anew for each call, to monitor it or to bound its time. The wrappers of one app differ in identity
 # alone: they are the same code around the same things.
 cdef tuple PARSL_WRAPPERS = (("parsl.monitoring.remote", "monitor_wrapper"), ("parsl.app.python", "timeout"))
@@ -41,15 +44,19 @@ cdef object content_key(object content):
 cdef class FunctionRecord:
     """One distinct function: its serialized body, and the C record that the manager thread learns into.
 
+    `options` is what it was marked with (`vinefast.apps.AppOptions`).
+
     Lives as long as the registry knows it or a call of it is outstanding; each call holds a reference.
     """
 
     cdef vf_function c_function
     cdef bytes body, name
+    cdef readonly object options
     cdef object __weakref__
 
-    def __cinit__(self, bytes body, bytes digest, str name):
+    def __cinit__(self, bytes body, bytes digest, str name, options):
         self.body = body
+        self.options = options
         self.name = name.encode("utf-8", "replace")
         self.c_function.name = PyBytes_AS_STRING(self.name)
         self.c_function.body = PyBytes_AS_STRING(body)
@@ -60,14 +67,22 @@ cdef class FunctionRecord:
 
 
 cdef class FunctionRegistry:
-    """From a function object to its record. Like Parsl's own cache, it takes a callable for immutable."""
+    """From a function object to its record. Like Parsl's own cache, it takes a callable for immutable.
+
+    Parameters
+    ----------
+    context : vinefast.library.context.Context, optional
+        For all functions that ask for one and have none of their own.
+    """
 
     cdef dict by_id           # id(func): (record, weak reference to func)
     cdef dict by_wrapper_key  # (record, func)
-    cdef object by_digest     # digest: record, as long as anybody else holds it
+    cdef object by_digest     # (digest, options): record, as long as anybody else holds it
+    cdef object context
     cdef uint64_t n_serialized
 
-    def __cinit__(self):
+    def __cinit__(self, context=None):
+        self.context = context
         self.by_id = {}
         self.by_wrapper_key = {}
         self.by_digest = weakref.WeakValueDictionary()
@@ -102,15 +117,16 @@ cdef class FunctionRegistry:
 
     cdef FunctionRecord serialize(self, object func):
         cdef bytes body
+        options = options_of(func)
         try:
-            body = parsl_serialize.serialize(func, buffer_threshold=MAX_NBYTES)
+            body = parsl_serialize.serialize(bind(func, options.context, self.context), buffer_threshold=MAX_NBYTES)
         except Exception as error:
             raise SerializationError(function_name(func)) from error
         self.n_serialized += 1
         body = checked_size(func, body)
         digest = hashlib.blake2b(body, digest_size=VF_DIGEST_NBYTES).digest()
-        record = self.by_digest.get(digest)
+        record = self.by_digest.get((digest, options))
         if record is None:
-            record = FunctionRecord(body, digest, function_name(func))
-            self.by_digest[digest] = record
+            record = FunctionRecord(body, digest, function_name(func), options)
+            self.by_digest[digest, options] = record
         return record

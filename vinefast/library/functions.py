@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import parsl_side
+from .context import Bound, Contexts
 from .failure import Unrunnable, pack_exception
 from .frame import FAILED, UNKNOWN_FUNCTION
 
@@ -24,10 +25,13 @@ class FunctionCache:
         Where bodies are kept, shared by all children of the library; None: nowhere.
     capacity:
         Functions to keep.
+    contexts:
+        Those that are loaded already.
     """
 
-    def __init__(self, directory: str | None, capacity: int = 512) -> None:
+    def __init__(self, directory: str | None, capacity: int = 512, contexts: Contexts | None = None) -> None:
         self._directory = directory
+        self._contexts = contexts or Contexts()
         self._capacity = max(1, capacity)
         self._functions: dict[bytes, Function] = {}
 
@@ -43,6 +47,10 @@ class FunctionCache:
                 return Unrunnable(UNKNOWN_FUNCTION, b"")
             try:
                 function = parsl_side.deserialize(body)
+                if isinstance(function, Bound):
+                    function = self._contexts.bind(function)
+            except Unrunnable as unrunnable:
+                return unrunnable
             except BaseException as error:
                 # Not kept: what was missing may be there next time.
                 return Unrunnable(FAILED, pack_exception(error))

@@ -22,14 +22,14 @@ class Keeper:
 
     Parameters
     ----------
-    n_slots:
-        Entries of the table.
+    n_groups:
+        Entries of the table: one per slot, and one for the nursery.
     close:
         Descriptors that the keeper must not hold open.
     """
 
-    def __init__(self, n_slots: int, close: tuple[int, ...]) -> None:
-        self._groups = memoryview(mmap.mmap(-1, 8 * n_slots)).cast("Q")
+    def __init__(self, n_groups: int, close: tuple[int, ...]) -> None:
+        self._groups = memoryview(mmap.mmap(-1, 8 * n_groups)).cast("Q")
         read_fd, self._fd = os.pipe()
         try:
             pid = os.fork()
@@ -42,7 +42,7 @@ class Keeper:
         os.close(read_fd)
 
     def note(self, index: int, pid: int) -> None:
-        """Enter the group of a slot's child; 0: it has none."""
+        """Enter the group of a slot's child, or of the nursery; 0: it has none."""
         self._groups[index] = pid
 
     def close(self) -> None:

@@ -10,7 +10,9 @@ import stat
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_LOG_TAIL_NBYTES = 2048
+_PR_SET_CHILD_SUBREAPER = 36
+# Room for what faulthandler tells, which in a child of the nursery comes from deep down.
+_LOG_TAIL_NBYTES = 4096
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
@@ -19,6 +21,31 @@ def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
     except (OSError, AttributeError):
         pass
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of all descendants whose own parent ends; tells whether that worked. Linux only."""
+    try:
+        return ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    except (OSError, AttributeError):
+        return False
+
+
+def has_ended(pid: int) -> bool:
+    """Tell whether a child has ended; it stays to be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def reap_others(own: set[int]) -> None:
+    """Wait for children that have ended, up to the first of `own`, which somebody else waits for."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in own:
+            return
+        os.waitpid(ended.si_pid, 0)
 
 
 def close_inherited_pipes(keep: set[int]) -> None:

@@ -12,6 +12,7 @@ import traceback
 from typing import NamedTuple, NoReturn
 
 from . import memory as layout
+from .context import Contexts
 from .entry import find_users_modules
 from .frame import Origin
 from .functions import FunctionCache
@@ -50,6 +51,7 @@ def serve(
     log_path: str,
     home: str,
     unfinished: Unfinished | None,
+    contexts: Contexts | None = None,
 ) -> NoReturn:
     """Be the child of a slot, from right after the fork to the end of the process.
 
@@ -58,10 +60,11 @@ def serve(
     """
     exit_code = 1
     try:
-        _become_child(origin.slot, log_path, origin.library_pid)
+        become_child(log_path, origin.library_pid)
+        os.environ["VINEFAST_SLOT"] = str(origin.slot)
         find_users_modules()
         capacity = int(os.environ.get("VINEFAST_FUNCTIONS") or 512)
-        functions = FunctionCache(os.path.join(home, "functions"), capacity)
+        functions = FunctionCache(os.path.join(home, "functions"), capacity, contexts)
         runner = Runner(memory, functions, os.fsencode(home), origin, Share(origin))
         if unfinished is not None:
             request = _answer(runner, channel, queue, memory, *unfinished)
@@ -80,7 +83,8 @@ def serve(
         os._exit(exit_code)
 
 
-def _become_child(index: int, log_path: str, supervisor_pid: int) -> None:
+def become_child(log_path: str, supervisor_pid: int) -> None:
+    """Become a process of its own after a fork: one that ends with the supervisor, and writes to its own log."""
     os.setpgid(0, 0)
     die_with_parent()
     if os.getppid() != supervisor_pid:
@@ -99,7 +103,6 @@ def _become_child(index: int, log_path: str, supervisor_pid: int) -> None:
     os.close(log)
     flush_by_line()
     faulthandler.enable(2, all_threads=False)
-    os.environ["VINEFAST_SLOT"] = str(index)
 
 
 def _serve_requests(runner: Runner, channel: socket.socket, queue: socket.socket, memory: SlotMemory) -> None:

@@ -16,11 +16,13 @@ from typing import NoReturn
 
 from . import memory as layout
 from . import parsl_side, slot
+from .context import Contexts
 from .failure import pack_death, pack_exception
 from .frame import DIED, Origin, split_message
 from .keeper import Keeper
 from .memory import SlotMemory, hand_back
-from .process import kill_group, log_tail
+from .nursery import Nursery, NurseryGone, legacy
+from .process import adopt_orphans, has_ended, kill_group, log_tail, reap_others
 from .run import Resume
 from .worker_link import WorkerGone, WorkerLink
 
@@ -106,6 +108,10 @@ class Supervisor:
         self._waiting: deque[Bundle] = deque()
         self._n_bundles = 0
         self._childless: set[Slot] = set()
+        # Children come from there if there is a context for all slots. Unborn: our ends of the channels of those due.
+        self._adopts = self._has_nursery = Nursery.wanted() and adopt_orphans()
+        self._nursery: Nursery | None = None
+        self._unborn: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
 
@@ -146,6 +152,8 @@ class Supervisor:
         for each in self._slots:
             if each.pid:
                 kill_group(each.pid)
+        if self._nursery is not None:
+            kill_group(self._nursery.pid)
         self._link.bury_worker()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -171,6 +179,12 @@ class Supervisor:
         for each in self._slots:
             if each.pid:
                 self._reap(each)
+        if self._nursery is not None and has_ended(self._nursery.pid):
+            self._on_nursery(ended=True)
+        # One that we do not know may be a slot's, of which we shall hear.
+        if self._adopts and not self._unborn:
+            own = {each.pid for each in self._slots}
+            reap_others(own if self._nursery is None else own | {self._nursery.pid})
 
     # Time
 
@@ -234,6 +248,8 @@ class Supervisor:
         return self._queued.pop(slot.REQUEST.unpack(head)[1])
 
     def _oldest_waiting(self) -> Iterator[Bundle]:
+        if len(self._unborn) == len(self._slots):
+            return  # the nursery is loading; where slots load, what they load it for waits as well
         yield from islice(self._queued.values(), 1)
         yield from islice(self._waiting, 1)
 
@@ -329,41 +345,66 @@ class Supervisor:
     def _spawn(self, each: Slot) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        bundle, unfinished = each.bundle, None
-        if bundle is not None:
-            unfinished = slot.Unfinished(bundle.message, bundle.received_ns, bundle.resume)
         sys.stdout.flush()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            ours.close()
-            theirs.close()
-            self._delay_spawn(each)
-            print(f"vinefast: cannot fork a child for slot {each.index}: {error}", flush=True)
-            return
+        with theirs:
+            try:
+                if self._has_nursery:
+                    self._open_nursery().ask(each.index, theirs)
+                    self._unborn[each.index] = ours
+                else:
+                    self._welcome(each, self._fork(each, ours, theirs), ours)
+            except OSError as error:
+                ours.close()
+                self._delay_spawn(each)
+                print(f"vinefast: cannot fork a child for slot {each.index}: {error}", flush=True)
+                return
+        self._childless.discard(each)
+
+    def _fork(self, each: Slot, ours: socket.socket, theirs: socket.socket) -> int:
+        pid = os.fork()
         if pid == 0:
             try:
                 ours.close()
                 self._let_go()
             except BaseException:
                 os._exit(1)
-            slot.serve(self._origin(each), each.memory, theirs, self._queue_out, each.log_path, self._home, unfinished)
-        theirs.close()
+            self._be_slot(each.index, theirs, self._unfinished(each))
         try:
             os.setpgid(pid, pid)
         except OSError:
             pass  # it was faster
+        return pid
+
+    def _welcome(self, each: Slot, pid: int, channel: socket.socket, greeting: bytes = b"") -> None:
         each.pid = pid
-        each.channel = ours
-        self._childless.discard(each)
+        each.channel = channel
         self._keeper.note(each.index, pid)
-        self._selector.register(ours, selectors.EVENT_READ, each)
-        if bundle is None:
+        self._selector.register(channel, selectors.EVENT_READ, each)
+        if greeting:
+            each.outgoing = memoryview(greeting)
+            self._push(each)
+        if each.bundle is None:
             self._make_idle(each)
+
+    @staticmethod
+    def _unfinished(each: Slot) -> slot.Unfinished | None:
+        bundle = each.bundle
+        return None if bundle is None else slot.Unfinished(bundle.message, bundle.received_ns, bundle.resume)
+
+    def _be_slot(
+        self, index: int, channel: socket.socket, unfinished: slot.Unfinished | None, contexts: Contexts | None = None
+    ) -> NoReturn:
+        each = self._slots[index]
+        queue, log_path = self._queue_out, each.log_path
+        slot.serve(self._origin(each), each.memory, channel, queue, log_path, self._home, unfinished, contexts)
 
     def _let_go(self) -> None:
         # In the child: what belongs to the supervisor alone.
         signal.set_wakeup_fd(-1)
+        if self._nursery is not None:
+            self._nursery.channel.close()
+        for channel in self._unborn.values():
+            channel.close()
         self._keeper.close()
         self._selector.close()
         for fd in (self._link.in_fd, self._link.out_fd):
@@ -375,6 +416,54 @@ class Supervisor:
                 each.channel.close()
         self._waiting.clear()
         self._queued.clear()
+
+    # The nursery
+
+    def _open_nursery(self) -> Nursery:
+        if self._nursery is None:
+            self._nursery = Nursery.start(self._origin(self._slots[0]), self._let_go, self._be_slot)
+            self._keeper.note(len(self._slots), self._nursery.pid)
+            self._selector.register(self._nursery.channel, selectors.EVENT_READ, self._on_nursery)
+        return self._nursery
+
+    def _on_nursery(self, ended: bool = False) -> None:
+        nursery = self._nursery
+        if nursery is None:
+            return
+        try:
+            while (birth := nursery.hear()) is not None:
+                self._on_birth(self._slots[birth[0]], birth[1])
+        except NurseryGone:
+            ended = True
+        if ended:
+            self._lose_nursery(nursery)
+
+    def _on_birth(self, each: Slot, pid: int) -> None:
+        channel = self._unborn.pop(each.index)
+        if not pid:
+            channel.close()
+            self._delay_spawn(each)
+            return
+        self._welcome(each, pid, channel, legacy(self._unfinished(each)))
+        self._reap(each)  # if it has died, the signal came before we knew it
+
+    def _lose_nursery(self, nursery: Nursery) -> None:
+        self._selector.unregister(nursery.channel)
+        nursery.bury()
+        self._nursery = None
+        self._keeper.note(len(self._slots), 0)
+        if nursery.loaded:
+            print(f"vinefast: the nursery has ended, see {nursery.log_path}", flush=True)
+        else:
+            # Then slots load it themselves, and calls that need it get to know what is wrong.
+            self._has_nursery = False
+            print(f"vinefast: the nursery cannot load the context, see {nursery.log_path}", flush=True)
+        unborn = [self._slots[index] for index in self._unborn]
+        for channel in self._unborn.values():
+            channel.close()
+        self._unborn.clear()
+        for each in unborn:
+            self._spawn(each)
 
     def _delay_spawn(self, each: Slot) -> None:
         self._childless.add(each)
@@ -393,7 +482,7 @@ class Supervisor:
 
     def _reap(self, each: Slot) -> None:
         # Looked at, but not yet taken: the process group's number cannot have passed to others when it is killed.
-        if os.waitid(os.P_PID, each.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if not has_ended(each.pid):
             return
         kill_group(each.pid)
         _, status = os.waitpid(each.pid, 0)

@@ -342,3 +342,42 @@ def use_parsl():
 
     same_loader = parsl.dfk.__self__ is parsl.dataflow.dflow.DataFlowKernelLoader
     return [parsl.python_app.__name__, remote_side_bash_executor(command), same_loader]
+
+
+def load(path, seconds=0.0):
+    """A context: leaves a trace of each time it is loaded."""
+    write_line(path, os.getpid())
+    time.sleep(seconds)
+    return {"pid": os.getpid()}
+
+
+def load_or_fail(path, ready):
+    context = load(path)
+    if not Path(ready).exists():
+        raise OSError(f"{ready} is missing")
+    return context
+
+
+def fail_to_load():
+    raise HoldsLock()
+
+
+def load_with_sleeper(path):
+    Path(path).write_text(str(start_sleeper()))
+
+
+def loaded_by(context):
+    return context["pid"], os.getpid()
+
+
+def loaded_for(x, context=None):
+    return x, context and context["pid"]
+
+
+def loaded_by_name(*, context):
+    return context["pid"]
+
+
+def leave_orphan():
+    """Start a process whose parent ends before it does, and which ends then."""
+    return int(subprocess.check_output(["sh", "-c", "sleep 0.1 > /dev/null & echo $!"], text=True))

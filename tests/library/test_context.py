@@ -1,0 +1,229 @@
+"""Contexts: loaded once, given to calls, and what happens if they cannot be loaded."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import signal
+import time
+from pathlib import Path
+
+import calls
+import parsl.serialize
+import pytest
+
+from vinefast.context import bind, pack
+from vinefast.errors import ContextError, RemoteError
+from vinefast.library.context import FILE
+
+from .conftest import descendants, is_alive, wait_until
+from .encode import Call
+
+
+def bound(function, context):
+    """The body of a function that gets a context."""
+    return parsl.serialize.serialize(bind(function, context, None))
+
+
+def lines(path):
+    return path.read_text().split()
+
+
+@pytest.fixture
+def trace(tmp_path):
+    return tmp_path / "trace"
+
+
+@pytest.fixture
+def context(trace):
+    return functools.partial(calls.load, str(trace))
+
+
+def test_loaded_once_for_all_functions_and_bundles(worker, trace, context):
+    first, second = bound(calls.loaded_by, context), bound(calls.loaded_for, context)
+    result = worker.run([Call(first), Call(second, (1,)), Call(first)])
+    pid = int(lines(trace)[0])
+    assert [record.value for record in result.records] == [(pid, pid), (1, pid), (pid, pid)]
+    result = worker.run([Call(second, (2,)), Call(first)], carry=False)
+    assert [record.value for record in result.records] == [(2, pid), (pid, pid)]
+    assert lines(trace) == [str(pid)]
+
+
+def test_loading_is_not_part_of_a_calls_duration(worker, trace):
+    slow = functools.partial(calls.load, str(trace), 0.5)
+    record = worker.run([Call(bound(calls.loaded_by, slow))]).records[0]
+    assert record.value and record.duration_ns < 0.5e9
+
+
+def test_what_the_caller_gives_wins(worker, trace, context):
+    own = {"pid": -1}
+    function, by_name = bound(calls.loaded_for, context), bound(calls.loaded_by_name, context)
+    result = worker.run(
+        [
+            Call(function, (1, own)),
+            Call(function, (2,), {"context": own}),
+            Call(function, (3,), {"context": None}),
+            Call(by_name, (), {"context": own}),
+            Call(by_name),
+        ]
+    )
+    assert [record.value for record in result.records] == [(1, -1), (2, -1), (3, None), -1, int(lines(trace)[0])]
+
+
+def test_a_context_that_raises_is_tried_again(worker, trace, tmp_path):
+    ready = tmp_path / "ready"
+    function = bound(calls.loaded_by, functools.partial(calls.load_or_fail, str(trace), str(ready)))
+    records = worker.run([Call(function), Call(calls.add, (1,)), Call(function)]).records
+    assert [record.status for record in records] == [3, 1, 3]
+    assert records[0].value[0] == "vinefast.errors.ContextError"
+    error = records[2].exception
+    assert isinstance(error, ContextError)
+    assert (error.context, error.reason) == ("load_or_fail", f"OSError: {ready} is missing")
+    assert isinstance(error.__cause__, OSError)
+    assert error.__cause__.__traceback__.tb_frame.f_code.co_name == "load_or_fail"
+    assert len(lines(trace)) == 1
+    ready.touch()
+    assert worker.run([Call(function)]).records[0].value[0] == int(lines(trace)[1])
+
+
+def test_a_context_that_raises_what_cannot_travel(worker):
+    error = worker.run([Call(bound(calls.loaded_by, calls.fail_to_load))]).records[0].exception
+    assert isinstance(error, ContextError) and "HoldsLock" in error.reason
+    assert isinstance(error.__cause__, RemoteError)
+    assert "in fail_to_load" in error.__cause__.traceback_text
+
+
+def test_a_context_that_kills_its_process(worker):
+    deadly = bound(calls.loaded_by, functools.partial(calls.exit_at_once, 5))
+    result = worker.run([Call(calls.add, (1,)), Call(deadly), Call(calls.add, (2,)), Call(deadly)])
+    assert [record.status for record in result.records] == [1, 4, 1, 4]
+    assert result.records[1].value[0] == 5
+
+
+# Once per worker
+
+
+@pytest.fixture
+def start_nursery(start_worker):
+    def start(context, slots=2):
+        return start_worker(slots=slots, files={FILE: pickle.dumps(pack(context))})
+
+    return start
+
+
+def nursery_of(worker):
+    """Its pid, found by where it writes."""
+    for pid in descendants(worker.process.pid):
+        try:
+            if os.readlink(f"/proc/{pid}/fd/1").endswith("nursery.log"):
+                return pid
+        except OSError:
+            pass
+    return None
+
+
+def in_all_slots(worker, function, slots=2):
+    for _ in range(slots):
+        worker.send([Call(function), Call(calls.sleep, (0.2,))])
+    return [worker.collect()[1].records[0].value for _ in range(slots)]
+
+
+def test_one_context_for_all_slots(start_nursery, trace, context):
+    worker = start_nursery(context)
+    values = in_all_slots(worker, bound(calls.loaded_by, context))
+    assert {loaded_by for loaded_by, _ in values} == {int(lines(trace)[0])}
+    assert len({pid for _, pid in values}) == 2
+    assert len(lines(trace)) == 1
+    # Children of the library all the same, each in its own group and with its own log.
+    pid, group, parent, slot = worker.run([Call(calls.identify)]).records[0].value
+    assert (group, parent) == (pid, worker.process.pid) and slot in "01"
+
+
+def test_a_dead_child_is_replaced_without_loading_again(start_nursery, trace, context):
+    worker = start_nursery(context, slots=1)
+    function = bound(calls.loaded_by, context)
+    records = worker.run([Call(function), Call(calls.crash, ("last words",)), Call(function)]).records
+    assert [record.status for record in records] == [1, 4, 1]
+    assert records[1].value[1] == signal.SIGSEGV and "last words" in records[1].value[2]
+    (loader, before), (same_loader, after) = records[0].value, records[2].value
+    assert loader == same_loader and before != after
+    assert lines(trace) == [str(loader)]
+
+
+def test_a_dead_child_with_a_large_bundle(start_nursery, context):
+    worker = start_nursery(context, slots=1)
+    blob = os.urandom(3_000_000)
+    records = worker.run([Call(calls.exit_at_once, (1,)), Call(calls.same, (blob,))]).records
+    assert records[0].status == 4 and records[1].value == blob
+
+
+def test_bundles_wait_while_it_loads(start_nursery, trace):
+    slow = functools.partial(calls.load, str(trace), 0.5)
+    worker = start_nursery(slow)
+    start = time.monotonic()
+    records = worker.run([Call(bound(calls.loaded_by, slow))]).records
+    assert records[0].value[0] == int(lines(trace)[0])  # not handed back
+    assert time.monotonic() - start < 5
+
+
+def test_where_the_nursery_fails_slots_load(start_nursery, trace, tmp_path):
+    ready = tmp_path / "ready"
+    context = functools.partial(calls.load_or_fail, str(trace), str(ready))
+    worker = start_nursery(context, slots=1)
+    function = bound(calls.loaded_by, context)
+    error = worker.run([Call(function)]).records[0].exception
+    assert isinstance(error, ContextError) and "is missing" in error.reason
+    assert "the nursery cannot load the context" in worker.log()
+    ready.touch()
+    loader, pid = worker.run([Call(function)]).records[0].value
+    assert loader == pid and len(lines(trace)) == 3
+
+
+def test_where_the_nursery_dies_calls_die(start_nursery):
+    deadly = functools.partial(calls.exit_at_once, 5)
+    worker = start_nursery(deadly)
+    result = worker.run([Call(calls.add, (1,)), Call(bound(calls.loaded_by, deadly))])
+    assert [record.status for record in result.records] == [1, 4]
+
+
+def test_a_new_nursery_when_one_is_needed(start_nursery, trace, context):
+    worker = start_nursery(context, slots=1)
+    function = bound(calls.loaded_by, context)
+    first, pid = worker.run([Call(function)]).records[0].value
+    os.kill(nursery_of(worker), signal.SIGKILL)
+    wait_until(lambda: "the nursery has ended" in worker.log())
+    assert worker.run([Call(function)]).records[0].value == (first, pid)  # the children of the old one live on
+    records = worker.run([Call(calls.die_by, (9,)), Call(function)]).records
+    assert records[0].status == 4
+    second = nursery_of(worker)
+    assert records[1].value[0] == second != first
+    assert lines(trace) == [str(first), str(second)]
+
+
+def test_orphans_are_reaped(start_nursery, context):
+    worker = start_nursery(context)
+    orphan = worker.run([Call(calls.leave_orphan)]).records[0].value
+    wait_until(lambda: not Path(f"/proc/{orphan}").exists())
+
+
+@pytest.mark.parametrize("end", ["disconnect", "terminate", "kill"])
+def test_nothing_is_left(start_nursery, tmp_path, end):
+    path = tmp_path / "pid"
+    worker = start_nursery(functools.partial(calls.load_with_sleeper, str(path)))
+    worker.run([Call(calls.nothing)])
+    left = [*descendants(worker.process.pid), int(path.read_text())]
+    assert len(left) >= 5 and all(map(is_alive, left))
+    worker.disconnect() if end == "disconnect" else getattr(worker.process, end)()
+    worker.process.wait(5)
+    wait_until(lambda: not any(map(is_alive, left)))
+
+
+@pytest.mark.parametrize("end", ["disconnect", "kill"])
+def test_nothing_is_left_of_a_nursery_that_loads(start_nursery, trace, end):
+    worker = start_nursery(functools.partial(calls.load, str(trace), 60))
+    wait_until(trace.exists)
+    left = descendants(worker.process.pid)
+    worker.disconnect() if end == "disconnect" else worker.process.kill()
+    worker.process.wait(5)
+    wait_until(lambda: not any(map(is_alive, left)))

@@ -1,0 +1,116 @@
+"""Apps that want more of vinefast than Parsl's decorators can say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import parsl
+
+from vinefast import rules, temps
+from vinefast.context import name_of, parameters_before
+from vinefast.errors import InvalidConfiguration
+
+# Parsl's wrappers carry a function's attributes along.
+_MARK = "__vinefast__"
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """What `mark` notes about a function.
+
+    Attributes
+    ----------
+    context : callable or None
+        Loads the function's own context.
+    keep : bool
+        The result stays on the workers; see `vinefast.Kept`.
+    """
+
+    context: Callable[[], Any] | None = None
+    keep: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A function travels with its attributes. Workers have no use for this one, nor its class.
+        return type(None), ()
+
+
+_NO_OPTIONS = AppOptions()
+
+
+def options_of(function: Callable[..., Any]) -> AppOptions:
+    """Give what a function, or an app's function in Parsl's wrappers, was marked with."""
+    return getattr(function, _MARK, None) or _NO_OPTIONS
+
+
+def mark(
+    function: Callable[..., Any] | None = None, *, context: Callable[[], Any] | None = None, keep: bool = False
+) -> Callable[..., Any]:
+    """Note how a function wants its calls, for `VineFastExecutor.submit`, `map` and `submit_many`: a decorator.
+
+    Parameters
+    ----------
+    function : callable
+        Is given back. It keeps what it was first submitted with.
+    context : callable, optional
+        A plain function without arguments, which is called once per slot, before the first call there. What it returns
+        is given to each call as the keyword argument `context`, unless the caller gives one. It wins over the
+        executor's context.
+    keep : bool
+        What a call returns stays on its worker, and its future has a `vinefast.Kept` instead.
+
+    Raises
+    ------
+    InvalidConfiguration
+        If `context` cannot be called without arguments, or `function` has no parameter to receive it.
+    """
+    if function is None:
+        return lambda function: mark(function, context=context, keep=keep)
+    rules.require("context", context, rules.optional(rules.CONTEXT))
+    rules.require("keep", keep, rules.FLAG)
+    if context is not None and parameters_before(function) is None:
+        raise InvalidConfiguration(
+            f"context of {name_of(function)} is {name_of(context)}, but {name_of(function)} has no parameter to "
+            "receive it; accepted: a function with a parameter named 'context'"
+        )
+    if keep:
+        temps.use()
+    try:
+        setattr(function, _MARK, AppOptions(context, keep))
+    except AttributeError:
+        raise InvalidConfiguration(
+            f"{name_of(function)} cannot be marked, since it takes no attributes; accepted: a function made by def or "
+            "functools.partial"
+        ) from None
+    return function
+
+
+def python_app(
+    function: Callable[..., Any] | None = None,
+    *,
+    context: Callable[[], Any] | None = None,
+    keep: bool = False,
+    **parsl_arguments: Any,
+) -> Callable[..., Any]:
+    """Make an app, as `parsl.python_app` does.
+
+    Parameters
+    ----------
+    function : callable
+        Given by the decorator.
+    context, keep
+        As for `mark`. Executors other than `VineFastExecutor` do not look at them.
+    **parsl_arguments
+        As for `parsl.python_app`: executors, cache, ignore_for_cache, data_flow_kernel.
+
+    Raises
+    ------
+    InvalidConfiguration
+        As `mark`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        return parsl.python_app(mark(function, context=context, keep=keep), **parsl_arguments)
+
+    return decorate if function is None else decorate(function)

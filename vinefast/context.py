@@ -1,0 +1,89 @@
+"""Contexts on the submit side: which functions get one, and how it travels with them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import parsl.serialize.facade as parsl_serialize
+from parsl.app.bash import remote_side_bash_executor
+from parsl.serialize.errors import SerializationError
+
+from vinefast import library
+from vinefast.library import context as on_worker
+from vinefast.library.context import PARAMETER, Bound, Context
+from vinefast.library.files import WORKER_PACKAGE
+
+# As in vinefast/files.py: what is pickled refers to the library as workers know it.
+sys.modules.setdefault(WORKER_PACKAGE, library)
+sys.modules.setdefault(f"{WORKER_PACKAGE}.context", on_worker)
+
+_DIGEST_NBYTES = 16
+_NO_LIMIT = 0xFFFFFFFF
+
+
+def pack(function: Callable[[], Any]) -> Context:
+    """Serialize a context function.
+
+    Raises
+    ------
+    parsl.serialize.errors.SerializationError
+        If that is impossible.
+    """
+    try:
+        body = parsl_serialize.serialize(function, buffer_threshold=_NO_LIMIT)
+    except Exception as error:
+        raise SerializationError(f"the context {name_of(function)}") from error
+    digest = hashlib.blake2b(body, digest_size=_DIGEST_NBYTES).digest()
+    return Context(name_of(function), digest, body)
+
+
+def bind(func: Callable[..., Any], own: Callable[[], Any] | None, default: Context | None) -> Any:
+    """Give what is to be serialized for a function: itself, or, if it gets a context, both.
+
+    Parameters
+    ----------
+    func : callable
+        As Parsl hands it over, in wrappers.
+    own : callable, optional
+        The context function of this function alone.
+    default : Context, optional
+        Of the executor.
+    """
+    if own is None and default is None:
+        return func
+    n_before = parameters_before(func)
+    if n_before is None:
+        return func
+    context = default if own is None else pack(own)
+    assert context is not None
+    return Bound(parsl_serialize.serialize(func, buffer_threshold=_NO_LIMIT), context, n_before)
+
+
+def parameters_before(func: Callable[..., Any]) -> int | None:
+    """Count the positional parameters before the parameter `context`; None if there is no such parameter."""
+    func = inspect.unwrap(func)
+    if isinstance(func, functools.partial) and func.func is remote_side_bash_executor:
+        # A bash app: what Parsl puts before it takes any arguments.
+        func = func.args[0]
+    try:
+        parameters = inspect.signature(func).parameters
+    except (TypeError, ValueError):
+        return None  # a builtin that does not tell
+    parameter = parameters.get(PARAMETER)
+    if parameter is None or parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        return None
+    if parameter.kind is parameter.KEYWORD_ONLY:
+        return sys.maxsize
+    return list(parameters).index(PARAMETER)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Give the name of a function, seen through `functools.partial`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", None) or repr(function))

@@ -1,0 +1,227 @@
+"""The nursery: a process that has loaded the executor's context and forks the slots' children, which share it.
+
+The supervisor must not load it itself, since it runs no user code, but it has to be the parent of the children: it
+hears of their deaths that way. So the nursery forks twice. The child in between ends at once, and the kernel gives the
+orphan to the supervisor, its *subreaper*.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import socket
+import struct
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
+
+from .context import FILE, Contexts
+from .entry import find_users_modules
+from .frame import Origin
+from .process import kill_group
+from .share import Share
+from .slot import Unfinished, become_child
+
+BeSlot = Callable[[int, socket.socket, "Unfinished | None", Contexts], NoReturn]
+
+# Supervisor to nursery: the slot; the child's end of its channel comes with it.
+_REQUEST = struct.Struct("<I")
+# Nursery to supervisor: the slot and its child, 0 if there could be none.
+_BIRTH = struct.Struct("<IQ")
+# Nursery to supervisor, once: the context is loaded.
+_LOADED = b"loaded"
+# Supervisor to a newborn, on its channel: how much follows of the bundle that an earlier child left.
+_LEGACY = struct.Struct("<Q")
+
+_ADOPTION_POLL_S = 0.0005
+
+
+class NurseryGone(Exception):
+    """It has ended, or let go of its socket."""
+
+
+class Nursery:
+    """The supervisor's side of one nursery.
+
+    Parameters
+    ----------
+    pid:
+        Of the process.
+    channel:
+        Readable when `hear` has something to tell.
+
+    Attributes
+    ----------
+    loaded:
+        Whether the context is.
+    """
+
+    log_path = "nursery.log"
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.loaded = False
+        channel.setblocking(False)
+
+    @classmethod
+    def start(cls, origin: Origin, let_go: Callable[[], None], be_slot: BeSlot) -> Nursery:
+        """Fork one.
+
+        Parameters
+        ----------
+        origin:
+            Of any slot.
+        let_go:
+            Called in the nursery: closes what belongs to the supervisor.
+        be_slot:
+            Called in each newborn: runs the slot.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                raise
+            if pid == 0:
+                ours.close()
+                _serve(theirs, origin, let_go, be_slot)
+        return cls(pid, ours)
+
+    @staticmethod
+    def wanted() -> bool:
+        """Whether this library is to have one."""
+        return os.path.exists(FILE)
+
+    def ask(self, index: int, channel: socket.socket) -> None:
+        """Have a child forked for a slot, which gets `channel`. Raises OSError if that is impossible."""
+        socket.send_fds(self.channel, [_REQUEST.pack(index)], [channel.fileno()])
+
+    def hear(self) -> tuple[int, int] | None:
+        """Give the slot of a new child and its pid (0: it could not be forked); None if there is no news.
+
+        Raises
+        ------
+        NurseryGone
+        """
+        try:
+            news = self.channel.recv(_BIRTH.size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            news = b""
+        if not news:
+            raise NurseryGone()
+        if news == _LOADED:
+            self.loaded = True
+            return self.hear()
+        index, pid = _BIRTH.unpack(news)
+        return index, pid
+
+    def bury(self) -> None:
+        """End it, and what it has started."""
+        self.channel.close()
+        # It may merely have closed its socket.
+        kill_group(self.pid)
+        os.waitpid(self.pid, 0)
+
+
+def legacy(unfinished: Unfinished | None) -> bytes:
+    """Give what a newborn waits for on its channel, so that it does nothing before the supervisor knows it."""
+    data = b"" if unfinished is None else pickle.dumps(unfinished, 5)
+    return _LEGACY.pack(len(data)) + data
+
+
+def _receive_legacy(channel: socket.socket) -> Unfinished | None:
+    (nbytes,) = _LEGACY.unpack(_receive(channel, _LEGACY.size))
+    return pickle.loads(_receive(channel, nbytes)) if nbytes else None
+
+
+def _receive(channel: socket.socket, nbytes: int) -> bytes:
+    data = bytearray()
+    while len(data) < nbytes:
+        chunk = channel.recv(nbytes - len(data))
+        if not chunk:
+            os._exit(0)  # the supervisor is gone, or has no need for us
+        data += chunk
+    return bytes(data)
+
+
+def _serve(control: socket.socket, origin: Origin, let_go: Callable[[], None], be_slot: BeSlot) -> NoReturn:
+    try:
+        let_go()
+        become_child(os.path.abspath(Nursery.log_path), origin.library_pid)
+        contexts = _load(origin)
+        control.send(_LOADED)
+
+        def be_newborn(index: int, channel: socket.socket) -> NoReturn:
+            control.close()
+            be_slot(index, channel, _receive_legacy(channel), contexts)
+
+        while True:
+            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST.size, 1)
+            (index,) = _REQUEST.unpack(request)
+            with socket.socket(fileno=descriptors[0]) as channel:
+                pid = _bear(partial(be_newborn, index, channel))
+            control.send(_BIRTH.pack(index, pid))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _load(origin: Origin) -> Contexts:
+    with open(FILE, "rb") as file:
+        context = pickle.load(file)
+    find_users_modules()
+    # Threads as in a slot, but GPUs stay to be shared out.
+    Share(origin._replace(gpus=0))
+    try:
+        os.chdir(os.environ.get("VINEFAST_CWD") or ".")
+    except OSError:
+        pass
+    contexts = Contexts()
+    contexts.load(context)
+    # No collection in a child shall touch, and so copy, what is shared.
+    gc.collect()
+    gc.freeze()
+    return contexts
+
+
+def _bear(be_newborn: Callable[[], NoReturn]) -> int:
+    """Fork a child of the supervisor; gives its pid, or 0 if that fails."""
+    read_fd, write_fd = os.pipe()
+    try:
+        between = os.fork()
+        if between == 0:
+            try:
+                between = os.getpid()
+                child = os.fork()
+                if child == 0:
+                    os.close(read_fd)
+                    os.close(write_fd)
+                    # To ask to die with one's parent makes no sense before one has the right parent.
+                    while os.getppid() == between:
+                        time.sleep(_ADOPTION_POLL_S)
+                    be_newborn()
+                os.setpgid(child, child)
+                os.write(write_fd, b"%d" % child)
+            finally:
+                os._exit(0)
+        os.close(write_fd)
+        write_fd = -1
+        child = int(os.read(read_fd, 32) or b"0")
+        # Then it is the supervisor's.
+        os.waitpid(between, 0)
+        return child
+    except OSError:
+        traceback.print_exc()
+        return 0
+    finally:
+        os.close(read_fd)
+        if write_fd >= 0:
+            os.close(write_fd)
