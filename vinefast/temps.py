@@ -88,15 +88,17 @@ class Store:
         """Raise `InvalidConfiguration` if it lies on the workers of another engine."""
         if self.handle is not None and not self.handle.belongs_to(engine):
             raise InvalidConfiguration(
-                f"the temporary file {self.name!r} lies on the workers of another executor: a call there cannot make it "
-                "once more; make a TempFile for each executor"
+                f"the temporary file {self.name!r} lies on the workers of another executor, which alone can make it; "
+                "make a TempFile for each executor"
             )
 
     def lies_with(self, engine: object) -> bool:
         """Whether calls of an engine can read it on its workers."""
         return self.handle is not None and self.handle.belongs_to(engine)
 
-    def run(self, function: Callable[..., Any], *args: Any, output: str | None = None, timeout: float | None = None) -> Any:
+    def run(
+        self, function: Callable[..., Any], *args: Any, output: str | None = None, timeout: float | None = None
+    ) -> Any:
         """Run a function of the library where the file is, and wait for what it returns."""
         if self._submit is None or self.handle is None or not self.handle.temp.has_maker:
             raise without_maker(self.name)

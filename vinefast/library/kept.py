@@ -1,7 +1,7 @@
 """Values that stay on a worker: files in its cache, from which arrays are mapped and not read.
 
-``8 bytes magic and kind; gap up to `START`; payload``, where the payload is what would have gone back in a record of the
-kind (frame.py).
+``8 bytes magic and kind; gap up to `START`; payload``, where the payload is what would have gone back in a record of
+the kind (frame.py).
 """
 
 from __future__ import annotations
