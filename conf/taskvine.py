@@ -25,7 +25,7 @@ OLDEST = (7, 14)
 
 COMPILE_ARGS = ["-std=gnu11", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
 
-# csrc/vf_poll.c takes these functions of the engine's over.
+# csrc/vf_poll.c takes these functions of the engine's over; csrc/vf_output.c the last two, which the engine calls.
 WRAPPED = (
     "link_poll",
     "vine_worker_create",
@@ -36,6 +36,8 @@ WRAPPED = (
     "vine_file_replica_table_insert",
     "vine_file_replica_table_remove",
     "cctools_fatal",
+    "malloc",
+    "free",
 )
 WRAP_ARGS = [f"-Wl,--wrap={name}" for name in WRAPPED]
 

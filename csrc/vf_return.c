@@ -3,6 +3,7 @@
 
 #include "itable.h"
 #include "taskvine.h"
+#include "vf_output.h"
 #include "vf_turn.h"
 
 struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls)
@@ -224,18 +225,14 @@ static void read_node(struct vf_loop *loop, const struct vf_bundle *bundle, cons
 	}
 }
 
-/* Give the bundle its own copy of the result frame. TaskVine does not tell how much it received: a long frame announces its own
-length (had less come, the result would be VINE_RESULT_STDOUT_MISSING), a short one is a C string. */
-static int copy_frame(struct vf_bundle *bundle, const char *output, struct vf_result_header *header)
+/* Find the result frame in a task's output. TaskVine does not tell how much it received: a long frame announces its own length (had
+less come, the result would be VINE_RESULT_STDOUT_MISSING), and is used where it is; a short one is a C string. */
+static int open_frame(struct vf_bundle *bundle, char *output, struct vf_result_header *header)
 {
 	if (!strncmp(output, "VFR1", 4)) {
+		bundle->frame = output;
 		if (vf_result_open(output, SIZE_MAX, header))
 			return -1;
-		/* Arrays of the results may be used right here. */
-		bundle->frame = aligned_alloc(VF_ALIGNMENT, (header->nbytes + VF_ALIGNMENT - 1) / VF_ALIGNMENT * VF_ALIGNMENT);
-		if (!bundle->frame)
-			return -1;
-		memcpy(bundle->frame, output, header->nbytes);
 		bundle->frame_nbytes = header->nbytes;
 		return 0;
 	}
@@ -263,7 +260,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		vf_files_unmount(loop, bundle);
 
 		int result = (int)vine_task_get_result(task);
-		const char *output = vine_task_get_stdout(task);
+		char *output = (char *)vine_task_get_stdout(task);
 		if (bundle->given_up && result == VINE_RESULT_CANCELLED) {
 			result = VINE_RESULT_MAX_RETRIES;
 			output = "each worker or library that had the call was lost";
@@ -272,7 +269,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		/* What is not there is told by the library, call by call. */
 		int complete = result == VINE_RESULT_SUCCESS || result == VINE_RESULT_OUTPUT_MISSING;
 		int whole = complete && vine_task_get_exit_code(task) == 0 && output;
-		if (whole && copy_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
+		if (whole && open_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
 			if (worker) {
 				worker->slots = header.slots;
 				worker->has = header.has;
@@ -281,19 +278,19 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 			}
 			if (!bundle->n_calls)
 				read_node(loop, bundle, &header, worker);
+			vf_output_delete(task, bundle->frame); /* before another thread may free the frame */
 			hand_over(loop, bundle);
-			bundle = NULL;
+			return;
 		}
-		if (bundle) {
+		if (bundle->frame != output)
 			free(bundle->frame);
-			bundle->frame = NULL;
-			if (bundle->given_up && vf_temps_failed(bundle))
-				return_to_queue(loop, bundle);
-			else if (result == VINE_RESULT_INPUT_MISSING)
-				return_without_inputs(loop, bundle);
-			else
-				return_lost(loop, bundle, result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result, output);
-		}
+		bundle->frame = NULL;
+		if (bundle->given_up && vf_temps_failed(bundle))
+			return_to_queue(loop, bundle);
+		else if (result == VINE_RESULT_INPUT_MISSING)
+			return_without_inputs(loop, bundle);
+		else
+			return_lost(loop, bundle, result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result, output);
 	}
 	vine_task_delete(task);
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import parsl
 import pytest
 
+from tests.integration.hosts import Cluster
 from tests.integration.processes import MARK, processes_marked, start_by_hand, wait_until
 from vinefast import VineFastExecutor
 
@@ -74,6 +75,20 @@ def by_hand(make_executor, tmp_path):
 
     yield start
     assert wait_until(lambda: all([ended(worker) for worker in workers]))
+
+
+@pytest.fixture
+def make_hosts(make_executor, tmp_path):
+    """Make "hosts" with a network; they end, with all that runs there, before the executors."""
+    clusters = []
+
+    def make(n):
+        clusters.append(Cluster(n, tmp_path))
+        return clusters[-1]
+
+    yield make
+    for cluster in clusters:
+        cluster.close()
 
 
 @pytest.fixture

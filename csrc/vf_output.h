@@ -1,0 +1,15 @@
+/* A task's output, taken over from TaskVine without a copy.
+
+TaskVine reads the output of a task, which is a result frame, into a block that it gets from malloc(), and gives it to free() when
+the task is deleted. The linker replaces these two, as TaskVine's archives and this extension see them: so the block begins where
+arrays can be used as they lie, and it stays if vf_output_delete() says so. */
+
+#ifndef VF_OUTPUT_H
+#define VF_OUTPUT_H
+
+struct vine_task;
+
+/* Delete a task but not `kept`, a block that belongs to it; free() it later, on any thread. */
+void vf_output_delete(struct vine_task *task, const char *kept);
+
+#endif
