@@ -8,6 +8,7 @@ from pathlib import Path
 
 import parsl
 import pytest
+from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.integration.hosts import Cluster
 from tests.integration.processes import MARK, processes_marked, start_by_hand, wait_until
@@ -143,3 +144,23 @@ def load(mark, tmp_path):
             dfk.cleanup()
         parsl.clear()
     assert wait_until(lambda: not processes_marked(mark))
+
+
+@pytest.fixture
+def make_cluster(make_hosts, make_executor, tmp_path):
+    """An executor and a worker with one core on each of n hosts."""
+
+    def make(n, **fields):
+        cluster = make_hosts(n)
+        password = tmp_path / "password"
+        password.write_text("hosts\n")
+        config = TaskVineManagerConfig(
+            port=0, address=cluster.manager_address, project_password_file=str(password), **fields
+        )
+        executor = make_executor(worker_launch_method="manual", manager_config=config)
+        for i in range(n):
+            cluster.start_worker(i, executor, "--cores", "1")
+        assert wait_until(lambda: executor.stats()["workers_connected"] == n)
+        return cluster, executor
+
+    return make

@@ -8,31 +8,10 @@ import time
 
 import pytest
 from parsl.data_provider.files import File
-from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
 
 FILE_NBYTES = 8 << 20
-
-
-@pytest.fixture
-def make_cluster(make_hosts, make_executor, tmp_path):
-    """An executor and a worker with one core on each of n hosts."""
-
-    def make(n, **fields):
-        cluster = make_hosts(n)
-        password = tmp_path / "password"
-        password.write_text("hosts\n")
-        config = TaskVineManagerConfig(
-            port=0, address=cluster.manager_address, project_password_file=str(password), **fields
-        )
-        executor = make_executor(worker_launch_method="manual", manager_config=config)
-        for i in range(n):
-            cluster.start_worker(i, executor, "--cores", "1")
-        assert wait_until(lambda: executor.stats()["workers_connected"] == n)
-        return cluster, executor
-
-    return make
 
 
 def place(manager_address, seconds=0.0):
