@@ -72,5 +72,5 @@ void vf_replica_changed(void *arg, const struct vine_worker_info *id, const char
 	else
 		vf_locality_remove_replica(&loop->locality, datum->index, worker->index);
 	if (datum->temp)
-		vf_temps_changed(loop, datum->temp, worker, there);
+		vf_temps_changed(loop, datum->temp, worker, cached_name, there);
 }

@@ -9,6 +9,10 @@
 #include "taskvine.h"
 #include "vf_turn.h"
 
+/* Not in an installed header, like check_worker_against_task(). State 0 is that of a replica that is being made; 7.17 has more names for
+the others. */
+int vine_file_replica_table_count_replicas(struct vine_manager *manager, const char *cached_name, int state);
+
 static int is_made(const struct vf_file *file)
 {
 	return file->kind == VF_FILE_MADE;
@@ -44,7 +48,8 @@ static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
 	temp->datum = NULL;
 	vine_undeclare_file(loop->manager, file);
 	free(temp->path);
-	temp->path = NULL;
+	free(temp->cached_name);
+	temp->path = temp->cached_name = NULL;
 	temp->n_holders = 0;
 	if (temp->state == VF_TEMP_THERE)
 		temp->state = VF_TEMP_LOST;
@@ -59,11 +64,23 @@ static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
 		*at = temp->next_lost;
 }
 
+/* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
+static int is_fetched(const struct vf_loop *loop, const struct vf_temp *temp)
+{
+	return temp->datum && temp->cached_name && vine_file_replica_table_count_replicas(loop->manager, temp->cached_name, 0) > 0;
+}
+
 /* What nobody needs leaves the workers, and is given back. */
 static void let_go_if_unneeded(struct vf_loop *loop, struct vf_temp *temp)
 {
-	if (!temp->let_go || temp->n_readers || temp->state == VF_TEMP_MAKING)
+	if (!temp->let_go || temp->n_readers || temp->state == VF_TEMP_MAKING || temp->leaving)
 		return;
+	if (is_fetched(loop, temp)) {
+		temp->leaving = 1;
+		temp->next_leaving = loop->leaving;
+		loop->leaving = temp;
+		return;
+	}
 	undeclare(loop, temp);
 	forget_loss(loop, temp);
 	if (temp->given)
@@ -290,9 +307,12 @@ static void remove_holder(struct vf_temp *temp, const struct vf_worker *worker)
 	}
 }
 
-void vf_temps_changed(struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker, int there)
+void vf_temps_changed(
+		struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name, int there)
 {
 	if (there) {
+		if (!temp->cached_name)
+			temp->cached_name = strdup(cached_name);
 		add_holder(temp, worker);
 		temp->made = 1;
 		return;
@@ -313,7 +333,13 @@ void vf_temps_settle(struct vf_loop *loop)
 		temp->let_go = 1;
 		let_go_if_unneeded(loop, temp);
 	}
-	struct vf_temp *next;
+	struct vf_temp *next, *leaving = loop->leaving;
+	loop->leaving = NULL;
+	for (struct vf_temp *temp = leaving; temp; temp = next) {
+		next = temp->next_leaving;
+		temp->leaving = 0;
+		let_go_if_unneeded(loop, temp);
+	}
 	for (struct vf_temp *temp = loop->lost; temp; temp = next) {
 		next = temp->next_lost;
 		if (temp->n_readers || (loop->config.recover_at_once && !temp->let_go)) {
@@ -329,6 +355,7 @@ void vf_temps_free(struct vf_temp *temp)
 {
 	free(temp->path);
 	free(temp->holders);
-	temp->path = NULL;
+	free(temp->cached_name);
+	temp->path = temp->cached_name = NULL;
 	temp->holders = NULL;
 }

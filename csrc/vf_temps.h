@@ -46,6 +46,9 @@ struct vf_temp {
 	const struct vf_worker **holders;
 	uint32_t n_holders, holders_room;
 	struct vf_temp *next_lost;
+	char *cached_name; /* TaskVine's name for it; NULL: no worker has had it */
+	uint8_t leaving;   /* let go as soon as no worker fetches it any more */
+	struct vf_temp *next_leaving;
 };
 
 /* A call has come. */
@@ -65,7 +68,8 @@ int vf_temps_failed(const struct vf_bundle *bundle);
 void vf_temps_end(struct vf_loop *loop, struct vf_call *call);
 
 /* A worker holds a replica, or no longer. Within one of TaskVine's iterations. */
-void vf_temps_changed(struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker, int there);
+void vf_temps_changed(
+		struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name, int there);
 
 /* Each turn: take what the submitting side lets go, and have made again what is lost and needed. */
 void vf_temps_settle(struct vf_loop *loop);

@@ -156,9 +156,8 @@ def test_with_two_replicas_nothing_is_lost_and_nothing_made_again(make_cluster, 
 def test_transfer_temps_recovery_replicates_again_what_has_lost_a_replica(make_cluster, log):
     tuning = tuned(temp_replica_count=2, transfer_temps_recovery=True)
     cluster, executor = make_cluster(3, shared_fs=True, tune_parameters=tuning)
-    make_files(executor, log, 6)
     files = make_files(executor, log, 6)
-    replicas_done(executor, cluster, 18)
+    replicas_done(executor, cluster, 12)
     for lost, left in ((0, 2), (1, 1)):
         time.sleep(2.0)  # for the replicas to be made
         cluster.kill(lost)
@@ -166,6 +165,15 @@ def test_transfer_temps_recovery_replicates_again_what_has_lost_a_replica(make_c
     futures = [executor.submit(size, {}, file) for file in files]
     assert [future.result(60) for future in futures] == [(cluster.names[2], 1000)] * 6
     assert executor.stats()["calls_remade"] == 0
+
+
+def test_files_may_be_forgotten_while_they_are_replicated(make_cluster, log):
+    """A worker that is told to delete what it fetches would abort."""
+    cluster, executor = make_cluster(3, shared_fs=True, tune_parameters=tuned(temp_replica_count=2))
+    for _ in range(12):
+        make_files(executor, log, 6, seconds=0.02)
+    assert len(log.lines()) == 72
+    assert executor.stats()["workers_joined"] == 3
 
 
 def test_immediate_recovery_makes_lost_files_again_at_once(make_cluster, log):
