@@ -8,15 +8,30 @@ import sys
 from tests.integration.conftest import ROOT
 
 
-def test_parsl_perf(mark, tmp_path):
-    command = [sys.executable, "-m", "parsl.benchmark.perf", "--config", str(ROOT / "examples/parsl_perf.py")]
+def output(directory, *arguments):
     run = subprocess.run(
-        [*command, "--iterate", "10,300", "--time", "1"],
-        cwd=tmp_path,
+        [sys.executable, *arguments],
+        cwd=directory,
         capture_output=True,
         text=True,
         timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert len(re.findall(r"Tasks per second: [\d.]+", run.stdout)) == 2
+    return run.stdout
+
+
+def test_parsl_perf(mark, tmp_path):
+    program = ["-m", "parsl.benchmark.perf", "--config", str(ROOT / "examples/parsl_perf.py")]
+    said = output(tmp_path, *program, "--iterate", "10,300", "--time", "1")
+    assert len(re.findall(r"Tasks per second: [\d.]+", said)) == 2
+
+
+def test_inference(mark, tmp_path):
+    said = output(tmp_path, str(ROOT / "examples/inference.py"), "--quick")
+    rows = re.findall(r"│ ([a-z ]+?) +│ (\d+) +│ (\d+) +│ [\d.]+ +│ [\d.]+ +│ ([\d.]+)% +│", said)
+    calls_and_loads = {way: (int(calls), int(loads)) for way, calls, loads, _ in rows}
+    assert calls_and_loads.pop("once per slot") in [(300, n + 1) for n in range(os.cpu_count())]
+    assert calls_and_loads == {"once per worker": (300, 1), "for each call": (4, 4)}
+    assert all(float(accuracy) > 80 for *_, accuracy in rows)
+    assert list(tmp_path.iterdir()) == []
