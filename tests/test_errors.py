@@ -17,6 +17,7 @@ EXAMPLES = [
     errors.UnreachableFile("words"),
     errors.CallDied(None, 11, "last words"),
     errors.CallDied(3, None, ""),
+    errors.ResultTooLarge("app", 5, "4 is the limit"),
     errors.RemoteError("Odd", "words", "Traceback ..."),
     *(kind("words") for kind in errors.RESULT_ERRORS.values()),
 ]

@@ -112,7 +112,7 @@ class Supervisor:
     def run(self) -> NoReturn:
         """Serve until the worker goes away or SIGTERM comes."""
         try:
-            print(f"vinefast: {self._greeting()}", flush=True)
+            _say(self._greeting())
             self._listen_to_signals()
             # Before the forks: what is here now is shared by all children, and no collection shall touch and copy it.
             # A first exception brings in what serializes exceptions.
@@ -257,7 +257,7 @@ class Supervisor:
             wait_ns = time.monotonic_ns() - bundle.received_ns
             hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._origin(self._slots[0]))
         except OSError as error:
-            print(f"vinefast: cannot hand task {bundle.task_id.decode()} back: {error}", flush=True)
+            _say(f"cannot hand task {bundle.task_id.decode()} back: {error}")
             exit_code = 1
         self._link.report(bundle.task_id, exit_code, now)
 
@@ -314,8 +314,8 @@ class Supervisor:
             return
         each.respawn_s = _FIRST_RESPAWN_S
         if outcome == slot.NO_FRAME:
-            print(f"vinefast: no result frame for task {bundle.task_id.decode()}, see {each.log_path}", flush=True)
-        self._link.report(bundle.task_id, 0 if outcome == slot.DONE else 1, time.monotonic())
+            _say(f"no result frame for task {bundle.task_id.decode()}, see {each.log_path}")
+        self._link.report(bundle.task_id, outcome, time.monotonic())
 
     def _make_idle(self, each: Slot) -> None:
         bundle = self._dequeue() if self._queued or self._waiting else None
@@ -339,7 +339,7 @@ class Supervisor:
             ours.close()
             theirs.close()
             self._delay_spawn(each)
-            print(f"vinefast: cannot fork a child for slot {each.index}: {error}", flush=True)
+            _say(f"cannot fork a child for slot {each.index}: {error}")
             return
         if pid == 0:
             try:
@@ -410,7 +410,7 @@ class Supervisor:
         if each.bundle is not None:
             self._spawn(each)
             return
-        print(f"vinefast: idle child of slot {each.index} ended with {code}", flush=True)
+        _say(f"idle child of slot {each.index} ended with {code}")
         self._delay_spawn(each)
 
     def _note_death(self, each: Slot, bundle: Bundle, code: int) -> None:
@@ -440,6 +440,13 @@ class Supervisor:
             bundle.resume = Resume((DIED, payload), dead_functions)
         else:
             bundle.resume = Resume(record, {**dead_functions, stage - layout.LOADING: payload})
+
+
+def _say(text: str) -> None:
+    try:
+        print(f"vinefast: {text}", flush=True)
+    except OSError:
+        pass  # a full disk must not end the library
 
 
 def _told(name: str) -> int:
