@@ -38,6 +38,10 @@ int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame);
 /* The reverse, for a result frame that came as a C string. Returns 0, or -1 when it is not encoded like that or memory is short. */
 int vf_frame_decode(struct vf_buffer *out, const char *encoded);
 
+enum {
+	VF_EXIT_NO_ROOM = 28, /* of a bundle whose result frame does not fit the worker's disk: vinefast/library/memory.py */
+};
+
 /* Status of one record of a result frame. */
 enum vf_status {
 	VF_STATUS_NONE = 0,      /* the call returned None */
@@ -48,7 +52,8 @@ enum vf_status {
 	VF_STATUS_MISSED = 5,    /* not run: that worker does not have the function */
 	VF_STATUS_BUFFERS = 6,   /* its result, pickled, large buffers beside the pickle */
 	VF_STATUS_NODE = 7,      /* about the worker's node: the answer to a bundle without calls */
-	VF_STATUS_ENGINE = 8,    /* never in a frame: the engine failed the bundle */
+	VF_STATUS_TOO_LARGE = 8, /* its result fits neither a result frame nor the worker's disk */
+	VF_STATUS_ENGINE = 9,    /* never in a frame: the engine failed the bundle */
 };
 
 struct vf_result_header {

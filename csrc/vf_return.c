@@ -162,7 +162,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 	if (header->n_records > bundle->n_calls)
 		return -1;
 	for (uint32_t i = 0; i < header->n_records; i++) {
-		if (vf_result_next(bundle->frame, header, &offset, &record) || record.status > VF_STATUS_BUFFERS)
+		if (vf_result_next(bundle->frame, header, &offset, &record) || (record.status > VF_STATUS_BUFFERS && record.status != VF_STATUS_TOO_LARGE))
 			return -1;
 	}
 
@@ -264,6 +264,9 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (bundle->given_up && result == VINE_RESULT_CANCELLED) {
 			result = VINE_RESULT_MAX_RETRIES;
 			output = "each worker or library that had the call was lost";
+		} else if (result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == VF_EXIT_NO_ROOM) {
+			result = VINE_RESULT_STDOUT_MISSING;
+			output = "The worker's disk is full: there is no room for any result.";
 		}
 		struct vf_result_header header;
 		/* What is not there is told by the library, call by call. */

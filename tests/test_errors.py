@@ -18,6 +18,7 @@ EXAMPLES = [
     errors.CallDied(None, 11, "last words"),
     errors.CallDied(3, None, ""),
     errors.ContextError("load_model", "OSError: no such file"),
+    errors.ResultTooLarge("app", 5, "4 is the limit"),
     errors.RemoteError("Odd", "words", "Traceback ..."),
     *(kind("words") for kind in errors.RESULT_ERRORS.values()),
 ]

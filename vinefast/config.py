@@ -330,6 +330,8 @@ def engine_settings(
         for name, value in (config.env_vars or {}).items()
     }
     env_vars.setdefault("VINEFAST_VERSIONS", parsl_side.versions())
+    tuned = tuning(config)
+    env_vars.setdefault("VINEFAST_RESULT_NBYTES", str(tuned.max_task_stdout_storage))
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     if module_path:
@@ -364,7 +366,7 @@ def engine_settings(
         library_gpus=gpus or None,
         env_vars=env_vars,
         max_retries=config.max_retries,
-        tuning=tuning(config),
+        tuning=tuned,
         category=None if config.autocategory else "parsl-default",
         resource_monitor=find_resource_monitor() if config.autolabel else None,
         allocation_mode=config.autolabel_algorithm if config.autolabel else None,

@@ -91,6 +91,32 @@ class StdoutMissing(TaskFailure):
     _sentence = "The task's output arrived truncated. Return less, or write large results to files."
 
 
+class ResultTooLarge(StdoutMissing):
+    """A call's result does not fit; calls beside it are not touched.
+
+    Parameters
+    ----------
+    app : str
+        Name of the app.
+    nbytes : int
+        Size of the result, serialized.
+    reason : str
+        What it does not fit.
+    """
+
+    def __init__(self, app: str, nbytes: int, reason: str) -> None:
+        super().__init__(reason)
+        self.args = (app, nbytes, reason)
+        self.app = app
+        self.nbytes = nbytes
+
+    def __str__(self) -> str:
+        return (
+            f"The result of {self.app} does not fit: it has {self.nbytes} bytes, but {self.detail}. "
+            "Return less, or write large results to files."
+        )
+
+
 class TaskSignalled(TaskFailure):
     """The task's process was ended by a signal."""
 

@@ -132,7 +132,10 @@ class Tuning(ParameterSet):
         "Finished tasks to fetch in one round, if worker-retrievals is off.", 1, "tasks", also={-1: "all"}
     )
     max_task_stdout_storage: Bytes = Bytes(
-        "Output of a task that is kept; results of calls are output.", 1 << 30, "bytes", least=1
+        "Output of a task that is kept. Results are output: a call with a larger one fails with ResultTooLarge.",
+        1 << 30,
+        "bytes",
+        least=1 << 16,
     )
     max_workers: Count = Count(
         "Let go of workers beyond this number.",

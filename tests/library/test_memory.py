@@ -1,12 +1,15 @@
-"""Whatever moment a child dies at, the records before it are kept."""
+"""Whatever moment a child dies at, the records before it are kept; and so they are if the disk is full."""
 
 from __future__ import annotations
+
+import errno
+import os
 
 import pytest
 
 from vinefast.library import memory as layout
-from vinefast.library.frame import Origin
-from vinefast.library.memory import ResultFile, SlotMemory
+from vinefast.library.frame import TOO_LARGE, Origin
+from vinefast.library.memory import NoRoom, ResultFile, SlotMemory
 
 from .encode import decode_result
 
@@ -90,10 +93,78 @@ def test_death_before_a_store(tmp_path, last):
         go_on(memory, path)
 
 
+class FullFile(ResultFile):
+    """Lies on a disk with room for so many bytes."""
+
+    def __init__(self, path, room):
+        super().__init__(path)
+        self.room = room
+
+    def write_at(self, offset, *parts):
+        data = b"".join(bytes(part) for part in parts)
+        if offset + len(data) > self.room:
+            super().write_at(offset, data[: max(0, self.room - offset)])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write_at(offset, data)
+
+
+def end(memory, file, n_records):
+    memory.append_last(TOO_LARGE, 1, b"why")
+    memory.finish(file, n_records, 1, 2, Origin(3, 4, 5))
+
+
+@pytest.mark.parametrize("sizes", [[], [10], [10, 20], [100_000, 0, 200_000], [300_000], [10, 300_000, 10]])
+def test_a_record_that_does_not_fit_the_disk(tmp_path, sizes):
+    path = bytes(tmp_path / "out")
+    memory, file = SlotMemory(), FullFile(path, 400_000)
+    for size in sizes:
+        memory.append(file, 1, 5, bytes(size))
+    with pytest.raises(NoRoom, match="No space left") as caught:
+        memory.append(file, 1, 5, bytes(100), bytes(400_000))
+    assert caught.value.nbytes == 400_100
+    end(memory, file, len(sizes) + 1)
+    data = open(path, "rb").read()
+    assert b"\0" not in data or len(data) > 1024  # or TaskVine would take it for shorter than it is
+    assert [record.payload for record in decode_result(data).records] == [*map(bytes, sizes), b"why"]
+
+
+def test_a_full_area_that_does_not_fit_the_disk(tmp_path):
+    path = bytes(tmp_path / "out")
+    memory, file = SlotMemory(), FullFile(path, 0)
+    room = len(memory.area) - 2 * 16
+    memory.append(file, 1, 5, bytes(room))
+    with pytest.raises(NoRoom):
+        memory.append(file, 1, 5, b"more than the rest")
+    with pytest.raises(NoRoom, match="No space left") as caught:
+        end(memory, file, 2)
+    assert caught.value.nbytes > room
+    file.room = 1000
+    memory.forget(file)
+    end(memory, file, 1)
+    assert [record.payload for record in decode_result(open(path, "rb").read()).records] == [b"why"]
+
+
+def test_other_errors_of_the_disk_are_passed_on(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        SlotMemory().append(ResultFile(bytes(tmp_path / "absent" / "out")), 1, 5, bytes(300_000))
+
+
+def test_the_limit_of_a_frame(tmp_path, monkeypatch):
+    monkeypatch.setenv("VINEFAST_RESULT_NBYTES", "100000")
+    path = bytes(tmp_path / "out")
+    memory, file = SlotMemory(), ResultFile(path)
+    assert memory.append(file, 1, 5, bytes(30_000))
+    with pytest.raises(NoRoom, match="100000 is the limit .tune parameter max-task-stdout-storage"):
+        memory.append(file, 1, 5, bytes(70_000))
+    assert not memory.append(file, 1, 5, bytes(69_000))
+    end(memory, file, 3)
+    assert [len(record.payload) for record in decode_result(open(path, "rb").read()).records] == [30_000, 69_000, 3]
+
+
 def test_record_too_big(tmp_path):
     class Huge(bytes):
         def __len__(self):
             return 2**32
 
-    with pytest.raises(OverflowError, match="4294967296 bytes does not fit"):
+    with pytest.raises(NoRoom, match="limit"):
         SlotMemory().append(ResultFile(bytes(tmp_path / "out")), 1, 5, Huge())

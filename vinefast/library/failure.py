@@ -8,6 +8,7 @@ import traceback
 from types import TracebackType
 
 from . import parsl_side
+from .memory import NoRoom
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -62,6 +63,12 @@ def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
 def pack_death(exit_code: int | None, signal_number: int | None, log_tail: str) -> bytes:
     """Payload of status DIED."""
     return pickle.dumps((exit_code, signal_number, log_tail), 5)
+
+
+def pack_lack(function: object, lack: NoRoom) -> bytes:
+    """Payload of status TOO_LARGE. Short, whatever the function's name."""
+    name = str(getattr(function, "__name__", None) or repr(function))
+    return pickle.dumps((name[:200], lack.nbytes, lack.reason), 5)
 
 
 def _last_frames(trace: TracebackType | None, count: int = 20) -> TracebackType | None:

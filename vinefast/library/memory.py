@@ -8,6 +8,7 @@ leaves a state that `recover` can read: a flush cut short is simply done again a
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 
@@ -41,6 +42,35 @@ _COUNTERS_NBYTES = 64
 _AREA_AT = _COUNTERS_NBYTES + RESULT_HEADER.size
 # As large as a core's cache likes; payloads beyond it are written straight from where they are.
 _NBYTES = 256 * 1024
+# Behind the area: for a record that says why another is missing, which must not need the disk.
+_LAST_NBYTES = 4096
+
+NO_ROOM_EXIT = 28
+"""Exit code of a bundle whose result frame does not fit the disk; `VF_EXIT_NO_ROOM` on the manager's side."""
+
+
+class NoRoom(Exception):
+    """A record, or a whole frame, fits neither the disk nor what TaskVine takes. What was written before is unharmed.
+
+    Attributes
+    ----------
+    nbytes:
+        Size of what does not fit.
+    reason:
+        What it does not fit.
+    """
+
+    def __init__(self, nbytes: int, reason: str) -> None:
+        super().__init__(nbytes, reason)
+        self.nbytes = nbytes
+        self.reason = reason
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Tell whether an error means that the disk is full, or that a file must not grow."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, NoRoom)
 
 
 class SlotMemory:
@@ -52,13 +82,18 @@ class SlotMemory:
         View of unsigned 64-bit integers.
     area:
         View of the bytes where records are appended.
+    limit:
+        The longest result frame that TaskVine takes.
     """
 
     def __init__(self) -> None:
         # Shared and anonymous: nothing on disk, gone with the last process that maps it.
         view = memoryview(mmap.mmap(-1, _NBYTES))
         self.counters = view[:_COUNTERS_NBYTES].cast("Q")
-        self.area = view[_AREA_AT:]
+        self.limit = min(int(os.environ.get("VINEFAST_RESULT_NBYTES") or 1 << 30), RECORD_MAX_NBYTES)
+        # In half a frame, so that what lies there never takes one beyond the limit.
+        self.area = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
+        self._records = view[_AREA_AT:]
         self._frame = view[_COUNTERS_NBYTES:]
 
     def reset(self, serial: int = 0) -> None:
@@ -68,32 +103,67 @@ class SlotMemory:
             self.counters[index] = 0
         self.counters[SERIAL] = serial
 
-    def append(self, file: ResultFile, status: int, duration_ns: int, *payload: bytes | memoryview) -> None:
-        """Append one record, its payload in parts: the thorough way, for what the hot loop does not do in place."""
+    def append(self, file: ResultFile, status: int, duration_ns: int, *payload: bytes | memoryview) -> bool:
+        """Append one record, its payload in parts: the thorough way, for what the hot loop does not do in place.
+
+        Returns
+        -------
+        bool
+            Whether there is room for as much again. A bundle ends where there is not, so that it depends on a result
+            alone whether it fits, and not on those before it.
+
+        Raises
+        ------
+        NoRoom
+            Nothing is appended then.
+        """
         counters = self.counters
         done = counters[DONE]
         nbytes = sum(len(part) for part in payload)
-        if nbytes > RECORD_MAX_NBYTES:
-            raise OverflowError(f"a record of {nbytes} bytes does not fit a result frame (at most {RECORD_MAX_NBYTES})")
         record_nbytes = RECORD.size + nbytes
-        if done - counters[FLUSHED] + record_nbytes > len(self.area):
-            self._flush(file)
-        if record_nbytes > len(self.area):
-            file.write_at(RESULT_HEADER.size + done, RECORD.pack(status, nbytes, duration_ns), *payload)
-            # Between the two stores FLUSHED > DONE says: complete, and all in the file.
-            counters[FLUSHED] = done + record_nbytes
-        else:
-            used = done - counters[FLUSHED]
-            RECORD.pack_into(self.area, used, status, nbytes, duration_ns)
-            self.area[used + RECORD.size : used + record_nbytes] = (
-                payload[0] if len(payload) == 1 else b"".join(payload)
-            )
+        if RESULT_HEADER.size + done + record_nbytes > self.limit:
+            raise NoRoom(nbytes, f"{self.limit} is the limit (tune parameter max-task-stdout-storage)")
+        try:
+            if done - counters[FLUSHED] + record_nbytes > len(self.area):
+                self._flush(file)
+            if record_nbytes > len(self.area):
+                file.write_at(RESULT_HEADER.size + done, RECORD.pack(status, nbytes, duration_ns), *payload)
+                # Between the two stores FLUSHED > DONE says: complete, and all in the file.
+                counters[FLUSHED] = done + record_nbytes
+            else:
+                used = done - counters[FLUSHED]
+                RECORD.pack_into(self.area, used, status, nbytes, duration_ns)
+                self.area[used + RECORD.size : used + record_nbytes] = (
+                    payload[0] if len(payload) == 1 else b"".join(payload)
+                )
+        except OSError as error:
+            raise self._lack(file, error, nbytes) from None
         counters[DONE] = done + record_nbytes
+        return counters[DONE] <= self.limit // 2
+
+    def append_last(self, status: int, duration_ns: int, payload: bytes) -> None:
+        """Append a short record for which there is always room. The bundle has to end with it."""
+        used = self.counters[DONE] - self.counters[FLUSHED]
+        RECORD.pack_into(self._records, used, status, len(payload), duration_ns)
+        self._records[used + RECORD.size : used + RECORD.size + len(payload)] = payload
+        self.counters[DONE] += RECORD.size + len(payload)
+
+    def forget(self, file: ResultFile) -> None:
+        """Take all records back, and the room that they have taken."""
+        self.counters[DONE] = self.counters[FLUSHED] = 0
+        file.cut(0)
+
+    def _lack(self, file: ResultFile, error: OSError, nbytes: int) -> Exception:
+        """Give what to raise for an error in a write, after which only what is flushed remains in the file."""
+        if not is_no_room(error):
+            return error
+        file.cut(RESULT_HEADER.size + self.counters[FLUSHED])
+        return NoRoom(nbytes, f"the disk of its worker on {os.uname().nodename} says: {error.strerror}")
 
     def _flush(self, file: ResultFile) -> None:
         flushed, done = self.counters[FLUSHED], self.counters[DONE]
         if done > flushed:
-            file.write_at(RESULT_HEADER.size + flushed, self.area[: done - flushed])
+            file.write_at(RESULT_HEADER.size + flushed, self._records[: done - flushed])
             self.counters[FLUSHED] = done
 
     def recover(self, file: ResultFile) -> int:
@@ -111,25 +181,38 @@ class SlotMemory:
             count += 1
         position, used = 0, counters[DONE] - flushed
         while position < used:
-            position += RECORD.size + RECORD.unpack_from(self.area, position)[1]
+            position += RECORD.size + RECORD.unpack_from(self._records, position)[1]
             count += 1
         return count
 
     def finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, origin: Origin) -> None:
-        """Write header and remaining records: in one write if nothing was flushed before."""
+        """Write header and remaining records: in one write if nothing was flushed before.
+
+        Raises
+        ------
+        NoRoom
+            If the disk has none for them.
+        """
         flushed, done = self.counters[FLUSHED], self.counters[DONE]
         nbytes = RESULT_HEADER.size + done
         RESULT_HEADER.pack_into(self._frame, 0, RESULT_MAGIC, n_records, nbytes, wait_ns, run_ns, *origin)
-        if flushed == 0 and nbytes <= INLINE_NBYTES:
-            # Must hold no NUL byte, see encode_result.
-            encoded = encode_result(bytes(self._frame[:nbytes]))
-            nbytes = len(encoded)
-            file.write_at(0, encoded)
-        elif flushed == 0:
-            file.write_at(0, self._frame[:nbytes])
-        else:
-            self._flush(file)
-            file.write_at(0, self._frame[: RESULT_HEADER.size])
+        try:
+            if nbytes <= INLINE_NBYTES:
+                raw = bytes(self._frame[: nbytes - flushed])
+                if flushed:  # for a record that then did not fit
+                    early = file.read_at(RESULT_HEADER.size, flushed)
+                    raw = raw[: RESULT_HEADER.size] + early + raw[RESULT_HEADER.size :]
+                # Must hold no NUL byte, see encode_result. Longer than what lies in the file.
+                encoded = encode_result(raw)
+                nbytes = len(encoded)
+                file.write_at(0, encoded)
+            elif flushed == 0:
+                file.write_at(0, self._frame[:nbytes])
+            else:
+                self._flush(file)
+                file.write_at(0, self._frame[: RESULT_HEADER.size])
+        except OSError as error:
+            raise self._lack(file, error, done) from None
         file.close(nbytes)
         self.counters[FINISHED] = 1
 
@@ -168,6 +251,14 @@ class ResultFile:
     def read_at(self, offset: int, nbytes: int) -> bytes:
         """Read up to `nbytes` from `offset` on."""
         return os.pread(self._descriptor(), nbytes, offset)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def cut(self, nbytes: int) -> None:
+        """Keep no more than `nbytes`."""
+        if self._fd >= 0 and os.fstat(self._fd).st_size > nbytes:
+            os.ftruncate(self._fd, nbytes)
 
     def close(self, nbytes: int | None = None) -> None:
         """Close; with `nbytes`, cut off what a dead child may have left behind that size."""

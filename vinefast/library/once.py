@@ -31,7 +31,7 @@ def _main() -> int:
     from .failure import pack_death
     from .frame import DIED, Origin
     from .functions import FunctionCache
-    from .memory import SlotMemory
+    from .memory import NO_ROOM_EXIT, SlotMemory, is_no_room
     from .process import die_with_parent, flush_by_line, log_tail
     from .run import Resume, Runner
     from .share import obey_user
@@ -47,7 +47,9 @@ def _main() -> int:
             runner = Runner(memory, FunctionCache(None), os.getcwdb(), Origin(0, os.getpid(), 1))
             runner.run_bundle_despite_strays(message, received_ns, resume)
             return 0
-        except Exception:
+        except Exception as error:
+            if is_no_room(error):
+                return NO_ROOM_EXIT
             traceback.print_exc()
             return 1
 
@@ -66,13 +68,20 @@ def _main() -> int:
             os._exit(exit_code)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
+    if code == NO_ROOM_EXIT and memory.counters[layout.STAGE] == layout.OUTSIDE:
+        return code
     if not memory.counters[layout.FINISHED]:
         tail = log_tail(LOG_PATH, 0)
         death = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
         code = run(Resume((DIED, death)))
         if code:
             return code
-    return _copy(result_fd)
+    try:
+        return _copy(result_fd)
+    except OSError as error:
+        if is_no_room(error):
+            return NO_ROOM_EXIT
+        raise
 
 
 def _copy(result_fd: int) -> int:

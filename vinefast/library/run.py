@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from . import buffers, files, node, parsl_side
 from . import memory as layout
-from .failure import Unrunnable, pack_exception, pack_wrapper
+from .failure import Unrunnable, pack_exception, pack_lack, pack_wrapper
 from .frame import (
     ABOUT_NODE,
     ARGUMENTS_WITH_BUFFERS,
@@ -26,6 +26,7 @@ from .frame import (
     RESULT_PICKLED,
     RESULT_TAGGED,
     RESULT_WITH_BUFFERS,
+    TOO_LARGE,
     Origin,
     decode_command,
     decode_frame,
@@ -33,7 +34,7 @@ from .frame import (
     split_message,
 )
 from .functions import FunctionCache
-from .memory import ResultFile, SlotMemory
+from .memory import NoRoom, ResultFile, SlotMemory
 from .share import Share
 
 _NEVER_NS = 1 << 62
@@ -109,11 +110,12 @@ class Runner:
         frame = decode_frame(decode_command(command, sandbox))
         n_calls = len(frame.payload_kinds)
         first = 0
+        functions: list[Callable[..., Any]] = []
         if resume is not None:
             first = self._memory.recover(file)
             if resume.record is not None and first < n_calls:
                 status, payload = resume.record
-                self._memory.append(file, status, 0, payload)
+                _append(self._memory, file, None, status, 0, payload)
                 first += 1
 
         slice_end_ns = start_ns + frame.slice_ms * 1_000_000 if frame.slice_ms else _NEVER_NS
@@ -144,7 +146,16 @@ class Runner:
         if os.getpid() != self._pid:
             os._exit(0)
         run_ns = time.monotonic_ns() - start_ns
-        self._memory.finish(file, n_records, start_ns - received_ns, run_ns, self._origin)
+        numbers = (n_records, start_ns - received_ns, run_ns, self._origin)
+        try:
+            self._memory.finish(file, *numbers)
+        except NoRoom as lack:
+            if n_records != 1:
+                raise  # alone, most calls will find room
+            function = functions[frame.function_indices[0]] if functions else None
+            self._memory.forget(file)
+            self._memory.append_last(TOO_LARGE, run_ns, pack_lack(function, lack))
+            self._memory.finish(file, *numbers)
 
     def run_bundle_despite_strays(self, message: bytes, received_ns: int, resume: Resume | None = None) -> None:
         """Run a bundle, with a second attempt after an exception outside any call.
@@ -154,6 +165,8 @@ class Runner:
         """
         try:
             self.run_bundle(message, received_ns, resume)
+        except NoRoom:
+            raise
         except BaseException as error:
             stage = self._memory.counters[layout.STAGE]
             blamed = (FAILED, pack_exception(error)) if stage == layout.RUNNING else None
@@ -240,7 +253,8 @@ def _run_calls(
                         pack_into(area, used, RESULT_NONE, 0, now_ns - last_ns)
                         counters[DONE] = done = before + head
                     else:
-                        memory.append(file, RESULT_NONE, now_ns - last_ns, b"")
+                        if not _append(memory, file, function, RESULT_NONE, now_ns - last_ns, b""):
+                            slice_end_ns = 0
                         done, flushed = counters[DONE], counters[FLUSHED]
                 else:
                     status = RESULT_PICKLED
@@ -265,7 +279,10 @@ def _run_calls(
                         area[used : used + size] = data
                         counters[DONE] = done = before + head + size
                     else:
-                        memory.append(file, status, now_ns - last_ns, *([data] if type(data) is bytes else data))
+                        parts = [data] if type(data) is bytes else data
+                        if not _append(memory, file, function, status, now_ns - last_ns, *parts):
+                            slice_end_ns = 0
+                        parts = None
                         done, flushed = counters[DONE], counters[FLUSHED]
                 # What the call used is freed before the next one unpacks.
                 result = args = kwargs = None
@@ -285,7 +302,8 @@ def _run_calls(
                 else:
                     status, data = FAILED, pack_exception(failure)
                 now_ns = clock()
-                memory.append(file, status, now_ns - last_ns, data)
+                if not _append(memory, file, function, status, now_ns - last_ns, data):
+                    slice_end_ns = 0
             else:
                 now_ns = clock()
                 counters[DONE] = max(counters[DONE], counters[FLUSHED])
@@ -293,6 +311,22 @@ def _run_calls(
             last_ns = now_ns
             if now_ns > slice_end_ns:
                 return
+
+
+def _append(
+    memory: SlotMemory,
+    file: ResultFile,
+    function: Callable[..., Any] | None,
+    status: int,
+    duration_ns: int,
+    *payload: bytes | memoryview,
+) -> bool:
+    """Append a record, or in its place one that says why that cannot be; tells whether the bundle may go on."""
+    try:
+        return memory.append(file, status, duration_ns, *payload)
+    except NoRoom as lack:
+        memory.append_last(TOO_LARGE, duration_ns, pack_lack(function, lack))
+        return False
 
 
 def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:

@@ -16,17 +16,19 @@ from .context import Contexts
 from .entry import find_users_modules
 from .frame import Origin
 from .functions import FunctionCache
-from .memory import SlotMemory
+from .memory import NO_ROOM_EXIT, SlotMemory, is_no_room
 from .process import die_with_parent, flush_by_line
 from .run import Resume, Runner
 from .share import Share
 
 # Supervisor to child, before a bundle's message: its nbytes, the bundle's serial number, when it was received.
 REQUEST = struct.Struct("<QQQ")
-# Child to supervisor: what became of a bundle, and the serial number of the next that the child took from the queue.
+# Child to supervisor: what became of a bundle, as an exit code, and the serial number of the next that the child took
+# from the queue.
 ANSWER = struct.Struct("<BQ")
 DONE = 0
 NO_FRAME = 1
+NO_ROOM = NO_ROOM_EXIT
 NOTHING = 0
 
 # The longest message that travels through the queue.
@@ -158,10 +160,12 @@ def _answer(
     try:
         runner.run_bundle_despite_strays(message, received_ns, resume)
         outcome = DONE
-    except Exception:
-        # Nothing that a call did: the frame is malformed or its result cannot be written.
-        traceback.print_exc()
-        outcome = NO_FRAME
+    except Exception as error:
+        # Nothing that a call did: the frame is malformed or its result cannot be written. Where the disk is full, the
+        # log is no place to tell.
+        outcome = NO_ROOM if is_no_room(error) else NO_FRAME
+        if outcome == NO_FRAME:
+            traceback.print_exc()
     try:
         request = queue.recv(QUEUED_MAX_NBYTES, socket.MSG_DONTWAIT)
     except OSError:

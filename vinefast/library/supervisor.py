@@ -118,7 +118,7 @@ class Supervisor:
     def run(self) -> NoReturn:
         """Serve until the worker goes away or SIGTERM comes."""
         try:
-            print(f"vinefast: {self._greeting()}", flush=True)
+            _say(self._greeting())
             self._listen_to_signals()
             # Before the forks: what is here now is shared by all children, and no collection shall touch and copy it.
             # A first exception brings in what serializes exceptions.
@@ -273,7 +273,7 @@ class Supervisor:
             wait_ns = time.monotonic_ns() - bundle.received_ns
             hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._origin(self._slots[0]))
         except OSError as error:
-            print(f"vinefast: cannot hand task {bundle.task_id.decode()} back: {error}", flush=True)
+            _say(f"cannot hand task {bundle.task_id.decode()} back: {error}")
             exit_code = 1
         self._link.report(bundle.task_id, exit_code, now)
 
@@ -330,8 +330,8 @@ class Supervisor:
             return
         each.respawn_s = _FIRST_RESPAWN_S
         if outcome == slot.NO_FRAME:
-            print(f"vinefast: no result frame for task {bundle.task_id.decode()}, see {each.log_path}", flush=True)
-        self._link.report(bundle.task_id, 0 if outcome == slot.DONE else 1, time.monotonic())
+            _say(f"no result frame for task {bundle.task_id.decode()}, see {each.log_path}")
+        self._link.report(bundle.task_id, outcome, time.monotonic())
 
     def _make_idle(self, each: Slot) -> None:
         bundle = self._dequeue() if self._queued or self._waiting else None
@@ -356,7 +356,7 @@ class Supervisor:
             except OSError as error:
                 ours.close()
                 self._delay_spawn(each)
-                print(f"vinefast: cannot fork a child for slot {each.index}: {error}", flush=True)
+                _say(f"cannot fork a child for slot {each.index}: {error}")
                 return
         self._childless.discard(each)
 
@@ -453,11 +453,11 @@ class Supervisor:
         self._nursery = None
         self._keeper.note(len(self._slots), 0)
         if nursery.loaded:
-            print(f"vinefast: the nursery has ended, see {nursery.log_path}", flush=True)
+            _say(f"the nursery has ended, see {nursery.log_path}")
         else:
             # Then slots load it themselves, and calls that need it get to know what is wrong.
             self._has_nursery = False
-            print(f"vinefast: the nursery cannot load the context, see {nursery.log_path}", flush=True)
+            _say(f"the nursery cannot load the context, see {nursery.log_path}")
         unborn = [self._slots[index] for index in self._unborn]
         for channel in self._unborn.values():
             channel.close()
@@ -499,7 +499,7 @@ class Supervisor:
         if each.bundle is not None:
             self._spawn(each)
             return
-        print(f"vinefast: idle child of slot {each.index} ended with {code}", flush=True)
+        _say(f"idle child of slot {each.index} ended with {code}")
         self._delay_spawn(each)
 
     def _note_death(self, each: Slot, bundle: Bundle, code: int) -> None:
@@ -529,6 +529,13 @@ class Supervisor:
             bundle.resume = Resume((DIED, payload), dead_functions)
         else:
             bundle.resume = Resume(record, {**dead_functions, stage - layout.LOADING: payload})
+
+
+def _say(text: str) -> None:
+    try:
+        print(f"vinefast: {text}", flush=True)
+    except OSError:
+        pass  # a full disk must not end the library
 
 
 def _told(name: str) -> int:
