@@ -1,0 +1,137 @@
+/* Waiting calls are dealt out by where their files lie, and come back in their order. */
+
+#include "vf_score.h"
+
+#include <string.h>
+
+#include "check.h"
+#include "vf_turn.h"
+
+enum {
+	CALLS = 12,
+	FILES = 6,
+	WORKERS = 3,
+	MB = 1 << 20,
+};
+
+static struct vf_loop loop;
+static struct vf_function function = {.mean_ns = 1e6};
+static struct vf_spec spec;
+static struct vf_call calls[CALLS];
+static struct vf_datum data[FILES];
+static struct vf_temp temps[FILES];
+static struct {
+	struct vf_files files;
+	struct vf_file item;
+} lists[CALLS];
+
+static struct vine_worker_info *id(uintptr_t n)
+{
+	return (struct vine_worker_info *)(n + 1);
+}
+
+static void add_workers(uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t index = vf_locality_add_worker(&loop.locality, VF_LOCALITY_UNLIMITED);
+		CHECK(index == i && vf_workers_add(&loop.workers, id(i), 0, index) == 0);
+		loop.workers.items[i]->slots = 1;
+	}
+}
+
+/* Call i reads file i % FILES. */
+static void queue_calls(void)
+{
+	memset(&spec, 0, sizeof spec);
+	for (uint32_t i = 0; i < CALLS; i++) {
+		lists[i].files.n = 1;
+		lists[i].files.items[0] = (struct vf_file){.kind = VF_FILE_READ, .temp = &temps[i % FILES]};
+		calls[i] = (struct vf_call){.function = &function, .spec = &spec, .files = &lists[i].files};
+		vf_call_list_push(&spec.waiting, &calls[i]);
+	}
+}
+
+static void check_order(void)
+{
+	struct vf_call *call = spec.waiting.head;
+	for (uint32_t i = 0; i < CALLS; i++, call = (struct vf_call *)call->link.next)
+		CHECK(call == &calls[i]);
+	CHECK(!call && spec.waiting.n == CALLS);
+}
+
+static void begin(double bandwidth_bytes_per_ns, uint32_t n_workers)
+{
+	memset(&loop, 0, sizeof loop);
+	struct vf_locality_rule rule = {bandwidth_bytes_per_ns, 1.0, VF_LOCALITY_MOVED_BATCH};
+	CHECK(vf_locality_init(&loop.locality, &rule, 1) == 0);
+	loop.workers.typical_slots = 1;
+	add_workers(n_workers);
+	for (uint32_t i = 0; i < FILES; i++) {
+		data[i].index = vf_locality_add_file(&loop.locality, 100 * MB);
+		temps[i].datum = &data[i];
+	}
+	queue_calls();
+}
+
+static void end(void)
+{
+	vf_score_free(&loop.score);
+	vf_workers_free(&loop.workers);
+	vf_locality_free(&loop.locality);
+}
+
+int main(void)
+{
+	/* Each to the one that holds its file, oldest first. */
+	begin(0.1, WORKERS);
+	for (uint32_t i = 0; i < FILES; i++)
+		CHECK(vf_locality_add_replica(&loop.locality, data[i].index, i % WORKERS) == 0);
+	CHECK(vf_score_deal(&loop, &spec) == 0);
+	CHECK(spec.waiting.n == 0);
+	for (uint32_t k = 0; k < WORKERS; k++) {
+		struct vf_call_list *dealt = &loop.workers.items[k]->dealt;
+		CHECK(dealt->n == CALLS / WORKERS);
+		uint32_t i = k;
+		for (struct vf_call *call = dealt->head; call; call = (struct vf_call *)call->link.next, i += WORKERS)
+			CHECK(call == &calls[i]);
+	}
+
+	/* What is not taken waits where it was, also behind what came back in between. */
+	CHECK(vf_call_list_pop(&loop.workers.items[0]->dealt) == &calls[0]);
+	vf_call_list_push_front(&spec.waiting, &calls[0]);
+	CHECK(vf_call_list_pop(&loop.workers.items[1]->dealt) == &calls[1]);
+	vf_score_gather(&loop, &spec);
+	CHECK(spec.waiting.n == CALLS - 1 && spec.waiting.head == &calls[2]);
+	end();
+
+	begin(0.1, WORKERS);
+	CHECK(vf_score_deal(&loop, &spec) == 0);
+	/* Files that nobody holds go to one worker each, with all that read them. */
+	for (uint32_t i = 0; i < FILES; i++)
+		CHECK(loop.score.workers[i] == loop.score.workers[i + FILES]);
+	vf_score_gather(&loop, &spec);
+	check_order();
+
+	/* A worker that has been silent for as long as it takes to move a file keeps no call waiting. */
+	for (uint32_t i = 0; i < FILES; i++)
+		CHECK(vf_locality_add_replica(&loop.locality, data[i].index, 0) == 0);
+	struct vf_worker *busy = loop.workers.items[0];
+	vf_worker_begin(busy, 1, -1, vf_now_ns());
+	CHECK(vf_score_deal(&loop, &spec) == 0);
+	CHECK(busy->dealt.n == CALLS);
+	vf_score_gather(&loop, &spec);
+	busy->heard_ns = vf_now_ns() - (uint64_t)20e9;
+	CHECK(vf_score_deal(&loop, &spec) == 0);
+	CHECK(busy->dealt.n == 0);
+	vf_score_gather(&loop, &spec);
+	check_order();
+	end();
+
+	/* Without a worker all wait. */
+	begin(0.1, 0);
+	CHECK(vf_score_deal(&loop, &spec) == 0);
+	vf_score_gather(&loop, &spec);
+	check_order();
+	end();
+	return 0;
+}
