@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import time
 
 import pytest
@@ -248,6 +249,34 @@ def test_what_cannot_be_made_again_fails_its_readers(make_cluster, log, tmp_path
     with pytest.raises(vinefast.errors.InputMissing, match="once: the call that makes this temporary file has failed"):
         executor.submit(size, {}, file).result(60)
     assert executor.submit(pow, {}, 2, 3).result(30) == 8
+
+
+def connections_to(cluster, i, executor):
+    """Count the peers that host i serves now."""
+
+    def number(address):
+        ip, port = address.split(":")
+        return socket.inet_ntoa(bytes.fromhex(ip)[::-1]), int(port, 16)
+
+    with open(f"/proc/{cluster._hosts[i].holder.pid}/net/tcp") as table:
+        rows = [line.split()[1:4] for line in table.readlines()[1:]]
+    ends = [(number(local), number(remote)) for local, remote, state in rows if state == "01"]
+    return sum(local[0] == cluster.addresses[i] and remote[1] != executor.port for local, remote in ends)
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(1, lambda most: most == 1), (3, lambda most: most > 1)])
+def test_a_worker_serves_as_many_peers_as_the_limit_says(make_cluster, log, limit, fits):
+    tuning = tuned(locality=False, worker_source_max_transfers=limit)
+    cluster, executor = make_cluster(4, shared_fs=True, tune_parameters=tuning)
+    (file,) = make_files(executor, log, 1, 300 << 20, seconds=0)
+    source = cluster.names.index(log.hosts()["f0"])
+    futures = [executor.submit(size, {}, file, 3.0) for _ in range(4)]
+    most = 0
+    while not all(future.done() for future in futures):
+        most = max(most, connections_to(cluster, source, executor))
+        time.sleep(0.002)
+    assert {future.result(0) for future in futures} == {(name, 300 << 20) for name in cluster.names}
+    assert fits(most)
 
 
 def test_a_host_that_is_cut_off_in_the_middle_of_a_transfer(make_cluster, log):
