@@ -33,6 +33,9 @@ WRAPPED = (
     "vine_schedule_task_to_worker",
     "vine_manager_put_task",
     "vine_task_set_result",
+    "vine_current_transfers_set_failure",
+    "vine_current_transfers_url_in_use",
+    "cctools_debug",
     "cctools_fatal",
 )
 WRAP_ARGS = [f"-Wl,--wrap={name}" for name in WRAPPED]

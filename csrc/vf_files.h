@@ -1,7 +1,7 @@
 /* Files that TaskVine moves for calls: inputs and outputs that workers cannot reach by themselves.
 
-A file is declared to TaskVine once, however many bundles need it, and again when it has changed. An output is brought back under a
-name that nothing else has; the submitting side puts it in its place. */
+A file is declared to TaskVine once, however many bundles need it (vf_declare.c), and again when it has changed, or when no worker got it
+(vf_unfetched.c). An output is brought back under a name that nothing else has; the submitting side puts it in its place. */
 
 #ifndef VF_FILES_H
 #define VF_FILES_H
@@ -10,6 +10,8 @@ name that nothing else has; the submitting side puts it in its place. */
 #include <time.h>
 
 struct hash_table;
+struct itable;
+struct stat;
 struct vf_bundle;
 struct vf_call;
 struct vf_loop;
@@ -23,9 +25,17 @@ enum vf_file_kind {
 };
 
 struct vf_file {
-	const char *source; /* path here, or URL */
+	const char *source; /* path here, or URL with options of curl (vinefast/urls.py) */
 	const char *name;   /* path in the sandbox of the bundle, unlike that of any other call's file */
 	int kind;
+
+	/* Of a vinefast.CachedFile. */
+	const char *key;   /* one declaration for all files of a key; NULL, as for other files: the source is the key */
+	const char *label; /* what workers call its content; NULL: a name of its own */
+	int level;         /* vine_cache_level_t */
+	int unpack;        /* it is a tarball, and calls see the directory */
+	int linked;        /* calls see a symbolic link */
+	uint64_t version;  /* of what was there when the call was submitted */
 };
 
 /* Made and freed by the submitting side, with the call's future. */
@@ -39,10 +49,16 @@ struct vf_files {
 /* An input that TaskVine knows. */
 struct vf_declared {
 	char *source;
+	char *name; /* that we gave it, NULL: TaskVine did */
 	struct vine_file *file;
 	struct timespec modified;
 	int64_t nbytes;
-	uint64_t inode;
+	uint64_t inode, version;
+	struct vine_file *archive; /* that `file` is unpacked from, or NULL */
+	char *reason;       /* why a worker did not get it; NULL: none has said so */
+	uint64_t failed_ns; /* when it said so */
+	int final;          /* that is not to be tried again */
+	uint32_t n_failed;  /* declarations of this source before this one that failed, in a row */
 	uint32_t n_users; /* bundles under way */
 	int stale;        /* the file has changed: only these bundles know it */
 	struct vf_declared *newer, *older; /* while nobody uses it */
@@ -50,6 +66,9 @@ struct vf_declared {
 
 struct vf_shelf {
 	struct hash_table *by_source;
+	struct itable *by_file; /* the same, and stale ones, by TaskVine's files and their sources */
+	uint64_t stamp;         /* of the names that we make, so that those of another program are different */
+	uint32_t n_names;
 	struct vf_declared *newest, *oldest; /* of those that nobody uses */
 	uint32_t n_idle;
 };
@@ -61,7 +80,8 @@ struct vf_mounts {
 	struct vine_file **outputs;
 };
 
-/* Fail those of the calls of which an input cannot be read; returns how many are left, in order. */
+/* Fail those of the calls of which an input cannot be read, or was found to be out of reach since they were submitted; returns how many
+are left, in order. */
 uint32_t vf_files_check(struct vf_loop *loop, uint32_t n_calls, struct vf_call **calls);
 
 /* Fail a call whose inputs do not reach any worker, though they can be read here. */
@@ -75,5 +95,34 @@ void vf_files_unmount(struct vf_loop *loop, struct vf_bundle *bundle);
 
 /* After the manager has been deleted. */
 void vf_files_free(struct vf_shelf *shelf);
+
+/* Fail a call because of one of its files. */
+void vf_files_fail_for(struct vf_loop *loop, struct vf_call *call, const struct vf_file *file, const char *why);
+
+/* ---- vf_declare.c ---- */
+
+/* Tell TaskVine of an input; `now` is what it is now, `own_name` whether TaskVine's name of it is taken. NULL when that is impossible. */
+struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct stat *now, uint32_t n_failed, int own_name);
+
+/* Workers may delete it. */
+void vf_declare_end(struct vf_loop *loop, struct vf_declared *input);
+
+void vf_declared_free(struct vf_declared *input);
+
+/* ---- vf_unfetched.c: inputs that do not reach a worker ---- */
+
+/* A poller's `unsent`, `invalidated` and `fetching`. */
+void vf_unfetched_unsent(void *loop, struct vine_task *task);
+int vf_unfetched_note(void *loop, const char *cachename, const char *reason);
+int vf_unfetched_wait(void *loop, const char *source);
+
+/* Why a call that was submitted before that was known is not to try for a file; NULL: it is. */
+const char *vf_unfetched_reason(const struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file);
+
+/* Whether a bundle waits for an input that a worker failed to get, or could not be sent. */
+int vf_unfetched_any(const struct vf_bundle *bundle);
+
+/* Fail the calls of such a bundle for whose files there is no hope, and queue the others again; before vf_files_unmount(). */
+void vf_unfetched_return(struct vf_loop *loop, struct vf_bundle *bundle);
 
 #endif

@@ -56,6 +56,7 @@ struct vf_bundle {
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
+	int unsent;           /* the connection broke while it was sent */
 	uint64_t sent_ns, returned_ns;
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
 	size_t frame_nbytes;
