@@ -26,15 +26,16 @@ from parsl.utils import RepresentationMixin
 
 from vinefast import config, monitoring, rules
 from vinefast._core import CallFuture, Engine
+from vinefast.cached import CachedFile
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped
-from vinefast.files import URLStaging, staged_files
+from vinefast.files import URLStaging, seen_by_workers, staged_files
 from vinefast.launch import Launcher, make_launcher
 from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
 from vinefast.patience import Patience
-from vinefast.resources import SpecReader
+from vinefast.resources import CallSpec, SpecReader
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._launcher: Launcher | None = None
         self._files_are_shared = True
         self._moves_files = False
+        self._url_patience = URLStaging().patience
         self._lifecycle = threading.RLock()
         # None before start, an inert finalizer after shutdown.
         self._teardown: weakref.finalize | None = None
@@ -177,9 +179,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         address = manager_address(self.manager_config.address, self._launcher.local)
         password_file = self._password_file(directory, teardown)
         self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
-        self._moves_files = not self._files_are_shared or any(
-            isinstance(provider, URLStaging) for provider in self.storage_access or ()
-        )
+        staging = [provider for provider in self.storage_access or () if isinstance(provider, URLStaging)]
+        self._moves_files = not self._files_are_shared or bool(staging)
+        self._url_patience = (staging or [URLStaging()])[0].patience
         if self.monitoring_messages is not None and not self._files_are_shared:
             self._warn_of_unshared_radio()
         settings = config.engine_settings(
@@ -282,11 +284,17 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
         spec = self._specs.read(resource_specification) if resource_specification else None
-        if self._moves_files:
-            files = staged_files(args, kwargs, self._files_are_shared)
-            if files is not None:
-                return self._submit(func, args, kwargs, spec, False, files)
+        if self._moves_files or CachedFile.made:
+            return self._submit_with_files(func, args, kwargs, spec)
         return self._submit(func, args, kwargs, spec)
+
+    def _submit_with_files(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], spec: CallSpec | None
+    ) -> CallFuture:
+        if CachedFile.made:
+            args, kwargs = seen_by_workers(args, kwargs, self._url_patience)
+        files = staged_files(args, kwargs, self._files_are_shared)
+        return self._submit(func, args, kwargs, spec, False, files)
 
     def submit_many(
         self,
@@ -327,8 +335,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         spec = self._specs.read(resource_specification)
 
         def submit(args: tuple[Any, ...]) -> CallFuture:
-            files = staged_files(args, {}, self._files_are_shared) if self._moves_files else None
-            return self._submit(func, args, {}, spec, False, files)
+            if self._moves_files or CachedFile.made:
+                return self._submit_with_files(func, args, {}, spec)
+            return self._submit(func, args, {}, spec)
 
         return CallsAhead(submit, iter(arguments), max_outstanding)
 

@@ -16,10 +16,14 @@ from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
 from parsl.utils import RepresentationMixin, get_std_fname_mode
 
-from vinefast import library
+from vinefast import library, rules, urls
 from vinefast._core import FILE_INPUT, FILE_OUTPUT, FILE_URL, CallFiles
+from vinefast.cached import CachedFile
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
+
+# What `vinefast._core.CallFiles` takes, without the name.
+Move = tuple[Any, ...]
 
 _numbers = itertools.count()
 
@@ -33,18 +37,39 @@ class WorkerPath(str):
 
     Attributes
     ----------
-    url : str
-        Where workers get it.
+    move : tuple
+        Where they get it, as in the moves of `vinefast._core.CallFiles`, without the name.
     """
 
-    url: str
+    move: Move
 
     @classmethod
-    def of_url(cls, url: str) -> WorkerPath:
+    def of_url(cls, url: str, patience: urls.Patience) -> WorkerPath:
         """Make a path for one call's view of what is at a URL."""
-        path = cls(f"u{next(_numbers):x}/{os.path.basename(url.partition('?')[0]) or 'file'}")
-        path.url = url
+        path = cls._named_like(url.partition("?")[0])
+        path.move = (FILE_URL, urls.curl_source(url, patience))
         return path
+
+    @classmethod
+    def of_cached(cls, file: CachedFile, patience: urls.Patience) -> WorkerPath:
+        """Make a path for one call's view of a `CachedFile`."""
+        try:
+            caching = file.caching()
+            if file.is_remote:
+                path = cls.of_url(file.url, patience)
+            else:
+                path = cls._named_like(file.path)
+                path.move = (FILE_INPUT, os.path.abspath(file.path))
+        except OSError as error:
+            raise InputMissing(f"{file.path!r} ({error.filename}): {error.strerror}") from None
+        path.move = (*path.move[:2], caching)
+        return path
+
+    @classmethod
+    def _named_like(cls, source: str) -> WorkerPath:
+        # TaskVine garbles other names.
+        name = os.path.basename(source.rstrip("/")).encode("ascii", "replace").decode().replace("?", "_")
+        return cls(f"u{next(_numbers):x}/{name or 'file'}")
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return on_worker.in_sandbox, (str(self),)
@@ -54,7 +79,27 @@ class URLStaging(Staging, RepresentationMixin):
     """Let workers fetch ``http``, ``https`` and ``ftp`` inputs themselves: once each, for all calls that read them.
 
     For an executor's `storage_access`, before other providers. Workers need ``curl``.
+
+    Parameters
+    ----------
+    connect_timeout_s : int
+        How long a worker waits for a server's answer to its call, in seconds.
+    idle_timeout_s : int
+        How long it waits for the next byte.
+
+    Raises
+    ------
+    InvalidConfiguration
+        If one of them is not a positive whole number.
     """
+
+    def __init__(
+        self, connect_timeout_s: int = urls.Patience().connect_s, idle_timeout_s: int = urls.Patience().idle_s
+    ) -> None:
+        rules.require("connect_timeout_s", connect_timeout_s, rules.POSITIVE)
+        rules.require("idle_timeout_s", idle_timeout_s, rules.POSITIVE)
+        self.connect_timeout_s = connect_timeout_s
+        self.idle_timeout_s = idle_timeout_s
 
     def can_stage_in(self, file: File) -> bool:
         """Whether this provider brings the file."""
@@ -62,7 +107,12 @@ class URLStaging(Staging, RepresentationMixin):
 
     def stage_in(self, dm: Any, executor: str, file: File, parent_fut: Any) -> None:
         """Leave it to TaskVine: nothing has to run before the call."""
-        file.local_path = WorkerPath.of_url(file.url)
+        file.local_path = WorkerPath.of_url(file.url, self.patience)
+
+    @property
+    def patience(self) -> urls.Patience:
+        """How long workers wait for servers."""
+        return urls.Patience(self.connect_timeout_s, self.idle_timeout_s)
 
 
 class StagedFiles(CallFiles):
@@ -76,7 +126,7 @@ class StagedFiles(CallFiles):
         Where TaskVine leaves a file, where it belongs, and whether it is appended to what is there.
     """
 
-    def __init__(self, moves: list[tuple[int, str, str]], trailer: bytes, returns: list[tuple[str, str, bool]]) -> None:
+    def __init__(self, moves: list[tuple[Any, ...]], trailer: bytes, returns: list[tuple[str, str, bool]]) -> None:
         self._returns = returns
 
     def deliver(self) -> None:
@@ -94,6 +144,26 @@ class StagedFiles(CallFiles):
         finally:
             for arrived, _, _ in self._returns:
                 _remove(arrived)
+
+
+def seen_by_workers(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], patience: urls.Patience
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give a call's arguments with each `CachedFile` as the plain file that workers see.
+
+    Raises
+    ------
+    InputMissing
+        If one cannot be read.
+    """
+
+    def seen(value: Any) -> Any:
+        return value.as_file(WorkerPath.of_cached(value, patience)) if isinstance(value, CachedFile) else value
+
+    kwargs = {name: value if name in ("stdout", "stderr") else seen(value) for name, value in kwargs.items()}
+    if inputs := _listed(kwargs, "inputs"):
+        kwargs["inputs"] = [*map(seen, inputs)]
+    return tuple(map(seen, args)), kwargs
 
 
 def staged_files(args: tuple[Any, ...], kwargs: Mapping[str, Any], shared: bool) -> StagedFiles | None:
@@ -123,7 +193,7 @@ def staged_files(args: tuple[Any, ...], kwargs: Mapping[str, Any], shared: bool)
     for file in _inputs(args, kwargs):
         path = file.local_path if file.local_path is not None else file.path
         if isinstance(path, WorkerPath):
-            plan.inputs[path] = (FILE_URL, path.url)
+            plan.inputs[path] = path.move
         elif not shared and not os.path.isabs(path):
             plan.add_input(path, required=file.scheme == "file")
     if not shared:
@@ -146,8 +216,8 @@ def staged_files(args: tuple[Any, ...], kwargs: Mapping[str, Any], shared: bool)
 class _Plan:
     def __init__(self) -> None:
         self.directory = f"c{next(_numbers):x}"
-        self.inputs: dict[str, tuple[int, str]] = {}
-        self.outputs: dict[str, tuple[int, str]] = {}
+        self.inputs: dict[str, Move] = {}
+        self.outputs: dict[str, Move] = {}
         self.required: dict[str, str] = {}
         self.returns: list[tuple[str, str, bool]] = []
 
@@ -177,7 +247,11 @@ class _Plan:
     def files(self, shared: bool) -> StagedFiles:
         own = tuple(name for name in self.outputs if name in self.inputs)
         trailer = (None if shared else self.directory, tuple(self.outputs), tuple(self.required.items()), own)
-        moves = [(kind, source, name) for part in (self.inputs, self.outputs) for name, (kind, source) in part.items()]
+        moves = [
+            (kind, source, name, *caching)
+            for part in (self.inputs, self.outputs)
+            for name, (kind, source, *caching) in part.items()
+        ]
         return StagedFiles(moves, pickle.dumps(trailer, 5), self.returns)
 
     def _name(self, path: str) -> str:
