@@ -190,6 +190,8 @@ int vf_files_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_t
 				return -1;
 		}
 	}
+	for (uint32_t i = 0; i < mounts->n_inputs; i++)
+		bundle->input_nbytes += mounts->inputs[i]->nbytes;
 	return 0;
 }
 

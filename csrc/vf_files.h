@@ -15,6 +15,7 @@ struct stat;
 struct vf_bundle;
 struct vf_call;
 struct vf_loop;
+struct vf_worker;
 struct vine_file;
 struct vine_task;
 
@@ -122,7 +123,10 @@ const char *vf_unfetched_reason(const struct vf_loop *loop, const struct vf_call
 /* Whether a bundle waits for an input that a worker failed to get, or could not be sent. */
 int vf_unfetched_any(const struct vf_bundle *bundle);
 
-/* Fail the calls of such a bundle for whose files there is no hope, and queue the others again; before vf_files_unmount(). */
+/* Whether the inputs of a bundle do not fit on a worker's disk, while there is another worker whose disk may be large enough. */
+int vf_unfetched_too_large(const struct vf_loop *loop, const struct vf_bundle *bundle, const struct vf_worker *worker);
+
+/* Fail the calls of a bundle that waits so for whose files there is no hope, and queue the others again; before vf_files_unmount(). */
 void vf_unfetched_return(struct vf_loop *loop, struct vf_bundle *bundle);
 
 #endif

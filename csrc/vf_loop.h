@@ -48,6 +48,7 @@ struct vf_bundle {
 	struct vine_task *task;
 	struct vine_file *spilled;
 	struct vf_mounts mounts;
+	int64_t input_nbytes; /* of those that are here */
 	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
 	uint32_t share;           /* of its worker's slots */
 	struct vf_bundle *next_unplaced;

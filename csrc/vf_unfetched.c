@@ -84,6 +84,17 @@ int vf_unfetched_any(const struct vf_bundle *bundle)
 	return i < bundle->mounts.n_inputs;
 }
 
+int vf_unfetched_too_large(const struct vf_loop *loop, const struct vf_bundle *bundle, const struct vf_worker *worker)
+{
+	double needed_mb = (double)bundle->input_nbytes / (1 << 20);
+	if (!worker->slots || needed_mb <= worker->has.disk)
+		return 0;
+	uint32_t i = 0;
+	while (i < loop->workers.n && loop->workers.items[i]->slots && loop->workers.items[i]->has.disk < needed_mb)
+		i++;
+	return i < loop->workers.n;
+}
+
 void vf_unfetched_return(struct vf_loop *loop, struct vf_bundle *bundle)
 {
 	struct vf_declared **input = bundle->mounts.inputs; /* in the order of the calls' files */

@@ -294,6 +294,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if CachedFile.made:
             args, kwargs = seen_by_workers(args, kwargs, self._url_patience)
         files = staged_files(args, kwargs, self._files_are_shared)
+        if files is None:
+            return self._submit(func, args, kwargs, spec)
         return self._submit(func, args, kwargs, spec, False, files)
 
     def submit_many(

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import parsl
@@ -76,17 +77,16 @@ def start(mark, tmp_path, monkeypatch):
     monkeypatch.chdir(here)
     workers = []
 
-    def start(n_workers=1, mode="serverless", directory=None, staging=None, cores=2, **arguments):
+    def start(n_workers=1, mode="serverless", directory=None, staging=None, cores=2):
         storage = None if staging is None else [staging, *default_staging]
-        executor = VineFastExecutor(
-            worker_launch_method="manual", function_exec_mode=mode, storage_access=storage, **arguments
-        )
+        executor = VineFastExecutor(worker_launch_method="manual", function_exec_mode=mode, storage_access=storage)
         parsl.load(parsl.Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), usage_tracking=0))
         for i in range(n_workers):
-            elsewhere = directory or tmp_path / f"worker{i}"
+            elsewhere = directory if directory and i == 0 else tmp_path / f"worker{i}"
             elsewhere.mkdir(exist_ok=True)
             monkeypatch.setenv("WORKER_ID", str(i))
             workers.append(start_by_hand([*shlex.split(executor.worker_command), "--cores", str(cores)], elsewhere))
+        assert wait_until(lambda: executor.stats()["slots"] == n_workers * cores, 30)
         return executor
 
     yield start
@@ -108,6 +108,8 @@ def server(tmp_path):
     class Handler(http.server.SimpleHTTPRequestHandler):
         def do_GET(self):
             asked[self.path] += 1
+            if self.path == "/slow":
+                time.sleep(0.5)  # so that others ask meanwhile
             if self.path == "/500":
                 self.send_error(500)
             else:
@@ -200,13 +202,13 @@ def test_a_url_is_never_read_by_a_shell(start, server, tmp_path):
 
 def test_two_workers_fetch_a_url_once_in_all(start, server):
     address, asked, served = server
-    (served / "data").write_text("x" * 1_000_000)
+    (served / "slow").write_text("x" * 1_000_000)
     start(n_workers=2, cores=1)
-    calls = [where(CachedFile(f"{address}/data")) for _ in range(12)]
+    calls = [where(CachedFile(f"{address}/slow")) for _ in range(12)]
     results = [call.result(60) for call in calls]
     assert {len(text) for _, _, text in results} == {1_000_000}
     assert {worker for worker, _, _ in results} == {"0", "1"}
-    assert asked["/data"] == 1
+    assert asked["/slow"] == 1
 
 
 @pytest.mark.parametrize("cache", ["call", "workflow", "worker", "forever"])
@@ -301,6 +303,9 @@ def test_files_of_one_name_do_not_collide(start, mode, tmp_path):
 
 def test_what_is_missing_is_named(start, tmp_path):
     start()
+    (tmp_path / "loop").symlink_to("loop")  # what not even root can read
+    with pytest.raises(InputMissing, match=f"{tmp_path}/loop.*symbolic links"):
+        read(CachedFile(tmp_path / "loop")).result(60)
     with pytest.raises(InputMissing, match=f"{tmp_path}/gone.*No such file"):
         read(CachedFile(tmp_path / "gone")).result(60)
     with pytest.raises(MissingOutputs, match="nothing"):
@@ -363,3 +368,11 @@ def test_a_full_disk_is_told_of(small_disk, start, server, tmp_path):
     for call, reason in failing:
         with pytest.raises(InputMissing, match=reason):
             call.result(100)
+
+
+def test_a_large_file_goes_where_it_fits(small_disk, start, tmp_path):
+    (tmp_path / "large").write_bytes(b"x" * (24 << 20))
+    executor = start(n_workers=2, cores=1, directory=small_disk)
+    calls = [where(CachedFile(tmp_path / "large")) for _ in range(6)]
+    assert {call.result(60)[0] for call in calls} == {"1"}
+    assert executor.stats()["workers_joined"] == 2
