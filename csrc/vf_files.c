@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "hash_table.h"
+#include "itable.h"
 #include "taskvine.h"
 #include "vf_turn.h"
 
@@ -14,16 +15,21 @@ enum {
 	REASON_NBYTES = 4608,
 };
 
-/* Why an input cannot be read; 0 if it can. */
-static int trouble(const struct vf_file *file)
+/* Why a call cannot have an input; NULL if it can. */
+static const char *trouble(const struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)
 {
-	return file->kind == VF_FILE_INPUT && access(file->source, R_OK) ? errno : 0;
+	if (file->kind == VF_FILE_INPUT && access(file->source, R_OK))
+		return strerror(errno);
+	return vf_unfetched_reason(loop, call, file);
 }
 
-void vf_files_fail_call(struct vf_loop *loop, struct vf_call *call, const char *source, const char *why)
+void vf_files_fail_for(struct vf_loop *loop, struct vf_call *call, const struct vf_file *file, const char *why)
 {
 	char reason[REASON_NBYTES];
-	snprintf(reason, sizeof reason, "%s: %s", source, why);
+	const char *source = file ? file->source : "vinefast's own files";
+	/* A URL ends where its quotes do. */
+	size_t nbytes = strcspn(source, file && file->kind == VF_FILE_URL ? "\"" : "");
+	snprintf(reason, sizeof reason, "%.*s: %s", (int)nbytes, source, why);
 	struct vf_bundle *bundle = vf_bundle_create(1, &call);
 	if (bundle)
 		vf_return_failed(loop, bundle, VINE_RESULT_INPUT_MISSING, reason);
@@ -34,12 +40,12 @@ uint32_t vf_files_check(struct vf_loop *loop, uint32_t n_calls, struct vf_call *
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < n_calls; i++) {
 		const struct vf_files *files = calls[i]->files;
-		int error = 0;
+		const char *why = NULL;
 		uint32_t k = 0;
-		while (files && k < files->n && !(error = trouble(&files->items[k])))
+		while (files && k < files->n && !(why = trouble(loop, calls[i], &files->items[k])))
 			k++;
-		if (error)
-			vf_files_fail_call(loop, calls[i], files->items[k].source, strerror(error));
+		if (why)
+			vf_files_fail_for(loop, calls[i], &files->items[k], why);
 		else if (!vf_temps_park(loop, calls[i]))
 			calls[n++] = calls[i];
 	}
@@ -51,11 +57,10 @@ void vf_files_fail(struct vf_loop *loop, struct vf_call *call)
 	const struct vf_file *suspect = NULL;
 	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
 		const struct vf_file *file = &call->files->items[i];
-		int is_input = file->kind == VF_FILE_INPUT || file->kind == VF_FILE_URL || file->kind == VF_FILE_READ;
-		if (is_input && (!suspect || file->kind == VF_FILE_URL))
+		if ((vf_files_is_input(file) || file->kind == VF_FILE_READ) && (!suspect || file->kind == VF_FILE_URL))
 			suspect = file;
 	}
-	vf_files_fail_call(loop, call, suspect ? suspect->source : "vinefast's own files", "no worker could get it");
+	vf_files_fail_for(loop, call, suspect, "no worker could get it");
 }
 
 static void unlink_idle(struct vf_shelf *shelf, struct vf_declared *input)
@@ -70,11 +75,7 @@ static void forget(struct vf_loop *loop, struct vf_declared *input)
 {
 	if (!input->stale)
 		hash_table_remove(loop->shelf.by_source, input->source);
-	if (input->datum)
-		vf_replica_forget(loop, input->datum);
-	vine_undeclare_file(loop->manager, input->file);
-	free(input->source);
-	free(input);
+	vf_declare_end(loop, input);
 }
 
 static void release(struct vf_loop *loop, struct vf_declared *input)
@@ -96,62 +97,72 @@ static void release(struct vf_loop *loop, struct vf_declared *input)
 	}
 }
 
-static int is_current(const struct vf_declared *input, const struct stat *now)
+static int is_current(const struct vf_declared *input, const struct vf_file *file, const struct stat *now)
 {
 	return input->modified.tv_sec == now->st_mtim.tv_sec && input->modified.tv_nsec == now->st_mtim.tv_nsec &&
-			input->nbytes == now->st_size && input->inode == now->st_ino;
+			input->nbytes == now->st_size && input->inode == now->st_ino && (file->label || input->version == file->version);
 }
 
-static struct vf_declared *declare(struct vf_loop *loop, const struct vf_file *file, const struct stat *now, int by_content)
+/* Let only those bundles know it that have it already. */
+static void retire(struct vf_loop *loop, struct vf_declared *input)
 {
-	struct vf_declared *input = calloc(1, sizeof *input);
-	if (!input)
-		return NULL;
-	vine_cache_level_t level = by_content ? VINE_CACHE_LEVEL_WORKER : VINE_CACHE_LEVEL_WORKFLOW;
-	input->source = strdup(file->source);
-	input->modified = now->st_mtim;
-	input->nbytes = now->st_size;
-	input->inode = now->st_ino;
-	if (input->source)
-		input->file = file->kind == VF_FILE_URL ? vine_declare_url(loop->manager, file->source, VINE_CACHE_LEVEL_WORKFLOW, 0)
-							 : vine_declare_file(loop->manager, file->source, level, 0);
-	if (!input->file || !hash_table_insert(loop->shelf.by_source, input->source, input)) {
-		free(input->source);
-		free(input);
-		return NULL;
+	hash_table_remove(loop->shelf.by_source, input->source);
+	input->stale = 1;
+	if (!input->n_users) {
+		unlink_idle(&loop->shelf, input);
+		forget(loop, input);
 	}
-	input->datum = vf_replica_know(loop, input->file, NULL); /* without the memory for it, nobody asks where it is */
-	return input;
 }
 
-/* The declaration of a file as it is now, for one more bundle. */
+/* TaskVine would delete it after the first bundle that used it. */
+static int is_alone(const struct vf_file *file)
+{
+	return file->key && file->level == VINE_CACHE_LEVEL_TASK;
+}
+
+int vf_files_is_input(const struct vf_file *file)
+{
+	return file->kind == VF_FILE_INPUT || file->kind == VF_FILE_URL;
+}
+
+/* The declaration of a file as it is now, for one more call or bundle. */
 static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
 {
 	struct vf_shelf *shelf = &loop->shelf;
-	struct stat now = {0};
+	struct stat now = {0}, declared = {0};
 	if (file->kind == VF_FILE_INPUT && stat(file->source, &now))
 		return NULL;
 	if (!shelf->by_source && !(shelf->by_source = hash_table_create(0, 0)))
 		return NULL;
-	struct vf_declared *input = hash_table_lookup(shelf->by_source, file->source);
-	int by_content = 0;
-	if (input && !is_current(input, &now)) {
-		/* TaskVine knows files by size and second of their last change. */
-		by_content = input->modified.tv_sec == now.st_mtim.tv_sec && input->nbytes == now.st_size;
-		hash_table_remove(shelf->by_source, input->source);
-		input->stale = 1;
-		if (!input->n_users) {
-			unlink_idle(shelf, input);
-			forget(loop, input);
-		}
+	int alone = is_alone(file);
+	struct vf_declared *input = alone ? NULL : hash_table_lookup(shelf->by_source, file->key ? file->key : file->source);
+	uint32_t n_failed = 0;
+	int own_name = 0;
+	declared = now;
+	/* Of files with the same content, the first one is what workers get. */
+	if (input && file->label && file->kind == VF_FILE_INPUT)
+		stat(vine_file_source(input->archive ? input->archive : input->file), &declared);
+	if (input && (input->reason || !is_current(input, file, &declared))) {
+		/* TaskVine knows files by size and second of their last change, and a worker would not try for the same name again. */
+		own_name = input->reason || (input->modified.tv_sec == now.st_mtim.tv_sec && input->nbytes == now.st_size);
+		n_failed = input->reason ? input->n_failed + 1 : 0;
+		retire(loop, input);
 		input = NULL;
 	}
-	if (!input)
-		input = declare(loop, file, &now, by_content);
-	else if (!input->n_users)
-		unlink_idle(shelf, input);
-	if (input)
-		input->n_users++;
+	if (input) {
+		if (!input->n_users)
+			unlink_idle(shelf, input);
+	} else {
+		if (!(input = vf_declare(loop, file, &now, n_failed, own_name)))
+			return NULL;
+		if (alone)
+			input->stale = input->final = 1;
+		else if (!hash_table_insert(shelf->by_source, input->source, input)) {
+			vf_declare_end(loop, input);
+			return NULL;
+		}
+	}
+	input->n_users++;
 	return input;
 }
 
@@ -159,7 +170,7 @@ void vf_files_begin(struct vf_loop *loop, struct vf_call *call)
 {
 	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
 		struct vf_file *file = &call->files->items[i];
-		if (file->kind == VF_FILE_INPUT || file->kind == VF_FILE_URL)
+		if (vf_files_is_input(file) && !is_alone(file))
 			file->declared = use(loop, file);
 		call->reads |= file->declared || file->kind == VF_FILE_READ;
 	}
@@ -172,7 +183,7 @@ void vf_files_end(struct vf_loop *loop, struct vf_call *call)
 		struct vf_file *file = &call->files->items[i];
 		if (!file->declared)
 			continue;
-		if (file->kind == VF_FILE_URL && file->declared->datum)
+		if (file->declared->datum)
 			vf_replica_measure(loop, file->declared->datum);
 		release(loop, file->declared);
 		file->declared = NULL;
@@ -204,7 +215,7 @@ static int mount(struct vf_loop *loop, struct vf_mounts *mounts, struct vine_tas
 	if (!input)
 		return -1;
 	mounts->inputs[mounts->n_inputs++] = input;
-	return vine_task_add_input(task, input->file, file->name, 0) ? 0 : -1;
+	return vine_task_add_input(task, input->file, file->name, file->linked ? VINE_MOUNT_SYMLINK : 0) ? 0 : -1;
 }
 
 int vf_files_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_task *task)
@@ -227,6 +238,8 @@ int vf_files_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_t
 				return -1;
 		}
 	}
+	for (uint32_t i = 0; i < mounts->n_inputs; i++)
+		bundle->input_nbytes += mounts->inputs[i]->nbytes;
 	return 0;
 }
 
@@ -250,10 +263,10 @@ void vf_files_free(struct vf_shelf *shelf)
 		return;
 	hash_table_firstkey(shelf->by_source);
 	while (hash_table_nextkey(shelf->by_source, &source, &value)) {
-		struct vf_declared *input = value;
-		free(input->source);
-		free(input);
+		vf_declared_free(value);
 	}
 	hash_table_delete(shelf->by_source);
+	if (shelf->by_file)
+		itable_delete(shelf->by_file);
 	memset(shelf, 0, sizeof *shelf);
 }

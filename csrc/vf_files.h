@@ -1,7 +1,7 @@
 /* Files that TaskVine moves for calls: inputs and outputs that workers cannot reach by themselves.
 
-A file is declared to TaskVine once, however many bundles need it, and again when it has changed. An output is brought back under a
-name that nothing else has; the submitting side puts it in its place. */
+A file is declared to TaskVine once, however many bundles need it (vf_declare.c), and again when it has changed, or when no worker got it
+(vf_unfetched.c). An output is brought back under a name that nothing else has; the submitting side puts it in its place. */
 
 #ifndef VF_FILES_H
 #define VF_FILES_H
@@ -10,11 +10,14 @@ name that nothing else has; the submitting side puts it in its place. */
 #include <time.h>
 
 struct hash_table;
+struct itable;
+struct stat;
 struct vf_temp;
 struct vf_bundle;
 struct vf_call;
 struct vf_datum;
 struct vf_loop;
+struct vf_worker;
 struct vine_file;
 struct vine_task;
 
@@ -27,11 +30,19 @@ enum vf_file_kind {
 };
 
 struct vf_file {
-	const char *source; /* path here, or URL, or what the user calls it */
+	const char *source; /* path here, or URL with options of curl (vinefast/urls.py), or what the user calls it */
 	const char *name;   /* path in the sandbox of the bundle, unlike that of any other call's file */
 	int kind;
 	struct vf_temp *temp;
 	struct vf_declared *declared; /* the manager thread's: what an input is to TaskVine, while the call is here */
+
+	/* Of a vinefast.CachedFile. */
+	const char *key;   /* one declaration for all files of a key; NULL, as for other files: the source is the key */
+	const char *label; /* what workers call its content; NULL: a name of its own */
+	int level;         /* vine_cache_level_t */
+	int unpack;        /* it is a tarball, and calls see the directory */
+	int linked;        /* calls see a symbolic link */
+	uint64_t version;  /* of what was there when the call was submitted */
 };
 
 /* Made and freed by the submitting side, with the call's future. */
@@ -45,11 +56,17 @@ struct vf_files {
 /* An input that TaskVine knows. */
 struct vf_declared {
 	char *source;
+	char *name; /* that we gave it, NULL: TaskVine did */
 	struct vine_file *file;
 	struct vf_datum *datum;
 	struct timespec modified;
 	int64_t nbytes;
-	uint64_t inode;
+	uint64_t inode, version;
+	struct vine_file *archive; /* that `file` is unpacked from, or NULL */
+	char *reason;       /* why a worker did not get it; NULL: none has said so */
+	uint64_t failed_ns; /* when it said so */
+	int final;          /* that is not to be tried again */
+	uint32_t n_failed;  /* declarations of this source before this one that failed, in a row */
 	uint32_t n_users; /* calls, and bundles under way */
 	int stale;        /* the file has changed: only these know it */
 	struct vf_declared *newer, *older; /* while nobody uses it */
@@ -57,6 +74,9 @@ struct vf_declared {
 
 struct vf_shelf {
 	struct hash_table *by_source;
+	struct itable *by_file; /* the same, and stale ones, by TaskVine's files and their sources */
+	uint64_t stamp;         /* of the names that we make, so that those of another program are different */
+	uint32_t n_names;
 	struct vf_declared *newest, *oldest; /* of those that nobody uses */
 	uint32_t n_idle;
 };
@@ -68,6 +88,9 @@ struct vf_mounts {
 	struct vine_file **outputs;
 };
 
+/* Whether it is here, or at a URL, and travels to workers. */
+int vf_files_is_input(const struct vf_file *file);
+
 /* A call has come; it has come back for good. */
 void vf_files_begin(struct vf_loop *loop, struct vf_call *call);
 void vf_files_end(struct vf_loop *loop, struct vf_call *call);
@@ -75,11 +98,9 @@ void vf_files_end(struct vf_loop *loop, struct vf_call *call);
 /* What a file that a call reads is in the cluster; NULL: nothing yet. */
 const struct vf_datum *vf_files_datum(const struct vf_file *file);
 
-/* Take out those of the calls of which an input cannot be read, which fail, or is not there yet; returns how many are left, in order. */
+/* Take out those of the calls of which an input cannot be read, or was found to be out of reach since they were submitted, which fail,
+or is not there yet; returns how many are left, in order. */
 uint32_t vf_files_check(struct vf_loop *loop, uint32_t n_calls, struct vf_call **calls);
-
-/* Fail a call for the sake of one of its files. */
-void vf_files_fail_call(struct vf_loop *loop, struct vf_call *call, const char *source, const char *why);
 
 /* Fail a call whose inputs do not reach any worker, though they can be read here. */
 void vf_files_fail(struct vf_loop *loop, struct vf_call *call);
@@ -92,5 +113,37 @@ void vf_files_unmount(struct vf_loop *loop, struct vf_bundle *bundle);
 
 /* After the manager has been deleted. */
 void vf_files_free(struct vf_shelf *shelf);
+
+/* Fail a call because of one of its files. */
+void vf_files_fail_for(struct vf_loop *loop, struct vf_call *call, const struct vf_file *file, const char *why);
+
+/* ---- vf_declare.c ---- */
+
+/* Tell TaskVine of an input; `now` is what it is now, `own_name` whether TaskVine's name of it is taken. NULL when that is impossible. */
+struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct stat *now, uint32_t n_failed, int own_name);
+
+/* Workers may delete it. */
+void vf_declare_end(struct vf_loop *loop, struct vf_declared *input);
+
+void vf_declared_free(struct vf_declared *input);
+
+/* ---- vf_unfetched.c: inputs that do not reach a worker ---- */
+
+/* A poller's `unsent`, `invalidated` and `fetching`. */
+void vf_unfetched_unsent(void *loop, struct vine_task *task);
+int vf_unfetched_note(void *loop, const char *cachename, const char *reason);
+int vf_unfetched_wait(void *loop, const char *source);
+
+/* Why a call that was submitted before that was known is not to try for a file; NULL: it is. */
+const char *vf_unfetched_reason(const struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file);
+
+/* Whether a bundle waits for an input that a worker failed to get, or could not be sent. */
+int vf_unfetched_any(const struct vf_bundle *bundle);
+
+/* Whether the inputs of a bundle do not fit on a worker's disk, while there is another worker whose disk may be large enough. */
+int vf_unfetched_too_large(const struct vf_loop *loop, const struct vf_bundle *bundle, const struct vf_worker *worker);
+
+/* Fail the calls of a bundle that waits so for whose files there is no hope, and queue the others again; before vf_files_unmount(). */
+void vf_unfetched_return(struct vf_loop *loop, struct vf_bundle *bundle);
 
 #endif

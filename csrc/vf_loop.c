@@ -149,6 +149,9 @@ void vf_loop_run(struct vf_loop *loop)
 			.sending = vf_place_sending,
 			.replica = vf_replica_changed,
 			.library_ended = vf_watch_library_ended,
+			.unsent = vf_unfetched_unsent,
+			.invalidated = vf_unfetched_note,
+			.fetching = vf_unfetched_wait,
 			.arg = loop,
 			.wake = &loop->submitted_wake,
 	});

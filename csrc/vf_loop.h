@@ -51,6 +51,7 @@ struct vf_bundle {
 	struct vine_task *task;
 	struct vine_file *spilled;
 	struct vf_mounts mounts;
+	int64_t input_nbytes; /* of those that are here */
 	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
 	uint32_t share;           /* of its worker's slots */
 	struct vf_bundle *next_unplaced;
@@ -59,6 +60,7 @@ struct vf_bundle {
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
+	int unsent;           /* the connection broke while it was sent */
 	uint64_t sent_ns, returned_ns;
 	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
 	size_t frame_nbytes;

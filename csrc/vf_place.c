@@ -129,7 +129,8 @@ static int fits(void *arg, const struct vf_worker *worker)
 {
 	const struct seeker *seeker = arg;
 	return check_worker_against_task(seeker->loop->manager, worker->id, seeker->bundle->task) &&
-			!meets_suspect(seeker->loop, seeker->bundle, worker);
+			!meets_suspect(seeker->loop, seeker->bundle, worker) &&
+			!vf_unfetched_too_large(seeker->loop, seeker->bundle, worker);
 }
 
 /* A worker that has room for it. */

@@ -6,7 +6,10 @@ told. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a ta
 before without a word; the poller may choose instead. vine_manager_put_task() is where TaskVine sends a task in a dozen small
 writes; the poller may gather them. vine_task_set_result() is where TaskVine learns that a library has ended, which it keeps to
 itself; the poller is told. vine_file_replica_table_insert() and ..._remove() are where TaskVine notes which worker holds what; the
-poller is told. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
+poller is told. debug() is where TaskVine says, and no more than that, why a worker could not get a file; the poller is told,
+and says whether a URL was to blame, for which vine_current_transfers_set_failure() would in the end drop the worker, in the midst of its
+message. vine_current_transfers_url_in_use() is where TaskVine asks whether to let one more worker get a URL from its server; the poller
+answers. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
 threads they are TaskVine's own. */
 
 #ifndef VF_POLL_H
@@ -42,6 +45,12 @@ struct vf_poller {
 	void (*replica)(void *arg, const struct vine_worker_info *worker, const char *cached_name, int there);
 	/* Called when a library has ended, with the address of its worker. No vine_* call that changes anything may be made. */
 	void (*library_ended)(void *arg, const char *worker);
+	/* Called when a task could not be sent, which may be tried again. No vine_* call that changes anything may be made. */
+	void (*unsent)(void *arg, struct vine_task *task);
+	/* Called when a worker failed to get a file. Tells whether it was from a URL. No vine_* call that changes anything may be made. */
+	int (*invalidated)(void *arg, const char *cachename, const char *reason);
+	/* How many workers are about to get a URL; `source` is that of TaskVine's file itself, not a copy. */
+	int (*fetching)(void *arg, const char *source);
 	void *arg;
 	struct vf_wake *wake;
 };

@@ -257,9 +257,17 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (bundle->spilled)
 			vine_undeclare_file(loop->manager, bundle->spilled);
 		bundle->spilled = NULL;
-		vf_files_unmount(loop, bundle);
 
 		int result = (int)vine_task_get_result(task);
+		int unfetched = bundle->given_up && result == VINE_RESULT_CANCELLED && vf_unfetched_any(bundle);
+		if (unfetched)
+			vf_unfetched_return(loop, bundle);
+		vf_files_unmount(loop, bundle);
+		if (unfetched) {
+			vf_bundle_free(bundle);
+			vine_task_delete(task);
+			return;
+		}
 		char *output = (char *)vine_task_get_stdout(task);
 		if (bundle->given_up && result == VINE_RESULT_CANCELLED) {
 			result = VINE_RESULT_MAX_RETRIES;

@@ -153,7 +153,10 @@ static void make_again(struct vf_loop *loop, struct vf_temp *lost)
 
 static void fail_for_want_of(struct vf_loop *loop, struct vf_call *call, const struct vf_temp *temp)
 {
-	vf_files_fail_call(loop, call, temp->name, "the call that makes this temporary file has failed");
+	const struct vf_file *file = call->files->items;
+	while (file->temp != temp)
+		file++;
+	vf_files_fail_for(loop, call, file, "the call that makes this temporary file has failed");
 }
 
 int vf_temps_park(struct vf_loop *loop, struct vf_call *call)

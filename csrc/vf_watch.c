@@ -72,7 +72,9 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 	struct vf_bundle *bundle = itable_lookup(loop->bundles, loop->offered_id);
 	if (!bundle)
 		return 1;
-	if (bundle->has_run && !bundle->given_up) {
+	if (!bundle->given_up && vf_unfetched_any(bundle)) {
+		bundle->given_up = loop->giving_up = 1;
+	} else if (bundle->has_run && !bundle->given_up) {
 		bundle->has_run = 0;
 		bundle->given_up = lose(loop, bundle);
 		loop->giving_up |= bundle->given_up;

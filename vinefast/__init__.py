@@ -1,6 +1,7 @@
 """A drop-in Parsl executor on the TaskVine engine, with a Cython core for thousands of short Python calls a second."""
 
 from vinefast.apps import mark, python_app
+from vinefast.cached import CachedFile
 from vinefast.config import VERSION as __version__
 from vinefast.errors import (
     CallDied,
@@ -21,6 +22,7 @@ from vinefast.temps import Kept, TempFile
 from vinefast.tuning import Tuning
 
 __all__ = [
+    "CachedFile",
     "CallDied",
     "ContextError",
     "EngineFailure",

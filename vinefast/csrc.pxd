@@ -54,6 +54,12 @@ cdef extern from "vf_files.h" nogil:
         const char *name
         int kind
         vf_temp *temp
+        const char *key
+        const char *label
+        int level
+        int unpack
+        int linked
+        uint64_t version
 
     struct vf_files:
         uint32_t n

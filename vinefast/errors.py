@@ -66,12 +66,13 @@ class TaskFailure(VineFastError):
 
 
 class InputMissing(TaskFailure):
-    """An input file does not exist."""
+    """An input file does not exist, or did not reach a worker."""
 
     result = "VINE_RESULT_INPUT_MISSING"
     code = 1
     _sentence = (
-        "The task could not run because one of its input files is missing. Check that the file exists and can be read."
+        "The task could not run because one of its input files is missing. Check that the file exists, can be read, and"
+        " fits on a worker's disk."
     )
 
 

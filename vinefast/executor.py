@@ -29,11 +29,12 @@ from parsl.utils import RepresentationMixin
 from vinefast import config, monitoring, rules, temps
 from vinefast._core import CallFuture, Engine, TempHandle
 from vinefast.apps import options_of
+from vinefast.cached import CachedFile
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.context import pack
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped
-from vinefast.files import CallPlan, URLStaging
+from vinefast.files import CallPlan, URLStaging, seen_by_workers
 from vinefast.launch import Launcher, make_launcher
 from vinefast.library.context import Context
 from vinefast.many import CallsAhead, Chunks, results_in_order
@@ -161,6 +162,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._launcher: Launcher | None = None
         self._files_are_shared = True
         self._moves_files = False
+        self._url_patience = URLStaging().patience
         self._lifecycle = threading.RLock()
         # None before start, an inert finalizer after shutdown.
         self._teardown: weakref.finalize | None = None
@@ -200,9 +202,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         address = manager_address(self.manager_config.address, self._launcher.local)
         password_file = self._password_file(directory, teardown)
         self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
-        self._moves_files = not self._files_are_shared or any(
-            isinstance(provider, URLStaging) for provider in self.storage_access or ()
-        )
+        staging = [provider for provider in self.storage_access or () if isinstance(provider, URLStaging)]
+        self._moves_files = not self._files_are_shared or bool(staging)
+        self._url_patience = (staging or [URLStaging()])[0].patience
         if self.monitoring_messages is not None and not self._files_are_shared:
             self._warn_of_unshared_radio()
         context = None if self.context is None else pack(self.context)
@@ -314,19 +316,21 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
         spec = self._specs.read(resource_specification) if resource_specification else None
-        if self._moves_files or temps.in_use:
-            plan = self._plan(func, args, kwargs)
-            if plan is not None:
-                return self._submit(func, args, kwargs, spec, False, plan)
+        if self._moves_files or temps.in_use or CachedFile.made:
+            return self._submit_with_files(func, args, kwargs, spec)
         return self._submit(func, args, kwargs, spec)
 
-    def _plan(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallPlan | None:
+    def _submit_with_files(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], spec: CallSpec | None
+    ) -> CallFuture:
+        if CachedFile.made:
+            args, kwargs = seen_by_workers(args, kwargs, self._url_patience)
         plan = CallPlan(self._files_are_shared, self._engine, self._bind).find(args, kwargs)
-        if not temps.in_use:
-            return plan if plan else None
-        if options_of(func).keep:
+        if temps.in_use and options_of(func).keep:
             plan.keep(temps.Store(getattr(func, "__name__", "value")))
-        return plan
+        if not plan and not temps.in_use:
+            return self._submit(func, args, kwargs, spec)
+        return self._submit(func, args, kwargs, spec, False, plan)
 
     def _bind(self, store: temps.Store) -> None:
         assert self._engine is not None
@@ -379,8 +383,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         spec = self._specs.read(resource_specification)
 
         def submit(args: tuple[Any, ...]) -> CallFuture:
-            plan = self._plan(func, args, {}) if self._moves_files or temps.in_use else None
-            return self._submit(func, args, {}, spec, False, plan)
+            if self._moves_files or CachedFile.made:
+                return self._submit_with_files(func, args, {}, spec)
+            return self._submit(func, args, {}, spec)
 
         return CallsAhead(submit, iter(arguments), max_outstanding)
 

@@ -16,11 +16,15 @@ from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
 from parsl.utils import RepresentationMixin, get_std_fname_mode
 
-from vinefast import library, temps
+from vinefast import library, rules, temps, urls
 from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine
+from vinefast.cached import CachedFile
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
 from vinefast.temps import Kept, Store, TempFile
+
+# What `vinefast._core.CallFiles` takes, without the name.
+Move = tuple[Any, ...]
 
 _numbers = itertools.count()
 
@@ -34,18 +38,39 @@ class WorkerPath(str):
 
     Attributes
     ----------
-    url : str
-        Where workers get it.
+    move : tuple
+        Where they get it, as in the moves of `vinefast._core.CallFiles`, without the name.
     """
 
-    url: str
+    move: Move
 
     @classmethod
-    def of_url(cls, url: str) -> WorkerPath:
+    def of_url(cls, url: str, patience: urls.Patience) -> WorkerPath:
         """Make a path for one call's view of what is at a URL."""
-        path = cls(f"u{next(_numbers):x}/{os.path.basename(url.partition('?')[0]) or 'file'}")
-        path.url = url
+        path = cls._named_like(url.partition("?")[0])
+        path.move = (FILE_URL, urls.curl_source(url, patience))
         return path
+
+    @classmethod
+    def of_cached(cls, file: CachedFile, patience: urls.Patience) -> WorkerPath:
+        """Make a path for one call's view of a `CachedFile`."""
+        try:
+            caching = file.caching()
+            if file.is_remote:
+                path = cls.of_url(file.url, patience)
+            else:
+                path = cls._named_like(file.path)
+                path.move = (FILE_INPUT, os.path.abspath(file.path))
+        except OSError as error:
+            raise InputMissing(f"{file.path!r} ({error.filename}): {error.strerror}") from None
+        path.move = (*path.move[:2], caching)
+        return path
+
+    @classmethod
+    def _named_like(cls, source: str) -> WorkerPath:
+        # TaskVine garbles other names.
+        name = os.path.basename(source.rstrip("/")).encode("ascii", "replace").decode().replace("?", "_")
+        return cls(f"u{next(_numbers):x}/{name or 'file'}")
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return on_worker.in_sandbox, (str(self),)
@@ -55,7 +80,27 @@ class URLStaging(Staging, RepresentationMixin):
     """Let workers fetch ``http``, ``https`` and ``ftp`` inputs themselves: once each, for all calls that read them.
 
     For an executor's `storage_access`, before other providers. Workers need ``curl``.
+
+    Parameters
+    ----------
+    connect_timeout_s : int
+        How long a worker waits for a server's answer to its call, in seconds.
+    idle_timeout_s : int
+        How long it waits for the next byte.
+
+    Raises
+    ------
+    InvalidConfiguration
+        If one of them is not a positive whole number.
     """
+
+    def __init__(
+        self, connect_timeout_s: int = urls.Patience().connect_s, idle_timeout_s: int = urls.Patience().idle_s
+    ) -> None:
+        rules.require("connect_timeout_s", connect_timeout_s, rules.POSITIVE)
+        rules.require("idle_timeout_s", idle_timeout_s, rules.POSITIVE)
+        self.connect_timeout_s = connect_timeout_s
+        self.idle_timeout_s = idle_timeout_s
 
     def can_stage_in(self, file: File) -> bool:
         """Whether this provider brings the file."""
@@ -63,7 +108,12 @@ class URLStaging(Staging, RepresentationMixin):
 
     def stage_in(self, dm: Any, executor: str, file: File, parent_fut: Any) -> None:
         """Leave it to TaskVine: nothing has to run before the call."""
-        file.local_path = WorkerPath.of_url(file.url)
+        file.local_path = WorkerPath.of_url(file.url, self.patience)
+
+    @property
+    def patience(self) -> urls.Patience:
+        """How long workers wait for servers."""
+        return urls.Patience(self.connect_timeout_s, self.idle_timeout_s)
 
 
 class StagedFiles(CallFiles):
@@ -83,7 +133,7 @@ class StagedFiles(CallFiles):
 
     def __init__(
         self,
-        moves: list[tuple[int, Any, str]],
+        moves: list[tuple[Any, ...]],
         trailer: bytes,
         returns: list[tuple[str, str, bool]],
         stores: Sequence[Store] = (),
@@ -116,6 +166,26 @@ class StagedFiles(CallFiles):
                 _remove(arrived)
 
 
+def seen_by_workers(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], patience: urls.Patience
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give a call's arguments with each `CachedFile` as the plain file that workers see.
+
+    Raises
+    ------
+    InputMissing
+        If one cannot be read.
+    """
+
+    def seen(value: Any) -> Any:
+        return value.as_file(WorkerPath.of_cached(value, patience)) if isinstance(value, CachedFile) else value
+
+    kwargs = {name: value if name in ("stdout", "stderr") else seen(value) for name, value in kwargs.items()}
+    if inputs := _listed(kwargs, "inputs"):
+        kwargs["inputs"] = [*map(seen, inputs)]
+    return tuple(map(seen, args)), kwargs
+
+
 class CallPlan:
     """Which files TaskVine moves for one call, and how.
 
@@ -140,8 +210,8 @@ class CallPlan:
         self._engine = engine
         self._bind = bind
         self._directory = f"c{next(_numbers):x}"
-        self._inputs: dict[str, tuple[int, str]] = {}
-        self._outputs: dict[str, tuple[int, str]] = {}
+        self._inputs: dict[str, Move] = {}
+        self._outputs: dict[str, Move] = {}
         self._required: dict[str, str] = {}
         self._returns: list[tuple[str, str, bool]] = []
         self._made: dict[Store, str] = {}
@@ -165,7 +235,7 @@ class CallPlan:
         for file in _files_in(args, kwargs):
             path = file.local_path if file.local_path is not None else file.path
             if isinstance(path, WorkerPath):
-                self._inputs[path] = (FILE_URL, path.url)
+                self._inputs[path] = path.move
             elif not self._shared and not os.path.isabs(path):
                 self._add_input(path, required=file.scheme == "file")
         for file in _listed(kwargs, "outputs"):
@@ -234,9 +304,9 @@ class CallPlan:
             own,
             kept,
         )
-        moves: list[tuple[int, Any, str]] = []
+        moves: list[Move] = []
         for part in (self._inputs, self._outputs):
-            moves += [(kind, source, name) for name, (kind, source) in part.items()]
+            moves += [(kind, source, name, *caching) for name, (kind, source, *caching) in part.items()]
         for kind, stores in ((FILE_READ, self._read), (FILE_MADE, self._made)):
             moves += [(kind, store.handle.temp, path) for store, path in stores.items() if store.handle is not None]
         return StagedFiles(

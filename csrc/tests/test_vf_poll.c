@@ -1,5 +1,5 @@
-/* TaskVine's own link_poll() and fatal(), as the linker replaced them: a sleep ends at a wake, and a fatal error ends one thread's
-work, not the process. */
+/* TaskVine's own link_poll(), fatal() and debug(), as the linker replaced them: a sleep ends at a wake, a fatal error ends one thread's
+work, not the process, and of all messages one is looked at. */
 
 #include "vf_poll.h"
 
@@ -100,9 +100,32 @@ static void test_fatal(void)
 	CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0); /* it sleeps, and holds nothing */
 }
 
+static int n_invalidated;
+
+static int invalidated(void *arg, const char *cachename, const char *reason)
+{
+	CHECK(arg == &n_invalidated && !strcmp(cachename, "url-1") && !strcmp(reason, "curl: (22)"));
+	return ++n_invalidated;
+}
+
+static void test_debug(void)
+{
+	static const char FORMAT[] = "%s (%s) invalidated %s with error: %s";
+	debug(D_VINE, FORMAT, "host", "addr", "url-1", "curl: (22)");
+	CHECK(n_invalidated == 0);
+	vf_poll_own(&(struct vf_poller){.invalidated = invalidated, .arg = &n_invalidated});
+	debug(D_VINE, "%s (%s) is busy", "host", "addr");
+	debug(D_VINE, "idle");
+	CHECK(n_invalidated == 0);
+	debug(D_VINE, FORMAT, "host", "addr", "url-1", "curl: (22)");
+	CHECK(n_invalidated == 1);
+	vf_poll_own(NULL);
+}
+
 int main(void)
 {
 	test_wake();
 	test_fatal();
+	test_debug();
 	return 0;
 }

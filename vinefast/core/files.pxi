@@ -9,9 +9,9 @@ cdef class CallFiles:
 
     Parameters
     ----------
-    moves : list of (int, str or Temp, str)
-        `FILE_INPUT`, `FILE_URL` or `FILE_OUTPUT` and the path or URL, or `FILE_READ` or `FILE_MADE` and the `Temp`; and
-        the path in the sandbox of the call's bundle.
+    moves : list of (int, str or Temp, str) or (int, str, str, vinefast.cached.Caching)
+        `FILE_INPUT`, `FILE_URL` or `FILE_OUTPUT` and the path or URL, or `FILE_READ` or `FILE_MADE` and the `Temp`; the
+        path in the sandbox of the call's bundle; and how it is cached.
     trailer : bytes
         What the worker is told, for vinefast/library/files.py.
     """
@@ -32,7 +32,7 @@ cdef class CallFiles:
         self.c_files = <vf_files *>calloc(1, sizeof(vf_files) + len(moves) * sizeof(vf_file))
         if self.c_files == NULL:
             raise MemoryError()
-        for kind, path, remote in moves:
+        for kind, path, remote, *caching in moves:
             name = os.fsencode(remote)
             item = self.c_files.items + self.c_files.n
             item.kind = kind
@@ -45,7 +45,22 @@ cdef class CallFiles:
             self.strings += (source, name)
             item.source = PyBytes_AS_STRING(source)
             item.name = PyBytes_AS_STRING(name)
+            if caching:
+                self.set_caching(item, caching[0])
             self.c_files.n += 1
+
+    cdef int set_caching(self, vf_file *item, object caching) except -1:
+        cdef bytes key = os.fsencode(caching.key)
+        cdef bytes label
+        self.strings.append(key)
+        item.key = PyBytes_AS_STRING(key)
+        if caching.label is not None:
+            label = caching.label.encode()
+            self.strings.append(label)
+            item.label = PyBytes_AS_STRING(label)
+        item.level, item.unpack, item.linked = caching.level, caching.unpack, caching.linked
+        item.version = caching.version
+        return 0
 
     def __dealloc__(self):
         free(self.c_files)

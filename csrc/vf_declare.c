@@ -1,0 +1,138 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "itable.h"
+#include "taskvine.h"
+#include "vf_turn.h"
+
+/* Not in an installed header (vine_file.h, vine_manager.h). They let us name a file: TaskVine itself would compute the name of one that
+is kept beyond the workflow here on the manager thread, from all of its content, or by asking a URL's server. */
+struct vine_file *vine_file_create(const char *source, const char *cached_name, const char *data, size_t size, vine_file_type_t type,
+		struct vine_task *mini_task, vine_cache_level_t level, vine_file_flags_t flags);
+struct vine_file *vine_manager_declare_file(struct vine_manager *manager, struct vine_file *file);
+struct vine_file *vine_manager_lookup_file(struct vine_manager *manager, const char *cached_name);
+
+enum {
+	LABEL_NBYTES = 128,
+	COMMAND_NBYTES = 512,
+};
+
+/* A worker takes no notice of the exit status of what makes a file, and of nothing it prints: so the output has to be missing if
+anything went wrong, and why is put where the worker looks for the words of a transfer that failed. */
+#define UNPACK "mkdir unpacked && why=$(LC_ALL=C tar xf input -C unpacked --no-same-owner 2>&1) && mv unpacked output ||" \
+	" { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
+
+/* What workers call it: the name of its content if there is one and it is free, else one that nothing else has. */
+static void make_name(struct vf_loop *loop, const char *label, char name[LABEL_NBYTES])
+{
+	struct vf_shelf *shelf = &loop->shelf;
+	if (label) {
+		snprintf(name, LABEL_NBYTES, "%s", label);
+		if (!vine_manager_lookup_file(loop->manager, name))
+			return;
+	}
+	if (!shelf->stamp)
+		shelf->stamp = vf_now_ns() * 1000003u + (uint64_t)getpid();
+	snprintf(name, LABEL_NBYTES, "vinefast-%016llx-%u", (unsigned long long)shelf->stamp, shelf->n_names++);
+}
+
+static struct vine_file *create(struct vf_loop *loop, const char *source, const char *name, int64_t nbytes, vine_file_type_t type,
+		struct vine_task *task, int level, int flags)
+{
+	struct vine_file *file = vine_file_create(
+			source, name, NULL, (size_t)nbytes, type, task, (vine_cache_level_t)level, (vine_file_flags_t)flags);
+	return vine_manager_declare_file(loop->manager, file);
+}
+
+static struct vine_file *unpacked(struct vf_loop *loop, struct vine_file *archive, const char *name, int level)
+{
+	char command[COMMAND_NBYTES];
+	snprintf(command, sizeof command, UNPACK, name);
+	struct vine_task *task = vine_task_create(command);
+	if (!task || !vine_task_add_input(task, archive, "input", 0)) {
+		vine_task_delete(task);
+		return NULL;
+	}
+	return create(loop, "output", name, 0, VINE_MINI_TASK, task, level, VINE_PEER_NOSHARE);
+}
+
+/* Find the input by TaskVine's file, and by its source, which is all that vf_unfetched_wait() is given. */
+static int index_file(struct vf_shelf *shelf, struct vine_file *file, struct vf_declared *input)
+{
+	if (!shelf->by_file && !(shelf->by_file = itable_create(0)))
+		return 0;
+	return itable_insert(shelf->by_file, (uintptr_t)file, input) &&
+			itable_insert(shelf->by_file, (uintptr_t)vine_file_source(file), input);
+}
+
+static void end_file(struct vf_loop *loop, struct vine_file *file)
+{
+	if (!file)
+		return;
+	if (loop->shelf.by_file) {
+		itable_remove(loop->shelf.by_file, (uintptr_t)file);
+		itable_remove(loop->shelf.by_file, (uintptr_t)vine_file_source(file));
+	}
+	vine_undeclare_file(loop->manager, file);
+}
+
+struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct stat *now, uint32_t n_failed, int own_name)
+{
+	struct vf_declared *input = calloc(1, sizeof *input);
+	if (!input)
+		return NULL;
+	input->source = strdup(file->key ? file->key : file->source);
+	input->modified = now->st_mtim;
+	input->nbytes = now->st_size;
+	input->inode = now->st_ino;
+	input->version = file->version;
+	input->n_failed = n_failed;
+
+	int is_url = file->kind == VF_FILE_URL;
+	if (!file->key && !is_url && !own_name) {
+		input->file = vine_declare_file(loop->manager, file->source, VINE_CACHE_LEVEL_WORKFLOW, 0);
+	} else {
+		uint64_t modified_ns = (uint64_t)now->st_mtim.tv_sec * 1000000000u + (uint64_t)now->st_mtim.tv_nsec;
+		/* The label is that of another content if the file has changed since the call was submitted. */
+		int changed = S_ISREG(now->st_mode) && modified_ns != file->version;
+		const char *label = own_name || changed ? NULL : file->label;
+		char name[LABEL_NBYTES], unpacked_name[LABEL_NBYTES + sizeof "-unpacked"];
+		make_name(loop, label, name);
+		/* Nobody will ever ask again for what has no label. */
+		int level = file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER) ? file->level : VINE_CACHE_LEVEL_WORKFLOW;
+		input->file = create(loop, file->source, name, now->st_size, is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
+		input->name = strdup(name);
+		if (file->unpack && input->file) {
+			input->archive = input->file;
+			snprintf(unpacked_name, sizeof unpacked_name, "%s-unpacked", name);
+			input->file = unpacked(loop, input->archive, unpacked_name, level);
+		}
+	}
+	if (!input->source || !input->file || !index_file(&loop->shelf, input->file, input) ||
+			(input->archive && !index_file(&loop->shelf, input->archive, input))) {
+		vf_declare_end(loop, input);
+		return NULL;
+	}
+	input->datum = vf_replica_know(loop, input->file, NULL); /* without the memory for it, nobody asks where it is */
+	return input;
+}
+
+void vf_declare_end(struct vf_loop *loop, struct vf_declared *input)
+{
+	if (input->datum)
+		vf_replica_forget(loop, input->datum);
+	end_file(loop, input->file);
+	end_file(loop, input->archive);
+	vf_declared_free(input);
+}
+
+void vf_declared_free(struct vf_declared *input)
+{
+	free(input->reason);
+	free(input->name);
+	free(input->source);
+	free(input);
+}

@@ -1,0 +1,378 @@
+"""Inputs by URL and `CachedFile`s: fetched once, shared, unpacked once, and named when something is wrong with them."""
+
+import collections
+import functools
+import http.server
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import parsl
+import pytest
+from parsl.app.errors import MissingOutputs
+from parsl.data_provider.data_manager import default_staging
+from parsl.data_provider.files import File
+
+from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from vinefast import CachedFile, URLStaging, VineFastExecutor
+from vinefast.errors import InputMissing
+
+
+@parsl.python_app
+def read(file):
+    with open(file) as opened:
+        return opened.read()
+
+
+@parsl.python_app
+def read_all(inputs=(), extra=None):
+    return [open(file).read() for file in [*inputs, *([extra] if extra else [])]]
+
+
+@parsl.python_app
+def listing(directory):
+    import os
+
+    found = sorted(
+        os.path.relpath(os.path.join(at, name), directory) for at, _, names in os.walk(directory) for name in names
+    )
+    return found, os.stat(os.path.join(directory, found[0])).st_ino, os.environ.get("WORKER_ID")
+
+
+@parsl.python_app
+def where(file, seconds=0.2):
+    import os
+    import time
+
+    time.sleep(seconds)  # so that both workers take part
+    return os.environ.get("WORKER_ID"), os.stat(file).st_ino, open(file).read()
+
+
+@parsl.python_app
+def add(x, y):
+    return x + y
+
+
+@parsl.python_app
+def idle(outputs=()):
+    return None
+
+
+@pytest.fixture(params=["serverless", "regular"])
+def mode(request):
+    return request.param
+
+
+@pytest.fixture
+def start(mark, tmp_path, monkeypatch):
+    """Load Parsl with workers started by hand, each in a directory of its own, which are not this one."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    workers = []
+
+    def start(n_workers=1, mode="serverless", directory=None, staging=None, cores=2):
+        storage = None if staging is None else [staging, *default_staging]
+        executor = VineFastExecutor(worker_launch_method="manual", function_exec_mode=mode, storage_access=storage)
+        parsl.load(parsl.Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), usage_tracking=0))
+        for i in range(n_workers):
+            elsewhere = directory if directory and i == 0 else tmp_path / f"worker{i}"
+            elsewhere.mkdir(exist_ok=True)
+            monkeypatch.setenv("WORKER_ID", str(i))
+            workers.append(start_by_hand([*shlex.split(executor.worker_command), "--cores", str(cores)], elsewhere))
+        assert wait_until(lambda: executor.stats()["slots"] == n_workers * cores, 30)
+        return executor
+
+    yield start
+    parsl.dfk().cleanup()
+    for worker in workers:
+        worker.terminate()
+        worker.wait()
+    parsl.clear()
+    assert wait_until(lambda: not processes_marked(mark))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server: its address, how often each path was asked for, and a directory of what it serves."""
+    asked = collections.Counter()
+    served = tmp_path / "served"
+    served.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked[self.path] += 1
+            if self.path == "/slow":
+                time.sleep(0.5)  # so that others ask meanwhile
+            if self.path == "/500":
+                self.send_error(500)
+            else:
+                super().do_GET()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(served)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked, served
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def silent():
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def tarball(path, **contents):
+    source = Path(f"{path}.content")
+    source.mkdir()
+    for name, text in contents.items():
+        (source / name).write_text(text)
+    with tarfile.open(path, "w:gz") as tar:
+        for name in contents:
+            tar.add(source / name, name)
+    shutil.rmtree(source)
+    return path
+
+
+def refusing_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_urls_that_fail_are_named_with_the_reason_and_others_get_through(start, mode, server, silent):
+    address, asked, served = server
+    (served / "good").write_text("good")
+    start(mode=mode, staging=URLStaging(connect_timeout_s=5, idle_timeout_s=2))
+    refused = f"http://127.0.0.1:{refusing_port()}/x"
+    failing = {
+        f"{address}/gone": "404",
+        f"{address}/500": "500",
+        f"{silent}/never": "Operation too slow",
+        refused: "Failed to connect|Couldn't connect|Connection refused",
+    }
+    calls = {url: read(File(url)) for url in failing}
+    good = [read(File(f"{address}/good")) for _ in range(4)] + [add(i, 1) for i in range(4)]
+    assert [call.result(120) for call in good] == ["good"] * 4 + [1, 2, 3, 4]
+    for url, reason in failing.items():
+        with pytest.raises(InputMissing, match=rf"{url}: curl: .*({reason})"):
+            calls[url].result(120)
+    assert asked["/good"] == 1
+    assert asked["/gone"] == 1
+    assert asked["/500"] == 2
+
+
+def test_many_urls_that_fail_do_not_cost_the_worker(start, server):
+    address, asked, served = server
+    (served / "good").write_text("good")
+    executor = start(staging=URLStaging())
+    assert read(File(f"{address}/good")).result(60) == "good"
+    calls = [read(File(f"{address}/gone{i}")) for i in range(14)]
+    same = [read(File(f"{address}/gone")) for _ in range(14)]
+    for call in calls + same:
+        with pytest.raises(InputMissing, match="404"):
+            call.result(120)
+    assert asked["/gone"] <= 2
+    assert executor.stats()["workers_joined"] == 1
+    (served / "gone").write_text("there now")
+    assert read(File(f"{address}/gone")).result(60) == "there now"
+
+
+def test_a_url_is_never_read_by_a_shell(start, server, tmp_path):
+    address, asked, served = server
+    name = '/a"b$(touch here)`touch there`\\c[1-2]{x}é?x=$HOME'
+    (served / 'a"b$(touch here)`touch there`\\c[1-2]{x}é').write_text("as it is")
+    start(staging=URLStaging())
+    assert read(File(address + name)).result(60) == "as it is"
+    assert not [name for _, _, names in os.walk(tmp_path) for name in names if name in ("here", "there")]
+    assert sum(asked.values()) == 1
+
+
+def test_two_workers_fetch_a_url_once_in_all(start, server):
+    address, asked, served = server
+    (served / "slow").write_text("x" * 1_000_000)
+    start(n_workers=2, cores=1)
+    calls = [where(CachedFile(f"{address}/slow")) for _ in range(12)]
+    results = [call.result(60) for call in calls]
+    assert {len(text) for _, _, text in results} == {1_000_000}
+    assert {worker for worker, _, _ in results} == {"0", "1"}
+    assert asked["/slow"] == 1
+
+
+@pytest.mark.parametrize("cache", ["call", "workflow", "worker", "forever"])
+def test_a_cached_file_reaches_workers_as_any_argument(start, mode, cache, tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    Path("relative").write_text("r")
+    start(mode=mode)
+    files = [CachedFile(tmp_path / name, cache) for name in ("a", "b")]
+    assert read_all(
+        inputs=[*files, CachedFile("relative", cache)], extra=CachedFile(str(tmp_path / "c"), cache)
+    ).result(60) == ["a", "b", "r", "c"]
+    assert read(files[0]).result(60) == "a"
+    (tmp_path / "a").write_text("changed")
+    assert read(files[0]).result(60) == "changed"
+
+
+def test_it_moves_even_where_workers_share_the_file_system(load, tmp_path):
+    (tmp_path / "a").write_text("a")
+    load()
+    file = CachedFile(tmp_path / "a")
+    assert file.filepath == str(tmp_path / "a")
+    results = [where(file).result(60) for _ in range(2)]
+    assert {text for _, _, text in results} == {"a"}
+    assert {inode for _, inode, _ in results} != {os.stat(file).st_ino}
+    assert len({inode for _, inode, _ in results}) == 1
+
+
+def test_same_content_travels_once(start, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("same")
+    start(cores=1)
+    inodes = {
+        cache: {where(CachedFile(tmp_path / name, cache), 0).result(60)[1] for name in "ab"}
+        for cache in ("worker", "workflow")
+    }
+    assert len(inodes["worker"]) == 1
+    assert len(inodes["workflow"]) == 2
+    # What workers got is the first one's; without it, the other one's serves.
+    (tmp_path / "a").unlink()
+    assert read(CachedFile(tmp_path / "b", "worker")).result(60) == "same"
+
+
+def test_a_directory_travels_and_its_changes_are_noticed(start, tmp_path):
+    (tmp_path / "tree/deep").mkdir(parents=True)
+    (tmp_path / "tree/deep/x").write_text("old")
+    start()
+    directory = CachedFile(tmp_path / "tree")
+    assert listing(directory).result(60)[0] == ["deep/x"]
+    (tmp_path / "tree/deep/y").write_text("new")
+    assert listing(directory).result(60)[0] == ["deep/x", "deep/y"]
+
+
+def test_a_tarball_is_unpacked_once_per_worker(start, mode, server, tmp_path):
+    address, asked, served = server
+    tarball(served / "t.tgz", one="1", two="2")
+    start(n_workers=2, cores=1, mode=mode)
+    for source in (served / "t.tgz", f"{address}/t.tgz"):
+        results = [listing(CachedFile(source, unpack=True)) for _ in range(8)]
+        seen = [call.result(60) for call in results]
+        assert all(names == ["one", "two"] for names, _, _ in seen)
+        of_worker = collections.defaultdict(set)
+        for _, inode, worker in seen:
+            of_worker[worker].add(inode)
+        assert all(len(inodes) == 1 for inodes in of_worker.values())
+    assert asked["/t.tgz"] == 1
+
+
+def test_a_broken_tarball_fails_its_calls_alone(start, tmp_path):
+    whole = tarball(tmp_path / "whole.tar.gz", one="1")
+    (tmp_path / "broken.tar.gz").write_bytes(whole.read_bytes()[:40] + b"no gzip")
+    start()
+    broken = [listing(CachedFile(tmp_path / "broken.tar.gz", unpack=True)) for _ in range(3)]
+    good = [listing(CachedFile(whole, unpack=True)), add(1, 1)]
+    for call in broken:
+        with pytest.raises(InputMissing, match=r"broken\.tar\.gz: .*(gzip|tar)"):
+            call.result(60)
+    assert good[0].result(60)[0] == ["one"]
+    assert good[1].result(60) == 2
+
+
+def test_files_of_one_name_do_not_collide(start, mode, tmp_path):
+    n = 20 if mode == "serverless" else 3
+    for i in range(n):
+        (tmp_path / f"d{i}").mkdir()
+        (tmp_path / f"d{i}/data").write_text(str(i))
+    start(mode=mode)
+    pairs = [(i, (i + 1) % n) for i in range(n)]
+    calls = [read_all(inputs=[CachedFile(tmp_path / f"d{i}/data") for i in pair]) for pair in pairs]
+    assert [call.result(60) for call in calls] == [[str(i) for i in pair] for pair in pairs]
+
+
+def test_what_is_missing_is_named(start, tmp_path):
+    start()
+    (tmp_path / "loop").symlink_to("loop")  # what not even root can read
+    with pytest.raises(InputMissing, match=f"{tmp_path}/loop.*symbolic links"):
+        read(CachedFile(tmp_path / "loop")).result(60)
+    with pytest.raises(InputMissing, match=f"{tmp_path}/gone.*No such file"):
+        read(CachedFile(tmp_path / "gone")).result(60)
+    with pytest.raises(MissingOutputs, match="nothing"):
+        idle(outputs=[File("nothing")]).result(60)
+    with pytest.raises(InputMissing, match=f"{tmp_path}/gone.*No such file"):
+        read(CachedFile(f"file:{tmp_path}/gone", "worker")).result(60)
+
+
+def test_one_that_vanishes_before_it_is_sent_fails_its_call_alone(start, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    executor = start()
+    blocked = [executor.submit(_wait_for, {}, str(tmp_path / "go")) for _ in range(8)]
+    vanishing, staying = (executor.submit(read.func, {}, CachedFile(tmp_path / name, "worker")) for name in ("a", "b"))
+    (tmp_path / "a").unlink()
+    (tmp_path / "go").touch()
+    assert [call.result(60) for call in blocked] == [None] * 8
+    with pytest.raises(InputMissing, match=f"{tmp_path}/a: No such file or directory"):
+        vanishing.result(60)
+    assert staying.result(60) == "b"
+
+
+def _wait_for(path):
+    import os
+    import time
+
+    for _ in range(1000):
+        if os.path.exists(path):
+            return
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A directory with 16 MB of room."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "vinefast-test", str(directory)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no tmpfs can be mounted here: {getattr(error, 'stderr', error)}")
+    yield directory
+    assert wait_until(lambda: subprocess.run(["umount", directory], capture_output=True).returncode == 0)
+
+
+def test_a_full_disk_is_told_of(small_disk, start, server, tmp_path):
+    address, asked, served = server
+    with open(served / "large", "wb") as file:
+        file.write(os.urandom(24 << 20))
+    tarball(served / "t.tgz", large="x" * (24 << 20))
+    start(directory=small_disk)
+    failing = [
+        (read(CachedFile(f"{address}/large")), "/large: curl: .*writing"),
+        (listing(CachedFile(served / "t.tgz", unpack=True)), r"t\.tgz: tar: "),
+        (read(CachedFile(served / "large")), "served/large: .*is the worker's disk full"),
+    ]
+    good = [add(i, i) for i in range(10)]
+    assert [call.result(100) for call in good] == [2 * i for i in range(10)]
+    for call, reason in failing:
+        with pytest.raises(InputMissing, match=reason):
+            call.result(100)
+
+
+def test_a_large_file_goes_where_it_fits(small_disk, start, tmp_path):
+    (tmp_path / "large").write_bytes(b"x" * (24 << 20))
+    executor = start(n_workers=2, cores=1, directory=small_disk)
+    calls = [where(CachedFile(tmp_path / "large")) for _ in range(6)]
+    assert {call.result(60)[0] for call in calls} == {"1"}
+    assert executor.stats()["workers_joined"] == 2

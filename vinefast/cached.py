@@ -1,0 +1,206 @@
+"""`CachedFile`: an input that TaskVine keeps on workers, as long as its user says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from parsl.data_provider.files import File
+
+from vinefast import rules
+
+# TaskVine's vine_cache_level_t.
+_LEVELS = {"call": 0, "workflow": 1, "worker": 2, "forever": 3}
+_BLOCK_NBYTES = 1 << 20
+
+# Digests of contents, by path, with the version that they are of; the oldest go first.
+_digests: dict[str, tuple[tuple[int, ...], str]] = {}
+_DIGESTS_MAX = 4096
+
+
+class Caching(NamedTuple):
+    """How TaskVine keeps an input.
+
+    Attributes
+    ----------
+    key:
+        What has the same key is declared once.
+    label:
+        What workers call the content; None: a name that nothing else has.
+    level:
+        TaskVine's ``vine_cache_level_t``.
+    unpack:
+        Whether calls see what is packed in it.
+    linked:
+        Whether calls see a symbolic link.
+    version:
+        Changes with the content.
+    """
+
+    key: str
+    label: str | None
+    level: int
+    unpack: bool
+    linked: bool
+    version: int
+
+
+class CachedFile(File):
+    """An input that TaskVine brings to workers and keeps there, even where they share this machine's file system.
+
+    For an argument of a call, or an item of its ``inputs``. On the worker it is a plain `parsl.File`, whose
+    ``filepath`` is a path in the sandbox that is the call's own. Elsewhere, and for other executors, one with a path is
+    that path.
+
+    Parameters
+    ----------
+    source : str or os.PathLike
+        Path of a file or a directory, or a URL (``http``, ``https``, ``ftp``), which workers fetch with ``curl``.
+    cache : "call", "workflow", "worker" or "forever"
+        For how long a worker keeps it: for one call; until the executor is shut down; until the worker ends; or beyond
+        that, for workers that start later in the same place. What is kept for "worker" or "forever" has the name of its
+        content, so that the same content under two paths travels once; to find that name, it is read when a call is
+        submitted for the first time, and when it has changed. For the other two, each path travels. A URL that is kept
+        for "worker" or "forever" is taken for one whose content never changes.
+    unpack : bool
+        It is a tarball (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, or whatever the worker's ``tar``
+        can read), unpacked once per worker; calls see the directory.
+
+    Raises
+    ------
+    InvalidConfiguration
+        If an argument cannot work.
+
+    Notes
+    -----
+    A file that has changed is sent again: its size, time and inode are looked at when a call is submitted, and when it
+    is sent. Of a directory, sizes, times and modes of all that is in it are looked at when a call is submitted.
+    Unpacked tarballs and directories are symbolic links to what all calls of the worker see: do not write there.
+    """
+
+    # Whether there has ever been one; no executor looks for them before.
+    made = False
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        cache: Literal["call", "workflow", "worker", "forever"] = "workflow",
+        unpack: bool = False,
+    ) -> None:
+        rules.require("source", source, (_is_source, "a path, or an http, https or ftp URL"))
+        rules.require("cache", cache, rules.one_of(*_LEVELS))
+        rules.require("unpack", unpack, rules.FLAG)
+        super().__init__(source)
+        self.cache = cache
+        self.unpack = unpack
+        self.is_remote = self.scheme != "file"
+        # Parsl has nothing to do before the call, whatever staging the executor has.
+        self.scheme = "file"
+        CachedFile.made = True
+
+    def cleancopy(self) -> CachedFile:
+        """Copy it, as Parsl does for each call."""
+        return CachedFile(self.url, self.cache, self.unpack)
+
+    __copy__ = cleancopy
+
+    def __deepcopy__(self, memo: object) -> CachedFile:
+        return self.cleancopy()
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        # Workers and other executors know Parsl, and need not know vinefast.
+        return File, (self.url,), {"local_path": self.local_path}
+
+    def as_file(self, local_path: str | None = None) -> File:
+        """Give a plain file, seen at `local_path` by those who get it."""
+        file = File(self.url)
+        file.local_path = self.local_path if local_path is None else local_path
+        return file
+
+    @property
+    def filepath(self) -> str:
+        """Path on this machine."""
+        if self.is_remote and self.local_path is None:
+            raise ValueError(f"{self.url} has a path on vinefast's workers only")
+        return super().filepath
+
+    def caching(self) -> Caching:
+        """Tell how TaskVine is to keep what is there now.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        level = _LEVELS[self.cache]
+        label, version, linked, named = None, 0, self.unpack, self.url
+        if self.is_remote:
+            if level >= _LEVELS["worker"]:
+                label = f"url-vinefast-{hashlib.blake2b(self.url.encode(), digest_size=16).hexdigest()}"
+        else:
+            named = os.path.abspath(self.path)
+            is_directory = stat.S_ISDIR((status := os.stat(named)).st_mode)
+            linked = linked or is_directory
+            version = _version_of_tree(named) if is_directory else status.st_mtime_ns
+            if level >= _LEVELS["worker"]:
+                label = f"file-vinefast-{_digest(named, (version, status.st_size, status.st_ino))}"
+        return Caching(f"{level} {self.unpack:d} {label or named}", label, level, self.unpack, linked, version)
+
+
+def _is_source(value: object) -> bool:
+    if not rules.is_path(value):
+        return False
+    return urlsplit(os.fspath(value)).scheme in ("", "file", "http", "https", "ftp")  # type: ignore[call-overload]
+
+
+def _tree(directory: str, under: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Give all that is in a directory, in an order that is always the same."""
+    with os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = os.path.join(under, entry.name)
+            yield name, entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _tree(entry.path, name)
+
+
+def _version_of_tree(directory: str) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, entry in _tree(directory):
+        status = entry.stat(follow_symlinks=False)
+        digest.update(
+            f"{name}\0{status.st_size} {status.st_mtime_ns} {status.st_mode}\0".encode(errors="surrogateescape")
+        )
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _digest(path: str, version: tuple[int, ...]) -> str:
+    known = _digests.get(path)
+    if known is not None and known[0] == version:
+        return known[1]
+    digest = hashlib.blake2b(digest_size=16)
+    if os.path.isdir(path):
+        for name, entry in _tree(path):
+            mode = entry.stat(follow_symlinks=False).st_mode
+            digest.update(f"{name}\0{mode}\0".encode(errors="surrogateescape"))
+            if entry.is_symlink():
+                digest.update(os.fsencode(os.readlink(entry.path)) + b"\0")
+            elif stat.S_ISREG(mode):
+                _read_into(digest, entry.path)
+    else:
+        digest.update(f"{os.stat(path).st_mode}\0".encode())
+        _read_into(digest, path)
+    while len(_digests) >= _DIGESTS_MAX:
+        _digests.pop(next(iter(_digests)), None)
+    _digests[path] = version, digest.hexdigest()
+    return digest.hexdigest()
+
+
+def _read_into(digest: Any, path: str) -> None:
+    with open(path, "rb") as file:
+        digest.update(f"{os.fstat(file.fileno()).st_size}\0".encode())
+        while block := file.read(_BLOCK_NBYTES):
+            digest.update(block)
