@@ -11,7 +11,7 @@ from parsl.data_provider.files import File
 
 from vinefast import CachedFile, InvalidConfiguration, URLStaging
 from vinefast.errors import InputMissing
-from vinefast.files import WorkerPath, seen_by_workers, staged_files
+from vinefast.files import CallPlan, WorkerPath, seen_by_workers
 from vinefast.library import files as on_worker
 from vinefast.urls import Patience, curl_source
 
@@ -112,7 +112,7 @@ def test_workers_see_a_plain_file_in_a_directory_of_its_own():
     assert kwargs["inputs"][1].filepath == "b"
     on_worker.enter(b"/sandbox")
     assert pickle.loads(pickle.dumps(files[1])).filepath == f"/sandbox/{files[1].local_path}"
-    assert staged_files(args, kwargs, shared=True) is not None
+    assert CallPlan(shared=True).find(args, kwargs).files() is not None
     with pytest.raises(InputMissing, match="'gone' .*: No such file"):
         seen_by_workers((CachedFile("gone"),), {}, Patience())
 
