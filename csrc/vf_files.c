@@ -177,7 +177,7 @@ void vf_files_begin(struct vf_loop *loop, struct vf_call *call)
 	vf_temps_begin(loop, call);
 }
 
-void vf_files_end(struct vf_loop *loop, struct vf_call *call)
+void vf_files_end(struct vf_loop *loop, struct vf_call *call, int failed)
 {
 	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
 		struct vf_file *file = &call->files->items[i];
@@ -188,7 +188,7 @@ void vf_files_end(struct vf_loop *loop, struct vf_call *call)
 		release(loop, file->declared);
 		file->declared = NULL;
 	}
-	vf_temps_end(loop, call);
+	vf_temps_end(loop, call, failed);
 }
 
 const struct vf_datum *vf_files_datum(const struct vf_file *file)

@@ -91,9 +91,9 @@ struct vf_mounts {
 /* Whether it is here, or at a URL, and travels to workers. */
 int vf_files_is_input(const struct vf_file *file);
 
-/* A call has come; it has come back for good. */
+/* A call has come; it has come back for good, having failed or not. */
 void vf_files_begin(struct vf_loop *loop, struct vf_call *call);
-void vf_files_end(struct vf_loop *loop, struct vf_call *call);
+void vf_files_end(struct vf_loop *loop, struct vf_call *call, int failed);
 
 /* What a file that a call reads is in the cluster; NULL: nothing yet. */
 const struct vf_datum *vf_files_datum(const struct vf_file *file);

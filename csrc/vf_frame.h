@@ -56,6 +56,11 @@ enum vf_status {
 	VF_STATUS_ENGINE = 9,    /* never in a frame: the engine failed the bundle */
 };
 
+static inline int vf_status_is_result(uint32_t status)
+{
+	return status <= VF_STATUS_PARSL || status == VF_STATUS_BUFFERS;
+}
+
 struct vf_result_header {
 	uint32_t n_records;
 	uint64_t nbytes;

@@ -62,7 +62,7 @@ static void end_call(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_c
 	if (!vf_call_makes_again(call))
 		bundle->outcomes[bundle->n_outcomes++] = (struct vf_outcome){.call = call, .record = *record};
 	if (call->files)
-		vf_files_end(loop, call);
+		vf_files_end(loop, call, !vf_status_is_result(record->status));
 }
 
 void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine_result, const char *text)

@@ -39,6 +39,12 @@ static struct vine_file *declare(struct vf_loop *loop, struct vf_temp *temp)
 	return temp->path ? vine_declare_file(loop->manager, path, VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) : NULL;
 }
 
+/* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
+static int is_fetched(const struct vf_loop *loop, const struct vf_temp *temp)
+{
+	return temp->datum && temp->cached_name && vine_file_replica_table_count_replicas(loop->manager, temp->cached_name, 0) > 0;
+}
+
 static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
 {
 	struct vine_file *file = temp->datum ? temp->datum->file : NULL;
@@ -55,6 +61,18 @@ static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
 		temp->state = VF_TEMP_LOST;
 }
 
+/* What a call that has failed may have written of it is nothing to read, nor to lie beside what the next try writes. */
+static void discard(struct vf_loop *loop, struct vf_temp *temp)
+{
+	if (!is_fetched(loop, temp)) {
+		undeclare(loop, temp);
+		return;
+	}
+	vf_replica_forget(loop, temp->datum);
+	temp->datum = NULL; /* TaskVine's file stays until the end: seldom enough */
+	temp->n_holders = 0;
+}
+
 static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
 {
 	struct vf_temp **at = &loop->lost;
@@ -62,12 +80,6 @@ static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
 		at = &(*at)->next_lost;
 	if (*at)
 		*at = temp->next_lost;
-}
-
-/* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
-static int is_fetched(const struct vf_loop *loop, const struct vf_temp *temp)
-{
-	return temp->datum && temp->cached_name && vine_file_replica_table_count_replicas(loop->manager, temp->cached_name, 0) > 0;
 }
 
 /* What nobody needs leaves the workers, and is given back. */
@@ -250,31 +262,32 @@ static void unpark(struct vf_loop *loop, struct vf_temp *temp)
 }
 
 /* What has become of a file, now that the call that was to make it has ended. */
-static void end_making(struct vf_loop *loop, struct vf_temp *temp)
+static void end_making(struct vf_loop *loop, struct vf_temp *temp, int failed)
 {
 	if (temp->datum)
 		vf_replica_measure(loop, temp->datum);
 	int there = temp->path ? access(temp->path, F_OK) == 0 : temp->n_holders > 0;
-	if (there) {
+	if (failed || (!there && !temp->made)) {
+		temp->state = VF_TEMP_FAILED;
+		discard(loop, temp);
+		give_readers_up(loop);
+	} else if (there) {
 		temp->state = VF_TEMP_THERE;
 		VF_COUNT(loop, temps_made, 1);
-	} else if (temp->made) {
-		note_loss(loop, temp);
 	} else {
-		temp->state = VF_TEMP_FAILED;
-		give_readers_up(loop);
+		note_loss(loop, temp);
 	}
 	if (temp->state != VF_TEMP_LOST)
 		unpark(loop, temp); /* where it has failed, they hear of that when their turn comes */
 }
 
-void vf_temps_end(struct vf_loop *loop, struct vf_call *call)
+void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed)
 {
 	call->at_work = 0;
 	FOR_EACH(temp, call, is_made)
 	{
 		if (temp->state == VF_TEMP_MAKING)
-			end_making(loop, temp);
+			end_making(loop, temp, failed);
 	}
 	FOR_EACH(temp, call, is_read)
 	{

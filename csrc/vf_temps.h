@@ -64,8 +64,8 @@ int vf_temps_mount(struct vf_loop *loop, const struct vf_bundle *bundle, struct 
 int vf_temps_there(const struct vf_bundle *bundle);
 int vf_temps_failed(const struct vf_bundle *bundle);
 
-/* A call has come back for good. */
-void vf_temps_end(struct vf_loop *loop, struct vf_call *call);
+/* A call has come back for good; one that has failed has made nothing that others may read. */
+void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed);
 
 /* A worker holds a replica, or no longer. Within one of TaskVine's iterations. */
 void vf_temps_changed(

@@ -302,6 +302,7 @@ class CallPlan:
             (*self._outputs, *self._made.values()),
             (*self._required.items(), *((path, store.name) for store, path in self._made.items())),
             own,
+            tuple(self._made.values()),
             kept,
         )
         moves: list[Move] = []

@@ -206,6 +206,27 @@ def test_the_error_of_what_fails_to_make_it(serverless):
         file.fetch()
 
 
+@pytest.mark.parametrize("way", ["raise", "exit"])
+def test_what_a_failed_call_has_written_is_not_read(serverless, way):
+    def half(way, outputs=()):
+        import os
+
+        with open(outputs[0], "w") as file:
+            file.write("half of it")
+        if way == "exit":
+            os._exit(1)
+        raise LookupError("on purpose")
+
+    half = parsl.python_app(half)
+    file = TempFile("half")
+    making = serverless.submit(half.func, {}, way, outputs=[file])
+    with pytest.raises(InputMissing, match="half: the call that makes this temporary file has failed"):
+        serverless.submit(read.func, {}, file).result(30)
+    assert making.exception(30)
+    serverless.submit(write.func, {}, "all of it", outputs=[file]).result(30)
+    assert serverless.submit(read.func, {}, file).result(30) == "all of it"
+
+
 def test_it_can_be_made_at_the_second_try(load, tmp_path):
     executor = load({"retries": 1})
 

@@ -35,14 +35,17 @@ class Plan(NamedTuple):
         Of these, those that it must have written to, and what the user calls them.
     own:
         Outputs that are inputs too.
+    made:
+        Outputs that stay on the worker.
     kept:
-        Where the call's value stays, instead of going back; its size goes back then.
+        One of these, where the call's value stays instead of going back; its size goes back then.
     """
 
     directory: str | None
     outputs: tuple[str, ...]
     required: tuple[tuple[str, str], ...]
     own: tuple[str, ...]
+    made: tuple[str, ...] = ()
     kept: str | None = None
 
 
@@ -125,6 +128,8 @@ def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
     failed = isinstance(result, parsl_side.RemoteExceptionWrapper)
     if plan.kept is not None and not failed:
         result = kept.write(result, in_sandbox(plan.kept))
+    if failed:
+        _remove_all(plan.made)  # nobody is to take them for whole
     missing = [users for path, users in plan.required if not os.path.lexists(in_sandbox(path))]
     if missing and not failed:
         from parsl.app.errors import MissingOutputs
@@ -132,6 +137,14 @@ def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
 
         raise MissingOutputs(f"App {name} has not made {', '.join(missing)}", [File(path) for path in missing])
     return result
+
+
+def _remove_all(names: tuple[str, ...]) -> None:
+    for path in map(in_sandbox, names):
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        elif os.path.lexists(path):
+            os.unlink(path)
 
 
 def _separate(path: str) -> None:
