@@ -34,6 +34,7 @@ WRAPPED = (
     "vine_manager_put_task",
     "vine_task_set_result",
     "vine_file_replica_table_insert",
+    "vine_file_replica_table_get_or_create",
     "vine_file_replica_table_remove",
     "vine_current_transfers_set_failure",
     "vine_current_transfers_url_in_use",

@@ -33,6 +33,11 @@ int __real_vine_file_replica_table_insert(
 		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica);
 int __wrap_vine_file_replica_table_insert(
 		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica);
+/* From 7.15 on, which calls the one above where no wrapper sees it. */
+struct vine_file_replica *__real_vine_file_replica_table_get_or_create(struct vine_manager *manager, struct vine_worker_info *worker,
+		const char *cached_name, vine_file_type_t type, vine_cache_level_t level, int64_t size, time_t mtime) __attribute__((weak));
+struct vine_file_replica *__wrap_vine_file_replica_table_get_or_create(struct vine_manager *manager, struct vine_worker_info *worker,
+		const char *cached_name, vine_file_type_t type, vine_cache_level_t level, int64_t size, time_t mtime);
 struct vine_file_replica *__real_vine_file_replica_table_remove(
 		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name);
 struct vine_file_replica *__wrap_vine_file_replica_table_remove(
@@ -190,6 +195,16 @@ int __wrap_vine_file_replica_table_insert(
 	if (owned.replica)
 		owned.replica(owned.arg, worker, cached_name, 1);
 	return result;
+}
+
+struct vine_file_replica *__wrap_vine_file_replica_table_get_or_create(struct vine_manager *manager, struct vine_worker_info *worker,
+		const char *cached_name, vine_file_type_t type, vine_cache_level_t level, int64_t size, time_t mtime)
+{
+	struct vine_file_replica *replica =
+			__real_vine_file_replica_table_get_or_create(manager, worker, cached_name, type, level, size, mtime);
+	if (owned.replica)
+		owned.replica(owned.arg, worker, cached_name, 1);
+	return replica;
 }
 
 struct vine_file_replica *__wrap_vine_file_replica_table_remove(

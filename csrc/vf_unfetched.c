@@ -23,7 +23,8 @@ enum {
 	REPLICA_PENDING = 0, /* of vine_file_replica_state_t */
 };
 
-static const char PREFIX[] = "error creating file at worker: ";
+/* What a worker puts before the words of whoever fetched or made the file: until 7.14, from 7.15 on. */
+static const char *const PREFIXES[] = {"error creating file at worker: ", "error transferring file: "};
 static const char REFUSED[] = "returned error: 4"; /* curl's words for all of HTTP's 400 to 499 */
 
 int vf_unfetched_note(void *arg, const char *cachename, const char *reason)
@@ -33,8 +34,10 @@ int vf_unfetched_note(void *arg, const char *cachename, const char *reason)
 	struct vf_declared *input = file && loop->shelf.by_file ? itable_lookup(loop->shelf.by_file, (uintptr_t)file) : NULL;
 	if (!input)
 		return 0;
-	if (!strncmp(reason, PREFIX, sizeof PREFIX - 1))
-		reason += sizeof PREFIX - 1;
+	for (size_t i = 0; i < sizeof PREFIXES / sizeof PREFIXES[0]; i++) {
+		if (!strncmp(reason, PREFIXES[i], strlen(PREFIXES[i])))
+			reason += strlen(PREFIXES[i]);
+	}
 	if (!input->reason) {
 		size_t nbytes = strlen(reason);
 		while (nbytes && reason[nbytes - 1] == '\n')
