@@ -277,7 +277,7 @@ def test_without_peer_transfers_files_go_through_the_manager(make_executor, monk
     file = TempFile("a")
     executor.submit(write.func, {}, "text" * 1000, outputs=[file]).result(30)
     assert executor.submit(read.func, {}, file).result(30) == "text" * 1000
-    assert executor.stats()["manager_bytes_received"] == 4000
+    assert wait_until(lambda: executor.stats()["manager_bytes_received"] == 4000)
     kept = glob.glob(str(tmp_path / "**/temporary-files/*"), recursive=True)
     assert len(kept) == 1
     del file
