@@ -251,7 +251,7 @@ def test_what_cannot_be_made_again_fails_its_readers(make_cluster, log, tmp_path
 
 
 def test_a_host_that_is_cut_off_in_the_middle_of_a_transfer(make_cluster, log):
-    tuning = tuned(locality=False, min_transfer_timeout=1)
+    tuning = tuned(locality=False, min_transfer_timeout=1, peer_stall_timeout=3)
     cluster, executor = make_cluster(3, shared_fs=True, tune_parameters=tuning)
     (file,) = make_files(executor, log, 1, 200 << 20, seconds=0)
     source = cluster.names.index(log.hosts()["f0"])
