@@ -332,6 +332,7 @@ def engine_settings(
     env_vars.setdefault("VINEFAST_VERSIONS", parsl_side.versions())
     tuned = tuning(config)
     env_vars.setdefault("VINEFAST_RESULT_NBYTES", str(tuned.max_task_stdout_storage))
+    env_vars.setdefault("VINEFAST_PEER_STALL_S", str(tuned.peer_stall_timeout))
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     if module_path:

@@ -152,6 +152,13 @@ class Tuning(ParameterSet):
     option_blocklist_slow_workers_timeout: Number = Number(
         "Shun the host of a worker that was let go by disconnect-slow-worker-factor for so long.", 900.0, "s"
     )
+    peer_stall_timeout: Count = Count(
+        "End a transfer between workers of which nothing has come for so long, as when the source was cut off from the "
+        "network; the file is then fetched from elsewhere, or made again. In serverless mode only. 0: never.",
+        30,
+        "s",
+        tuned=False,
+    )
     peer_transfers: Flag = Flag(
         "Let workers fetch files from each other; wins over TaskVineManagerConfig's enable_peer_transfers.",
         True,

@@ -280,7 +280,7 @@ def test_a_worker_serves_as_many_peers_as_the_limit_says(make_cluster, log, limi
 
 
 def test_a_host_that_is_cut_off_in_the_middle_of_a_transfer(make_cluster, log):
-    tuning = tuned(locality=False, min_transfer_timeout=1)
+    tuning = tuned(locality=False, min_transfer_timeout=1, peer_stall_timeout=3)
     cluster, executor = make_cluster(3, shared_fs=True, tune_parameters=tuning)
     (file,) = make_files(executor, log, 1, 200 << 20, seconds=0)
     source = cluster.names.index(log.hosts()["f0"])

@@ -12,7 +12,7 @@ from vinefast.library.supervisor import Supervisor
 
 
 class Nobody:
-    """A keeper and a link that do nothing."""
+    """A keeper, a link and a watch that do nothing."""
 
     look_at = None
 
@@ -28,7 +28,7 @@ def supervisor(tmp_path, monkeypatch):
         raise BlockingIOError("Resource temporarily unavailable")
 
     monkeypatch.setattr(supervisor_module.os, "fork", fork)
-    return Supervisor(Nobody(), Nobody(), 1, cores=1)
+    return Supervisor(Nobody(), Nobody(), Nobody(), 1, cores=1)
 
 
 def test_fork_that_fails_is_tried_ever_more_rarely(supervisor, capsys):

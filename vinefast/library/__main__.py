@@ -37,8 +37,10 @@ def _main() -> None:
 
     with link.healing():
         from .supervisor import Supervisor
+        from .transfers import TransferWatch
 
-    Supervisor(link, keeper, n_slots, cores).run()
+    transfers = TransferWatch(arguments.worker_pid, int(os.environ.get("VINEFAST_PEER_STALL_S") or 0))
+    Supervisor(link, keeper, transfers, n_slots, cores).run()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from .memory import SlotMemory, hand_back
 from .nursery import Nursery, NurseryGone, legacy
 from .process import adopt_orphans, has_ended, kill_group, log_tail, reap_others
 from .run import Resume
+from .transfers import TransferWatch
 from .worker_link import WorkerGone, WorkerLink
 
 _FIRST_RESPAWN_S = 0.01
@@ -86,15 +87,18 @@ class Supervisor:
         The worker's pipes, already announced to.
     keeper:
         Told of every child's process group.
+    transfers:
+        The worker's, looked at when it is time.
     n_slots:
         Children to keep. The worker may send more bundles than that; they wait here.
     cores:
         Of the worker; what else it has, TaskVine says in the environment.
     """
 
-    def __init__(self, link: WorkerLink, keeper: Keeper, n_slots: int, cores: int) -> None:
+    def __init__(self, link: WorkerLink, keeper: Keeper, transfers: TransferWatch, n_slots: int, cores: int) -> None:
         self._link = link
         self._keeper = keeper
+        self._transfers = transfers
         self._home = os.getcwd()
         self._pid = os.getpid()
         self._resources = (cores, *(_told(name) for name in ("MEMORY", "DISK", "GPUS")))
@@ -192,16 +196,15 @@ class Supervisor:
         moments = [each.spawn_at for each in self._childless]
         for bundle in self._oldest_waiting():
             moments.append(bundle.received_ns * 1e-9 + _PATIENCE_S)
-        if self._link.look_at is not None:
-            moments.append(self._link.look_at)
+        moments += [each.look_at for each in (self._link, self._transfers) if each.look_at is not None]
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _on_time(self) -> None:
-        if self._link.look_at is None and not self._childless and not self._queued and not self._waiting:
-            return
         now = time.monotonic()
         if self._link.look_at is not None and now >= self._link.look_at:
             self._link.heal(now)
+        if self._transfers.look_at is not None and now >= self._transfers.look_at:
+            self._transfers.look(now)
         for each in [each for each in self._childless if now >= each.spawn_at]:
             self._spawn(each)
         if any(now >= bundle.received_ns * 1e-9 + _PATIENCE_S for bundle in self._oldest_waiting()):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .process import children_of, kill_orphans
+from .process import children_of, kill_processes
 
 _CHUNK_NBYTES = 1 << 20
 _FIRST_LOOK_S = 0.001
@@ -130,7 +130,7 @@ class WorkerLink:
             if time.monotonic() > deadline:
                 return
             time.sleep(0.01)
-        kill_orphans(self._siblings)
+        kill_processes(self._siblings)
 
     def receive(self) -> list[tuple[bytes, bytes]]:
         """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""

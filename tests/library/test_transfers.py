@@ -1,0 +1,28 @@
+"""Transfers of which nothing comes any more are ended, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from vinefast.library.transfers import TransferWatch
+
+from .worker import REPOSITORY
+
+
+def test_only_the_silent_transfer_is_ended():
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.library.fetching"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    ended = [line for line in ran.stdout.splitlines() if line.startswith("ended:")]
+    assert ended == ["ended: silent"], ran.stdout + ran.stderr
+
+
+def test_without_a_timeout_nothing_is_looked_at():
+    assert TransferWatch(os.getpid(), 0).look_at is None
