@@ -35,3 +35,22 @@ def test_inference(mark, tmp_path):
     assert calls_and_loads == {"once per worker": (300, 1), "for each call": (4, 4)}
     assert all(float(accuracy) > 80 for *_, accuracy in rows)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_reduction(mark, tmp_path):
+    said = output(tmp_path, str(ROOT / "examples/data_reduction.py"), "--quick", "--picture", "curve.png")
+    figures = {name: float(value.replace(",", "")) for name, value in re.findall(r"│ (\w[^│]*?) +│ ([\d.,]+) +│", said)}
+    frames, numbers_per_frame = 8 * 31, 2 * 3 * 55
+    assert figures["bytes of trajectories, on workers"] > frames * numbers_per_frame * 8
+    came = figures["bytes that came to the manager"]
+    assert 240 * 8 < came < figures["bytes of trajectories, on workers"] / 20
+    assert figures["ratio"] == round(figures["bytes of trajectories, on workers"] / came)
+    assert figures["calls"] == 8 + 8 + 7 + 1  # the last one brings the root's value
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
+
+
+def test_data_reduction_without_a_place_for_its_picture(tmp_path):
+    program = [sys.executable, str(ROOT / "examples/data_reduction.py"), "--quick", "--picture", "no/curve.png"]
+    run = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2
+    assert "there is no directory no" in run.stderr
