@@ -36,6 +36,7 @@ WRAPPED = (
     "vine_file_replica_table_insert",
     "vine_file_replica_table_get_or_create",
     "vine_file_replica_table_remove",
+    "vine_txn_log_write_cache_update",
     "vine_current_transfers_set_failure",
     "vine_current_transfers_url_in_use",
     "cctools_debug",

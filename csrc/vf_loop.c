@@ -148,6 +148,7 @@ void vf_loop_run(struct vf_loop *loop)
 			.choose = vf_place_choose,
 			.sending = vf_place_sending,
 			.replica = vf_replica_changed,
+			.cached = vf_replica_cached,
 			.library_ended = vf_watch_library_ended,
 			.unsent = vf_unfetched_unsent,
 			.invalidated = vf_unfetched_note,

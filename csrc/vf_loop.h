@@ -17,6 +17,7 @@ No Python object is touched and the GIL is not held. */
 #include "vf_files.h"
 #include "vf_frame.h"
 #include "vf_locality.h"
+#include "vf_replica.h"
 #include "vf_ring.h"
 #include "vf_score.h"
 #include "vf_temps.h"
@@ -80,6 +81,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 `files_moved` and `file_bytes_moved` are files that workers were sent or told to fetch for calls, as far as their size was known;
 `manager_bytes_...` those that the manager itself sent and received as files.
 
+`transfer_rate` is what transfers between workers have lately achieved, each by itself, in bytes per second, if that is to be learned;
 `calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
@@ -88,7 +90,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
 	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) _(manager_bytes_sent) _(manager_bytes_received) \
 	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
-	_(max_cores) _(max_memory) _(max_disk) _(max_gpus)
+	_(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -127,6 +129,7 @@ struct vf_loop_config {
 	uint32_t min_workers;     /* but keep so many */
 	int locality;             /* score calls that read files (vf_score.h) */
 	struct vf_locality_rule scoring;
+	int learn_bandwidth;      /* what `scoring` says of it is where to begin */
 	int peer_transfers;       /* workers may fetch files from each other */
 	int recover_at_once;      /* make temporary files that are lost again before anybody needs them */
 	const char *temps_dir;    /* where temporary files lie if workers may not fetch from each other */
@@ -163,6 +166,7 @@ struct vf_loop {
 	struct itable *bundles; /* by task id */
 	struct vf_shelf shelf;
 	struct vf_locality locality;
+	struct vf_rate rate;
 	struct itable *data; /* struct vf_datum by address of its vine_file */
 	const void *last_moved; /* the file of which TaskVine last told that it moves, during one task */
 	struct vf_temp *lost, *leaving;

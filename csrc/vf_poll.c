@@ -42,6 +42,10 @@ struct vine_file_replica *__real_vine_file_replica_table_remove(
 		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name);
 struct vine_file_replica *__wrap_vine_file_replica_table_remove(
 		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name);
+void __real_vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker, size_t nbytes,
+		uint64_t took_us, uint64_t began_us, const char *cached_name);
+void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker, size_t nbytes,
+		uint64_t took_us, uint64_t began_us, const char *cached_name);
 void __wrap_cctools_debug(int64_t flags, const char *format, ...);
 /* Without the third argument before 7.15; what is in its place then is handed through, and nobody looks at it. */
 int __real_vine_current_transfers_set_failure(struct vine_manager *manager, char *id, const char *cachename);
@@ -214,6 +218,14 @@ struct vine_file_replica *__wrap_vine_file_replica_table_remove(
 	if (owned.replica)
 		owned.replica(owned.arg, worker, cached_name, 0);
 	return __real_vine_file_replica_table_remove(manager, worker, cached_name);
+}
+
+void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker, size_t nbytes,
+		uint64_t took_us, uint64_t began_us, const char *cached_name)
+{
+	if (owned.cached)
+		owned.cached(owned.arg, cached_name, nbytes, took_us);
+	__real_vine_txn_log_write_cache_update(manager, worker, nbytes, took_us, began_us, cached_name);
 }
 
 void __wrap_cctools_debug(int64_t flags, const char *format, ...)

@@ -6,7 +6,8 @@ told. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a ta
 before without a word; the poller may choose instead. vine_manager_put_task() is where TaskVine sends a task in a dozen small
 writes; the poller may gather them. vine_task_set_result() is where TaskVine learns that a library has ended, which it keeps to
 itself; the poller is told. vine_file_replica_table_insert() and ..._remove() are where TaskVine notes which worker holds what; the
-poller is told. debug() is where TaskVine says, and no more than that, why a worker could not get a file; the poller is told,
+poller is told. vine_txn_log_write_cache_update() is where it logs how long a worker took to get or make a file; the poller is told.
+debug() is where TaskVine says, and no more than that, why a worker could not get a file; the poller is told,
 and says whether a URL was to blame, for which vine_current_transfers_set_failure() would in the end drop the worker, in the midst of its
 message. vine_current_transfers_url_in_use() is where TaskVine asks whether to let one more worker get a URL from its server; the poller
 answers. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
@@ -14,6 +15,8 @@ threads they are TaskVine's own. */
 
 #ifndef VF_POLL_H
 #define VF_POLL_H
+
+#include <stdint.h>
 
 #include "vf_wake.h"
 
@@ -43,6 +46,8 @@ struct vf_poller {
 	/* Called when a worker gets a replica of a file, or loses it; the file is TaskVine's name for it. No vine_* call that changes
 	anything may be made. */
 	void (*replica)(void *arg, const struct vine_worker_info *worker, const char *cached_name, int there);
+	/* Called when a worker has got or made a file, with how long that took. */
+	void (*cached)(void *arg, const char *cached_name, uint64_t nbytes, uint64_t took_us);
 	/* Called when a library has ended, with the address of its worker. No vine_* call that changes anything may be made. */
 	void (*library_ended)(void *arg, const char *worker);
 	/* Called when a task could not be sent, which may be tried again. No vine_* call that changes anything may be made. */

@@ -38,4 +38,12 @@ void vf_replica_expect(struct vf_loop *loop, const struct vf_bundle *bundle);
 /* A poller's `replica`. */
 void vf_replica_changed(void *loop, const struct vine_worker_info *worker, const char *cached_name, int there);
 
+/* What moving a byte costs, from how long transfers between workers take. */
+struct vf_rate {
+	double nbytes, ns; /* of the last transfers: each makes those before it count less */
+};
+
+/* A poller's `cached`. */
+void vf_replica_cached(void *loop, const char *cached_name, uint64_t nbytes, uint64_t took_us);
+
 #endif

@@ -129,24 +129,13 @@ static void note_loss(struct vf_loop *loop, struct vf_temp *temp)
 	VF_COUNT(loop, temps_lost, 1);
 }
 
-void vf_temps_begin(struct vf_loop *loop, struct vf_call *call)
-{
-	(void)loop;
-	FOR_EACH(temp, call, is_made)
-	{
-		temp->maker = call->again;
-		temp->state = VF_TEMP_MAKING;
-	}
-	FOR_EACH(temp, call, is_read)
-	temp->n_readers++;
-}
-
-/* Run the call again that made it, for all that it made and is lost. */
-static void make_again(struct vf_loop *loop, struct vf_temp *lost)
+/* Run the call again that made it, for all that it made and is lost. Returns whether it was not at work already, for another of its
+files: then what is lost is looked at again when it ends. */
+static int run_maker(struct vf_loop *loop, const struct vf_temp *lost)
 {
 	struct vf_call *call = lost->maker;
 	if (call->at_work)
-		return; /* for another of its files: looked at again when it ends */
+		return 0;
 	call->at_work = 1;
 	call->losses = call->solo = 0;
 	call->submitted_ns = vf_now_ns();
@@ -161,6 +150,43 @@ static void make_again(struct vf_loop *loop, struct vf_temp *lost)
 	temp->n_readers++;
 	VF_COUNT(loop, calls_remade, 1);
 	vf_send_again(loop, call);
+	return 1;
+}
+
+/* Have a file made again, and first, all that is lost of what it was made from, at once: so each is made once, and stays until all have
+read it that are made from it. */
+static void make_again(struct vf_loop *loop, struct vf_temp *lost)
+{
+	struct vf_temp *stack = lost;
+	lost->next_needed = NULL;
+	while (stack) {
+		struct vf_temp *needed = stack;
+		stack = needed->next_needed;
+		if (needed->state != VF_TEMP_LOST || !run_maker(loop, needed))
+			continue;
+		FOR_EACH(temp, needed->maker, is_read)
+		{
+			if (temp->state != VF_TEMP_LOST || temp->maker->at_work)
+				continue;
+			temp->next_needed = stack;
+			stack = temp;
+		}
+	}
+}
+
+void vf_temps_begin(struct vf_loop *loop, struct vf_call *call)
+{
+	FOR_EACH(temp, call, is_made)
+	{
+		temp->maker = call->again;
+		temp->state = VF_TEMP_MAKING;
+	}
+	FOR_EACH(temp, call, is_read)
+	{
+		temp->n_readers++;
+		if (temp->state == VF_TEMP_LOST)
+			make_again(loop, temp);
+	}
 }
 
 static void fail_for_want_of(struct vf_loop *loop, struct vf_call *call, const struct vf_temp *temp)
@@ -184,8 +210,6 @@ int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
 		atomic_store(&call->state, VF_CALL_QUEUED);
 		vf_call_list_push(&temp->parked, call);
 		loop->n_parked++;
-		if (temp->state == VF_TEMP_LOST)
-			make_again(loop, temp);
 		return 1;
 	}
 	return 0;
@@ -295,7 +319,11 @@ void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed)
 		let_go_if_unneeded(loop, temp);
 	}
 	FOR_EACH(temp, call, is_made)
-	let_go_if_unneeded(loop, temp);
+	{
+		if (temp->state == VF_TEMP_LOST && temp->n_readers)
+			make_again(loop, temp);
+		let_go_if_unneeded(loop, temp);
+	}
 }
 
 static void add_holder(struct vf_temp *temp, const struct vf_worker *worker)

@@ -45,7 +45,7 @@ struct vf_temp {
 	struct vf_call_list parked; /* of these, those that wait for it */
 	const struct vf_worker **holders;
 	uint32_t n_holders, holders_room;
-	struct vf_temp *next_lost;
+	struct vf_temp *next_lost, *next_needed;
 	char *cached_name; /* TaskVine's name for it; NULL: no worker has had it */
 	uint8_t leaving;   /* let go as soon as no worker fetches it any more */
 	struct vf_temp *next_leaving;

@@ -281,6 +281,7 @@ cdef extern from "vf_loop.h" nogil:
         uint32_t min_workers
         bint locality
         vf_locality_rule scoring
+        bint learn_bandwidth
         bint peer_transfers
         bint recover_at_once
         const char *temps_dir
@@ -298,6 +299,7 @@ cdef extern from "vf_loop.h" nogil:
         uint64_t calls_remade, temps_made, temps_lost
         uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
         uint64_t workers_joined, workers_connected, slots
+        uint64_t transfer_rate
         uint64_t max_cores, max_memory, max_disk, max_gpus
 
     int vf_loop_init(vf_loop *loop)

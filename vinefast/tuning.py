@@ -103,10 +103,10 @@ class Tuning(ParameterSet):
     )
     locality_bandwidth: Bytes = Bytes(
         "What a byte that has to move costs: a call goes to a worker without its files only when waiting for one that "
-        "has them would take longer than to move them at this rate.",
-        128 << 20,
+        "has them would take longer than to move them at this rate. 0: the rate of the last transfers between workers, "
+        "128 MB/s before the first.",
+        0,
         "bytes/s",
-        least=1,
         tuned=False,
     )
     locality_queue_weight: Number = Number(

@@ -19,6 +19,7 @@ cdef struct Fatal:
 
 cdef double POLL_SECONDS = 0.05
 cdef double JOIN_SECONDS = 5.0
+cdef int64_t FIRST_BANDWIDTH = 128 << 20  # of transfers between workers, bytes/s, before there were any
 
 
 cdef void report_fatal(const char *message, void *arg) noexcept nogil:
@@ -378,7 +379,8 @@ cdef class Engine:
         config.idle_timeout_ns = settings.idle_timeout_s * 1000000000
         config.min_workers = settings.min_workers
         config.locality = tuning.locality
-        config.scoring.bandwidth_bytes_per_ns = tuning.locality_bandwidth * 1e-9
+        config.learn_bandwidth = not tuning.locality_bandwidth
+        config.scoring.bandwidth_bytes_per_ns = (tuning.locality_bandwidth or FIRST_BANDWIDTH) * 1e-9
         config.scoring.queue_weight = tuning.locality_queue_weight
         config.scoring.moved = VF_LOCALITY_MOVED_BATCH
         config.recover_at_once = tuning.immediate_recovery or tuning.transfer_temps_recovery
