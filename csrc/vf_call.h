@@ -76,7 +76,7 @@ struct vf_spec {
 	struct vf_spec *next; /* known specifications, highest priority first */
 	uint64_t passed_turn; /* in this turn no worker has room for it */
 	int known;
-	int scored; /* some of those that wait read files that may lie on workers */
+	int scored; /* some of those that wait read files that may lie on workers, or (2) have to go there */
 };
 
 struct vf_call {
@@ -96,6 +96,7 @@ struct vf_call {
 	uint8_t losses;    /* workers or libraries lost while they had it */
 	uint8_t solo;      /* its bundle was given up: it travels alone from now on, to find the call that kills workers */
 	uint8_t reads;     /* files that may lie on workers */
+	uint8_t at_home;   /* a worker could not fetch what it reads: it goes where that is */
 	uint8_t at_work;   /* of one that makes files again: it waits or runs */
 	uint32_t place;    /* among those that are scored together */
 

@@ -69,6 +69,8 @@ struct vf_bundle {
 	enum vf_node_news news; /* about a worker: no calls then, and the frame tells of its node (library/node.py) */
 	uint32_t worker_slots;
 	struct vf_temp *temp; /* given back: no calls then */
+	uint64_t generation;  /* of the temporary files that it reads */
+	int unreached;        /* its worker could not fetch one of them */
 	uint32_t n_calls, n_outcomes;
 	struct vf_outcome *outcomes;
 	struct vf_call *calls[];
@@ -170,6 +172,7 @@ struct vf_loop {
 	struct itable *data; /* struct vf_datum by address of its vine_file */
 	const void *last_moved; /* the file of which TaskVine last told that it moves, during one task */
 	struct vf_temp *lost, *leaving;
+	int outdated; /* some bundle reads what is made again as another file */
 	struct vf_link *given; /* of struct vf_bundle: temporary files to be given back */
 	uint64_t n_temps, n_parked;
 	struct vf_score score;

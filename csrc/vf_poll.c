@@ -224,7 +224,7 @@ void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager, struct
 		uint64_t took_us, uint64_t began_us, const char *cached_name)
 {
 	if (owned.cached)
-		owned.cached(owned.arg, cached_name, nbytes, took_us);
+		owned.cached(owned.arg, worker, cached_name, nbytes, took_us);
 	__real_vine_txn_log_write_cache_update(manager, worker, nbytes, took_us, began_us, cached_name);
 }
 

@@ -56,14 +56,8 @@ void vf_replica_expect(struct vf_loop *loop, const struct vf_bundle *bundle)
 /* A transfer counts by its bytes against so many of those before it. */
 static const double REMEMBERED_NBYTES = 64 << 20;
 
-void vf_replica_cached(void *arg, const char *cached_name, uint64_t nbytes, uint64_t took_us)
+static void learn_rate(struct vf_loop *loop, uint64_t nbytes, uint64_t took_us)
 {
-	struct vf_loop *loop = arg;
-	struct vine_file *file = loop->config.learn_bandwidth ? vine_manager_lookup_file(loop->manager, cached_name) : NULL;
-	const struct vf_datum *datum = file ? itable_lookup(loop->data, (uintptr_t)file) : NULL;
-	/* Only these come from another worker for sure; and while a file is made, this is how long its bundle ran. */
-	if (!datum || !datum->temp || datum->temp->state != VF_TEMP_THERE || !nbytes || !took_us)
-		return;
 	struct vf_rate *rate = &loop->rate;
 	if (!rate->nbytes) {
 		rate->nbytes = REMEMBERED_NBYTES;
@@ -74,6 +68,20 @@ void vf_replica_cached(void *arg, const char *cached_name, uint64_t nbytes, uint
 	rate->ns = kept * (rate->ns + 1e3 * (double)took_us);
 	loop->locality.rule.bandwidth_bytes_per_ns = rate->nbytes / rate->ns;
 	VF_SET(loop, transfer_rate, (uint64_t)(1e9 * rate->nbytes / rate->ns));
+}
+
+void vf_replica_cached(void *arg, const struct vine_worker_info *id, const char *cached_name, uint64_t nbytes, uint64_t took_us)
+{
+	struct vf_loop *loop = arg;
+	struct vine_file *file = vine_manager_lookup_file(loop->manager, cached_name);
+	const struct vf_datum *datum = file ? itable_lookup(loop->data, (uintptr_t)file) : NULL;
+	const struct vf_worker *worker = datum && datum->temp ? vf_workers_find(&loop->workers, id) : NULL;
+	if (!worker)
+		return;
+	/* Only these come from another worker for sure; and while a file is made, this is how long its bundle ran. */
+	if (loop->config.learn_bandwidth && datum->temp->state == VF_TEMP_THERE && nbytes && took_us)
+		learn_rate(loop, nbytes, took_us);
+	vf_temps_hold(datum->temp, worker, cached_name);
 }
 
 void vf_replica_changed(void *arg, const struct vine_worker_info *id, const char *cached_name, int there)
@@ -94,6 +102,6 @@ void vf_replica_changed(void *arg, const struct vine_worker_info *id, const char
 		vf_locality_add_replica(&loop->locality, datum->index, worker->index);
 	else
 		vf_locality_remove_replica(&loop->locality, datum->index, worker->index);
-	if (datum->temp)
-		vf_temps_changed(loop, datum->temp, worker, cached_name, there);
+	if (datum->temp && !there)
+		vf_temps_drop(loop, datum->temp, worker);
 }

@@ -44,6 +44,6 @@ struct vf_rate {
 };
 
 /* A poller's `cached`. */
-void vf_replica_cached(void *loop, const char *cached_name, uint64_t nbytes, uint64_t took_us);
+void vf_replica_cached(void *loop, const struct vine_worker_info *worker, const char *cached_name, uint64_t nbytes, uint64_t took_us);
 
 #endif

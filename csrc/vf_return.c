@@ -111,8 +111,10 @@ static void return_lost(struct vf_loop *loop, struct vf_bundle *bundle, int resu
 
 static void return_to_queue(struct vf_loop *loop, struct vf_bundle *bundle)
 {
-	for (uint32_t i = bundle->n_calls; i-- > 0;)
+	for (uint32_t i = bundle->n_calls; i-- > 0;) {
+		bundle->calls[i]->at_home |= bundle->unreached;
 		vf_send_again(loop, bundle->calls[i]);
+	}
 	vf_bundle_free(bundle);
 }
 
@@ -296,7 +298,8 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (bundle->frame != output)
 			free(bundle->frame);
 		bundle->frame = NULL;
-		if (bundle->given_up && vf_temps_failed(bundle))
+		int again = bundle->unreached || vf_temps_failed(bundle) || vf_temps_outdated(bundle);
+		if (bundle->given_up && again)
 			return_to_queue(loop, bundle);
 		else if (result == VINE_RESULT_INPUT_MISSING)
 			return_without_inputs(loop, bundle);

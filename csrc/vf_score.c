@@ -104,6 +104,22 @@ static int take(struct vf_loop *loop, struct vf_spec *spec)
 	return 0;
 }
 
+/* The worker that holds most of what a call reads; NONE if none does. */
+static uint32_t home_of(const struct vf_loop *loop, const struct vf_call *call)
+{
+	const struct vf_temp *largest = NULL;
+	int64_t most = -1;
+	for (uint32_t k = 0; call->files && k < call->files->n; k++) {
+		const struct vf_temp *temp = call->files->items[k].kind == VF_FILE_READ ? call->files->items[k].temp : NULL;
+		int64_t nbytes = temp && temp->n_holders ? loop->locality.files[temp->datum->index].nbytes : -1;
+		if (nbytes > most) {
+			most = nbytes;
+			largest = temp;
+		}
+	}
+	return largest ? largest->holders[0]->index : VF_LOCALITY_NONE;
+}
+
 int vf_score_deal(struct vf_loop *loop, struct vf_spec *spec)
 {
 	struct vf_score *score = &loop->score;
@@ -115,6 +131,9 @@ int vf_score_deal(struct vf_loop *loop, struct vf_spec *spec)
 	set_queues(loop);
 	vf_locality_assign(&loop->locality, score->n_calls, score->offsets, score->files, score->durations_ns, score->workers, NULL);
 	for (uint32_t i = 0; i < score->n_calls; i++) {
+		uint32_t home = score->calls[i]->at_home ? home_of(loop, score->calls[i]) : VF_LOCALITY_NONE;
+		if (home != VF_LOCALITY_NONE)
+			score->workers[i] = home;
 		if (score->workers[i] == VF_LOCALITY_NONE)
 			continue;
 		vf_call_list_push(&score->by_index[score->workers[i]]->dealt, score->calls[i]);

@@ -20,7 +20,7 @@ void vf_send_again(struct vf_loop *loop, struct vf_call *call)
 	atomic_store(&call->state, VF_CALL_QUEUED);
 	if (!call->spec->known)
 		know_spec(loop, call->spec);
-	call->spec->scored |= call->reads;
+	call->spec->scored |= call->reads | call->at_home << 1;
 	vf_call_list_push_front(&call->spec->waiting, call);
 	loop->n_waiting++;
 }
@@ -235,7 +235,7 @@ static int send_scored(struct vf_loop *loop, struct vf_spec *spec)
 		sent = 1;
 	}
 	vf_score_gather(loop, spec);
-	spec->scored = spec->waiting.n > 0;
+	spec->scored = spec->waiting.n ? spec->scored : 0;
 	return sent;
 }
 
@@ -261,7 +261,8 @@ int vf_send_waiting(struct vf_loop *loop)
 	vf_place_unplaced(loop);
 	loop->workers.reserved = NULL;
 	while (!full && loop->n_waiting && (spec = choose_spec(loop, turn))) {
-		int sent = loop->config.locality && spec->scored ? send_scored(loop, spec) : -1;
+		int is_scored = loop->config.placing && (loop->config.locality ? spec->scored : spec->scored & 2);
+		int sent = is_scored ? send_scored(loop, spec) : -1;
 		if (sent > 0)
 			continue;
 		if (sent == 0 && vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL)) {

@@ -50,27 +50,20 @@ static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
 	struct vine_file *file = temp->datum ? temp->datum->file : NULL;
 	if (!file)
 		return;
+	/* One that is fetched stays on workers until the end: that is seldom enough. */
+	int fetched = is_fetched(loop, temp);
 	vf_replica_forget(loop, temp->datum);
 	temp->datum = NULL;
-	vine_undeclare_file(loop->manager, file);
+	temp->generation++;
+	loop->outdated |= temp->n_readers > 0;
+	if (!fetched)
+		vine_undeclare_file(loop->manager, file);
 	free(temp->path);
 	free(temp->cached_name);
 	temp->path = temp->cached_name = NULL;
 	temp->n_holders = 0;
 	if (temp->state == VF_TEMP_THERE)
 		temp->state = VF_TEMP_LOST;
-}
-
-/* What a call that has failed may have written of it is nothing to read, nor to lie beside what the next try writes. */
-static void discard(struct vf_loop *loop, struct vf_temp *temp)
-{
-	if (!is_fetched(loop, temp)) {
-		undeclare(loop, temp);
-		return;
-	}
-	vf_replica_forget(loop, temp->datum);
-	temp->datum = NULL; /* TaskVine's file stays until the end: seldom enough */
-	temp->n_holders = 0;
 }
 
 static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
@@ -144,6 +137,7 @@ static int run_maker(struct vf_loop *loop, const struct vf_temp *lost)
 		if (temp->state != VF_TEMP_LOST)
 			continue;
 		forget_loss(loop, temp);
+		undeclare(loop, temp); /* a worker that has failed to fetch it does not try for the same name again (7.14.5) */
 		temp->state = VF_TEMP_MAKING;
 	}
 	FOR_EACH(temp, call, is_read)
@@ -215,8 +209,24 @@ int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
 	return 0;
 }
 
-int vf_temps_mount(struct vf_loop *loop, const struct vf_bundle *bundle, struct vine_task *task)
+/* Changes when a file that the bundle reads is made again, as another one. */
+static uint64_t generation_of(const struct vf_bundle *bundle)
 {
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < bundle->n_calls; i++)
+		FOR_EACH(temp, bundle->calls[i], is_read)
+		sum += temp->generation;
+	return sum;
+}
+
+int vf_temps_outdated(const struct vf_bundle *bundle)
+{
+	return bundle->generation != generation_of(bundle);
+}
+
+int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_task *task)
+{
+	bundle->generation = generation_of(bundle);
 	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		const struct vf_files *files = bundle->calls[i]->files;
 		for (uint32_t k = 0; files && k < files->n; k++) {
@@ -247,6 +257,15 @@ int vf_temps_there(const struct vf_bundle *bundle)
 	return 1;
 }
 
+int vf_temps_any(const struct vf_bundle *bundle)
+{
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		FOR_EACH(temp, bundle->calls[i], is_read)
+		return 1;
+	}
+	return 0;
+}
+
 int vf_temps_failed(const struct vf_bundle *bundle)
 {
 	for (uint32_t i = 0; i < bundle->n_calls; i++) {
@@ -259,15 +278,21 @@ int vf_temps_failed(const struct vf_bundle *bundle)
 	return 0;
 }
 
-/* Bundles that TaskVine has and that wait for a file that will never be there come back. */
+/* Bundles that TaskVine has and that wait for a file that will never be there, or for one in whose place there is another, come back. What
+runs is left alone; it may come back to TaskVine, and is looked at again. */
 static void give_readers_up(struct vf_loop *loop)
 {
 	uint64_t id;
 	void *value;
+	loop->outdated = 0;
 	itable_firstkey(loop->bundles);
 	while (itable_nextkey(loop->bundles, &id, &value)) {
 		struct vf_bundle *bundle = value;
-		if (!vf_watch_runs(bundle) && vf_temps_failed(bundle))
+		if (!vf_temps_failed(bundle) && !vf_temps_outdated(bundle))
+			continue;
+		if (vf_watch_runs(bundle))
+			loop->outdated = 1;
+		else
 			bundle->given_up = loop->giving_up = 1;
 	}
 }
@@ -293,7 +318,7 @@ static void end_making(struct vf_loop *loop, struct vf_temp *temp, int failed)
 	int there = temp->path ? access(temp->path, F_OK) == 0 : temp->n_holders > 0;
 	if (failed || (!there && !temp->made)) {
 		temp->state = VF_TEMP_FAILED;
-		discard(loop, temp);
+		undeclare(loop, temp); /* what there is of it is nothing to read, nor to lie beside what the next try writes */
 		give_readers_up(loop);
 	} else if (there) {
 		temp->state = VF_TEMP_THERE;
@@ -351,16 +376,16 @@ static void remove_holder(struct vf_temp *temp, const struct vf_worker *worker)
 	}
 }
 
-void vf_temps_changed(
-		struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name, int there)
+void vf_temps_hold(struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name)
 {
-	if (there) {
-		if (!temp->cached_name)
-			temp->cached_name = strdup(cached_name);
-		add_holder(temp, worker);
-		temp->made = 1;
-		return;
-	}
+	add_holder(temp, worker);
+	temp->made = 1;
+	if (!temp->cached_name)
+		temp->cached_name = strdup(cached_name);
+}
+
+void vf_temps_drop(struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker)
+{
 	remove_holder(temp, worker);
 	if (!temp->n_holders && !temp->path && temp->state == VF_TEMP_THERE)
 		note_loss(loop, temp);
@@ -370,6 +395,8 @@ void vf_temps_settle(struct vf_loop *loop)
 {
 	if (loop->given)
 		give_back(loop);
+	if (loop->outdated)
+		give_readers_up(loop);
 	struct vf_link *item = vf_ring_take(&loop->let_go);
 	while (item) {
 		struct vf_temp *temp = (struct vf_temp *)item;

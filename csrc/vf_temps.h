@@ -41,6 +41,7 @@ struct vf_temp {
 	uint8_t made;    /* since its task was sent, a worker has had it */
 	uint8_t let_go;  /* the submitting side wants it no more, */
 	uint8_t given;   /* and knows that we do not either */
+	uint64_t generation;        /* files of TaskVine's that it was before */
 	uint32_t n_readers;         /* calls here that read it; */
 	struct vf_call_list parked; /* of these, those that wait for it */
 	const struct vf_worker **holders;
@@ -58,18 +59,24 @@ void vf_temps_begin(struct vf_loop *loop, struct vf_call *call);
 int vf_temps_park(struct vf_loop *loop, struct vf_call *call);
 
 /* Give the temporary files of all calls of a bundle to its task, which TaskVine has already. Returns 0, or -1 when that is impossible. */
-int vf_temps_mount(struct vf_loop *loop, const struct vf_bundle *bundle, struct vine_task *task);
+int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_task *task);
 
 /* Whether what the calls of a bundle read is there; whether some of it never will be. */
 int vf_temps_there(const struct vf_bundle *bundle);
 int vf_temps_failed(const struct vf_bundle *bundle);
 
+/* Whether it was made again since, as another file of TaskVine's. */
+int vf_temps_outdated(const struct vf_bundle *bundle);
+
+/* Whether any of its calls reads one. */
+int vf_temps_any(const struct vf_bundle *bundle);
+
 /* A call has come back for good; one that has failed has made nothing that others may read. */
 void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed);
 
-/* A worker holds a replica, or no longer. Within one of TaskVine's iterations. */
-void vf_temps_changed(
-		struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name, int there);
+/* A worker has it, and no longer; not one that is still fetching it. Within one of TaskVine's iterations. */
+void vf_temps_hold(struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name);
+void vf_temps_drop(struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker);
 
 /* Each turn: take what the submitting side lets go, and have made again what is lost and needed. */
 void vf_temps_settle(struct vf_loop *loop);

@@ -76,10 +76,12 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 		bundle->given_up = loop->giving_up = 1;
 	} else if (bundle->has_run && !bundle->given_up) {
 		bundle->has_run = 0;
-		bundle->given_up = lose(loop, bundle);
+		/* A worker that is still there could not fetch a temporary file, which is no fault of the call. */
+		bundle->unreached = bundle->worker && vf_temps_any(bundle);
+		bundle->given_up = bundle->unreached || lose(loop, bundle);
 		loop->giving_up |= bundle->given_up;
 	}
-	return !bundle->given_up && vf_temps_there(bundle);
+	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
 }
 
 int vf_watch_is_suspect(const struct vf_bundle *bundle)

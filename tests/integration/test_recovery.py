@@ -306,7 +306,7 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_transfer(make_cluster, log):
     (file,) = make_files(executor, log, 1, 200 << 20, seconds=0)
     source = cluster.names.index(log.hosts()["f0"])
     futures = [executor.submit(size, {}, file, 0.2) for _ in range(9)]
-    time.sleep(0.3)
+    assert wait_until(lambda: list(cluster._directory.glob("*/worker-*/transfer/temp-*")))
     cluster.cut(source)
     assert {future.result(100)[1] for future in futures} == {200 << 20}
     assert executor.submit(pow, {}, 2, 3).result(30) == 8

@@ -11,10 +11,10 @@ from vinefast.library.transfers import TransferWatch
 from .worker import REPOSITORY
 
 
-def test_only_the_silent_transfer_is_ended():
+def test_only_the_silent_transfer_is_ended(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "tests.library.fetching"],
-        cwd=REPOSITORY,
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
@@ -22,7 +22,8 @@ def test_only_the_silent_transfer_is_ended():
     )
     ended = [line for line in ran.stdout.splitlines() if line.startswith("ended:")]
     assert ended == ["ended: silent"], ran.stdout + ran.stderr
+    assert sorted(path.name for path in (tmp_path / "transfer").iterdir()) == ["reading", "silent.error"]
 
 
 def test_without_a_timeout_nothing_is_looked_at():
-    assert TransferWatch(os.getpid(), 0).look_at is None
+    assert TransferWatch(os.getpid(), "/nowhere", 0).look_at is None

@@ -39,7 +39,8 @@ def _main() -> None:
         from .supervisor import Supervisor
         from .transfers import TransferWatch
 
-    transfers = TransferWatch(arguments.worker_pid, int(os.environ.get("VINEFAST_PEER_STALL_S") or 0))
+    timeout_s = int(os.environ.get("VINEFAST_PEER_STALL_S") or 0)
+    transfers = TransferWatch(arguments.worker_pid, os.path.dirname(os.getcwd()), timeout_s)
     Supervisor(link, keeper, transfers, n_slots, cores).run()
 
 

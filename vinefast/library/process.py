@@ -85,21 +85,20 @@ def children_of(pid: int) -> dict[int, bytes]:
             children = [int(child) for child in file.read().split()]
     except OSError:
         return {}
-    return {child: started for child in children if (started := start_time(child))}
+    return {child: started for child in children if (started := _start_time(child))}
 
 
 def kill_processes(processes: dict[int, bytes]) -> None:
     """SIGKILL those that still run."""
     for pid, started in processes.items():
-        if start_time(pid) == started:
+        if _start_time(pid) == started:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
 
 
-def start_time(pid: int) -> bytes:
-    """Give when a process started, in ticks since the system did; empty if it has ended."""
+def _start_time(pid: int) -> bytes:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name before it may hold anything.

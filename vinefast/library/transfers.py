@@ -1,30 +1,36 @@
 """Ends transfers from other workers of which no more comes.
 
 A worker that fetches a file from another one forks, and the fork waits up to 900 s for bytes (TaskVine 7.14.5), even if
-the other's host has been cut off and the manager has long given it up. Nobody can tell the fork: a worker that is told
-to delete what it fetches aborts. But we are a child of the same worker, and a fork that is killed is to the worker a
-transfer that failed, which the manager hears of.
+the other's host has been cut off and the manager has long given it up. Nobody can tell the fork. But we are a child of
+the same worker: we take the fork's connection from it, so that it says what has failed, and the worker and the manager
+hear of that. Where the kernel does not let us, the fork is killed, if it has begun to write.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import socket
 import time
 
-from .process import children_of, kill_processes, start_time
+from .process import children_of, kill_processes
 
 # Looks are counted, not seconds: a worker that was suspended with all its processes finds none of them guilty.
 _N_LOOKS = 3
 _LEAST_INTERVAL_S = 1.0
 
+_SYS_PIDFD_GETFD = 438
+
 
 class TransferWatch:
-    """Looks at the worker's forks now and then.
+    """Looks at the worker's children now and then.
 
     Parameters
     ----------
     worker_pid:
-        Whose forks.
+        Whose children.
+    workspace:
+        The worker's directory, without symbolic links.
     timeout_s:
         A transfer of which nothing comes for so long is ended; 0: none is.
 
@@ -34,41 +40,96 @@ class TransferWatch:
         Monotonic time in seconds of the next `look`; None: never.
     """
 
-    def __init__(self, worker_pid: int, timeout_s: float) -> None:
+    def __init__(self, worker_pid: int, workspace: str, timeout_s: float) -> None:
         self._worker_pid = worker_pid
-        self._program = _program(worker_pid)
-        self._born = int(start_time(os.getpid()) or 0)
+        self._transfers = os.path.join(workspace, "transfer", "")
+        self._trash = os.path.join(workspace, "trash", "")
         self._interval_s = max(timeout_s / _N_LOOKS, _LEAST_INTERVAL_S)
         # By process: bytes that it had moved, and how many looks in a row have found no more.
         self._seen: dict[tuple[int, bytes], tuple[bytes, int]] = {}
-        self.look_at = time.monotonic() + self._interval_s if timeout_s and self._program else None
+        self.look_at = time.monotonic() + self._interval_s if timeout_s else None
 
     def look(self, now: float) -> None:
         """End the transfers that have moved nothing during the last looks."""
         self.look_at = now + self._interval_s
         seen, self._seen = self._seen, {}
         for pid, started in children_of(self._worker_pid).items():
-            # The worker's transfer server is a fork, too, and waits for good reason; but it is older than any library.
-            if int(started) <= self._born or _program(pid) != self._program:
-                continue
             moved = _moved(pid)
             before, n_looks = seen.get((pid, started), (b"", 0))
             n_looks = n_looks + 1 if moved and moved == before else 0
-            # Other forks wait for a program that they have started: curl, or a mini task.
-            if n_looks >= _N_LOOKS and _sockets(pid) - _sockets(self._worker_pid):
-                print(f"vinefast: ending a transfer, process {pid}, of which nothing comes any more", flush=True)
-                kill_processes({pid: started})
-            else:
-                self._seen[pid, started] = (moved, n_looks)
+            self._seen[pid, started] = (moved, n_looks)
+            # Other children are silent for good reason; only a transfer has a connection of its own, or a file open there.
+            if n_looks >= _N_LOOKS and not self._disconnect(pid, started) and (name := self._fetched(pid)):
+                self._end(pid, started, name)
+
+    def _disconnect(self, pid: int, started: bytes) -> bool:
+        """Shut the connections down that a child has and the worker does not; tells whether there were any."""
+        # The worker's transfer server has such, too, and is older than any library.
+        if int(started) < int(children_of(self._worker_pid).get(os.getpid(), b"0")):
+            return False
+        shared = set(_sockets(self._worker_pid).values())
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:
+            return False
+        try:
+            return any([_shut_down(process, fd) for fd, inode in _sockets(pid).items() if inode not in shared])
+        finally:
+            os.close(process)
+
+    def _fetched(self, pid: int) -> str:
+        try:
+            with os.scandir(f"/proc/{pid}/fd") as entries:
+                for entry in entries:
+                    target = os.readlink(entry.path)
+                    if target.startswith(self._transfers):
+                        return target[len(self._transfers) :].partition("/")[0]
+        except OSError:
+            pass  # it has ended
+        return ""
+
+    def _end(self, pid: int, started: bytes, name: str) -> None:
+        path = self._transfers + name
+        try:
+            # A worker that finds no message here takes an uninitialized pointer for it, and aborts.
+            with open(f"{path}.error", "w") as file:
+                file.write("nothing came from the other worker any more\n")
+            # A directory that is there already could not be fetched again.
+            os.rename(path, f"{self._trash}{name}.{pid}")
+        except OSError:
+            return
+        print(f"vinefast: ending the transfer of {name}, of which nothing comes any more", flush=True)
+        kill_processes({pid: started})
 
 
-def _program(pid: int) -> tuple[str, bytes] | None:
-    """What runs there. Its arguments tell as well, for the executable may be the system's loader."""
+def _sockets(pid: int) -> dict[int, str]:
+    """Sockets by descriptor."""
+    found = {}
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return os.readlink(f"/proc/{pid}/exe"), file.read()
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                target = os.readlink(entry.path)
+                if target.startswith("socket:"):
+                    found[int(entry.name)] = target
     except OSError:
-        return None
+        pass  # it has ended
+    return found
+
+
+def _shut_down(process: int, fd: int) -> bool:
+    copy = ctypes.CDLL(None).syscall(_SYS_PIDFD_GETFD, process, fd, 0)
+    if copy < 0:
+        return False
+    with socket.socket(fileno=copy) as connection:
+        if connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        if connection.type != socket.SOCK_STREAM or connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it was about to connect, and has stopped
+    return True
 
 
 def _moved(pid: int) -> bytes:
@@ -78,11 +139,3 @@ def _moved(pid: int) -> bytes:
             return b"".join(file.readlines()[:2])
     except OSError:
         return b""
-
-
-def _sockets(pid: int) -> set[str]:
-    try:
-        with os.scandir(f"/proc/{pid}/fd") as entries:
-            return {target for entry in entries if (target := os.readlink(entry.path)).startswith("socket:")}
-    except OSError:
-        return set()  # it has ended
