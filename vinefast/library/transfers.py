@@ -59,7 +59,9 @@ class TransferWatch:
             n_looks = n_looks + 1 if moved and moved == before else 0
             self._seen[pid, started] = (moved, n_looks)
             # Other children are silent for good reason; only a transfer has a connection of its own, or a file open there.
-            if n_looks >= _N_LOOKS and not self._disconnect(pid, started) and (name := self._fetched(pid)):
+            if n_looks < _N_LOOKS or self._disconnect(pid, started):
+                continue
+            if name := self._fetched(pid):
                 self._end(pid, started, name)
 
     def _disconnect(self, pid: int, started: bytes) -> bool:
