@@ -19,11 +19,9 @@ from vinefast.bench import map_reduce
 
 SIZE = map_reduce.Size()
 TINY = map_reduce.Size(files=2, records=20_000, readers=2, parts=3)
-# What a way is called, how it runs, and with which tuning. In the shuffle each of eight workers on two cores gets some
-# 10 MB/s out of the others.
+# What a way is called, how it runs, and with which tuning.
 WAYS = {
-    "to its files, 10 MB/s": (map_reduce.by_files, {"locality_bandwidth": "10MB"}),
-    "to its files, default": (map_reduce.by_files, {}),
+    "to its files": (map_reduce.by_files, {}),
     "to who is free": (map_reduce.by_files, {"locality": False}),
     "through the manager": (map_reduce.by_values, {}),
 }

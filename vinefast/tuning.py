@@ -104,7 +104,7 @@ class Tuning(ParameterSet):
     locality_bandwidth: Bytes = Bytes(
         "What a byte that has to move costs: a call goes to a worker without its files only when waiting for one that "
         "has them would take longer than to move them at this rate. 0: the rate of the last transfers between workers, "
-        "128 MB/s before the first.",
+        "16 MB/s before the first.",
         0,
         "bytes/s",
         tuned=False,

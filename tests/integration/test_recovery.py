@@ -73,7 +73,7 @@ def log(tmp_path):
 
 def tuned(**values):
     """Hosts that are cut off are soon given up."""
-    return Tuning(keepalive_interval=2, keepalive_timeout=3, **values)
+    return Tuning(**{"keepalive_interval": 2, "keepalive_timeout": 3, "peer_stall_timeout": 3, **values})
 
 
 def make_files(executor, log, n, nbytes=1000, seconds=0.3):

@@ -19,7 +19,8 @@ cdef struct Fatal:
 
 cdef double POLL_SECONDS = 0.05
 cdef double JOIN_SECONDS = 5.0
-cdef int64_t FIRST_BANDWIDTH = 128 << 20  # of transfers between workers, bytes/s, before there were any
+# Of transfers between workers, bytes/s, before there were any: low, since what is not moved need not be moved back.
+cdef int64_t FIRST_BANDWIDTH = 16 << 20
 
 
 cdef void report_fatal(const char *message, void *arg) noexcept nogil:

@@ -58,7 +58,7 @@ class TransferWatch:
             before, n_looks = seen.get((pid, started), (b"", 0))
             n_looks = n_looks + 1 if moved and moved == before else 0
             self._seen[pid, started] = (moved, n_looks)
-            # Other children are silent for good reason; only a transfer has a connection of its own, or a file open there.
+            # Other children are silent for good reason; only a transfer has its own connection, or a file open there.
             if n_looks < _N_LOOKS or self._disconnect(pid, started):
                 continue
             if name := self._fetched(pid):
