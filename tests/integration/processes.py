@@ -44,3 +44,11 @@ def start_by_hand(command, directory):
         start_new_session=True,
         env={**os.environ, "TMPDIR": str(directory)},
     )
+
+
+def wait_for_file(path):
+    """Of a call: wait until there is a file; gives up after 20 s."""
+    for _ in range(1000):
+        if os.path.exists(path):
+            return
+        time.sleep(0.02)

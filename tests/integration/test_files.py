@@ -13,7 +13,7 @@ from parsl.app.errors import BashExitFailure, MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from tests.integration.processes import processes_marked, start_by_hand, wait_for_file, wait_until
 from vinefast import URLStaging, VineFastExecutor
 from vinefast.errors import InputMissing
 
@@ -128,7 +128,7 @@ def test_what_is_not_there_is_named(apart):
 
 def test_an_input_that_vanishes_before_it_is_sent_fails_its_call_alone(apart, tmp_path):
     read_plainly = read.func
-    blocked = [apart.submit(_wait_for, {}, str(tmp_path / "go")) for _ in range(8)]
+    blocked = [apart.submit(wait_for_file, {}, str(tmp_path / "go")) for _ in range(8)]
     Path("a").write_text("A")
     Path("b").write_text("B")
     vanishing = apart.submit(read_plainly, {}, File("a"))
@@ -140,16 +140,6 @@ def test_an_input_that_vanishes_before_it_is_sent_fails_its_call_alone(apart, tm
     with pytest.raises(InputMissing, match=f"{os.getcwd()}/a: No such file or directory"):
         vanishing.result(30)
     assert staying.result(30) == "B"
-
-
-def _wait_for(path):
-    import os
-    import time
-
-    for _ in range(1000):
-        if os.path.exists(path):
-            return
-        time.sleep(0.02)
 
 
 @pytest.fixture

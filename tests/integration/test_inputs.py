@@ -19,7 +19,7 @@ from parsl.app.errors import MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from tests.integration.processes import processes_marked, start_by_hand, wait_for_file, wait_until
 from vinefast import CachedFile, URLStaging, VineFastExecutor
 from vinefast.errors import InputMissing
 
@@ -318,7 +318,7 @@ def test_one_that_vanishes_before_it_is_sent_fails_its_call_alone(start, tmp_pat
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
     executor = start()
-    blocked = [executor.submit(_wait_for, {}, str(tmp_path / "go")) for _ in range(8)]
+    blocked = [executor.submit(wait_for_file, {}, str(tmp_path / "go")) for _ in range(8)]
     vanishing, staying = (executor.submit(read.func, {}, CachedFile(tmp_path / name, "worker")) for name in ("a", "b"))
     (tmp_path / "a").unlink()
     (tmp_path / "go").touch()
@@ -326,16 +326,6 @@ def test_one_that_vanishes_before_it_is_sent_fails_its_call_alone(start, tmp_pat
     with pytest.raises(InputMissing, match=f"{tmp_path}/a: No such file or directory"):
         vanishing.result(60)
     assert staying.result(60) == "b"
-
-
-def _wait_for(path):
-    import os
-    import time
-
-    for _ in range(1000):
-        if os.path.exists(path):
-            return
-        time.sleep(0.02)
 
 
 @pytest.fixture
