@@ -147,23 +147,31 @@ static int run_maker(struct vf_loop *loop, const struct vf_temp *lost)
 	return 1;
 }
 
+static void need(struct vf_temp **stack, struct vf_temp *temp)
+{
+	if (temp->needed)
+		return; /* more than one of those that are needed is made from it */
+	temp->needed = 1;
+	temp->next_needed = *stack;
+	*stack = temp;
+}
+
 /* Have a file made again, and first, all that is lost of what it was made from, at once: so each is made once, and stays until all have
 read it that are made from it. */
 static void make_again(struct vf_loop *loop, struct vf_temp *lost)
 {
-	struct vf_temp *stack = lost;
-	lost->next_needed = NULL;
+	struct vf_temp *stack = NULL;
+	need(&stack, lost);
 	while (stack) {
 		struct vf_temp *needed = stack;
 		stack = needed->next_needed;
+		needed->needed = 0;
 		if (needed->state != VF_TEMP_LOST || !run_maker(loop, needed))
 			continue;
 		FOR_EACH(temp, needed->maker, is_read)
 		{
-			if (temp->state != VF_TEMP_LOST || temp->maker->at_work)
-				continue;
-			temp->next_needed = stack;
-			stack = temp;
+			if (temp->state == VF_TEMP_LOST)
+				need(&stack, temp);
 		}
 	}
 }

@@ -48,6 +48,7 @@ struct vf_temp {
 	uint32_t n_holders, holders_room;
 	struct vf_temp *next_lost, *next_needed;
 	char *cached_name; /* TaskVine's name for it; NULL: no worker has had it */
+	uint8_t needed;    /* on the stack of those to be made again */
 	uint8_t leaving;   /* let go as soon as no worker fetches it any more */
 	struct vf_temp *next_leaving;
 };

@@ -206,17 +206,17 @@ def test_what_made_a_lost_file_is_made_again_first(make_cluster, log):
 
 
 def test_what_several_lost_files_were_made_from_is_made_again_once(make_cluster, log):
-    """Two ways lead from each of six files to the next: one by one, that would be 64 ways through all of them."""
+    """Three ways lead from each of six files to the next: one by one, that would be 729 ways through all of them."""
     cluster, executor = make_cluster(1, shared_fs=True, tune_parameters=tuned())
     last, n = [], 0
     for _ in range(6):
         sides = [TempFile("side") for _ in range(2)]
         for side in sides:
             executor.submit(write, {}, log.path, f"f{(n := n + 1)}", 10, inputs=last, outputs=[side])
-        last = [TempFile("next")]
-        executor.submit(write, {}, log.path, f"f{(n := n + 1)}", 10, inputs=sides, outputs=last)
+        before, last = last, [TempFile("next")]
+        executor.submit(write, {}, log.path, f"f{(n := n + 1)}", 10, inputs=[*sides, *before], outputs=last)
     assert executor.submit(size, {}, last[0]).result(60)[1] == 10
-    del sides, side
+    del sides, side, before
     gc.collect()
     cluster.kill(0)
     assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
