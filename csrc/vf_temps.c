@@ -112,13 +112,18 @@ static void give_back(struct vf_loop *loop)
 	vf_wake_signal(&loop->done_wake);
 }
 
+static void list_loss(struct vf_loop *loop, struct vf_temp *temp)
+{
+	temp->next_lost = loop->lost;
+	loop->lost = temp;
+}
+
 static void note_loss(struct vf_loop *loop, struct vf_temp *temp)
 {
 	if (temp->state == VF_TEMP_LOST)
 		return;
 	temp->state = VF_TEMP_LOST;
-	temp->next_lost = loop->lost;
-	loop->lost = temp;
+	list_loss(loop, temp);
 	VF_COUNT(loop, temps_lost, 1);
 }
 
@@ -412,21 +417,19 @@ void vf_temps_settle(struct vf_loop *loop)
 		temp->let_go = 1;
 		let_go_if_unneeded(loop, temp);
 	}
-	struct vf_temp *next, *leaving = loop->leaving;
-	loop->leaving = NULL;
+	struct vf_temp *next, *leaving = loop->leaving, *lost = loop->lost;
+	loop->leaving = loop->lost = NULL;
 	for (struct vf_temp *temp = leaving; temp; temp = next) {
 		next = temp->next_leaving;
 		temp->leaving = 0;
 		let_go_if_unneeded(loop, temp);
 	}
-	for (struct vf_temp *temp = loop->lost; temp; temp = next) {
+	for (struct vf_temp *temp = lost; temp; temp = next) {
 		next = temp->next_lost;
-		if (temp->n_readers || (loop->config.recover_at_once && !temp->let_go)) {
+		if (temp->state == VF_TEMP_LOST && (temp->n_readers || (loop->config.recover_at_once && !temp->let_go)))
 			make_again(loop, temp);
-			next = loop->lost; /* several may have gone at once; those that stay are at work or not needed */
-			if (next == temp)
-				next = temp->next_lost;
-		}
+		if (temp->state == VF_TEMP_LOST && !temp->given)
+			list_loss(loop, temp);
 	}
 }
 
