@@ -73,7 +73,7 @@ def log(tmp_path):
 
 def tuned(**values):
     """Hosts that are cut off are soon given up."""
-    return Tuning(**{"keepalive_interval": 2, "keepalive_timeout": 3, "peer_stall_timeout": 3, **values})
+    return Tuning(keepalive_interval=2, keepalive_timeout=3, **values)
 
 
 def make_files(executor, log, n, nbytes=1000, seconds=0.3):
@@ -289,14 +289,14 @@ def connections_to(cluster, i, executor):
 def test_a_worker_serves_as_many_peers_as_the_limit_says(make_cluster, log, limit, fits):
     tuning = tuned(locality=False, worker_source_max_transfers=limit)
     cluster, executor = make_cluster(4, shared_fs=True, tune_parameters=tuning)
-    (file,) = make_files(executor, log, 1, 300 << 20, seconds=0)
+    (file,) = make_files(executor, log, 1, 150 << 20, seconds=0)
     source = cluster.names.index(log.hosts()["f0"])
-    futures = [executor.submit(size, {}, file, 3.0) for _ in range(4)]
+    futures = [executor.submit(size, {}, file, 5.0) for _ in range(4)]
     most = 0
     while not all(future.done() for future in futures):
         most = max(most, connections_to(cluster, source, executor))
         time.sleep(0.002)
-    assert {future.result(0) for future in futures} == {(name, 300 << 20) for name in cluster.names}
+    assert {future.result(0) for future in futures} == {(name, 150 << 20) for name in cluster.names}
     assert fits(most)
 
 
@@ -314,7 +314,7 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_transfer(make_cluster, log):
 
 def test_hosts_that_cannot_reach_each_other(make_cluster, log):
     """The manager reaches both: what cannot be moved is used where it is."""
-    cluster, executor = make_cluster(2, shared_fs=True, tune_parameters=tuned())
+    cluster, executor = make_cluster(2, shared_fs=True, tune_parameters=tuned(peer_stall_timeout=3))
     files = make_files(executor, log, 4)
     cluster.cut_between(0, 1)
     futures = [executor.submit(size, {}, file) for file in files]
