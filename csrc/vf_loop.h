@@ -174,7 +174,7 @@ struct vf_loop {
 	struct vf_temp *lost, *leaving;
 	int outdated; /* some bundle reads what is made again as another file */
 	struct vf_link *given; /* of struct vf_bundle: temporary files to be given back */
-	uint64_t n_temps, n_parked;
+	uint64_t n_temps;
 	struct vf_score score;
 	struct vf_buffer frame, command;
 	struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];

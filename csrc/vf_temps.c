@@ -216,7 +216,6 @@ int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
 		}
 		atomic_store(&call->state, VF_CALL_QUEUED);
 		vf_call_list_push(&temp->parked, call);
-		loop->n_parked++;
 		return 1;
 	}
 	return 0;
@@ -317,10 +316,8 @@ static void unpark(struct vf_loop *loop, struct vf_temp *temp)
 	struct vf_call *call;
 	while ((call = vf_call_list_pop(&temp->parked)))
 		vf_call_list_push_front(&reversed, call);
-	while ((call = vf_call_list_pop(&reversed))) {
-		loop->n_parked--;
+	while ((call = vf_call_list_pop(&reversed)))
 		vf_send_again(loop, call);
-	}
 }
 
 /* What has become of a file, now that the call that was to make it has ended. */
