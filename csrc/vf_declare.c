@@ -92,6 +92,8 @@ struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file,
 	input->n_failed = n_failed;
 
 	int is_url = file->kind == VF_FILE_URL;
+	int level = VINE_CACHE_LEVEL_WORKFLOW;
+	char name[LABEL_NBYTES + sizeof "-unpacked"] = "";
 	if (!file->key && !is_url && !own_name) {
 		input->file = vine_declare_file(loop->manager, file->source, VINE_CACHE_LEVEL_WORKFLOW, 0);
 	} else {
@@ -99,16 +101,16 @@ struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file,
 		/* The label is that of another content if the file has changed since the call was submitted. */
 		int changed = S_ISREG(now->st_mode) && modified_ns != file->version;
 		const char *label = own_name || changed ? NULL : file->label;
-		char name[LABEL_NBYTES], unpacked_name[LABEL_NBYTES + sizeof "-unpacked"];
 		make_name(loop, label, name);
 		/* Nobody will ever ask again for what has no label. */
-		int level = file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER) ? file->level : VINE_CACHE_LEVEL_WORKFLOW;
+		if (file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER))
+			level = file->level;
 		input->file = create(loop, file->source, name, now->st_size, is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
 		input->name = strdup(name);
 		if (file->unpack && input->file) {
 			input->archive = input->file;
-			snprintf(unpacked_name, sizeof unpacked_name, "%s-unpacked", name);
-			input->file = unpacked(loop, input->archive, unpacked_name, level);
+			strcat(name, "-unpacked");
+			input->file = unpacked(loop, input->archive, name, level);
 		}
 	}
 	if (!input->source || !input->file || !index_file(&loop->shelf, input->file, input) ||
@@ -117,6 +119,8 @@ struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file,
 		return NULL;
 	}
 	input->datum = vf_replica_know(loop, input->file, NULL); /* without the memory for it, nobody asks where it is */
+	if (input->datum && level >= VINE_CACHE_LEVEL_WORKER)
+		vf_replica_find(loop, input->datum, name);
 	return input;
 }
 

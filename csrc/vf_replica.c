@@ -8,6 +8,14 @@
 
 /* Not in an installed header, like check_worker_against_task(). */
 struct vine_file *vine_manager_lookup_file(struct vine_manager *manager, const char *cached_name);
+struct vine_file_replica *vine_file_replica_table_lookup(struct vine_worker_info *worker, const char *cached_name);
+
+/* As it begins in TaskVine (7.14 to 7.17). */
+struct vine_file_replica {
+	vine_file_type_t type;
+	vine_cache_level_t level;
+	int64_t nbytes;
+};
 
 struct vf_datum *vf_replica_know(struct vf_loop *loop, struct vine_file *file, struct vf_temp *temp)
 {
@@ -27,6 +35,19 @@ struct vf_datum *vf_replica_know(struct vf_loop *loop, struct vine_file *file, s
 	return datum;
 }
 
+void vf_replica_find(struct vf_loop *loop, const struct vf_datum *datum, const char *cached_name)
+{
+	for (uint32_t i = 0; i < loop->workers.n; i++) {
+		const struct vf_worker *worker = loop->workers.items[i];
+		const struct vine_file_replica *replica = vine_file_replica_table_lookup(worker->id, cached_name);
+		if (!replica)
+			continue;
+		if (replica->nbytes > 0 && !vine_file_size(datum->file))
+			vf_locality_resize_file(&loop->locality, datum->index, (uint64_t)replica->nbytes);
+		vf_locality_add_replica(&loop->locality, datum->index, worker->index);
+	}
+}
+
 void vf_replica_forget(struct vf_loop *loop, struct vf_datum *datum)
 {
 	if (--datum->n_users)
@@ -38,7 +59,9 @@ void vf_replica_forget(struct vf_loop *loop, struct vf_datum *datum)
 
 void vf_replica_measure(struct vf_loop *loop, const struct vf_datum *datum)
 {
-	vf_locality_resize_file(&loop->locality, datum->index, vine_file_size(datum->file));
+	size_t nbytes = vine_file_size(datum->file);
+	if (nbytes)
+		vf_locality_resize_file(&loop->locality, datum->index, nbytes);
 }
 
 void vf_replica_expect(struct vf_loop *loop, const struct vf_bundle *bundle)

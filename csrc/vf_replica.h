@@ -26,6 +26,9 @@ struct vf_datum {
 /* Returns NULL when memory is short. */
 struct vf_datum *vf_replica_know(struct vf_loop *loop, struct vine_file *file, struct vf_temp *temp);
 
+/* Workers may have it from the time of another manager. */
+void vf_replica_find(struct vf_loop *loop, const struct vf_datum *datum, const char *cached_name);
+
 /* Before the file is undeclared. */
 void vf_replica_forget(struct vf_loop *loop, struct vf_datum *datum);
 

@@ -62,10 +62,11 @@ class CachedFile(File):
         Path of a file or a directory, or a URL (``http``, ``https``, ``ftp``), which workers fetch with ``curl``.
     cache : "call", "workflow", "worker" or "forever"
         For how long a worker keeps it: for one call; until the executor is shut down; until the worker ends; or beyond
-        that, for workers that start later in the same place. What is kept for "worker" or "forever" has the name of its
-        content, so that the same content under two paths travels once; to find that name, it is read when a call is
-        submitted for the first time, and when it has changed. For the other two, each path travels. A URL that is kept
-        for "worker" or "forever" is taken for one whose content never changes.
+        that, for workers that start later in the same place (``vine_worker --workspace=PATH --keep-workspace``). What
+        is kept for "worker" or "forever" has the name of its content, so that the same content under two paths travels
+        once; to find that name, it is read when a call is submitted for the first time, and when it has changed. For
+        the other two, each path travels. A URL that is kept for "worker" or "forever" is taken for one whose content
+        never changes.
     unpack : bool
         It is a tarball (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, or whatever the worker's ``tar``
         can read), unpacked once per worker; calls see the directory.

@@ -54,6 +54,12 @@ def where(file, seconds=0.2):
     return os.environ.get("WORKER_ID"), os.stat(file).st_ino, open(file).read()
 
 
+def inode_of(file):
+    import os
+
+    return os.environ.get("WORKER_ID"), os.stat(file).st_ino
+
+
 @parsl.python_app
 def add(x, y):
     return x + y
@@ -250,6 +256,30 @@ def test_same_content_travels_once(start, tmp_path):
     # What workers got is the first one's; without it, the other one's serves.
     (tmp_path / "a").unlink()
     assert read(CachedFile(tmp_path / "b", "worker")).result(60) == "same"
+
+
+def test_what_is_kept_forever_is_used_by_the_next_manager(make_executor, by_hand, server, tmp_path, monkeypatch):
+    address, asked, served = server
+    (served / "url").write_bytes(bytes(5_000_000))
+    tarball(served / "t.tgz", one="1")
+    files = [
+        CachedFile(served / "url", "forever"),
+        CachedFile(f"{address}/url", "forever"),
+        CachedFile(served / "t.tgz", "forever", unpack=True),
+    ]
+    seen = []
+    for n_workers in (1, 2):
+        executor = make_executor(worker_launch_method="manual")
+        for i in reversed(range(n_workers)):
+            monkeypatch.setenv("WORKER_ID", str(i))
+            by_hand(executor, "--cores=1", f"--workspace={tmp_path}/workspace{i}", "--keep-workspace")
+            assert wait_until(lambda i=i, n=n_workers, e=executor: e.stats()["slots"] == n - i, 30)
+        seen += [[executor.submit(inode_of, {}, file).result(30) for file in files] for _ in range(2)]
+        executor.shutdown()
+    # In the end the other worker has been there longer; but only the one of before has the files.
+    assert seen[0] == seen[1] == seen[2] == seen[3]
+    assert {worker for worker, _ in seen[0]} == {"0"}
+    assert asked["/url"] == 1
 
 
 def test_a_directory_travels_and_its_changes_are_noticed(start, tmp_path):
