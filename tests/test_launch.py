@@ -12,7 +12,7 @@ import time
 
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig
-from parsl.launchers import SimpleLauncher, SingleNodeLauncher, WrappedLauncher
+from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher, WrappedLauncher
 from parsl.providers import LocalProvider, SlurmProvider
 
 from vinefast import launch, programs
@@ -205,6 +205,7 @@ def test_factory_fields_become_options(tmp_path, archive):
     assert "--catalog" not in options(project_name="melting")
     assert value("--catalog").startswith("127.0.0.1")
     assert value("--batch-type") == "slurm"
+    assert value("--batch-type", batch_type="sge") == "uge"
     assert value("--min-workers", min_workers=2, max_workers=5) == "2"
     assert value("--max-workers", max_workers=5) == "5"
     assert value("--workers-per-cycle", workers_per_cycle=7) == "7"
@@ -256,17 +257,56 @@ def test_a_providers_command_starts_a_worker(start, manager, tmp_path, wrap):
     process.wait()
 
 
-def test_remote_blocks_look_for_the_worker_themselves(tmp_path):
-    launcher = launch.make_launcher("provider", TaskVineFactoryConfig(), str(tmp_path), SlurmProvider())
+def remote(tmp_path, **fields):
+    return launch.make_launcher("provider", TaskVineFactoryConfig(**fields), str(tmp_path), SlurmProvider())
+
+
+def test_remote_blocks_get_their_target(tmp_path):
+    launcher = remote(tmp_path, worker_executable="my_worker")
     launcher.start(Contact("head", 9123, "melting"), lambda error: None)
     command = shlex.split(launcher.worker_command)
-    assert command[0] == "vine_worker"
+    assert command[0] == "my_worker"
     assert command[-2:] == ["-M", "melting"]
     assert "--catalog" not in command
     launcher.start(Contact("head", 9123, "melting", "catalog:9097"), lambda error: None)
     assert shlex.split(launcher.worker_command)[-4:] == ["--catalog", "catalog:9097", "-M", "melting"]
     assert {"--single-shot", "--parent-death"} <= set(command)
-    assert not launcher.local
+
+
+@pytest.mark.parametrize("wrap", [SimpleLauncher(), SingleNodeLauncher(), SrunLauncher()])
+def test_remote_blocks_look_for_the_worker_themselves(tmp_path, monkeypatch, wrap):
+    """Where the job's environment has one it is that, and otherwise the one that is here, on PATH or not."""
+    for place in ("here", "there"):
+        program = tmp_path / place / "bin/vine_worker"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\necho {place} $1\n")
+        program.chmod(0o755)
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\nfor script; do :; done\nexec sh $script\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path / "here"))
+    launcher = remote(tmp_path)
+    launcher.start(Contact("head", 9123), lambda error: None)
+    script = wrap(f"env PARSL_WORKER_BLOCK_ID=0 {launcher.worker_command}", 1, 1)
+
+    def run(*places):
+        path = os.pathsep.join([*places, str(tmp_path), os.defpath])
+        environment = {"PATH": path, "SLURM_JOB_NAME": "job", "SLURM_CPUS_ON_NODE": "1"}
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.stdout.splitlines()
+
+    assert "here --single-shot" in run()
+    assert "there --single-shot" in run(str(tmp_path / "there/bin"))
+
+
+def test_what_remote_blocks_say_is_shown(tmp_path):
+    launcher = remote(tmp_path)
+    assert "its script_dir" in launcher.diagnosis()
+    launcher.provider.script_dir = str(tmp_path)
+    assert str(tmp_path) in launcher.diagnosis()
+    (tmp_path / "block-0.stderr").write_text("")
+    (tmp_path / "block-1.stderr").write_text("vine_worker: not found\n")
+    assert "vine_worker: not found" in launcher.diagnosis()
 
 
 def test_programs_are_found_in_the_chosen_prefix_first(tmp_path, monkeypatch):

@@ -83,7 +83,10 @@ _MANAGER_RULES: dict[str, Rule] = {
 
 _LIBRARY_KEYS = ("num_slots", "cores", "memory", "disk")
 
-_BATCH_TYPES = ("local", "condor", "uge", "sge", "pbs", "lsf", "torque", "moab", "slurm", "amazon", "k8s", "dryrun")
+_BATCH_TYPES = (
+    *("local", "condor", "slurm", "sge", "uge", "pbs", "torque", "moab", "lsf", "flux", "cluster"),
+    *("amazon", "k8s", "dryrun"),
+)
 
 _FACTORY_RULES: dict[str, Rule] = {
     "factory_timeout": COUNT,

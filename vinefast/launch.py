@@ -7,6 +7,7 @@ used where its work is needed: for batch systems, and where the number of local 
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import shlex
@@ -115,12 +116,15 @@ class ProviderLauncher(Launcher):
             *_leaving_arguments(self.config),
             *_worker_arguments(self.config, contact, elsewhere=not self.local),
         ]
-        self.worker_command = shlex.join([self._worker, *arguments])
+        self.worker_command = f"{_word_for_a_shell(self._worker)} {shlex.join(arguments)}"
 
     def diagnosis(self) -> str:
-        """Point to the files that the provider makes."""
-        where = getattr(self.provider, "script_dir", None) or "the provider's script_dir"
-        return f"The output of the provider's blocks is in {where}"
+        """Point to the files that the provider makes, and show what a block had to say."""
+        where = getattr(self.provider, "script_dir", None)
+        said = [path for path in glob.glob(f"{glob.escape(where)}/*stderr*") if os.path.getsize(path)] if where else []
+        if said:
+            return log_excerpt(max(said, key=os.path.getmtime))
+        return f"The output of the provider's blocks is in {where or 'its script_dir'}"
 
 
 class _CrewLauncher(Launcher):
@@ -345,7 +349,8 @@ class FactoryLauncher(_CrewLauncher):
     def _arguments(self, contact: Contact) -> list[str]:
         config = self.config
         options = _resource_options(config) | {
-            "--batch-type": config.batch_type,
+            # It documents "sge", and does not know it (7.14 to 7.17).
+            "--batch-type": "uge" if config.batch_type == "sge" else config.batch_type,
             "--min-workers": config.min_workers,
             "--max-workers": config.max_workers,
             "--workers-per-cycle": config.workers_per_cycle,
@@ -391,6 +396,13 @@ def _name_for_a_shell(program: str) -> str:
         with suppress(EngineStartError):
             return find_program(program)
     return program
+
+
+def _word_for_a_shell(program: str) -> str:
+    """Give what a shell elsewhere is to run: the program as that finds it; if it does not, the one that is here."""
+    here = _name_for_a_shell(program)
+    name = shlex.quote(program)
+    return name if here == program else f"$(command -v {name} || echo {shlex.quote(here)})"
 
 
 def log_excerpt(path: str, start: int = 0) -> str:
