@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import socket
+import time
 import uuid
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -68,7 +70,11 @@ def by_hand(make_executor, tmp_path):
     workers = []
 
     def start(executor, *options, directory=tmp_path):
+        n_before = executor.stats()["workers_joined"]
         workers.append(start_by_hand([*shlex.split(executor.worker_command), *options], directory))
+        # Two that look for a port of their own at the same moment may find the same, and one ends.
+        assert wait_until(lambda: executor.stats()["workers_joined"] > n_before, 30)
+        return workers[-1]
 
     def ended(worker):
         worker.terminate()  # again and again, for a worker sleeps for seconds here and there
@@ -146,6 +152,11 @@ def load(mark, tmp_path):
     assert wait_until(lambda: not processes_marked(mark))
 
 
+def host_after(seconds):
+    time.sleep(seconds)
+    return socket.gethostname()
+
+
 @pytest.fixture
 def make_cluster(make_hosts, make_executor, tmp_path):
     """An executor and a worker with one core on each of n hosts."""
@@ -161,6 +172,13 @@ def make_cluster(make_hosts, make_executor, tmp_path):
         for i in range(n):
             cluster.start_worker(i, executor, "--cores", "1")
         assert wait_until(lambda: executor.stats()["workers_connected"] == n)
+
+        def all_take_calls():
+            futures = [executor.submit(host_after, {}, 0.1) for _ in range(2 * n)]
+            return {future.result(60) for future in futures} == set(cluster.names)
+
+        # Until a worker's library has started, the others take its calls.
+        assert wait_until(all_take_calls, 60)
         return cluster, executor
 
     return make

@@ -127,10 +127,23 @@ def _shut_down(process: int, fd: int) -> bool:
             return False
         if connection.type != socket.SOCK_STREAM or connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
+        if not _connected(connection):
+            # Workers try again at once, for 300 s (7.15): they shall hear of it in a few seconds that nobody answers.
+            if connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT) == 1:
+                return True
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
         try:
             connection.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it was about to connect, and has stopped
+    return True
+
+
+def _connected(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
     return True
 
 
