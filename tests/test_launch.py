@@ -271,6 +271,7 @@ def test_remote_blocks_get_their_target(tmp_path):
     launcher.start(Contact("head", 9123, "melting", "catalog:9097"), lambda error: None)
     assert shlex.split(launcher.worker_command)[-4:] == ["--catalog", "catalog:9097", "-M", "melting"]
     assert {"--single-shot", "--parent-death"} <= set(command)
+    assert not launcher.local
 
 
 @pytest.mark.parametrize("wrap", [SimpleLauncher(), SingleNodeLauncher(), SrunLauncher()])
