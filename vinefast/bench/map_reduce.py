@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -243,5 +242,5 @@ def by_values(size: Size) -> tuple[Answer, None]:
 def _tree(leaves: list[Any], join: Callable[..., Any]) -> Any:
     while len(leaves) > 1:
         odd = leaves[len(leaves) // 2 * 2 :]
-        leaves = [join(*two) for two in list(pairwise(leaves))[::2]] + odd
+        leaves = [join(*two) for two in zip(leaves[::2], leaves[1::2], strict=False)] + odd
     return leaves[0]

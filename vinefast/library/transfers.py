@@ -53,22 +53,22 @@ class TransferWatch:
         """End the transfers that have moved nothing during the last looks."""
         self.look_at = now + self._interval_s
         seen, self._seen = self._seen, {}
-        for pid, started in children_of(self._worker_pid).items():
+        children = children_of(self._worker_pid)
+        # The worker's transfer server has connections of its own, too, and is older than any library.
+        oldest = int(children.get(os.getpid(), b"0"))
+        for pid, started in children.items():
             moved = _moved(pid)
             before, n_looks = seen.get((pid, started), (b"", 0))
             n_looks = n_looks + 1 if moved and moved == before else 0
             self._seen[pid, started] = (moved, n_looks)
             # Other children are silent for good reason; only a transfer has its own connection, or a file open there.
-            if n_looks < _N_LOOKS or self._disconnect(pid, started):
+            if n_looks < _N_LOOKS or (int(started) >= oldest and self._disconnect(pid)):
                 continue
             if name := self._fetched(pid):
                 self._end(pid, started, name)
 
-    def _disconnect(self, pid: int, started: bytes) -> bool:
+    def _disconnect(self, pid: int) -> bool:
         """Shut the connections down that a child has and the worker does not; tells whether there were any."""
-        # The worker's transfer server has such, too, and is older than any library.
-        if int(started) < int(children_of(self._worker_pid).get(os.getpid(), b"0")):
-            return False
         shared = set(_sockets(self._worker_pid).values())
         try:
             process = os.pidfd_open(pid)
@@ -80,14 +80,9 @@ class TransferWatch:
             os.close(process)
 
     def _fetched(self, pid: int) -> str:
-        try:
-            with os.scandir(f"/proc/{pid}/fd") as entries:
-                for entry in entries:
-                    target = os.readlink(entry.path)
-                    if target.startswith(self._transfers):
-                        return target[len(self._transfers) :].partition("/")[0]
-        except OSError:
-            pass  # it has ended
+        for target in _open_files(pid).values():
+            if target.startswith(self._transfers):
+                return target[len(self._transfers) :].partition("/")[0]
         return ""
 
     def _end(self, pid: int, started: bytes, name: str) -> None:
@@ -104,18 +99,20 @@ class TransferWatch:
         kill_processes({pid: started})
 
 
-def _sockets(pid: int) -> dict[int, str]:
-    """Sockets by descriptor."""
+def _open_files(pid: int) -> dict[int, str]:
+    """Paths by descriptor."""
     found = {}
     try:
         with os.scandir(f"/proc/{pid}/fd") as entries:
             for entry in entries:
-                target = os.readlink(entry.path)
-                if target.startswith("socket:"):
-                    found[int(entry.name)] = target
+                found[int(entry.name)] = os.readlink(entry.path)
     except OSError:
         pass  # it has ended
     return found
+
+
+def _sockets(pid: int) -> dict[int, str]:
+    return {fd: target for fd, target in _open_files(pid).items() if target.startswith("socket:")}
 
 
 def _shut_down(process: int, fd: int) -> bool:
