@@ -1,5 +1,6 @@
 """Workers come when there is much to do, and leave when there is not: by vine_factory, and by Parsl's strategies."""
 
+import re
 import shutil
 import time
 
@@ -11,14 +12,10 @@ from parsl.jobs.errors import TooManyJobFailuresError
 from parsl.jobs.states import JobState
 from parsl.providers import LocalProvider
 
-from tests.integration.processes import wait_until
+from tests.integration.processes import wait_for_file, wait_until
 from vinefast.programs import find_program
 
 needs_ps = pytest.mark.skipif(shutil.which("ps") is None, reason="Parsl's LocalProvider calls ps to cancel a block")
-
-
-def nap(seconds):
-    time.sleep(seconds)
 
 
 def workers(executor):
@@ -26,40 +23,57 @@ def workers(executor):
 
 
 @pytest.fixture
-def late_factory(tmp_path, monkeypatch):
-    """TaskVine's factory looks twice a minute how much there is to do: here for the first time when there is some."""
+def held_factory(tmp_path, monkeypatch):
+    """TaskVine's factory looks twice a minute how much there is to do: here for the first time when it is let go."""
+    gate = tmp_path / "go"
     program = tmp_path / "prefix" / "bin" / "vine_factory"
     program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\nsleep 1\nexec {find_program("vine_factory")} "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nuntil [ -e {gate} ]; do sleep 0.05; done\nexec {find_program("vine_factory")} "$@"\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path / "prefix"))
+    return gate
 
 
-def factory_of_small_workers(**fields):
-    return TaskVineFactoryConfig(min_workers=1, cores=1, memory=200, disk=200, **fields)
+@pytest.fixture
+def scale_out(make_executor, held_factory, tmp_path):
+    """An executor with at most three workers, more calls than these can take, and a way to let the calls end."""
+
+    def scale_out(**fields):
+        config = TaskVineFactoryConfig(min_workers=1, max_workers=3, cores=1, memory=200, disk=200, **fields)
+        executor = make_executor(factory_config=config)
+        # TaskVine itself is given but one or two of these, as there are no slots yet.
+        futures = [executor.submit(wait_for_file, {}, str(tmp_path / "done")) for _ in range(20)]
+        held_factory.touch()
+
+        def finish():
+            (tmp_path / "done").touch()
+            for future in futures:
+                future.result(30)
+
+        return executor, finish
+
+    return scale_out
 
 
-def test_the_factory_scales_out_and_in(make_executor, late_factory):
-    executor = make_executor(
-        factory_config=factory_of_small_workers(max_workers=3, workers_per_cycle=0, worker_timeout=1)
-    )
-    # TaskVine itself is given but one or two of these, as there are no slots yet.
-    futures = [executor.submit(nap, {}, 0.2) for _ in range(20)]
-    assert wait_until(lambda: workers(executor) == 3)
-    for future in futures:
-        future.result(30)
+def test_the_factory_scales_out_and_in(scale_out):
+    executor, finish = scale_out(workers_per_cycle=0, worker_timeout=1)
+    # A worker that does not come up is made up for when the factory looks again.
+    assert wait_until(lambda: workers(executor) == 3, 60)
+    finish()
     assert wait_until(lambda: workers(executor) == 1)
     time.sleep(2.0)
     assert workers(executor) == 1
     assert executor.submit(abs, {}, -1).result(10) == 1
 
 
-def test_the_factory_scales_out_by_so_many_at_a_time(make_executor, late_factory):
-    executor = make_executor(factory_config=factory_of_small_workers(max_workers=3, workers_per_cycle=2))
-    futures = [executor.submit(nap, {}, 0.2) for _ in range(20)]
-    for future in futures:
-        future.result(30)
-    assert workers(executor) == 2
+def test_the_factory_scales_out_by_so_many_at_a_time(scale_out, tmp_path):
+    executor, finish = scale_out(workers_per_cycle=2)
+    assert wait_until(lambda: workers(executor) >= 2, 60)
+    requests = re.findall(r"\|requested: (\d+)", (tmp_path / executor.label / "factory.log").read_text())
+    assert requests[0] == "2"
+    finish()
 
 
 class QuickProvider(LocalProvider):
@@ -121,10 +135,13 @@ def test_blocks_that_keep_failing_fail_the_calls(load):
         executor.submit(abs, {}, -1)
 
 
-def test_a_call_counts_once_for_each_of_its_cores(make_executor):
+def test_a_call_counts_once_for_each_of_its_cores(make_executor, tmp_path):
     executor = make_executor(factory_config=TaskVineFactoryConfig(cores=4))
-    futures = [executor.submit(nap, {"cores": cores} if cores else {}, 0.3) for cores in (None, 0.5, 1, 2.5, 4)]
+    done = tmp_path / "done"
+    specifications = [{"cores": cores} if cores else {} for cores in (None, 0.5, 1, 2.5, 4)]
+    futures = [executor.submit(wait_for_file, specification, str(done)) for specification in specifications]
     assert executor.outstanding() == 1 + 1 + 1 + 3 + 4
+    done.touch()
     for future in futures:
         future.result(30)
     assert executor.outstanding() == 0
