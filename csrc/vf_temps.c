@@ -257,37 +257,29 @@ int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_t
 	return 0;
 }
 
-int vf_temps_there(const struct vf_bundle *bundle)
+/* The states of all files that the calls of a bundle read, one bit each. */
+static unsigned states_of(const struct vf_bundle *bundle)
 {
-	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+	unsigned states = 0;
+	for (uint32_t i = 0; i < bundle->n_calls; i++)
 		FOR_EACH(temp, bundle->calls[i], is_read)
-		{
-			if (temp->state != VF_TEMP_THERE)
-				return 0;
-		}
-	}
-	return 1;
+		states |= 1u << temp->state;
+	return states;
 }
 
 int vf_temps_any(const struct vf_bundle *bundle)
 {
-	for (uint32_t i = 0; i < bundle->n_calls; i++) {
-		FOR_EACH(temp, bundle->calls[i], is_read)
-		return 1;
-	}
-	return 0;
+	return states_of(bundle) != 0;
+}
+
+int vf_temps_there(const struct vf_bundle *bundle)
+{
+	return !(states_of(bundle) & ~(1u << VF_TEMP_THERE));
 }
 
 int vf_temps_failed(const struct vf_bundle *bundle)
 {
-	for (uint32_t i = 0; i < bundle->n_calls; i++) {
-		FOR_EACH(temp, bundle->calls[i], is_read)
-		{
-			if (temp->state == VF_TEMP_FAILED)
-				return 1;
-		}
-	}
-	return 0;
+	return (states_of(bundle) & 1u << VF_TEMP_FAILED) != 0;
 }
 
 /* Bundles that TaskVine has and that wait for a file that will never be there, or for one in whose place there is another, come back. What

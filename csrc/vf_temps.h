@@ -62,15 +62,13 @@ int vf_temps_park(struct vf_loop *loop, struct vf_call *call);
 /* Give the temporary files of all calls of a bundle to its task, which TaskVine has already. Returns 0, or -1 when that is impossible. */
 int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_task *task);
 
-/* Whether what the calls of a bundle read is there; whether some of it never will be. */
+/* Whether the calls of a bundle read any; whether all of these are there; whether one never will be. */
+int vf_temps_any(const struct vf_bundle *bundle);
 int vf_temps_there(const struct vf_bundle *bundle);
 int vf_temps_failed(const struct vf_bundle *bundle);
 
-/* Whether it was made again since, as another file of TaskVine's. */
+/* Whether one was made again since, as another file of TaskVine's. */
 int vf_temps_outdated(const struct vf_bundle *bundle);
-
-/* Whether any of its calls reads one. */
-int vf_temps_any(const struct vf_bundle *bundle);
 
 /* A call has come back for good; one that has failed has made nothing that others may read. */
 void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed);

@@ -2,8 +2,6 @@
 
 import os
 import shlex
-import socket
-import time
 import uuid
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.integration.hosts import Cluster
-from tests.integration.processes import MARK, processes_marked, start_by_hand, wait_until
+from tests.integration.processes import MARK, processes_marked, start_by_hand, wait_until, workers_of
 from vinefast import VineFastExecutor
 
 ROOT = Path(__file__).parents[2]
@@ -69,9 +67,9 @@ def by_hand(make_executor, tmp_path):
     """Start workers with an executor's command, as a user would; they are ended before the executors."""
     workers = []
 
-    def start(executor, *options, directory=tmp_path):
+    def start(executor, *options, directory=tmp_path, **variables):
         n_before = executor.stats()["workers_joined"]
-        workers.append(start_by_hand([*shlex.split(executor.worker_command), *options], directory))
+        workers.append(start_by_hand([*shlex.split(executor.worker_command), *options], directory, **variables))
         # Two that look for a port of their own at the same moment may find the same, and one ends.
         assert wait_until(lambda: executor.stats()["workers_joined"] > n_before, 30)
         return workers[-1]
@@ -152,11 +150,6 @@ def load(mark, tmp_path):
     assert wait_until(lambda: not processes_marked(mark))
 
 
-def host_after(seconds):
-    time.sleep(seconds)
-    return socket.gethostname()
-
-
 @pytest.fixture
 def make_cluster(make_hosts, make_executor, tmp_path):
     """An executor and a worker with one core on each of n hosts."""
@@ -172,13 +165,7 @@ def make_cluster(make_hosts, make_executor, tmp_path):
         for i in range(n):
             cluster.start_worker(i, executor, "--cores", "1")
         assert wait_until(lambda: executor.stats()["workers_connected"] == n)
-
-        def all_take_calls():
-            futures = [executor.submit(host_after, {}, 0.1) for _ in range(2 * n)]
-            return {future.result(60) for future in futures} == set(cluster.names)
-
-        # Until a worker's library has started, the others take its calls.
-        assert wait_until(all_take_calls, 60)
+        assert wait_until(lambda: workers_of(executor, n) == set(cluster.names), 60)
         return cluster, executor
 
     return make

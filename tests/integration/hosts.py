@@ -132,7 +132,7 @@ class Cluster:
         """Start a command on host i, its temporary files in a directory of its own."""
         directory = self._directory / self.names[i]
         directory.mkdir(exist_ok=True)
-        process = start_by_hand(self._hosts[i].enter(command), directory)
+        process = start_by_hand(self._hosts[i].enter(command), directory, WORKER_ID=self.names[i])
         self._processes.append(process)
         # From here on kill() finds it.
         assert wait_until(lambda: self._hosts[i].holds(process.pid) or process.poll() is not None)

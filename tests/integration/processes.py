@@ -35,15 +35,27 @@ def wait_until(condition, seconds=10.0):
     return True
 
 
-def start_by_hand(command, directory):
-    """Start a worker as a user would, its files in `directory`."""
+def start_by_hand(command, directory, **variables):
+    """Start a worker as a user would, its files in `directory`, with further environment variables."""
     return subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "TMPDIR": str(directory)},
+        env={**os.environ, "TMPDIR": str(directory), **variables},
     )
+
+
+def worker_after(seconds):
+    """Of a call: give the WORKER_ID of its worker, so late that others take part."""
+    time.sleep(seconds)
+    return os.environ["WORKER_ID"]
+
+
+def workers_of(executor, n):
+    """Which of n workers take calls: until a worker's library has started, the others do."""
+    futures = [executor.submit(worker_after, {}, 0.1) for _ in range(2 * n)]
+    return {future.result(60) for future in futures}
 
 
 def wait_for_file(path):

@@ -96,8 +96,8 @@ def start_apart(make_executor, tmp_path):
         executors.append(executor)
         elsewhere = tmp_path / f"elsewhere{len(workers)}"
         elsewhere.mkdir()
-        command = ["env", f"PATH={path}", *shlex.split(executor.worker_command), "--cores", "2"]
-        workers.append(start_by_hand(command, elsewhere))
+        command = [*shlex.split(executor.worker_command), "--cores", "2"]
+        workers.append(start_by_hand(command, elsewhere, PATH=path))
         executor.elsewhere = elsewhere
         return executor
 

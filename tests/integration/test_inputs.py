@@ -19,7 +19,7 @@ from parsl.app.errors import MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_for_file, wait_until
+from tests.integration.processes import processes_marked, start_by_hand, wait_for_file, wait_until, workers_of
 from vinefast import CachedFile, URLStaging, VineFastExecutor
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InputMissing
@@ -58,19 +58,6 @@ def where(file, seconds=0.2):
     return os.environ.get("WORKER_ID"), os.stat(file).st_ino, open(file).read()
 
 
-def worker_after(seconds):
-    import os
-    import time
-
-    time.sleep(seconds)
-    return os.environ.get("WORKER_ID")
-
-
-def workers_of(executor, n):
-    futures = [executor.submit(worker_after, {}, 0.1) for _ in range(2 * n)]
-    return {future.result(30) for future in futures}
-
-
 def inode_of(file):
     import os
 
@@ -107,8 +94,8 @@ def start(mark, tmp_path, monkeypatch):
         for i in range(n_workers):
             elsewhere = directory if directory and i == 0 else tmp_path / f"worker{i}"
             elsewhere.mkdir(exist_ok=True)
-            monkeypatch.setenv("WORKER_ID", str(i))
-            workers.append(start_by_hand([*shlex.split(executor.worker_command), "--cores", str(cores)], elsewhere))
+            command = [*shlex.split(executor.worker_command), "--cores", str(cores)]
+            workers.append(start_by_hand(command, elsewhere, WORKER_ID=str(i)))
             # One after the other, as in by_hand.
             assert wait_until(lambda i=i: executor.stats()["slots"] == (i + 1) * cores, 30)
         return executor
@@ -276,7 +263,7 @@ def test_same_content_travels_once(start, tmp_path):
     assert read(CachedFile(tmp_path / "b", "worker")).result(60) == "same"
 
 
-def test_what_is_kept_forever_is_used_by_the_next_manager(make_executor, by_hand, server, tmp_path, monkeypatch):
+def test_what_is_kept_forever_is_used_by_the_next_manager(make_executor, by_hand, server, tmp_path):
     address, asked, served = server
     (served / "url").write_bytes(bytes(5_000_000))
     tarball(served / "t.tgz", one="1")
@@ -290,9 +277,8 @@ def test_what_is_kept_forever_is_used_by_the_next_manager(make_executor, by_hand
         executor = make_executor(worker_launch_method="manual")
         started = []
         for worker in workers:
-            monkeypatch.setenv("WORKER_ID", worker)
-            workspace = f"--workspace={tmp_path}/workspace{worker}"
-            started.append(by_hand(executor, "--single-shot", "--cores=1", workspace, "--keep-workspace"))
+            options = ["--single-shot", "--cores=1", f"--workspace={tmp_path}/workspace{worker}", "--keep-workspace"]
+            started.append(by_hand(executor, *options, WORKER_ID=worker))
         # What a worker answers comes after what it has to say of its files.
         assert wait_until(lambda executor=executor, workers=workers: workers_of(executor, 2) == set(workers), 30)
         seen += [[executor.submit(inode_of, {}, file).result(30) for file in files] for _ in range(2)]

@@ -30,10 +30,8 @@ def start_worker(tmp_path):
     workers = []
 
     def start(executor, *options):
-        name = f"worker{len(workers)}"
-        workers.append(
-            start_by_hand(["env", f"WORKER={name}", *shlex.split(executor.worker_command), *options], tmp_path)
-        )
+        command = [*shlex.split(executor.worker_command), *options]
+        workers.append(start_by_hand(command, tmp_path, WORKER_ID=f"worker{len(workers)}"))
         return workers[-1]
 
     yield start
@@ -46,7 +44,7 @@ def start_worker(tmp_path):
 def where():
     import os
 
-    return os.environ["WORKER"]
+    return os.environ["WORKER_ID"]
 
 
 def nap(seconds):
