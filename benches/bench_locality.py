@@ -1,13 +1,16 @@
 """Bytes that move, and the time, of a map-reduce on eight workers: calls sent to where their files are, calls sent to
-whoever is free, and everything as arguments and results through the manager.
+whoever is free, and everything as arguments and results through the manager; so with Parsl's own TaskVineExecutor, too,
+where its Python module ``ndcctools`` is installed.
 
 Under pytest-benchmark as its neighbours. As a script it runs in rounds that take the ways in turn, and draws:
 ``python benches/bench_locality.py --picture locality.png``.
 """
 
+import functools
 import statistics
 import tempfile
 import time
+from pathlib import Path
 
 import click
 import parsl
@@ -16,42 +19,72 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 
 from vinefast import Tuning, VineFastExecutor
 from vinefast.bench import map_reduce
+from vinefast.bench.peers import PEERS
+from vinefast.bench.peers.parsl import put_programs_on_path, stock_executor
 
 SIZE = map_reduce.Size()
 TINY = map_reduce.Size(files=2, records=20_000, readers=2, parts=3)
-# What a way is called, how it runs, and with which tuning.
-WAYS = {
-    "to its files": (map_reduce.by_files, {}),
-    "to who is free": (map_reduce.by_files, {"locality": False}),
-    "through the manager": (map_reduce.by_values, {}),
-}
-# Not `manager_bytes_sent`: it has the larger frames, which travel as files, a second time, and nothing else here.
-THROUGH_MANAGER = ("manager_bytes_received", "bytes_sent", "bytes_returned")
 
 
-def measure(way, size, n_workers, directory):
-    """Run it once in one way, on new workers; gives what it found and its figures."""
-    run, tuning = WAYS[way]
-    executor = VineFastExecutor(
+def vinefast(n_workers, **tuning):
+    """Make our executor with so many workers of a slot each."""
+    return VineFastExecutor(
         worker_launch_method="factory",
         manager_config=TaskVineManagerConfig(port=0, tune_parameters=Tuning(wait_for_workers=n_workers, **tuning)),
         factory_config=TaskVineFactoryConfig(
             min_workers=n_workers, max_workers=n_workers, cores=1, memory=500, disk=2000
         ),
     )
-    with parsl.load(parsl.Config(executors=[executor], run_dir=directory, usage_tracking=0)):
+
+
+def stock(n_workers):
+    """Make Parsl's own, alike."""
+    put_programs_on_path()
+    return stock_executor(n_workers, 1, **{"wait-for-workers": n_workers})
+
+
+# What a way is called, how it runs, and on what.
+WAYS = {
+    "to its files": (map_reduce.by_files, vinefast),
+    "to who is free": (map_reduce.by_files, functools.partial(vinefast, locality=False)),
+    "through the manager": (map_reduce.by_values, vinefast),
+}
+if not PEERS["taskvine"].why_missing():
+    WAYS["stock executor"] = (map_reduce.by_values, stock)
+# Not `manager_bytes_sent`: it has the larger frames, which travel as files, a second time, and nothing else here.
+THROUGH_MANAGER = ("manager_bytes_received", "bytes_sent", "bytes_returned")
+
+
+def counts(executor):
+    """What an executor has counted so far; the stock one by TaskVine's log of its performance."""
+    if isinstance(executor, VineFastExecutor):
+        return executor.stats()
+    names, *rows = (
+        Path(executor.manager_config.vine_log_dir, "most-recent/vine-logs/performance").read_text().splitlines()
+    )
+    return {name: int(float(value)) for name, value in zip(names.split()[1:], rows[-1].split(), strict=True)}
+
+
+def measure(way, size, n_workers, directory):
+    """Run it once in one way, on new workers; gives what it found and its figures."""
+    run, make = WAYS[way]
+    executor = make(n_workers)
+    # Not one for all: the stock executor puts its workers' program there, while the last ones may still run.
+    run_dir = tempfile.mkdtemp(dir=directory)
+    with parsl.load(parsl.Config(executors=[executor], run_dir=run_dir, usage_tracking=0)):
         for future in [executor.submit(map_reduce.warm_up, {}) for _ in range(8 * n_workers)]:
-            future.result()
-        before = executor.stats()
+            future.result(60)
+        before = counts(executor)
         began = time.perf_counter()
         found, flow = run(size)
         seconds = time.perf_counter() - began
-        counted = {name: value - before[name] for name, value in executor.stats().items() if name in before}
+        counted = {name: value - before[name] for name, value in counts(executor).items() if name in before}
     parsl.clear()
+    through_manager = THROUGH_MANAGER if make is not stock else ("bytes_sent", "bytes_received")
     figures = {
         "seconds": seconds,
-        "moved_MB": counted["file_bytes_moved"] / 1e6,
-        "manager_MB": sum(counted[name] for name in THROUGH_MANAGER) / 1e6,
+        "moved_MB": counted.get("file_bytes_moved", 0) / 1e6,
+        "manager_MB": sum(counted[name] for name in through_manager) / 1e6,
     }
     if flow:
         figures["placed_MB"] = flow.placed_nbytes() / 1e6
@@ -69,8 +102,8 @@ def test_map_reduce(benchmark, way, tmp_path):
     for found, figures, counted in runs:
         assert found == map_reduce.expected(size)
         n_maps = size.files * size.readers
-        if way == "through the manager":
-            assert counted["temps_made"] == counted["files_moved"] == 0
+        if WAYS[way][0] is map_reduce.by_values:
+            assert not counted.get("temps_made") and not counted.get("files_moved")
             assert figures["manager_MB"] > 4e-6 * size.files * size.records
             continue
         assert counted["temps_made"] == size.files + n_maps * size.parts + 2 * size.parts - 1

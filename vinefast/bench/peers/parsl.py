@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from vinefast.bench.peers.base import Function, Peer
+
+
+def put_programs_on_path() -> None:
+    """Let Parsl and TaskVine's libraries, which look on PATH, find the programs of this environment."""
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
 
 
 class _ParslPeer(Peer):
@@ -23,8 +29,7 @@ class _ParslPeer(Peer):
     def start(self) -> None:
         import parsl
 
-        # Parsl looks for its programs on PATH.
-        os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+        put_programs_on_path()
         self.executor = self.make()
         self._kernel = parsl.load(
             parsl.Config(
@@ -115,12 +120,27 @@ class TaskVine(_ParslPeer):
 
     def make(self) -> Any:
         """Make the executor."""
-        from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
+        return stock_executor(1, self.slots)
 
-        return TaskVineExecutor(
-            label=self.name,
-            worker_launch_method="factory",
-            function_exec_mode="serverless",
-            manager_config=TaskVineManagerConfig(port=0, library_config={"num_slots": self.slots}),
-            factory_config=TaskVineFactoryConfig(min_workers=1, max_workers=1, cores=self.slots),
-        )
+
+def stock_executor(n_workers: int, slots: int, **parameters: Any) -> Any:
+    """Make Parsl's TaskVineExecutor with workers on this machine."""
+    from parsl.executors.taskvine import TaskVineExecutor, TaskVineFactoryConfig, TaskVineManagerConfig
+    from parsl.providers import LocalProvider
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # if it chooses one itself, its workers look for it in the public catalog
+    return TaskVineExecutor(
+        label=TaskVine.name,
+        worker_launch_method="provider",  # its factory leaves workers behind
+        provider=LocalProvider(init_blocks=n_workers, min_blocks=n_workers, max_blocks=n_workers),
+        function_exec_mode="serverless",
+        manager_config=TaskVineManagerConfig(
+            port=port,
+            address="127.0.0.1",
+            shared_fs=True,  # without it, it wants an env_pack
+            library_config={"num_slots": slots},
+            tune_parameters=parameters,
+        ),
+        factory_config=TaskVineFactoryConfig(worker_options=f"--cores={slots}"),
+    )
