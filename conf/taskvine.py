@@ -25,7 +25,7 @@ OLDEST = (7, 14)
 
 COMPILE_ARGS = ["-std=gnu11", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
 
-# csrc/vf_poll.c takes these functions of the engine's over; csrc/vf_output.c the last two, which the engine calls.
+# csrc/vf_poll.c takes these functions over, the engine's and one that it calls; csrc/vf_output.c the last two.
 WRAPPED = (
     "link_poll",
     "vine_worker_create",
@@ -41,6 +41,7 @@ WRAPPED = (
     "vine_current_transfers_url_in_use",
     "cctools_debug",
     "cctools_fatal",
+    "listen",
     "malloc",
     "free",
 )

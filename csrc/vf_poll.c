@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 int __real_link_poll(struct link_info *array, int nlinks, int msec);
 int __wrap_link_poll(struct link_info *array, int nlinks, int msec);
 void __wrap_cctools_fatal(const char *format, ...);
+int __real_listen(int fd, int backlog);
+int __wrap_listen(int fd, int backlog);
 struct vine_worker_info *__real_vine_worker_create(struct link *link);
 struct vine_worker_info *__wrap_vine_worker_create(struct link *link);
 void __real_vine_worker_delete(struct vine_worker_info *worker);
@@ -142,6 +145,12 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 			next = owned.turn(owned.arg, workers);
 	}
 	return __real_link_poll(array, nlinks, 0);
+}
+
+int __wrap_listen(int fd, int backlog)
+{
+	(void)backlog;
+	return __real_listen(fd, SOMAXCONN);
 }
 
 struct vine_worker_info *__wrap_vine_worker_create(struct link *link)

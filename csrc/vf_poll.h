@@ -11,7 +11,8 @@ debug() is where TaskVine says, and no more than that, why a worker could not ge
 and says whether a URL was to blame, for which vine_current_transfers_set_failure() would in the end drop the worker, in the midst of its
 message. vine_current_transfers_url_in_use() is where TaskVine asks whether to let one more worker get a URL from its server; the poller
 answers. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
-threads they are TaskVine's own. */
+threads they are TaskVine's own. listen() makes a queue of six workers that want to join; the replacement makes it as long as the kernel allows, since
+those that find it full try again seconds later. */
 
 #ifndef VF_POLL_H
 #define VF_POLL_H

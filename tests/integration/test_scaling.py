@@ -1,10 +1,15 @@
 """Workers come when there is much to do, and leave when there is not: by vine_factory, and by Parsl's strategies."""
 
+import os
 import re
 import shutil
+import socket
+import struct
 import time
+from pathlib import Path
 
 import parsl
+import psutil
 import pytest
 from parsl.executors.errors import BadStateException
 from parsl.executors.taskvine import TaskVineFactoryConfig
@@ -74,6 +79,19 @@ def test_the_factory_scales_out_by_so_many_at_a_time(scale_out, tmp_path):
     requests = re.findall(r"\|requested: (\d+)", (tmp_path / executor.label / "factory.log").read_text())
     assert requests[0] == "2"
     finish()
+
+
+def test_many_workers_may_join_at_once(make_executor):
+    port = make_executor(worker_launch_method="manual").port
+    (fd,) = [
+        connection.fd
+        for connection in psutil.Process().net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    ]
+    with socket.socket(fileno=os.dup(fd)) as listening:
+        # Of a listening socket, tcpi_sacked is how many may wait in its queue.
+        (longest,) = struct.unpack_from("=28xI", listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104))
+    assert longest >= min(128, int(Path("/proc/sys/net/core/somaxconn").read_text()))
 
 
 class QuickProvider(LocalProvider):

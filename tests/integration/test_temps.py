@@ -1,15 +1,19 @@
 """Files and values that stay on workers, on this machine."""
 
+import contextlib
 import gc
 import glob
 import os
 import pickle
+import select
+import socket
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import parsl
+import psutil
 import pytest
 from parsl.app.errors import MissingOutputs
 from parsl.dataflow.errors import DependencyError
@@ -282,6 +286,34 @@ def test_without_peer_transfers_files_go_through_the_manager(make_executor, monk
     assert len(kept) == 1
     del file
     assert wait_until(lambda: gc.collect() is not None and not os.path.exists(kept[0]))
+
+
+def lets_take_sockets():
+    """Whether a process may take the sockets of others of its user."""
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    return os.geteuid() == 0 or not scope.exists() or scope.read_text().strip() == "0"
+
+
+@pytest.mark.skipif(not lets_take_sockets(), reason="this kernel keeps a worker's socket from its library")
+def test_many_may_ask_one_worker_for_files_at_once(make_executor, by_hand):
+    executor = make_executor(worker_launch_method="manual")
+    worker = psutil.Process(by_hand(executor).pid)
+    executor.submit(abs, {}, -1).result(30)
+    ((server, port),) = [
+        (child, connection.laddr.port)
+        for child in worker.children()
+        for connection in child.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    server.suspend()  # as it is between two turns on a busy machine
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.resume)
+        peers = [stack.enter_context(socket.socket()) for _ in range(50)]
+        for peer in peers:
+            peer.setblocking(False)
+            peer.connect_ex(("127.0.0.1", port))
+        assert wait_until(lambda: len(select.select([], peers, [], 0)[1]) == len(peers), 5)
+        assert [peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for peer in peers] == [0] * len(peers)
 
 
 def test_values_go_from_app_to_app(executor):

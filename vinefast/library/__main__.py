@@ -37,8 +37,9 @@ def _main() -> None:
 
     with link.healing():
         from .supervisor import Supervisor
-        from .transfers import TransferWatch
+        from .transfers import TransferWatch, admit_more
 
+    admit_more(arguments.worker_pid)
     timeout_s = int(os.environ.get("VINEFAST_PEER_STALL_S") or 0)
     transfers = TransferWatch(arguments.worker_pid, os.path.dirname(os.getcwd()), timeout_s)
     Supervisor(link, keeper, transfers, n_slots, cores).run()

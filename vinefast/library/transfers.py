@@ -1,9 +1,14 @@
-"""Ends transfers from other workers of which no more comes.
+"""Lets transfers between workers begin at once, and ends those of which no more comes.
+
+Others fetch files from our worker's transfer server, whose queue holds six of them. The kernel drops a seventh that
+comes before the server has had its turn, and it tries again after a second: a shuffle took half as long again for that
+(docs/performance.md). We are a child of that worker, and make the queue of its socket longer.
 
 A worker that fetches a file from another one forks, and the fork waits up to 900 s for bytes (TaskVine 7.14.5), even if
 the other's host has been cut off and the manager has long given it up. Nobody can tell the fork. But we are a child of
 the same worker: we take the fork's connection from it, so that it says what has failed, and the worker and the manager
-hear of that. Where the kernel does not let us, the fork is killed, if it has begun to write.
+hear of that. Where the kernel does not let us have a worker's or a fork's sockets, queues stay as they are, and a fork
+is killed, if it has begun to write.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import ctypes
 import os
 import socket
 import time
+from collections.abc import Iterable, Iterator
 
 from .process import children_of, kill_processes
 
@@ -19,7 +25,17 @@ from .process import children_of, kill_processes
 _N_LOOKS = 3
 _LEAST_INTERVAL_S = 1.0
 
+# The same on all architectures. Python has the first one only where it was built with new headers.
+_SYS_PIDFD_OPEN = 434
 _SYS_PIDFD_GETFD = 438
+
+
+def admit_more(worker_pid: int) -> None:
+    """Let as many others as the kernel allows wait for the transfer server of a worker."""
+    for connection in _copies(worker_pid, _sockets(worker_pid)):
+        with connection:
+            if _is_tcp(connection) and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                connection.listen(socket.SOMAXCONN)
 
 
 class TransferWatch:
@@ -70,14 +86,8 @@ class TransferWatch:
     def _disconnect(self, pid: int) -> bool:
         """Shut the connections down that a child has and the worker does not; tells whether there were any."""
         shared = set(_sockets(self._worker_pid).values())
-        try:
-            process = os.pidfd_open(pid)
-        except OSError:
-            return False
-        try:
-            return any([_shut_down(process, fd) for fd, inode in _sockets(pid).items() if inode not in shared])
-        finally:
-            os.close(process)
+        own = [fd for fd, inode in _sockets(pid).items() if inode not in shared]
+        return any([_shut_down(connection) for connection in _copies(pid, own)])
 
     def _fetched(self, pid: int) -> str:
         for target in _open_files(pid).values():
@@ -115,14 +125,28 @@ def _sockets(pid: int) -> dict[int, str]:
     return {fd: target for fd, target in _open_files(pid).items() if target.startswith("socket:")}
 
 
-def _shut_down(process: int, fd: int) -> bool:
-    copy = ctypes.CDLL(None).syscall(_SYS_PIDFD_GETFD, process, fd, 0)
-    if copy < 0:
-        return False
-    with socket.socket(fileno=copy) as connection:
-        if connection.family not in (socket.AF_INET, socket.AF_INET6):
-            return False
-        if connection.type != socket.SOCK_STREAM or connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+def _copies(pid: int, fds: Iterable[int]) -> Iterator[socket.socket]:
+    """Take sockets from a process that has them, as far as the kernel lets us."""
+    syscall = ctypes.CDLL(None).syscall
+    process = syscall(_SYS_PIDFD_OPEN, pid, 0)
+    if process < 0:
+        return
+    try:
+        for fd in fds:
+            copy = syscall(_SYS_PIDFD_GETFD, process, fd, 0)
+            if copy >= 0:
+                yield socket.socket(fileno=copy)
+    finally:
+        os.close(process)
+
+
+def _is_tcp(connection: socket.socket) -> bool:
+    return connection.family in (socket.AF_INET, socket.AF_INET6) and connection.type == socket.SOCK_STREAM
+
+
+def _shut_down(connection: socket.socket) -> bool:
+    with connection:
+        if not _is_tcp(connection) or connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
         if not _connected(connection):
             # Workers try again at once, for 300 s (7.15): they shall hear of it in a few seconds that nobody answers.
