@@ -351,7 +351,7 @@ def test_installer_mends_a_moved_prefix(real, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "rewriting its wrappers" in run.stdout
     wrapper = (moved / "bin" / "vine_worker").read_text()
-    assert f"{moved}/" in wrapper and f"{real.prefix}/" not in wrapper
+    assert f"{moved}/debian" in wrapper and f"{real.prefix}/" not in wrapper
     again = install(VINEFAST_TASKVINE_PREFIX=str(moved))
     assert again.returncode == 0 and "rewriting" not in again.stdout
 

@@ -75,7 +75,7 @@ def test_the_factory_scales_out_and_in(scale_out):
 
 def test_the_factory_scales_out_by_so_many_at_a_time(scale_out, tmp_path):
     executor, finish = scale_out(workers_per_cycle=2)
-    assert wait_until(lambda: workers(executor) >= 2, 60)
+    assert wait_until(lambda: workers(executor) == 2, 60)
     requests = re.findall(r"\|requested: (\d+)", (tmp_path / executor.label / "factory.log").read_text())
     assert requests[0] == "2"
     finish()
