@@ -9,13 +9,15 @@ from parsl.app.errors import wrap_error
 from parsl.app.python import timeout
 from parsl.monitoring.radios.filesystem import FilesystemRadio
 from parsl.monitoring.remote import monitor_wrapper
+from parsl.serialize import deserialize
 
 import vinefast
 from vinefast import InvalidConfiguration
 from vinefast._core import FunctionRegistry, Stages
 from vinefast.apps import AppOptions, options_of
-from vinefast.context import bind, pack, parameters_before
+from vinefast.context import pack, parameters_before, serialize_with_context
 from vinefast.library.context import Bound
+from vinefast.main_module import serialize_function
 
 
 def load():
@@ -131,11 +133,11 @@ def test_scopes_that_cannot_work(arguments, reason):
 def test_who_gets_the_executors_context():
     default = pack(load)
     for function, n_before in ((use, 1), (lambda context=None: 0, 0), (functools.partial(use, 1), 0)):
-        bound = bind(function, None, default)
+        bound = deserialize(serialize_with_context(function, None, default)[0])
         assert isinstance(bound, Bound) and (bound.context, bound.n_before) == (default, n_before)
     for function in (plain, print, lambda **kwargs: None):
-        assert bind(function, None, default) is function
-    assert bind(use, load_other, default).context == pack(load_other)
+        assert serialize_with_context(function, None, default) == serialize_function(function)
+    assert deserialize(serialize_with_context(use, load_other, default)[0]).context == pack(load_other)
 
 
 def test_bash_apps_are_seen_through():

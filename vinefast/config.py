@@ -8,16 +8,19 @@ import os
 import shlex
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+import cloudpickle
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from vinefast.environment import PYTHON, SCRIPT, Environment
 from vinefast.errors import InvalidConfiguration
 from vinefast.library import parsl_side
+from vinefast.library.by_value import PACKAGES
 from vinefast.library.context import FILE as CONTEXT_FILE
 from vinefast.library.context import Context
 from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
@@ -117,6 +120,18 @@ def check_manager_config(config: TaskVineManagerConfig) -> None:
         require("a key of manager_config.library_config", key, one_of(*_LIBRARY_KEYS))
         require(f"manager_config.library_config[{key!r}]", value, optional(POSITIVE))
     Tuning.of(config.tune_parameters)
+
+
+def check_working_dir(path: str) -> None:
+    """Make the directory where staging puts files, or raise `InvalidConfiguration`."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (OSError, ValueError) as error:
+        raise InvalidConfiguration(
+            f"working_dir is {path!r}; accepted: a directory in which this program can make files ({error})"
+        ) from None
 
 
 def check_factory_config(config: TaskVineFactoryConfig) -> None:
@@ -382,8 +397,14 @@ def engine_settings(
 def library_files() -> list[tuple[str, str]]:
     """List what a worker needs to run calls: local path and name in the sandbox."""
     directory = os.path.join(os.path.dirname(__file__), "library")
-    paths = sorted(glob.glob(os.path.join(glob.escape(directory), "*.py")))
-    return [(path, f"{LIBRARY_PACKAGE}/{os.path.basename(path)}") for path in paths]
+    files = [(path, f"{LIBRARY_PACKAGE}/{os.path.basename(path)}") for path in _sources(directory)]
+    package = os.path.join(LIBRARY_PACKAGE, PACKAGES, "cloudpickle")
+    files += [(path, f"{package}/{os.path.basename(path)}") for path in _sources(os.path.dirname(cloudpickle.__file__))]
+    return files
+
+
+def _sources(directory: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(directory), "*.py")))
 
 
 def environment_command(environment: Environment, program: str, init_command: str = "", keep_path: bool = False) -> str:

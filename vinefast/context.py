@@ -17,6 +17,7 @@ from vinefast import library
 from vinefast.library import context as on_worker
 from vinefast.library.context import PARAMETER, Bound, Context
 from vinefast.library.files import WORKER_PACKAGE
+from vinefast.main_module import Globals, serialize_function
 
 # As in vinefast/files.py: what is pickled refers to the library as workers know it.
 sys.modules.setdefault(WORKER_PACKAGE, library)
@@ -35,15 +36,17 @@ def pack(function: Callable[[], Any]) -> Context:
         If that is impossible.
     """
     try:
-        body = parsl_serialize.serialize(function, buffer_threshold=_NO_LIMIT)
+        body, _ = serialize_function(function)
     except Exception as error:
         raise SerializationError(f"the context {name_of(function)}") from error
     digest = hashlib.blake2b(body, digest_size=_DIGEST_NBYTES).digest()
     return Context(name_of(function), digest, body)
 
 
-def bind(func: Callable[..., Any], own: Callable[[], Any] | None, default: Context | None) -> Any:
-    """Give what is to be serialized for a function: itself, or, if it gets a context, both.
+def serialize_with_context(
+    func: Callable[..., Any], own: Callable[[], Any] | None, default: Context | None
+) -> tuple[bytes, Globals | None]:
+    """Serialize a function, and its context with it if it gets one.
 
     Parameters
     ----------
@@ -53,15 +56,19 @@ def bind(func: Callable[..., Any], own: Callable[[], Any] | None, default: Conte
         The context function of this function alone.
     default : Context, optional
         Of the executor.
+
+    Returns
+    -------
+    bytes, Globals or None
+        As `serialize_function`.
     """
-    if own is None and default is None:
-        return func
-    n_before = parameters_before(func)
+    body, uses = serialize_function(func)
+    n_before = None if own is None and default is None else parameters_before(func)
     if n_before is None:
-        return func
+        return body, uses
     context = default if own is None else pack(own)
     assert context is not None
-    return Bound(parsl_serialize.serialize(func, buffer_threshold=_NO_LIMIT), context, n_before)
+    return parsl_serialize.serialize(Bound(body, context, n_before), buffer_threshold=_NO_LIMIT), uses
 
 
 def parameters_before(func: Callable[..., Any]) -> int | None:

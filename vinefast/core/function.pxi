@@ -6,7 +6,7 @@ import types
 import weakref
 
 from vinefast.apps import options_of
-from vinefast.context import bind
+from vinefast.context import serialize_with_context
 
 # Parsl wraps an app anew for each call, to monitor it or to bound its time. The wrappers of one app differ in identity
 # alone: they are the same code around the same things.
@@ -66,8 +66,19 @@ cdef class FunctionRecord:
         memcpy(self.c_function.digest, PyBytes_AS_STRING(digest), VF_DIGEST_NBYTES)
 
 
+cdef FunctionRecord known(dict records, object key):
+    """Find a record that still holds."""
+    cdef PyObject *entry = PyDict_GetItem(records, key)
+    if entry == NULL:
+        return None
+    cdef tuple found = <tuple>entry
+    return <FunctionRecord>found[0] if found[1] is None or found[1].unchanged() else None
+
+
 cdef class FunctionRegistry:
     """From a function object to its record. Like Parsl's own cache, it takes a callable for immutable.
+
+    But a function of the program's `__main__` is serialized again once a global that it uses is another object.
 
     Parameters
     ----------
@@ -75,8 +86,8 @@ cdef class FunctionRegistry:
         For all functions that ask for one and have none of their own.
     """
 
-    cdef dict by_id           # id(func): (record, weak reference to func)
-    cdef dict by_wrapper_key  # (record, func)
+    cdef dict by_id           # id(func): (record, globals that it uses or None, weak reference to func)
+    cdef dict by_wrapper_key  # (record, globals, func)
     cdef object by_digest     # (digest, options): record, as long as anybody else holds it
     cdef object context
     cdef uint64_t n_serialized
@@ -90,36 +101,36 @@ cdef class FunctionRegistry:
     cdef FunctionRecord find(self, object func):
         # The entry goes when the function goes, so an id is never taken for that of a later object.
         cdef object key = <size_t><PyObject *>func
-        cdef PyObject *entry = PyDict_GetItem(self.by_id, key)
-        if entry != NULL:
-            return <FunctionRecord>(<tuple>entry)[0]
+        cdef FunctionRecord record = known(self.by_id, key)
+        if record is not None:
+            return record
         cdef object shared_key = wrapper_key(func)
         if shared_key is None:
             return self.add(func, key)
-        entry = PyDict_GetItem(self.by_wrapper_key, shared_key)
-        if entry != NULL:
-            return <FunctionRecord>(<tuple>entry)[0]
-        record = self.serialize(func)
-        if len(self.by_wrapper_key) == MAX_WRAPPERS:
+        record = known(self.by_wrapper_key, shared_key)
+        if record is not None:
+            return record
+        record, uses = self.serialize(func)
+        if len(self.by_wrapper_key) >= MAX_WRAPPERS:
             del self.by_wrapper_key[next(iter(self.by_wrapper_key))]
-        self.by_wrapper_key[shared_key] = (record, func)
+        self.by_wrapper_key[shared_key] = (record, uses, func)
         return record
 
     cdef FunctionRecord add(self, object func, object key):
-        cdef FunctionRecord record = self.serialize(func)
         cdef dict by_id = self.by_id
+        record, uses = self.serialize(func)
         try:
             reference = weakref.ref(func, lambda _: by_id.pop(key, None))
         except TypeError:
             return record  # cannot be watched: serialized each time, still sent once
-        by_id[key] = (record, reference)
+        by_id[key] = (record, uses, reference)
         return record
 
-    cdef FunctionRecord serialize(self, object func):
+    cdef tuple serialize(self, object func):
         cdef bytes body
         options = options_of(func)
         try:
-            body = parsl_serialize.serialize(bind(func, options.context, self.context), buffer_threshold=MAX_NBYTES)
+            body, uses = serialize_with_context(func, options.context, self.context)
         except Exception as error:
             raise SerializationError(function_name(func)) from error
         self.n_serialized += 1
@@ -129,4 +140,4 @@ cdef class FunctionRegistry:
         if record is None:
             record = FunctionRecord(body, digest, function_name(func), options)
             self.by_digest[digest, options] = record
-        return record
+        return record, uses

@@ -2,13 +2,16 @@
 #
 # Plain pickle is ten times as fast as dill, which Parsl uses by default, and does for nearly all arguments. What
 # pickle would send by reference to the program's own __main__ module does not exist on a worker, so that, and
-# whatever pickle refuses, goes through parsl.serialize, as does everything once the user has registered a
-# serialization method.
+# whatever pickle refuses, goes through cloudpickle (vinefast/library/by_value.py), and what that refuses through
+# parsl.serialize, as does everything once the user has registered a serialization method.
 
 import pickle
 
 import parsl.serialize.facade as parsl_serialize
+from parsl.serialize.concretes import DillSerializer
 from parsl.serialize.errors import DeserializationError, SerializationError
+
+from vinefast.library import by_value
 
 cdef extern from "string.h" nogil:
     void *memmem(const void *haystack, size_t haystacklen, const void *needle, size_t needlelen)
@@ -16,16 +19,13 @@ cdef extern from "string.h" nogil:
 cdef object pickle_dumps = pickle.dumps
 cdef object pickle_loads = pickle.loads
 cdef dict methods_for_data = parsl_serialize.methods_for_data
-cdef object DEFAULT_METHOD = next(iter(methods_for_data.values()))
-cdef object DEFAULT_METHOD_NAME = DEFAULT_METHOD.identifier
-cdef Py_ssize_t DEFAULT_METHOD_COUNT = len(methods_for_data)
+cdef object DEFAULT_METHOD_NAME = DillSerializer.identifier
 cdef size_t MAX_NBYTES = 0xFFFFFFFF
 cdef int PICKLE_PROTOCOL = 5
 
 
 cdef inline bint user_has_methods():
-    return (len(methods_for_data) != DEFAULT_METHOD_COUNT
-            or methods_for_data.get(DEFAULT_METHOD_NAME) is not DEFAULT_METHOD)
+    return len(methods_for_data) != 1 or type(methods_for_data.get(DEFAULT_METHOD_NAME)) is not DillSerializer
 
 
 cdef inline bint names_main(bytes payload):
@@ -52,6 +52,12 @@ cdef bytes serialize_arguments(object func, tuple args, dict kwargs, int *kind):
             if not names_main(payload):
                 kind[0] = VF_PAYLOAD_PICKLE
                 return checked_size(func, payload)
+        except Exception:
+            pass
+        try:
+            payload = by_value.serialize((args, kwargs))
+            kind[0] = VF_PAYLOAD_PARSL
+            return checked_size(func, payload)
         except Exception:
             pass  # dill may know better
     try:

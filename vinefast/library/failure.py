@@ -6,9 +6,16 @@ import os
 import pickle
 import traceback
 from types import TracebackType
+from typing import Any
 
 from . import parsl_side
 from .memory import NoRoom
+
+_NO_GLOBAL = (
+    " on the worker. A function of the program's __main__ module brings the globals along that it names, if all of "
+    "them can be serialized: import or define what is missing in the function itself, pass it as an argument, or put "
+    "the function into a module of its own"
+)
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -32,9 +39,20 @@ def users_traceback(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
+def _explain_lack(exception: BaseException, trace: Any) -> None:
+    """Say in a `NameError` about a global of the program's ``__main__`` why it is not there, and what to do."""
+    if type(exception) is not NameError or trace is None or len(exception.args) != 1:
+        return
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace.tb_frame.f_globals.get("__name__") == "__main__":
+        exception.args = (f"{exception.args[0]}{_NO_GLOBAL}",)
+
+
 def pack_exception(exception: BaseException) -> bytes:
     """Payload of status FAILED, whatever the exception's own methods do."""
     trace = users_traceback(exception.__traceback__)
+    _explain_lack(exception, trace)
     kind = type(exception)
     wrapped = None
     # The traceback of a runaway recursion is too deep to be serialized whole.
@@ -52,6 +70,7 @@ def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
 
     The manager's side can then name the exception even if it cannot rebuild it.
     """
+    _explain_lack(wrapper.e_value, wrapper.e_traceback)
     try:
         wrapped = parsl_side.serialize(wrapper)
     except BaseException:

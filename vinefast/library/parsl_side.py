@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from . import by_value
 from .lazy_package import import_from_package
 
 _problem: BaseException | None = None
@@ -57,5 +58,13 @@ def _unavailable(*_: Any) -> Any:
     raise ParslMissing(problem()) from _problem
 
 
-serialize: Callable[[Any], bytes] = _serialize if available() else _unavailable
+def _serialize_result(value: Any) -> bytes:
+    """Serialize what pickle cannot: by value, so that classes of the program's ``__main__`` are its own again there."""
+    try:
+        return by_value.serialize(value)
+    except Exception:
+        return _serialize(value)
+
+
+serialize: Callable[[Any], bytes] = _serialize_result if available() else _unavailable
 deserialize: Callable[[bytes], Any] = _deserialize if available() else _unavailable

@@ -1,0 +1,142 @@
+"""Functions of the program's ``__main__``: which globals they use, and when those have changed."""
+
+import functools
+import gc
+import pickle
+import threading
+import types
+import weakref
+
+import parsl
+import pytest
+from parsl.serialize import deserialize
+from parsl.serialize.concretes import PickleSerializer
+from parsl.serialize.facade import methods_for_code
+
+from vinefast._core import FunctionRegistry, Stages
+from vinefast.library.by_value import ByValue
+from vinefast.main_module import serialize_function
+
+SOURCE = """
+import math
+
+FACTOR = 3
+TABLE = {"root": lambda x: math.sqrt(x)}
+
+def helper(x):
+    return FACTOR * TABLE["root"](x)
+
+def direct(x):
+    return helper(x)
+
+def within(x):
+    return [helper(y) for y in (lambda: [x])()][0]
+
+class Tool:
+    def use(self, x):
+        return helper(x)
+
+def by_class(x):
+    return Tool().use(x)
+
+def alone(x, FACTOR=0):
+    return x.FACTOR
+
+def deep(n):
+    return deep(n - 1) + FACTOR if n else 0
+"""
+
+
+@pytest.fixture
+def main():
+    """A namespace like that of a script."""
+    namespace = {"__name__": "__main__"}
+    exec(SOURCE, namespace)
+    return types.SimpleNamespace(**namespace), namespace
+
+
+def test_what_a_function_names_comes_along(main):
+    module, namespace = main
+    direct = module.direct
+    wrapped = (
+        module.direct,
+        module.within,
+        module.by_class,
+        functools.partial(module.direct),
+        parsl.app.errors.wrap_error(module.direct),
+        lambda x: direct(x),
+        module.Tool().use,
+    )
+    bodies = [serialize_function(function) for function in wrapped]
+    namespace.clear()
+    for body, uses in bodies:
+        assert body.startswith(ByValue.identifier) and uses is not None
+        assert deserialize(body)(16) == 12
+
+
+def test_functions_of_modules_go_as_before():
+    for function in (len, pickle.dumps, functools.partial(pow, 2), lambda: None, pytest.raises):
+        body, uses = serialize_function(function)
+        assert uses is None and not body.startswith(ByValue.identifier)
+
+
+def test_a_registered_method_of_the_users_wins(main):
+    module, _ = main
+    methods_for_code[PickleSerializer.identifier] = PickleSerializer()
+    try:
+        body, uses = serialize_function(module.direct)
+    finally:
+        del methods_for_code[PickleSerializer.identifier]
+    assert uses is None and not body.startswith(ByValue.identifier)
+
+
+def test_a_global_that_cannot_travel_does_not_stop_a_function(main):
+    module, namespace = main
+    namespace["FACTOR"] = threading.Lock()
+    body, uses = serialize_function(module.direct)
+    assert uses is None and not body.startswith(ByValue.identifier)
+
+
+@pytest.mark.parametrize("name", ["FACTOR", "helper", "TABLE", "math"])
+def test_another_object_under_a_name_is_noticed(main, name):
+    module, namespace = main
+    for function in (module.direct, module.by_class, module.within):
+        _, uses = serialize_function(function)
+        before = namespace[name]
+        assert uses.unchanged()
+        namespace[name] = object()
+        assert not uses.unchanged()
+        del namespace[name]
+        assert not uses.unchanged()
+        namespace[name] = before
+        assert uses.unchanged()
+
+
+def test_a_name_that_is_no_global_does_not_count(main):
+    module, namespace = main
+    _, uses = serialize_function(module.alone)
+    namespace["FACTOR"] = namespace["x"] = 5
+    assert uses.unchanged()
+
+
+def test_a_registry_serializes_again_what_has_changed(main):
+    module, namespace = main
+    registry = FunctionRegistry()
+    record = Stages.find_function(registry, module.direct)
+    assert Stages.find_function(registry, module.direct) is record
+    namespace["FACTOR"] = 4
+    changed = Stages.find_function(registry, module.direct)
+    assert changed is not record and Stages.find_function(registry, module.direct) is changed
+
+
+def test_a_function_that_names_itself_can_go(main):
+    module, namespace = main
+    registry = FunctionRegistry()
+    Stages.find_function(registry, module.deep)
+    alive = weakref.ref(module.deep)
+    body, uses = serialize_function(module.deep)
+    assert deserialize(body)(2) == 6
+    del module.deep, namespace["deep"]
+    gc.collect()
+    assert alive() is None and not uses.unchanged()
+    del registry

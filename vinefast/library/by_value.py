@@ -1,0 +1,57 @@
+"""What belongs to the program's own ``__main__`` travels by value: a worker has another ``__main__``.
+
+The payloads are those of a serialization method of Parsl's, whose header says where the method is, so that
+``parsl.serialize.deserialize`` finds it on both sides. The serializer is cloudpickle. Workers need not have it: its
+files come along beside those of the library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import sys
+from types import ModuleType
+from typing import Any
+
+PACKAGES = "packages"
+
+_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), PACKAGES)
+
+
+class ByValue:
+    """A serialization method as Parsl's registry has them."""
+
+    identifier = b"vinefast_library.by_value ByValue"
+
+    def serialize(self, value: Any) -> bytes:
+        """Pickle a value; functions and classes of ``__main__`` with all that they refer to."""
+        return _cloudpickle().dumps(value, protocol=5)
+
+    def deserialize(self, body: bytes) -> Any:
+        """Rebuild a value. A class that has come from here is that class again."""
+        _cloudpickle()
+        return pickle.loads(body)
+
+
+def serialize(value: Any) -> bytes:
+    """Give the payload of a value, as ``parsl.serialize.serialize`` does.
+
+    Raises
+    ------
+    Exception
+        What cloudpickle raises for what it cannot pickle.
+    """
+    return ByValue.identifier + b"\n" + ByValue().serialize(value)
+
+
+def _cloudpickle() -> ModuleType:
+    """Import cloudpickle; on a worker in the submit side's release, since another may not understand its pickles."""
+    module = sys.modules.get("cloudpickle")
+    if module is None:
+        sys.path.insert(0, _DIRECTORY)
+        try:
+            module = importlib.import_module("cloudpickle")
+        finally:
+            sys.path.remove(_DIRECTORY)
+    return module

@@ -1,0 +1,160 @@
+"""Functions of the program's ``__main__`` module: which they are, and which of its globals they use.
+
+By Parsl's own method a worker gets such a function without its globals, and with a ``NameError`` in place of a result.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import functools
+import sys
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import parsl.serialize.facade as parsl_serialize
+from parsl.serialize.concretes import DillCallableSerializer
+
+from vinefast import library
+from vinefast.library import by_value
+from vinefast.library.files import WORKER_PACKAGE
+
+# As in vinefast/files.py: what is pickled refers to the library as workers know it.
+sys.modules.setdefault(WORKER_PACKAGE, library)
+sys.modules.setdefault(f"{WORKER_PACKAGE}.by_value", by_value)
+
+_NO_LIMIT = 0xFFFFFFFF
+_MISSING = object()
+
+# A longer container is taken for data, in which no functions are sought; and the search ends somewhere.
+_MAX_ITEMS = 1000
+_MAX_SEEN = 100_000
+
+
+class Globals:
+    """The globals of ``__main__`` that a function used when it was serialized.
+
+    Parameters
+    ----------
+    found : list of (dict, str, object)
+        Namespace, name and value.
+    """
+
+    def __init__(self, found: list[tuple[dict[str, Any], str, Any]]) -> None:
+        self._found = [(namespace, name, _reference(value)) for namespace, name, value in found]
+
+    def unchanged(self) -> bool:
+        """Whether each name still refers to the same object; a change within an object is not seen."""
+        return all(namespace.get(name, _MISSING) is value() for namespace, name, value in self._found)
+
+
+def serialize_function(function: Callable[..., Any]) -> tuple[bytes, Globals | None]:
+    """Serialize a function, by value if it, or what it wraps, belongs to ``__main__``.
+
+    A serialization method that the user has registered with Parsl is used instead.
+
+    Returns
+    -------
+    bytes
+        What ``parsl.serialize.deserialize`` takes.
+    Globals or None
+        What it depends on.
+
+    Raises
+    ------
+    Exception
+        What the serializer raises.
+    """
+    if not _user_has_methods():
+        found = _globals_used(function)
+        if found is not None:
+            try:
+                return by_value.serialize(function), Globals(found)
+            except Exception:
+                pass  # one of the globals cannot travel, and may not be needed
+    return parsl_serialize.serialize(function, buffer_threshold=_NO_LIMIT), None
+
+
+def _user_has_methods() -> bool:
+    methods = parsl_serialize.methods_for_code
+    return len(methods) != 1 or type(next(iter(methods.values()))) is not DillCallableSerializer
+
+
+def _reference(value: Any) -> Callable[[], Any]:
+    # What a function refers to may refer to that function, which is to end when the user drops it.
+    if isinstance(value, (types.FunctionType, type)):
+        return weakref.ref(value)
+    return lambda: value
+
+
+def _globals_used(function: Any) -> list[tuple[dict[str, Any], str, Any]] | None:
+    """Find the globals of ``__main__`` that a function may use; None if nothing of it belongs there."""
+    found: list[tuple[dict[str, Any], str, Any]] = []
+    belongs = False
+    seen: set[int] = set()
+    ahead = [function]
+    while ahead and len(seen) < _MAX_SEEN:
+        item = ahead.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, types.FunctionType):
+            if item.__globals__.get("__name__") == "__main__":
+                belongs = True
+                for name in _global_names(item.__code__):
+                    value = item.__globals__.get(name, _MISSING)
+                    if value is not _MISSING or not hasattr(builtins, name):
+                        found.append((item.__globals__, name, value))
+                        ahead.append(value)
+        elif isinstance(item, type):
+            if item.__module__ != "__main__":
+                continue
+            belongs = True
+        ahead.extend(_parts(item))
+    return found if belongs else None
+
+
+def _parts(item: Any) -> Iterator[Any]:
+    """Give what an object refers to, as far as there may be functions."""
+    kind = type(item)
+    if kind is types.FunctionType:
+        for cell in item.__closure__ or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:
+                pass  # not yet filled
+        yield from item.__defaults__ or ()
+        yield from (item.__kwdefaults__ or {}).values()
+        yield from vars(item).values()
+    elif isinstance(item, functools.partial):
+        yield item.func
+        yield from item.args
+        yield from item.keywords.values()
+    elif kind is types.MethodType:
+        yield item.__func__
+        yield item.__self__
+    elif isinstance(item, (staticmethod, classmethod)):
+        yield item.__func__
+    elif isinstance(item, property):
+        yield from (item.fget, item.fset, item.fdel)
+    elif isinstance(item, type):
+        yield from item.__bases__
+        yield from list(vars(item).values())
+    elif kind in (list, tuple, set, frozenset):
+        if len(item) <= _MAX_ITEMS:
+            yield from list(item)
+    elif kind is dict:
+        if len(item) <= _MAX_ITEMS:
+            yield from list(item.values())
+    elif kind.__module__ == "__main__":
+        yield kind
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names(constant)
+    return names
