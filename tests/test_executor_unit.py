@@ -77,9 +77,10 @@ def make_apart(make, monkeypatch):
     """Make started executors on a stand-in engine, with workers that are not there."""
     monkeypatch.setattr(executor_module, "Engine", Engine)
 
-    def make_apart(**arguments):
+    def make_apart(start=True, **arguments):
         executor = make(worker_launch_method="manual", **arguments)
-        executor.start()
+        if start:
+            executor.start()
         return executor
 
     return make_apart
@@ -375,3 +376,43 @@ def test_an_interrupted_start_leaves_nothing(make, monkeypatch):
 def test_public_names():
     assert set(vinefast.__all__) <= set(dir(vinefast))
     assert vinefast.__version__
+
+
+def test_a_context_manager_starts_and_ends_an_executor(make_apart, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    executor = make_apart(start=False)
+    executor.run_dir = ""
+    with executor as entered:
+        assert entered is executor
+        assert executor.run_dir == str(tmp_path / "runinfo" / "000")
+        with executor:  # started already
+            pass
+    assert executor._engine.n_stops == 1
+    with pytest.raises(EngineStartError, match="has been started before"), executor:
+        pass
+
+
+@pytest.mark.parametrize("specification", [-1, 0, "", [], (1,), 2.5])
+def test_an_argument_in_the_place_of_the_specification_is_named(make_apart, specification):
+    executor = make_apart()
+    with pytest.raises(InvalidResourceSpecification) as caught:
+        executor.submit(abs, specification)
+    assert f"is {specification!r}; accepted: a dict or None" in str(caught.value)
+    assert "submit(function, None, argument)" in str(caught.value)
+
+
+def test_a_working_dir_is_made_or_refused(make_apart, tmp_path):
+    shared = TaskVineManagerConfig(port=0, shared_fs=True)
+    make_apart(manager_config=shared, working_dir=str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for impossible in (tmp_path / "file", tmp_path / "file" / "x", "/proc/nothing", "a\0b"):
+        executor = make_apart(start=False, manager_config=shared, working_dir=str(impossible))
+        with pytest.raises(InvalidConfiguration, match="working_dir is .*; accepted: a directory"):
+            executor.start()
+
+
+def test_a_prefix_that_is_not_there_is_named(make, tmp_path, monkeypatch):
+    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path / "nowhere"))
+    with pytest.raises(EngineStartError, match="VINEFAST_TASKVINE_PREFIX is '.*nowhere'.*unset it"):
+        make().start()

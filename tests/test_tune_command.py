@@ -69,6 +69,17 @@ def test_words_choose():
     assert f"0 of {len(Tuning.parameters)} parameters" in invoke("no such words").output
 
 
+def test_what_is_not_there_is_answered_with_the_nearest_names():
+    assert "'hungry-minimum'" in invoke("hungri-minimun").output
+    assert "'vinefast tune' lists all" in invoke("xyzzy").output
+    assert "hungry-minimum" in invoke("HUNGRY_MINIMUM").output
+
+
+def test_a_default_that_cannot_be_set_is_not_outside_the_range_that_is_shown():
+    (row,) = json.loads(invoke("--json", "max-library-retries").output)
+    assert (row["value"], row["range"]) == (15, "0 to 1; 15 if it is not set")
+
+
 def test_values_are_shown():
     found = changed(
         "--set=hungry-minimum=20", "--set=prefer_dispatch=True", "--set=bandwidth-limit=1MB", "--set=scheduler=time"

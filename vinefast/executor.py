@@ -14,9 +14,10 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from parsl.data_provider.staging import Staging
+from parsl.dataflow.rundirs import make_rundir
 from parsl.executors.errors import BadStateException
 from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
@@ -41,6 +42,9 @@ from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
 from vinefast.patience import Patience
 from vinefast.resources import CallSpec, SpecReader
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         How calls report to Parsl's monitoring: through files if not given, which needs a file system that workers share
         with this machine; `UDPRadio` needs a network that loses nothing.
     working_dir : str, optional
-        Where staging puts files.
+        Where staging puts files. Where workers see this machine's files, the directory is made at the start.
     strict_resources : bool
         Refuse a resource specification with an unknown key; if False, ignore the key with one warning.
         ``TaskVineExecutor`` ignores it silently.
@@ -145,6 +149,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             logger.warning("Ignoring the provider: worker_launch_method is %r", worker_launch_method)
             provider = None
         super().__init__(provider=provider, block_error_handler=True)
+        self.run_dir = ""  # until somebody sets one
         self.label = label
         self.worker_launch_method = worker_launch_method
         self.function_exec_mode = function_exec_mode
@@ -192,7 +197,15 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                     raise EngineStartError(f"Executor {self.label} cannot be started: {error}") from error
                 raise
 
+    def __enter__(self) -> Self:
+        """Start the executor, if Parsl has not done so; it is shut down at the end."""
+        if self._teardown is None or not self._teardown.alive:
+            self.start()
+        return self
+
     def _start(self, teardown: ExitStack) -> None:
+        if not self.run_dir:
+            self.run_dir = make_rundir("runinfo")
         directory = os.path.join(os.path.abspath(self.run_dir), self.label)
         runtime_dir = os.path.abspath(self.manager_config.vine_log_dir or os.path.join(directory, "taskvine"))
         for path in (directory, runtime_dir):
@@ -203,6 +216,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         password_file = self._password_file(directory, teardown)
         self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
         staging = [provider for provider in self.storage_access or () if isinstance(provider, URLStaging)]
+        if self.working_dir is not None and self._files_are_shared:
+            config.check_working_dir(self.working_dir)
         self._moves_files = not self._files_are_shared or bool(staging)
         self._url_patience = (staging or [URLStaging()])[0].patience
         if self.monitoring_messages is not None and not self._files_are_shared:
@@ -315,7 +330,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         vinefast.errors.InputMissing, vinefast.errors.UnreachableFile
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
-        spec = self._specs.read(resource_specification) if resource_specification else None
+        asks = resource_specification or not (resource_specification is None or resource_specification == {})
+        spec = self._specs.read(resource_specification) if asks else None
         if self._moves_files or temps.in_use or CachedFile.made:
             return self._submit_with_files(func, args, kwargs, spec)
         return self._submit(func, args, kwargs, spec)

@@ -183,7 +183,10 @@ class _Numeric(Parameter[T]):
         self.most = most
         self.also = also or {}
         span = f"{least:g} or more" if most >= INT_MAX else f"{least:g} to {most:g}"
-        self.range = "; ".join([span, *(f"{number:g}: {meaning}" for number, meaning in self.also.items())])
+        extra = [f"{number:g}: {meaning}" for number, meaning in self.also.items()]
+        if isinstance(default, Real) and not self._accepts(float(default)):
+            extra.append(f"{default:g} if it is not set")
+        self.range = "; ".join([span, *extra])
 
     def _accepts(self, number: float) -> bool:
         return self.least <= number <= self.most or number in self.also

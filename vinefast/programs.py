@@ -10,6 +10,8 @@ from vinefast.errors import EngineStartError
 # TaskVine's own name for it.
 RESOURCE_MONITOR_VARIABLE = "CCTOOLS_RESOURCE_MONITOR"
 
+_PREFIX_VARIABLE = "VINEFAST_TASKVINE_PREFIX"
+
 
 def find_program(name: str) -> str:
     """Find one of TaskVine's programs.
@@ -55,7 +57,13 @@ def _find(name: str, lack: str, advice: str) -> str:
     if os.sep in name:
         places = [os.path.dirname(os.path.abspath(name))]
     else:
-        prefixes = [os.environ.get("VINEFAST_TASKVINE_PREFIX"), _built_with()]
+        chosen = os.environ.get(_PREFIX_VARIABLE)
+        if chosen and not os.path.isdir(os.path.join(chosen, "bin")):
+            raise EngineStartError(
+                f"{_PREFIX_VARIABLE} is {chosen!r}, where there is no directory 'bin': unset it, or let it name a "
+                "prefix in which TaskVine is installed"
+            )
+        prefixes = [chosen, _built_with()]
         places = [os.path.join(prefix, "bin") for prefix in prefixes if prefix] + os.get_exec_path()
     found = shutil.which(os.path.basename(name), path=os.pathsep.join(places))
     if found is None:

@@ -86,14 +86,18 @@ class SpecReader:
         parsl.executors.errors.InvalidResourceSpecification
             The message names key, value and what is accepted.
         """
-        if not specification:
+        if specification is None or specification == {}:
             return None
         try:
             # 1, 1.0 and True are equal, but True is no number of cores.
             return _interned(self, *((key, type(value), value) for key, value in specification.items()))
         except (TypeError, AttributeError):
             if not isinstance(specification, Mapping):
-                raise InvalidResourceSpecification(set(), f"It is {specification!r}; accepted: a dict") from None
+                raise InvalidResourceSpecification(
+                    set(),
+                    f"The resource specification is {specification!r}; accepted: a dict or None. submit takes it "
+                    "before the arguments of the call: submit(function, None, argument)",
+                ) from None
             unhashable = {key: value for key, value in specification.items() if value.__hash__ is None}
             if not unhashable:
                 raise

@@ -54,7 +54,7 @@ def tune(words: tuple[str, ...], settings: tuple[str, ...], where: str | None, c
     rows = [
         parameter
         for parameter in tuning.parameters.values()
-        if all(word.lower() in f"{parameter.name} {parameter.doc}".lower() for word in words)
+        if all(_occurs(word, parameter) for word in words)
         and (not changed or _current(tuning, parameter) != parameter.default)
     ]
     if as_json:
@@ -63,9 +63,23 @@ def tune(words: tuple[str, ...], settings: tuple[str, ...], where: str | None, c
     console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     if rows:
         console.print(_table(tuning, rows))
+    elif words:
+        console.print(_nothing_found(words))
     console.print(
         f"{len(rows)} of {len(tuning.parameters)} parameters; vinefast is built with TaskVine {TASKVINE_VERSION}."
     )
+
+
+def _occurs(word: str, parameter: Parameter[Any]) -> bool:
+    return word.lower() in f"{parameter.name} {parameter.attribute} {parameter.doc}".lower()
+
+
+def _nothing_found(words: tuple[str, ...]) -> str:
+    try:
+        Tuning.find("-".join(words).lower())
+    except InvalidConfiguration as error:
+        return f"Nothing has {' and '.join(map(repr, words))} in its name or description: {error}."
+    return f"Nothing has {' and '.join(map(repr, words))} in its name or description."
 
 
 def _value(text: str) -> Any:

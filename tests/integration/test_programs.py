@@ -67,8 +67,8 @@ USE = """
     try:
         fail(Trouble).result()
         raise SystemExit("no trouble")
-    except Exception as error:  # by value, so that its class is a copy
-        assert (type(error).__name__, str(error)) == ("Trouble", "on purpose")
+    except Trouble as error:
+        assert str(error) == "on purpose"
     assert greet("you", stdout="greeting.txt").result() == 0
     assert open("greeting.txt").read() == "hello you\\n"
     print("all is well", flush=True)
@@ -125,6 +125,92 @@ def test_context(run):
     load = LOAD.replace("parsl.load(", "kernel = parsl.load(")
     body = textwrap.indent(textwrap.dedent(USE), "    ")
     assert run("-c", program(load, TOP) + f"with kernel:\n{body}") == "all is well\n"
+
+
+# As people write who know `concurrent.futures`.
+PLAIN = """
+    import math
+    import sys
+
+    import numpy as np
+
+    from vinefast import ContextError, VineFastExecutor
+    import vinefast
+
+    OFFSET = 3
+
+    class Particle:
+        def __init__(self, x):
+            self.x = x
+
+        def energy(self):
+            return energy(self.x)
+
+    class Lost(Exception):
+        pass
+
+    def energy(x):
+        return math.sqrt(x) + OFFSET + float(np.zeros(1)[0])
+
+    def simulate(x):
+        if x < 0:
+            raise Lost(x)
+        return Particle(energy(x))
+
+    def whole(particle):
+        return particle.energy()
+
+    def load():
+        return energy(16)
+
+    @vinefast.mark(context=load)
+    def use(context):
+        return context
+
+    def careless():
+        return eval("energy")(1)
+
+    def serializer():
+        return sys.modules["cloudpickle"].__file__
+
+    def own_serializer():
+        import cloudpickle
+        return cloudpickle.__file__
+
+    with VineFastExecutor() as executor:
+        particle = executor.submit(simulate, None, 4).result()
+        assert type(particle) is Particle and particle.x == 5
+        assert list(executor.map(energy, [4, 9])) == [5, 6]
+        assert executor.submit(whole, None, Particle(4)).result() == 5
+        assert executor.submit(Particle(4).energy, None).result() == 5
+        assert executor.submit(lambda f, x: f(x), None, energy, 4).result() == 5
+        assert executor.submit(use, None).result() == 7
+        OFFSET = 10
+        assert executor.submit(energy, None, 4).result() == 12
+        try:
+            executor.submit(simulate, None, -4).result()
+        except Lost as error:
+            assert error.args == (-4,)
+        else:
+            raise SystemExit("not lost")
+        try:
+            executor.submit(careless, None).result()
+        except NameError as error:
+            assert "'energy' is not defined on the worker" in str(error) and "import or define" in str(error), error
+        else:
+            raise SystemExit("no NameError")
+        # The worker's Python need not have it.
+        for f in serializer, own_serializer:
+            assert "vinefast_library" in executor.submit(f, None).result()
+    print("all is well", flush=True)
+"""
+
+
+def test_a_program_without_parsl(run, tmp_path):
+    (tmp_path / "script.py").write_text(program(PLAIN))
+    assert run("script.py") == "all is well\n"
+    assert run("-c", program(PLAIN)) == "all is well\n"
+    assert sorted(path.name for path in (tmp_path / "runinfo").iterdir()) == ["000", "001"]
 
 
 MODULE = """
