@@ -172,4 +172,5 @@ void vf_loop_run(struct vf_loop *loop)
 	while (itable_nextkey(loop->bundles, &id, &bundle))
 		vf_bundle_free(bundle);
 	itable_clear(loop->bundles, NULL);
+	vf_watch_release_all(loop);
 }

@@ -63,6 +63,9 @@ void vf_watch_give_up(struct vf_loop *loop);
 /* Let workers go that have been idle for long, if that is wanted. Outside vine_wait() for the same reason. */
 void vf_watch_release_idle(struct vf_loop *loop);
 
+/* Tell all workers to end. Nobody is told of their leaving: call it when the loop has ended. */
+void vf_watch_release_all(struct vf_loop *loop);
+
 /* ---- vf_place.c: which worker gets a bundle ---- */
 
 /* The worker for the next bundle of these calls, NULL for none yet, and whether one may be sent at all. */

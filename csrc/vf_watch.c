@@ -168,6 +168,14 @@ void vf_watch_release_idle(struct vf_loop *loop)
 	}
 }
 
+/* TaskVine's own vine_workers_shutdown takes a worker with a library for busy, and leaves it to look for this manager for a quarter
+of an hour. */
+void vf_watch_release_all(struct vf_loop *loop)
+{
+	for (uint32_t i = 0; i < loop->workers.n; i++)
+		vine_manager_shut_down_worker(loop->manager, loop->workers.items[i]->id);
+}
+
 /* The tasks that the waiting calls will make, going by those that were made so far. vine_factory asks how many workers are needed,
 and TaskVine itself knows only of what has a slot. */
 static int count_tasks_left(const struct vf_loop *loop)

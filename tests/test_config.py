@@ -199,6 +199,33 @@ def test_a_python_from_init_command_wins(run_command):
     assert run_command(f'PATH="{run_command.other}:$PATH"')[0] == "other"
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize(
+    ("init_command", "status"),
+    [
+        ("exit 3", "3"),
+        ("exit 0", "0"),
+        ("false &&", "1"),
+        ("set -eu; cd /; PATH=; false; true", "1"),
+        ("set -- a b; IFS=-; unset PWD; exit 4", "4"),
+        ("if [", "2"),
+        ("false", "None"),
+        ("true &&", "None"),
+        ("cd /; set -- a b; IFS=-", "None"),
+        ("[ -d /nowhere ] && exit 1", "None"),
+    ],
+)
+def test_the_program_starts_whatever_init_command_does(tmp_path, shell, init_command, status):
+    (tmp_path / "told.py").write_text(
+        "import os, sys; print(os.environ.get('VINEFAST_INIT_STATUS'), os.getcwd(), *sys.argv[1:])"
+    )
+    command = config.python_command("-m told", init_command) + " --in-pipe-fd 3"
+    # Bash keeps to POSIX, as a worker's /bin/sh.
+    options = ["--posix"] if shell == "bash" else []
+    ran = subprocess.run([shell, *options, "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1] == f"{status} {tmp_path} --in-pipe-fd 3", ran.stderr
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"a\0b", b"x" * 1025])
 def test_a_password_that_the_engine_cannot_take_is_refused(tmp_path, content):
     path = tmp_path / "password"

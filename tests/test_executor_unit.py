@@ -202,7 +202,7 @@ def test_working_directory_only_where_files_are_shared(make_apart):
 def test_a_manual_manager_is_open_and_says_so(make_apart, caplog):
     executor = make_apart(manager_config=TaskVineManagerConfig(address="localhost"))
     assert executor._engine.settings.password_file is None
-    assert executor.worker_command.endswith("vine_worker localhost 9123")
+    assert executor.worker_command.endswith("vine_worker --connect-timeout=60 localhost 9123")
     assert executor.worker_command in caplog.text
 
 

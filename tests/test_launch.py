@@ -235,9 +235,9 @@ def test_fields_become_a_workers_options(start):
     )
     command = shlex.split(launcher.worker_command)
     assert command[0] == "my_worker"
-    assert command[1] == "--password"
-    assert command[3:11] == ["--cores", "1", "--gpus", "4", "--memory", "2", "--disk", "3"]
-    assert command[11:14] == ["--wall-time", "5", "127.0.0.1"]
+    assert command[1:3] == ["--connect-timeout=60", "--password"]
+    assert command[4:12] == ["--cores", "1", "--gpus", "4", "--memory", "2", "--disk", "3"]
+    assert command[12:15] == ["--wall-time", "5", "127.0.0.1"]
 
 
 def test_manual_starts_nothing(start):

@@ -351,6 +351,8 @@ def engine_settings(
     tuned = tuning(config)
     env_vars.setdefault("VINEFAST_RESULT_NBYTES", str(tuned.max_task_stdout_storage))
     env_vars.setdefault("VINEFAST_PEER_STALL_S", str(tuned.peer_stall_timeout))
+    env_vars.setdefault("VINEFAST_KEPT_FUNCTIONS_NBYTES", str(tuned.kept_functions_nbytes))
+    env_vars.setdefault("VINEFAST_KEPT_CONTEXTS", str(tuned.kept_contexts))
     if working_dir is not None:
         env_vars.setdefault("VINEFAST_CWD", working_dir)
     if module_path:
@@ -414,8 +416,8 @@ def environment_command(environment: Environment, program: str, init_command: st
     """
     # The directories of a worker's tasks lie side by side.
     run = environment.command(_SCRIPT, _ARCHIVE, parent="..")
-    lines = ["" if keep_path else "unset PYTHONPATH", init_command, f"exec {run} python3 {program}"]
-    return "\n".join(filter(None, lines))
+    lines = ["" if keep_path else "unset PYTHONPATH", f"exec {run} python3 {program}"]
+    return _after(init_command, [line for line in lines if line])
 
 
 def python_command(program: str, init_command: str = "", python: str | None = sys.executable) -> str:
@@ -424,14 +426,49 @@ def python_command(program: str, init_command: str = "", python: str | None = sy
     The submit side's interpreter is preferred where it exists, since it has the packages that the calls need; but a
     ``python3`` that `init_command` brings is there for a reason.
     """
-    found = "$(command -v python3)"
-    lines = [f'vinefast_python="{found}"']
     usable = f"[ -x {shlex.quote(python or '')} ]"
     if init_command:
-        lines = [f'vinefast_before="{found}"', init_command, *lines]
         usable = f'[ "$vinefast_python" = "$vinefast_before" ] && {usable}'
-    lines += [
+    start = [
+        'vinefast_python="$(command -v python3)"',
         f"if {usable}; then vinefast_python={shlex.quote(python or '')}; fi",
         f'exec "${{vinefast_python:-python3}}" {program}',
     ]
-    return "\n".join(lines)
+    return _after(init_command, start)
+
+
+def _after(init_command: str, start: list[str]) -> str:
+    """Give the shell command that runs `init_command` and then `start`, the last line of which takes arguments.
+
+    If `init_command` ends the shell, for which an error of syntax is enough, the program is started nevertheless, and
+    answers calls with the reason (library/checked.py). A status other than 0 alone is no failure, since a test for
+    something optional may be the last thing that it does; but it is one before ``&&``, as which stock takes it.
+    """
+    if not init_command:
+        return "\n".join(start)
+    required = init_command.rstrip().endswith("&&")
+    init_command = init_command.rstrip().removesuffix("&&")
+    return f"""\
+vinefast_init={shlex.quote(init_command)}
+vinefast_start() {{
+unset IFS
+cd "$vinefast_home"
+{chr(10).join(start)} $vinefast_arguments
+}}
+vinefast_refuse() {{
+VINEFAST_INIT_STATUS=$?
+VINEFAST_INIT_COMMAND="$vinefast_init"
+trap - EXIT
+PATH="$vinefast_path"
+export PATH VINEFAST_INIT_STATUS VINEFAST_INIT_COMMAND
+vinefast_start
+}}
+vinefast_run() {{
+vinefast_home="$PWD" vinefast_path="$PATH" vinefast_arguments="$*"
+vinefast_before="$(command -v python3)"
+trap vinefast_refuse EXIT
+eval "$vinefast_init"{" || exit" if required else ""}
+trap - EXIT
+vinefast_start
+}}
+vinefast_run"""

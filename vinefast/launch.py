@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 # Nobody answers there, and at once.
 _NO_CATALOG = "127.0.0.1:1"
 _NEVER_S = 10**9
+# A worker that was started by hand looks so long for a manager that it has lost: the network may come back, a program
+# that was killed does not, and somebody else may get its port. TaskVine's own default is a quarter of an hour.
+_RECONNECT_S = 60
 _POLL_S = 0.2
 _EXCERPT_LINES = 4
 
@@ -86,9 +89,10 @@ class Launcher:
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start workers; `on_failure` is called, on another thread, if it turns out that none can run."""
-        self.worker_command = shlex.join(
-            [_name_for_a_shell(self.config.worker_executable), *_worker_arguments(self.config, contact, elsewhere=True)]
-        )
+        # Managers of the same name may follow each other; nothing follows at an address.
+        patience = [f"--connect-timeout={_RECONNECT_S}"] if contact.project_name is None else []
+        arguments = [*patience, *_worker_arguments(self.config, contact, elsewhere=True)]
+        self.worker_command = shlex.join([_name_for_a_shell(self.config.worker_executable), *arguments])
 
     def retire(self) -> None:
         """Replace no worker that leaves from now on."""

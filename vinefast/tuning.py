@@ -89,6 +89,21 @@ class Tuning(ParameterSet):
         "Ask a worker that has been silent for so long for a sign of life. 0: never.", 120, "s"
     )
     keepalive_timeout: Count = Count("Let go of a worker that has been silent for so long after that.", 900, "s")
+    kept_contexts: Count = Count(
+        "Contexts that a slot keeps loaded, besides the executor's own once per worker; the least recently used one "
+        "leaves, and is loaded again when a call needs it. In serverless mode only.",
+        16,
+        "contexts",
+        least=1,
+        tuned=False,
+    )
+    kept_functions_nbytes: Bytes = Bytes(
+        "Serialized functions that a worker's library keeps in its files, and each slot loaded; the least recently "
+        "used leave, and travel again when a call needs them. In serverless mode only.",
+        64 << 20,
+        "bytes",
+        tuned=False,
+    )
     large_task_check_interval: Count = Count(
         "How often to look for tasks that fit no worker.", 180_000_000, "microseconds", least=1, most=2**53
     )

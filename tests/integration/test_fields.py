@@ -10,6 +10,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
+from vinefast.errors import RemoteError
 from vinefast.programs import find_program
 
 TESTS = Path(__file__).parents[1]
@@ -117,6 +118,20 @@ def test_env_vars_and_init_command(make_executor, mode):
     )
     names = ("GREETING", "COUNT", "ADDRESSEE")
     assert [executor.submit(os.getenv, {}, name).result(30) for name in names] == ["hello", "3", "hello-world"]
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_an_init_command_that_fails_is_named_at_once(make_executor, mode):
+    command = "cd /; echo no such module: fish >&2; exit 7"
+    executor = make_executor(
+        function_exec_mode=mode, manager_config=TaskVineManagerConfig(port=0, init_command=command)
+    )
+    for _ in range(2):
+        start = time.monotonic()
+        with pytest.raises(RemoteError, match="UnfitWorker: init_command failed on .* with exit status 7") as caught:
+            executor.submit(abs, {}, -1).result(30)
+        assert time.monotonic() - start < 10
+        assert command in str(caught.value) and "Its last words: no such module: fish" in str(caught.value)
 
 
 def library_of_call(seconds):

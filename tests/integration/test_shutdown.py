@@ -1,6 +1,7 @@
 """Shutdown in every state: it ends in seconds, may be repeated, and leaves nothing behind."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,10 +12,16 @@ import time
 import psutil
 import pytest
 
-from tests.integration.processes import processes_marked, wait_until
+from tests.integration.processes import processes_marked, start_by_hand, wait_until
 from vinefast.errors import EngineStopped
 
 BOUND = 8.0  # seconds; the aim is one
+
+
+def touch_and_sleep(path):
+    with open(path, "w"):
+        pass
+    time.sleep(60)
 
 
 def timed_shutdown(executor):
@@ -99,6 +106,26 @@ def test_from_a_callback(make_executor, mark):
     executor.submit(abs, {}, -1).add_done_callback(shut_down)
     assert done.wait(30)
     assert nothing_left(mark)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_workers_by_hand_end_with_the_executor(make_executor, tmp_path, mode, busy):
+    executor = make_executor(worker_launch_method="manual", function_exec_mode=mode)
+    workers = [start_by_hand(shlex.split(executor.worker_command), tmp_path) for _ in range(2)]
+    try:
+        assert wait_until(lambda: executor.stats()["workers_joined"] == 2, 30)
+        executor.submit(abs, {}, -1).result(30)
+        running = tmp_path / "running"
+        if busy:
+            executor.submit(touch_and_sleep, {}, str(running))
+            assert wait_until(running.exists, 30)
+        timed_shutdown(executor)
+        assert wait_until(lambda: all([worker.poll() == 0 for worker in workers]), 20)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
 
 
 def test_nothing_grows_over_many_lives(make_executor, mark, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+
 import calls
 import pytest
 
@@ -63,6 +66,64 @@ def test_function_cache_is_bounded(tmp_path, monkeypatch):
     assert cache.resolve(b"a", None) is a
     again = cache.resolve(b"b", None)
     assert again == b and again is not b
+
+
+def bodies(directory):
+    return {path.name: path.stat().st_size for path in directory.iterdir()}
+
+
+def test_bodies_on_the_disk_are_bounded_and_what_has_left_comes_again(start_worker):
+    worker = start_worker(slots=2, env={"VINEFAST_KEPT_FUNCTIONS_NBYTES": "1000000", "VINEFAST_FUNCTIONS": "4"})
+    functions = [body_of(calls.make_counted(i, 20_000)) for i in range(200)]
+    for i, function in enumerate(functions):
+        assert worker.run([Call(function)]).records[0].value == i
+    directory = worker.library_directory / "functions"
+    assert sum(bodies(directory).values()) <= 1_000_000 * 1.25 + 20_000
+    # More of them in one bundle than are kept.
+    result = worker.run([Call(function) for function in functions], carry=False)
+    missed = [record.status == 5 for record in result.records]
+    assert 130 < sum(missed) < 180 and missed[0] and not missed[199]
+    again = worker.run([Call(function) for function in functions])
+    assert [record.value for record in again.records] == list(range(200))
+    assert sum(bodies(directory).values()) <= 1_000_000 * 1.25 + 20_000
+
+
+def test_bodies_that_were_not_used_for_longest_leave_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("vinefast.library.parsl_side.deserialize", lambda body: body)
+    monkeypatch.setattr("vinefast.library.functions.monotonic", itertools.count(1000, 1000).__next__)
+    cache = FunctionCache(str(tmp_path), max_nbytes=10 * 4096)
+    names = [bytes([i]) for i in range(40)]
+    for i, name in enumerate(names[:10]):
+        cache.resolve(name, name * 4096)
+        os.utime(tmp_path / name.hex(), (i, i))
+    # One that this process has, one that it must read, and one that comes once more.
+    cache.resolve(names[0], None)
+    FunctionCache(str(tmp_path)).resolve(names[1], None)
+    cache.resolve(names[2], names[2] * 4096)
+    for name in names[10:12]:
+        cache.resolve(name, name * 4096)
+    assert sorted(bodies(tmp_path)) == [name.hex() for name in (*names[:3], *names[5:12])]
+    # In memory as well, where it is another that was not used for longest.
+    assert cache.resolve(names[4], None) == names[4] * 4096
+    assert cache.resolve(names[3], None).status == 5
+
+
+def test_a_body_larger_than_all_that_may_be_kept(start_worker):
+    worker = start_worker(env={"VINEFAST_KEPT_FUNCTIONS_NBYTES": "100000"})
+    large = body_of(calls.make_counted(1, 300_000))
+    assert worker.run([Call(large)]).records[0].value == 1
+    assert [worker.run([Call(large)], carry=False).records[0].value for _ in range(2)] == [1, 1]
+    assert worker.run([Call(calls.make_counted(2, 300_000))]).records[0].value == 2
+    assert worker.run([Call(large)], carry=False).records[0].status == 5
+    assert len(bodies(worker.library_directory / "functions")) == 1
+
+
+def test_functions_in_memory_are_bounded_by_their_size_too(start_worker):
+    worker = start_worker(env={"VINEFAST_KEPT_FUNCTIONS_NBYTES": "1000000"})
+    for i in range(60):
+        worker.run([Call(calls.make_counted(i, 100_000))])
+    n_alive = worker.run([Call(calls.count_alive)]).records[0].value
+    assert 5 <= n_alive <= 10
 
 
 def test_more_bundles_than_children(start_worker):

@@ -101,6 +101,18 @@ def test_a_context_that_kills_its_process(worker):
     assert result.records[1].value[0] == 5
 
 
+def test_contexts_are_bounded_and_the_least_recently_used_leave(start_worker):
+    worker = start_worker(env={"VINEFAST_KEPT_CONTEXTS": "3"})
+    functions = [bound(calls.number_of, functools.partial(calls.load_counted, i)) for i in range(20)]
+    for i, function in enumerate(functions):
+        assert worker.run([Call(function)]).records[0].value == i
+        assert worker.run([Call(functions[0])], carry=False).records[0].value == 0
+    assert worker.run([Call(calls.count_alive)]).records[0].value == 3
+    # More in one bundle than are kept.
+    result = worker.run([Call(function) for function in functions], carry=False)
+    assert [record.value for record in result.records] == list(range(20))
+
+
 # Once per worker
 
 

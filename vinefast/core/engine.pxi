@@ -352,7 +352,6 @@ cdef class Engine:
                 vf_loop_run(self.loop)
         if manager != NULL:
             with nogil:
-                vine_workers_shutdown(manager, 0)
                 vine_delete(manager)
 
     cdef int _configure_loop(self) except -1:

@@ -1,8 +1,8 @@
 """Entry of both modes: ``python -m vinefast_library.checked 3.11 MODULE ARGUMENTS``, which runs the module if it can.
 
 Calls hold byte code, which only the Python version that made it can run, and other versions crash on. Neither does
-anything work if the environment that was sent along could not be unpacked (environment.sh). Then every call is
-answered with the reason.
+anything work if the environment that was sent along could not be unpacked (environment.sh), or if init_command has
+ended the shell. Then every call is answered with the reason.
 
 A worker may have any Python 3: this file, `refusal` and `arguments` use no syntax newer than 3.6.
 """
@@ -10,13 +10,33 @@ A worker may have any Python 3: this file, `refusal` and `arguments` use no synt
 import os
 import platform
 import runpy
+import stat
 import sys
+
+_LAST_WORDS_NBYTES = 1000
+
+
+def _last_words():
+    """Give the end of what was written to our standard output so far; a worker takes it into a file."""
+    try:
+        if not stat.S_ISREG(os.fstat(1).st_mode):
+            return ""
+        with open("/proc/self/fd/1", "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - _LAST_WORDS_NBYTES))
+            words = file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    return "Its last words: " + words if words else "It said nothing."
 
 
 def _problem(version):
     """Say why no call can run here; empty if they can."""
     if "VINEFAST_PROBLEM" in os.environ:
         return os.environ["VINEFAST_PROBLEM"]
+    if "VINEFAST_INIT_STATUS" in os.environ:
+        status, command = os.environ["VINEFAST_INIT_STATUS"], os.environ["VINEFAST_INIT_COMMAND"]
+        return f"init_command failed on {platform.node()} with exit status {status}: {command}\n{_last_words()}"
     if platform.python_version_tuple()[:2] == tuple(version.split(".")):
         return ""
     return (

@@ -88,16 +88,48 @@ for _kind in (Context, Bound, ContextFailure):
 
 
 class Contexts:
-    """All contexts that one process has loaded, for all its functions."""
+    """Contexts that one process has loaded, for all its functions, least recently used first.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    capacity:
+        How many to keep, besides those that are shared.
+    """
+
+    def __init__(self, capacity: int = 16) -> None:
+        self.capacity = capacity
         self._loaded: dict[bytes, Any] = {}
+        self._shared: dict[bytes, Any] = {}
+        self._forgotten: list[bytes] = []
 
     def load(self, context: Context) -> Any:
-        """Give what a context function returns; it is called once, unless it raises."""
-        if context.digest not in self._loaded:
-            self._loaded[context.digest] = parsl_side.deserialize(context.body)()
-        return self._loaded[context.digest]
+        """Give what a context function returns; it is called once, unless it raises or has been forgotten."""
+        digest = context.digest
+        if digest in self._shared:
+            return self._shared[digest]
+        if digest not in self._loaded:
+            self._loaded[digest] = parsl_side.deserialize_function(context.body)()
+            if len(self._loaded) > self.capacity:
+                oldest = next(iter(self._loaded))
+                del self._loaded[oldest]
+                self._forgotten.append(oldest)
+        self.touch(digest)
+        return self._loaded[digest]
+
+    def share(self) -> None:
+        """Keep for ever what is loaded: what processes share by fork, one of them cannot free."""
+        self._shared.update(self._loaded)
+        self._loaded.clear()
+
+    def touch(self, digest: bytes) -> None:
+        """Note that a context is in use."""
+        if digest in self._loaded:
+            self._loaded[digest] = self._loaded.pop(digest)
+
+    def forgotten(self) -> list[bytes]:
+        """Give those that were dropped since the last time; whoever holds them lets go."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
 
     def bind(self, bound: Bound) -> Callable[..., Any]:
         """Give a function that calls the one of `bound` with its context.
@@ -111,7 +143,7 @@ class Contexts:
             loaded = self.load(bound.context)
         except BaseException as error:
             raise Unrunnable(FAILED, _pack_failure(bound.context.name, error)) from None
-        return _with_context(parsl_side.deserialize(bound.function), loaded, bound.n_before)
+        return _with_context(parsl_side.deserialize_function(bound.function), loaded, bound.n_before)
 
 
 def _with_context(function: Callable[..., Any], loaded: Any, n_before: int) -> Callable[..., Any]:

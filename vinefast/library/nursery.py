@@ -186,6 +186,7 @@ def _load(origin: Origin) -> Contexts:
         pass
     contexts = Contexts()
     contexts.load(context)
+    contexts.share()
     # No collection in a child shall touch, and so copy, what is shared.
     gc.collect()
     gc.freeze()

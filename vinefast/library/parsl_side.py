@@ -20,6 +20,7 @@ try:
     from parsl.serialize import deserialize as _deserialize
     from parsl.serialize import serialize as _serialize
     from parsl.serialize.errors import SerializationError
+    from parsl.serialize.facade import methods_for_code
     from parsl.version import VERSION
 except BaseException as error:  # a broken installation may raise anything, and the library must be able to tell
     _problem = error
@@ -29,6 +30,8 @@ except BaseException as error:  # a broken installation may raise anything, and 
 
     class SerializationError(Exception):  # type: ignore[no-redef]
         """Stands in where Parsl cannot be imported."""
+
+    methods_for_code = {}
 
 
 class ParslMissing(ImportError):
@@ -68,3 +71,13 @@ def _serialize_result(value: Any) -> bytes:
 
 serialize: Callable[[Any], bytes] = _serialize_result if available() else _unavailable
 deserialize: Callable[[bytes], Any] = _deserialize if available() else _unavailable
+
+
+def deserialize_function(body: bytes) -> Any:
+    """Deserialize what `functions` keeps; Parsl would keep it as well, and as many, whatever their size."""
+    function = deserialize(body)
+    for method in methods_for_code.values():
+        forget = getattr(method.deserialize, "cache_clear", None)
+        if forget is not None:
+            forget()
+    return function

@@ -65,8 +65,15 @@ def serve(
         become_child(log_path, origin.library_pid)
         os.environ["VINEFAST_SLOT"] = str(origin.slot)
         find_users_modules()
-        capacity = int(os.environ.get("VINEFAST_FUNCTIONS") or 512)
-        functions = FunctionCache(os.path.join(home, "functions"), capacity, contexts)
+        contexts = contexts or Contexts()
+        contexts.capacity = _chosen("VINEFAST_KEPT_CONTEXTS", contexts.capacity)
+        functions = FunctionCache(
+            os.path.join(home, "functions"),
+            contexts,
+            _chosen("VINEFAST_FUNCTIONS", 512),
+            _chosen("VINEFAST_KEPT_FUNCTIONS_NBYTES", 64 << 20),
+            origin.n_slots,
+        )
         runner = Runner(memory, functions, os.fsencode(home), origin, Share(origin))
         if unfinished is not None:
             request = _answer(runner, channel, queue, memory, *unfinished)
@@ -83,6 +90,10 @@ def serve(
             except BaseException:
                 pass
         os._exit(exit_code)
+
+
+def _chosen(variable: str, default: int) -> int:
+    return int(os.environ.get(variable) or default)
 
 
 def become_child(log_path: str, supervisor_pid: int) -> None:

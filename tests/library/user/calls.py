@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 
@@ -381,3 +384,42 @@ def loaded_by_name(*, context):
 def leave_orphan():
     """Start a process whose parent ends before it does, and which ends then."""
     return int(subprocess.check_output(["sh", "-c", "sleep 0.1 > /dev/null & echo $!"], text=True))
+
+
+class Counted:
+    """Knows how many of its kind there are in a process."""
+
+    alive = weakref.WeakSet()
+
+    def __init__(self, number, pad):
+        self.number = number
+        self.pad = pad
+
+    def __reduce__(self):
+        return revive, (self.number, self.pad)
+
+    def __call__(self):
+        return self.number
+
+
+def revive(number, pad):
+    counted = Counted(number, pad)
+    Counted.alive.add(counted)
+    return counted
+
+
+def make_counted(number, nbytes):
+    return Counted(number, random.Random(number).randbytes(nbytes))
+
+
+def count_alive():
+    gc.collect()
+    return len(Counted.alive)
+
+
+def load_counted(number):
+    return revive(number, b"")
+
+
+def number_of(context):
+    return context.number
