@@ -35,7 +35,7 @@ def pack(function: Callable[[], Any]) -> Context:
         If that is impossible.
     """
     try:
-        body = parsl_serialize.serialize(function, buffer_threshold=_NO_LIMIT)
+        body = parsl_serialize.serialize(hashable(function), buffer_threshold=_NO_LIMIT)
     except Exception as error:
         raise SerializationError(f"the context {name_of(function)}") from error
     digest = hashlib.blake2b(body, digest_size=_DIGEST_NBYTES).digest()
@@ -43,7 +43,7 @@ def pack(function: Callable[[], Any]) -> Context:
 
 
 def bind(func: Callable[..., Any], own: Callable[[], Any] | None, default: Context | None) -> Any:
-    """Give what is to be serialized for a function: itself, or, if it gets a context, both.
+    """Give what is to be serialized for a function: its code, or, if it gets a context, both.
 
     Parameters
     ----------
@@ -55,13 +55,22 @@ def bind(func: Callable[..., Any], own: Callable[[], Any] | None, default: Conte
         Of the executor.
     """
     if own is None and default is None:
-        return func
+        return hashable(func)
     n_before = parameters_before(func)
     if n_before is None:
-        return func
+        return hashable(func)
     context = default if own is None else pack(own)
     assert context is not None
-    return Bound(parsl_serialize.serialize(func, buffer_threshold=_NO_LIMIT), context, n_before)
+    return Bound(parsl_serialize.serialize(hashable(func), buffer_threshold=_NO_LIMIT), context, n_before)
+
+
+def hashable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a callable that does the same and can be hashed, without which Parsl does not serialize it."""
+    try:
+        hash(function)
+    except TypeError:
+        return functools.partial(function)
+    return function
 
 
 def parameters_before(func: Callable[..., Any]) -> int | None:

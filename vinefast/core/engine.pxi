@@ -1,5 +1,6 @@
 # The engine: one TaskVine manager, the thread that owns it, and the thread that finishes futures.
 
+import os
 import threading
 
 from posix.unistd cimport getpid
@@ -21,6 +22,18 @@ cdef double POLL_SECONDS = 0.05
 cdef double JOIN_SECONDS = 5.0
 # Of transfers between workers, bytes/s, before there were any: low, since what is not moved need not be moved back.
 cdef int64_t FIRST_BANDWIDTH = 16 << 20
+
+
+# TaskVine has one place per process for where the next manager's directory is to be, and for its debug log.
+cdef object starting = threading.Lock()
+
+
+def _forget_starts():
+    global starting
+    starting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_starts)
 
 
 cdef void report_fatal(const char *message, void *arg) noexcept nogil:
@@ -136,14 +149,15 @@ cdef class Engine:
             With the reason; nothing is left behind.
         """
         self.manager_thread = threading.Thread(target=self._own_manager, name="vinefast-manager", daemon=True)
-        self.manager_thread.start()
-        try:
-            while not self.opened.wait(POLL_SECONDS):
-                if self.fatal.happened:
-                    raise errors.EngineStartError(self._fatal_text())
-        except BaseException:
-            vf_loop_stop(self.loop)
-            raise
+        with starting:  # here, since a thread that met fatal() would never let go of it
+            self.manager_thread.start()
+            try:
+                while not self.opened.wait(POLL_SECONDS):
+                    if self.fatal.happened:
+                        raise errors.EngineStartError(self._fatal_text())
+            except BaseException:
+                vf_loop_stop(self.loop)
+                raise
         if self.open_error is not None:
             self.manager_thread.join()
             self._end()
