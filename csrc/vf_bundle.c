@@ -52,51 +52,55 @@ struct vf_call *vf_call_list_pop(struct vf_call_list *list)
 
 /* Work w sent as k bundles is done after about k * DISPATCH_NS + w / k, which is least for bundles of sqrt(w * DISPATCH_NS): with many
 slots and little work, fewer bundles than slots. */
-static double worthwhile(const struct vf_call_list *waiting, uint64_t n_waiting)
+static double worthwhile(const struct vf_choice *choice)
 {
-	double mean_ns = waiting->head ? waiting->head->function->mean_ns : -1;
-	return mean_ns > 0 ? sqrt((double)n_waiting * mean_ns * DISPATCH_NS) : 0;
+	double mean_ns = choice->n ? choice->calls[0]->function->mean_ns : -1;
+	return mean_ns > 0 ? sqrt((double)choice->n_waiting * mean_ns * DISPATCH_NS) : 0;
 }
 
-uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
-		struct vf_call **calls, double *expected_ns, struct vf_call_list *cancelled)
+/* As near to the target as whole calls come: two of 12 ms are nearer to 20 ms than one. */
+static int fits(const struct vf_choice *choice, const struct vf_call *call)
 {
-	if (slots < 1)
-		slots = 1;
-	uint64_t share = (n_waiting + slots - 1) / slots;
-	double worthwhile_ns = worthwhile(waiting, n_waiting);
+	const struct vf_function *function = call->function;
+	return !call->solo && !choice->calls[0]->solo && choice->n < function->limit &&
+			choice->expected_ns + function->mean_ns / 2 <= choice->rule.target_ns &&
+			choice->nbytes + VF_BUNDLE_CALL_NBYTES + call->nbytes <= choice->rule.max_nbytes;
+}
 
-	uint32_t n = 0;
-	size_t nbytes = 0;
+int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting)
+{
+	uint32_t slots = choice->slots ? choice->slots : 1;
+	uint64_t share = (choice->n_waiting + slots - 1) / slots;
+	double worthwhile_ns = worthwhile(choice);
 	struct vf_call *call;
 
-	*expected_ns = 0;
-	while (n < VF_BUNDLE_MAX_CALLS && (call = waiting->head)) {
+	while ((call = waiting->head)) {
 		const struct vf_function *function = call->function;
-		if (n && n >= share && *expected_ns + function->mean_ns > worthwhile_ns)
-			break;
-		/* As near to the target as whole calls come: two of 12 ms are nearer to 20 ms than one. */
-		int fits = n == 0 || (!call->solo && !calls[0]->solo && n < function->limit && *expected_ns + function->mean_ns / 2 <= rule->target_ns &&
-						     nbytes + VF_BUNDLE_CALL_NBYTES + call->nbytes <= rule->max_nbytes);
-		if (!fits)
-			break;
+		if (choice->n >= VF_BUNDLE_MAX_CALLS)
+			return 0;
+		if (choice->n && choice->n >= share && choice->expected_ns + function->mean_ns > worthwhile_ns)
+			return 0;
+		if (choice->n && !fits(choice, call))
+			return 0;
 		vf_call_list_pop(waiting);
 
 		unsigned char queued = VF_CALL_QUEUED;
 		if (!atomic_compare_exchange_strong(&call->state, &queued, VF_CALL_SENT) && queued == VF_CALL_CANCELLED) {
-			vf_call_list_push(cancelled, call);
+			vf_call_list_push(&choice->cancelled, call);
 			continue;
 		}
 
-		calls[n++] = call;
-		nbytes += VF_BUNDLE_CALL_NBYTES + call->nbytes;
+		choice->calls[choice->n++] = call;
+		choice->nbytes += VF_BUNDLE_CALL_NBYTES + call->nbytes;
 		if (function->mean_ns < 0) {
-			*expected_ns = -1;
-			break; /* nothing is known about it: no other call waits behind it */
+			choice->expected_ns = -1;
+			return 0; /* nothing is known about it: no other call waits behind it */
 		}
-		*expected_ns += function->mean_ns;
+		choice->expected_ns += function->mean_ns;
+		if (choice->n == 1)
+			worthwhile_ns = worthwhile(choice);
 	}
-	return n;
+	return 1;
 }
 
 void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns)

@@ -20,11 +20,21 @@ struct vf_bundle_rule {
 	size_t max_nbytes; /* payload bytes, exceeded only by a single call */
 };
 
-/* Move calls from the head of `waiting` into `calls` (room for VF_BUNDLE_MAX_CALLS) and return how many: 0 only when nothing
-waits. `n_waiting` counts all waiting calls, `slots` the slots that share them. Cancelled calls are moved to `cancelled`.
-`*expected_ns` becomes the bundle's expected run time, negative when nothing is known. */
-uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
-		struct vf_call **calls, double *expected_ns, struct vf_call_list *cancelled);
+/* The calls of a bundle while they are chosen. */
+struct vf_choice {
+	struct vf_bundle_rule rule;
+	uint64_t n_waiting; /* all waiting calls, and */
+	uint32_t slots;     /* the slots that share them */
+	struct vf_call **calls; /* room for VF_BUNDLE_MAX_CALLS */
+	uint32_t n;
+	size_t nbytes;
+	double expected_ns; /* run time, negative when nothing is known */
+	struct vf_call_list cancelled; /* those of what waited that will never run */
+};
+
+/* Move calls from the head of `waiting` into a choice, which begins with the first four members alone. Tells whether more may come
+from another list: this one is empty then. */
+int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting);
 
 /* A bundle has come back: `n` calls of `function` took `total_ns` together. */
 void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns);

@@ -9,6 +9,7 @@ and writes only the members marked so. Python objects appear as opaque pointers 
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "vf_heap.h"
 #include "vf_ring.h"
 
 enum {
@@ -64,19 +65,28 @@ struct vf_resources {
 	double cores, memory, disk, gpus;
 };
 
-/* One distinct resource specification; calls of one bundle share it. */
+/* Specifications that differ in priority alone: their calls may share bundles. */
+struct vf_group {
+	/* The manager thread's, and of vf_queue.c, while calls wait. */
+	struct vf_heap_node order;
+	struct vf_heap specs; /* those of which calls wait, highest priority first */
+	uint64_t n;           /* calls that wait */
+	int taken;            /* out of the order, while it is served */
+	int scored; /* some of those that wait read files that may lie on workers, or (2) have to go there */
+	struct vf_group *next, *previous, *next_passed;
+};
+
+/* One distinct resource specification. The manager thread looks at it, and at its group, only while calls of it wait or run. */
 struct vf_spec {
 	double priority;
 	struct vf_resources needs; /* negative: not given, as for what is below */
 	int64_t running_time_min;  /* seconds */
 	const char *category;     /* NULL: not given */
+	struct vf_group *group;
 
-	/* The manager thread's. */
+	/* The manager thread's, and of vf_queue.c. */
+	struct vf_heap_node order; /* in its group */
 	struct vf_call_list waiting;
-	struct vf_spec *next; /* known specifications, highest priority first */
-	uint64_t passed_turn; /* in this turn no worker has room for it */
-	int known;
-	int scored; /* some of those that wait read files that may lie on workers, or (2) have to go there */
 };
 
 struct vf_call {

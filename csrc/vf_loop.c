@@ -27,6 +27,7 @@ int vf_loop_init(struct vf_loop *loop)
 	vf_ring_init(&loop->submitted);
 	vf_ring_init(&loop->done);
 	vf_ring_init(&loop->let_go);
+	vf_queue_init(&loop->queue);
 	loop->bundles = itable_create(0);
 	loop->data = itable_create(0);
 	if (vf_wake_open(&loop->submitted_wake) || vf_wake_open(&loop->done_wake) || !loop->bundles || !loop->data) {
@@ -112,10 +113,8 @@ static void break_wait(struct vf_loop *loop)
 		vine_cancel_by_task_id(loop->manager, id);
 }
 
-/* One turn, on the manager thread, at a point where TaskVine has no iteration in progress. */
-static enum vf_turn turn(void *arg, int connections)
+static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 {
-	struct vf_loop *loop = arg;
 	if (atomic_load(&loop->stop)) {
 		if (!loop->stopping)
 			break_wait(loop);
@@ -134,6 +133,15 @@ static enum vf_turn turn(void *arg, int connections)
 		return VF_TURN_ACTIVE;
 	/* Where there is no worker yet, each submit changes how many vine_factory should start. */
 	return full && loop->workers.n ? VF_TURN_FULL : VF_TURN_IDLE;
+}
+
+/* One turn, on the manager thread, at a point where TaskVine has no iteration in progress. */
+static enum vf_turn turn(void *arg, int connections)
+{
+	struct vf_loop *loop = arg;
+	enum vf_turn next = take_turn(loop, connections);
+	vf_return_over(loop);
+	return next;
 }
 
 void vf_loop_run(struct vf_loop *loop)
@@ -163,6 +171,7 @@ void vf_loop_run(struct vf_loop *loop)
 		if (loop->giving_up)
 			vf_watch_give_up(loop);
 		vf_watch_release_idle(loop);
+		vf_return_over(loop);
 	}
 	vf_poll_own(NULL);
 

@@ -17,6 +17,7 @@ No Python object is touched and the GIL is not held. */
 #include "vf_files.h"
 #include "vf_frame.h"
 #include "vf_locality.h"
+#include "vf_queue.h"
 #include "vf_replica.h"
 #include "vf_ring.h"
 #include "vf_score.h"
@@ -151,8 +152,8 @@ struct vf_loop {
 	struct vf_counters counters;
 
 	/* The manager thread's. */
-	struct vf_spec *specs;
-	uint64_t turn;
+	struct vf_queue queue;
+	struct vf_link *over, *last_over; /* of struct vf_bundle: to be handed over in the end of the turn */
 	uint64_t n_waiting;
 	uint32_t running; /* bundles that TaskVine has, but for those without calls */
 	struct vf_bundle *unplaced; /* those with no worker chosen */
@@ -173,7 +174,6 @@ struct vf_loop {
 	const void *last_moved; /* the file of which TaskVine last told that it moves, during one task */
 	struct vf_temp *lost, *leaving;
 	int outdated; /* some bundle reads what is made again as another file */
-	struct vf_link *given; /* of struct vf_bundle: temporary files to be given back */
 	uint64_t n_temps;
 	struct vf_score score;
 	struct vf_buffer frame, command;

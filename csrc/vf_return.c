@@ -30,14 +30,33 @@ void vf_bundle_free(struct vf_bundle *bundle)
 	free(bundle);
 }
 
+void vf_return_later(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	bundle->link.next = NULL;
+	*(loop->over ? &loop->last_over->next : &loop->over) = &bundle->link;
+	loop->last_over = &bundle->link;
+}
+
+void vf_return_over(struct vf_loop *loop)
+{
+	struct vf_link *item = loop->over;
+	if (!item)
+		return;
+	loop->over = loop->last_over = NULL;
+	while (item) {
+		struct vf_link *next = item->next;
+		vf_ring_push(&loop->done, item);
+		item = next;
+	}
+	vf_wake_signal(&loop->done_wake);
+}
+
 static void hand_over(struct vf_loop *loop, struct vf_bundle *bundle)
 {
-	if (bundle->n_outcomes == 0) {
+	if (bundle->n_outcomes)
+		vf_return_later(loop, bundle);
+	else
 		vf_bundle_free(bundle);
-		return;
-	}
-	vf_ring_push(&loop->done, &bundle->link);
-	vf_wake_signal(&loop->done_wake);
 }
 
 void vf_return_news(struct vf_loop *loop, const struct vf_worker *worker, enum vf_node_news news)
@@ -52,8 +71,7 @@ void vf_return_news(struct vf_loop *loop, const struct vf_worker *worker, enum v
 		vf_bundle_free(bundle);
 		return;
 	}
-	vf_ring_push(&loop->done, &bundle->link);
-	vf_wake_signal(&loop->done_wake);
+	vf_return_later(loop, bundle);
 }
 
 /* A call has come back for good. Nobody waits for one that only made files again. */

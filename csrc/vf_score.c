@@ -73,14 +73,15 @@ static void set_queues(struct vf_loop *loop)
 	}
 }
 
-/* Take calls with their files from the head of a list. */
-static int take(struct vf_loop *loop, struct vf_spec *spec)
+/* Take calls with their files, in their order. */
+static int take(struct vf_loop *loop, struct vf_group *group)
 {
+	struct vf_spec *spec = vf_group_first(group);
 	struct vf_score *score = &loop->score;
 	double slots = loop->workers.typical_slots ? loop->workers.typical_slots : 1;
 	uint64_t n_files = 0;
 	score->n_calls = 0;
-	while (score->n_calls < WINDOW && spec->waiting.head) {
+	while (score->n_calls < WINDOW && spec) {
 		const struct vf_files *files = spec->waiting.head->files;
 		uint64_t before = n_files;
 		for (uint32_t k = 0; files && k < files->n; k++) {
@@ -99,6 +100,7 @@ static int take(struct vf_loop *loop, struct vf_spec *spec)
 		score->offsets[score->n_calls] = before;
 		score->durations_ns[score->n_calls] = (uint64_t)((mean_ns < 0 ? UNKNOWN_NS : mean_ns) / slots);
 		score->calls[score->n_calls++] = call;
+		spec = vf_queue_next(&loop->queue, group, 1);
 	}
 	score->offsets[score->n_calls] = n_files;
 	return 0;
@@ -120,12 +122,12 @@ static uint32_t home_of(const struct vf_loop *loop, const struct vf_call *call)
 	return largest ? largest->holders[0]->index : VF_LOCALITY_NONE;
 }
 
-int vf_score_deal(struct vf_loop *loop, struct vf_spec *spec)
+int vf_score_deal(struct vf_loop *loop, struct vf_group *group)
 {
 	struct vf_score *score = &loop->score;
 	score->n_calls = 0;
-	if (reserve_all(loop) || take(loop, spec)) {
-		vf_score_gather(loop, spec);
+	if (reserve_all(loop) || take(loop, group)) {
+		vf_score_gather(loop);
 		return -1;
 	}
 	set_queues(loop);
@@ -142,7 +144,7 @@ int vf_score_deal(struct vf_loop *loop, struct vf_spec *spec)
 	return 0;
 }
 
-void vf_score_gather(struct vf_loop *loop, struct vf_spec *spec)
+void vf_score_gather(struct vf_loop *loop)
 {
 	struct vf_score *score = &loop->score;
 	struct vf_call *call;
@@ -152,7 +154,7 @@ void vf_score_gather(struct vf_loop *loop, struct vf_spec *spec)
 	}
 	for (uint32_t i = score->n_calls; i-- > 0;) {
 		if (score->calls[i])
-			vf_call_list_push_front(&spec->waiting, score->calls[i]);
+			vf_queue_push_front(&loop->queue, score->calls[i]);
 	}
 	score->n_calls = 0;
 }

@@ -1,6 +1,6 @@
 /* Which of the waiting calls go to which worker, where they read files that lie on workers (vf_locality.h).
 
-Each time a worker has room, the oldest waiting calls of a resource specification are dealt out anew: each to the worker where it costs
+Each time a worker has room, the waiting calls that go next are dealt out anew: each to the worker where it costs
 least, given what the workers have to do already and what was dealt to them before. A worker's bundles are then made of what was dealt to
 it. So calls that read the same travel together, to where that lies, and a worker without work takes calls from elsewhere once the
 wait there would take longer than to move their files. What no worker has room for stays where it was. */
@@ -11,8 +11,8 @@ wait there would take longer than to move their files. What no worker has room f
 #include <stdint.h>
 
 struct vf_call;
+struct vf_group;
 struct vf_loop;
-struct vf_spec;
 
 struct vf_score {
 	struct vf_call **calls; /* those that are dealt out */
@@ -24,12 +24,12 @@ struct vf_score {
 	uint32_t by_index_room;
 };
 
-/* Deal the oldest calls that wait out to the workers (`dealt` of struct vf_worker). Returns 0, or -1 when memory is short: then all
-of them wait as before. */
-int vf_score_deal(struct vf_loop *loop, struct vf_spec *spec);
+/* Deal the calls of a group that go next, which is taken, out to the workers (`dealt` of struct vf_worker). Returns 0, or -1 when
+memory is short: then all of them wait as before. */
+int vf_score_deal(struct vf_loop *loop, struct vf_group *group);
 
 /* What was dealt and not taken waits again, where it was. */
-void vf_score_gather(struct vf_loop *loop, struct vf_spec *spec);
+void vf_score_gather(struct vf_loop *loop);
 
 void vf_score_free(struct vf_score *score);
 

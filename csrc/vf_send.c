@@ -5,23 +5,11 @@
 #include "taskvine.h"
 #include "vf_turn.h"
 
-static void know_spec(struct vf_loop *loop, struct vf_spec *spec)
-{
-	struct vf_spec **at = &loop->specs;
-	while (*at && (*at)->priority >= spec->priority)
-		at = &(*at)->next;
-	spec->next = *at;
-	*at = spec;
-	spec->known = 1;
-}
-
 void vf_send_again(struct vf_loop *loop, struct vf_call *call)
 {
 	atomic_store(&call->state, VF_CALL_QUEUED);
-	if (!call->spec->known)
-		know_spec(loop, call->spec);
-	call->spec->scored |= call->reads | call->at_home << 1;
-	vf_call_list_push_front(&call->spec->waiting, call);
+	vf_queue_push_front(&loop->queue, call);
+	call->spec->group->scored |= call->reads | call->at_home << 1;
 	loop->n_waiting++;
 }
 
@@ -31,29 +19,12 @@ void vf_send_take(struct vf_loop *loop)
 	while (item) {
 		struct vf_call *call = (struct vf_call *)item;
 		item = item->next;
-		if (!call->spec->known)
-			know_spec(loop, call->spec);
 		if (call->files)
 			vf_files_begin(loop, call);
-		call->spec->scored |= call->reads;
-		vf_call_list_push(&call->spec->waiting, call);
+		vf_queue_push(&loop->queue, call);
+		call->spec->group->scored |= call->reads;
 		loop->n_waiting++;
 	}
-}
-
-/* The specification to serve next: the highest priority that has calls waiting, and among equals the one that waits longest. */
-static struct vf_spec *choose_spec(struct vf_loop *loop, uint64_t turn)
-{
-	struct vf_spec *best = NULL;
-	for (struct vf_spec *spec = loop->specs; spec; spec = spec->next) {
-		if (!spec->waiting.head || spec->passed_turn == turn)
-			continue;
-		if (best && spec->priority < best->priority)
-			break;
-		if (!best || spec->waiting.head->submitted_ns < best->waiting.head->submitted_ns)
-			best = spec;
-	}
-	return best;
 }
 
 /* A bundle with several functions has the category of its first call. */
@@ -193,25 +164,45 @@ static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled)
 }
 
 /* Calls that no worker has room for leave when they are cancelled, as others do when their turn comes. */
-static void drop_cancelled_head(struct vf_loop *loop, struct vf_spec *spec)
+static void drop_cancelled_head(struct vf_loop *loop, struct vf_group *group)
 {
 	struct vf_call_list cancelled = {0};
-	while (spec->waiting.head && atomic_load(&spec->waiting.head->state) == VF_CALL_CANCELLED)
+	struct vf_spec *spec = vf_group_first(group);
+	while (spec && atomic_load(&spec->waiting.head->state) == VF_CALL_CANCELLED) {
 		vf_call_list_push(&cancelled, vf_call_list_pop(&spec->waiting));
+		spec = vf_queue_next(&loop->queue, group, 1);
+	}
 	drop_cancelled(loop, &cancelled);
 }
 
-/* Make a bundle of calls from the head of a list and send it. `slots` share what waits, of which there are `n_waiting`. */
-static void send_from(struct vf_loop *loop, struct vf_call_list *waiting, uint64_t n_waiting, uint32_t slots, struct vf_worker *worker)
+static struct vf_choice begin(struct vf_loop *loop, uint64_t n_waiting, uint32_t slots)
 {
-	struct vf_call_list cancelled = {0};
-	double expected_ns;
-	uint32_t n = vf_bundle_choose(&loop->config.rule, waiting, n_waiting, slots, loop->chosen, &expected_ns, &cancelled);
-	loop->n_waiting -= n;
-	drop_cancelled(loop, &cancelled);
-	n = vf_files_check(loop, n, loop->chosen);
+	return (struct vf_choice){.rule = loop->config.rule, .n_waiting = n_waiting, .slots = slots, .calls = loop->chosen};
+}
+
+/* Send what was chosen. */
+static void send_chosen(struct vf_loop *loop, struct vf_choice *choice, struct vf_worker *worker)
+{
+	loop->n_waiting -= choice->n;
+	drop_cancelled(loop, &choice->cancelled);
+	uint32_t n = vf_files_check(loop, choice->n, choice->calls);
 	if (n)
-		vf_send_bundle(loop, n, loop->chosen, worker, expected_ns);
+		vf_send_bundle(loop, n, choice->calls, worker, choice->expected_ns);
+}
+
+/* Make a bundle of the calls of a group that go next and send it. */
+static void send_from(struct vf_loop *loop, struct vf_group *group, struct vf_worker *worker)
+{
+	struct vf_spec *spec = vf_group_first(group);
+	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
+	struct vf_choice choice = begin(loop, loop->n_waiting, slots / (worker ? vf_worker_share(worker, &spec->needs) : 1));
+	int more = 1;
+	while (more && spec) {
+		uint64_t before = spec->waiting.n;
+		more = vf_bundle_choose(&choice, &spec->waiting);
+		spec = vf_queue_next(&loop->queue, group, before - spec->waiting.n);
+	}
+	send_chosen(loop, &choice, worker);
 }
 
 static int was_dealt_some(void *arg, const struct vf_worker *worker)
@@ -221,61 +212,81 @@ static int was_dealt_some(void *arg, const struct vf_worker *worker)
 }
 
 /* Send calls that read files to where these lie. Tells whether anything was sent, negative if they cannot be scored. */
-static int send_scored(struct vf_loop *loop, struct vf_spec *spec)
+static int send_scored(struct vf_loop *loop, struct vf_group *group)
 {
-	struct vf_worker *worker = vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL);
+	const struct vf_resources needs = vf_group_first(group)->needs;
+	struct vf_worker *worker = vf_workers_choose(&loop->workers, &needs, vf_now_ns(), NULL, NULL);
 	int sent = 0;
 	if (!worker)
 		return 0;
-	if (vf_score_deal(loop, spec))
+	if (vf_score_deal(loop, group))
 		return -1;
-	while ((worker = vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), was_dealt_some, NULL))) {
+	while ((worker = vf_workers_choose(&loop->workers, &needs, vf_now_ns(), was_dealt_some, NULL))) {
 		uint32_t slots = worker->slots ? worker->slots : loop->workers.typical_slots;
-		send_from(loop, &worker->dealt, worker->dealt.n, slots / vf_worker_share(worker, &spec->needs), worker);
+		struct vf_choice choice = begin(loop, worker->dealt.n, slots / vf_worker_share(worker, &needs));
+		vf_bundle_choose(&choice, &worker->dealt);
+		send_chosen(loop, &choice, worker);
 		sent = 1;
 	}
-	vf_score_gather(loop, spec);
-	spec->scored = spec->waiting.n ? spec->scored : 0;
+	vf_score_gather(loop);
 	return sent;
 }
 
-/* No worker has room for the calls of a specification in this turn. Tells whether none has for any call. */
-static int pass(struct vf_loop *loop, struct vf_spec *spec, uint64_t turn)
+/* No worker has room for the calls of a group in this turn. Tells whether none has for any call. */
+static int pass(struct vf_loop *loop, struct vf_group *group)
 {
-	if (!loop->config.placing || !vf_needs_any(&spec->needs))
+	const struct vf_resources needs = vf_group_first(group)->needs;
+	if (!loop->config.placing || !vf_needs_any(&needs))
 		return 1;
-	spec->passed_turn = turn;
-	drop_cancelled_head(loop, spec);
-	vf_workers_reserve(&loop->workers, &spec->needs);
+	drop_cancelled_head(loop, group);
+	vf_workers_reserve(&loop->workers, &needs);
 	return 0;
+}
+
+/* What became of a group in this turn. */
+enum served {
+	SERVED_SENT,   /* something was sent, and more may be */
+	SERVED_PASSED, /* no worker takes its calls */
+	SERVED_FULL,   /* no worker takes any */
+};
+
+static enum served serve(struct vf_loop *loop, struct vf_group *group)
+{
+	const struct vf_spec *spec = vf_group_first(group);
+	struct vf_worker *worker;
+	int is_scored = loop->config.placing && (loop->config.locality ? group->scored : group->scored & 2);
+	int sent = is_scored ? send_scored(loop, group) : -1;
+	if (sent > 0)
+		return SERVED_SENT;
+	if (sent == 0 && vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL))
+		return SERVED_PASSED; /* all that wait do so for a worker that has their files */
+	if (sent == 0 || !vf_place_next(loop, spec, &worker))
+		return pass(loop, group) ? SERVED_FULL : SERVED_PASSED;
+	send_from(loop, group, worker);
+	return SERVED_SENT;
 }
 
 int vf_send_waiting(struct vf_loop *loop)
 {
-	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
-	uint64_t turn = ++loop->turn;
-	struct vf_worker *worker;
-	struct vf_spec *spec;
-	int full = 0;
+	struct vf_group *group, *passed = NULL;
+	enum served served = SERVED_SENT;
 
 	vf_place_unplaced(loop);
 	loop->workers.reserved = NULL;
-	while (!full && loop->n_waiting && (spec = choose_spec(loop, turn))) {
-		int is_scored = loop->config.placing && (loop->config.locality ? spec->scored : spec->scored & 2);
-		int sent = is_scored ? send_scored(loop, spec) : -1;
-		if (sent > 0)
-			continue;
-		if (sent == 0 && vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL)) {
-			spec->passed_turn = turn; /* all that wait do so for a worker that has their files */
-			continue;
+	while (served != SERVED_FULL && (group = vf_queue_take(&loop->queue))) {
+		served = serve(loop, group);
+		if (served == SERVED_PASSED) {
+			group->next_passed = passed;
+			passed = group;
+		} else {
+			vf_queue_put(&loop->queue, group);
 		}
-		if (sent == 0 || !vf_place_next(loop, spec, &worker)) {
-			full = pass(loop, spec, turn);
-			continue;
-		}
-		send_from(loop, &spec->waiting, loop->n_waiting, slots / (worker ? vf_worker_share(worker, &spec->needs) : 1), worker);
+	}
+	while ((group = passed)) {
+		passed = group->next_passed;
+		vf_queue_put(&loop->queue, group);
 	}
 	VF_SET(loop, calls_waiting, loop->n_waiting);
 	VF_SET(loop, bundles_running, loop->running);
-	return full;
+	return served == SERVED_FULL;
 }

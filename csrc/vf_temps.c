@@ -95,21 +95,7 @@ static void let_go_if_unneeded(struct vf_loop *loop, struct vf_temp *temp)
 	if (!bundle)
 		return; /* its memory stays until the end */
 	bundle->temp = temp;
-	bundle->link.next = loop->given;
-	loop->given = &bundle->link;
-}
-
-/* Only where no call is looked at: with its file, a call that makes it again may go. */
-static void give_back(struct vf_loop *loop)
-{
-	struct vf_link *item = loop->given;
-	loop->given = NULL;
-	while (item) {
-		struct vf_link *next = item->next;
-		vf_ring_push(&loop->done, item);
-		item = next;
-	}
-	vf_wake_signal(&loop->done_wake);
+	vf_return_later(loop, bundle);
 }
 
 static void list_loss(struct vf_loop *loop, struct vf_temp *temp)
@@ -395,8 +381,6 @@ void vf_temps_drop(struct vf_loop *loop, struct vf_temp *temp, const struct vf_w
 
 void vf_temps_settle(struct vf_loop *loop)
 {
-	if (loop->given)
-		give_back(loop);
 	if (loop->outdated)
 		give_readers_up(loop);
 	struct vf_link *item = vf_ring_take(&loop->let_go);

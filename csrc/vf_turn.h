@@ -30,6 +30,11 @@ struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *call
 /* Deal with a task that vine_wait() returned; deletes it. */
 void vf_return_task(struct vf_loop *loop, struct vine_task *task);
 
+/* Hand a bundle over in the end of the turn; and do so. Where it is handed over, its calls may be freed, with their specification and
+with what makes a temporary file again: no such thing is looked at there. */
+void vf_return_later(struct vf_loop *loop, struct vf_bundle *bundle);
+void vf_return_over(struct vf_loop *loop);
+
 /* Tell of a worker that has joined or left, if its node is known. */
 void vf_return_news(struct vf_loop *loop, const struct vf_worker *worker, enum vf_node_news news);
 

@@ -37,9 +37,9 @@ static uint32_t count_slots(struct vf_loop *loop, const struct vine_stats *stats
 static uint64_t count_too_large(const struct vf_loop *loop)
 {
 	uint64_t n = 0;
-	for (const struct vf_spec *spec = loop->specs; spec; spec = spec->next) {
-		if (spec->waiting.n && !vf_workers_fit(&loop->workers, &spec->needs))
-			n += spec->waiting.n;
+	for (const struct vf_group *group = loop->queue.any; group; group = group->next) {
+		if (!vf_workers_fit(&loop->workers, &vf_group_first(group)->needs))
+			n += group->n;
 	}
 	return n;
 }

@@ -1,5 +1,6 @@
 """Marks of functions: what is refused, and that they come through Parsl's wrappers."""
 
+import dataclasses
 import functools
 
 import dill
@@ -13,7 +14,7 @@ from parsl.serialize import deserialize
 
 import vinefast
 from vinefast import InvalidConfiguration
-from vinefast._core import FunctionRegistry, Stages
+from vinefast._core import FunctionRecord, FunctionRegistry, Stages
 from vinefast.apps import AppOptions, options_of
 from vinefast.context import pack, parameters_before, serialize_with_context
 from vinefast.library.context import Bound
@@ -171,3 +172,28 @@ def test_functions_of_the_same_bytes_have_each_their_options():
     records = [Stages.find_function(registry, function) for function in (one, same, kept)]
     assert records[0] is records[1] is not records[2]
     assert [record.options.keep for record in records] == [False, False, True]
+
+
+@dataclasses.dataclass
+class Model:
+    """A context with settings; a dataclass that can be changed is not hashable."""
+
+    size: int = 3
+
+    def __call__(self):
+        return list(range(self.size))
+
+
+def test_a_context_need_not_be_hashable():
+    registry = FunctionRegistry()
+    one, same, other = [functools.partial(use) for _ in range(3)]
+    for function, context in ((one, Model()), (same, Model()), (other, Model(4))):
+        vinefast.mark(function, context=context)
+    records = [Stages.find_function(registry, function) for function in (one, same, other)]
+    assert records[0] is records[1] is not records[2]
+
+
+def test_a_function_need_not_be_hashable():
+    record = Stages.find_function(FunctionRegistry(), Model())
+    assert isinstance(record, FunctionRecord)
+    assert pack(Model()).digest == pack(Model()).digest != pack(Model(4)).digest

@@ -328,6 +328,45 @@ def test_vine_log_dir_is_honoured(make, tmp_path):
     assert list(logs.iterdir())
 
 
+def test_executors_that_start_at_once_have_each_a_directory_of_their_own(make, tmp_path):
+    n_executors, n_rounds = 4, 3
+    apart = [[make(label=f"apart-{turn}-{i}", **BY_HAND) for i in range(n_executors)] for turn in range(n_rounds)]
+    for executors in apart:
+        start_at_once(executors)
+    logs = [tmp_path / executor.label / "taskvine" for executors in apart for executor in executors]
+    assert [len(managers_under(path)) for path in logs] == [1] * len(logs)
+
+    shared = tmp_path / "shared"
+    config = TaskVineManagerConfig(port=0, vine_log_dir=str(shared))
+    start_at_once([make(label=f"together-{i}", manager_config=config, **BY_HAND) for i in range(n_executors)])
+    assert len(managers_under(shared)) == n_executors
+
+
+BY_HAND = {"worker_launch_method": "manual"}
+
+
+def managers_under(path):
+    return [log for log in path.glob("*/vine-logs/transactions") if not log.parents[1].is_symlink()]
+
+
+def start_at_once(executors):
+    barrier, failures = threading.Barrier(len(executors)), []
+
+    def start(executor):
+        try:
+            barrier.wait()
+            executor.start()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=start, args=(executor,)) for executor in executors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
 def taken_port():
     server = socket.create_server(("", 0))
     return server, server.getsockname()[1]

@@ -21,6 +21,7 @@ from vinefast.libtaskvine cimport *
 include "core/buffers.pxi"
 include "core/serialize.pxi"
 include "core/function.pxi"
+include "core/specs.pxi"
 include "core/temps.pxi"
 include "core/files.pxi"
 include "core/future.pxi"

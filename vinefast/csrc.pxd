@@ -100,11 +100,15 @@ cdef extern from "vf_call.h" nogil:
         double disk
         double gpus
 
+    struct vf_group:
+        pass
+
     struct vf_spec:
         double priority
         vf_resources needs
         int64_t running_time_min
         const char *category
+        vf_group *group
 
     struct vf_call:
         vf_link link
@@ -172,8 +176,14 @@ cdef extern from "vf_bundle.h" nogil:
         double target_ns
         size_t max_nbytes
 
-    uint32_t vf_bundle_choose(const vf_bundle_rule *rule, vf_call_list *waiting, uint64_t n_waiting, uint32_t slots,
-                              vf_call **calls, double *expected_ns, vf_call_list *cancelled)
+    struct vf_choice:
+        vf_bundle_rule rule
+        uint64_t n_waiting
+        uint32_t slots
+        vf_call **calls
+        uint32_t n
+
+    bint vf_bundle_choose(vf_choice *choice, vf_call_list *waiting)
     void vf_call_list_push(vf_call_list *list, vf_call *call)
 
 

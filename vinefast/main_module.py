@@ -74,7 +74,16 @@ def serialize_function(function: Callable[..., Any]) -> tuple[bytes, Globals | N
                 return by_value.serialize(function), Globals(found)
             except Exception:
                 pass  # one of the globals cannot travel, and may not be needed
-    return parsl_serialize.serialize(function, buffer_threshold=_NO_LIMIT), None
+    return parsl_serialize.serialize(_hashable(function), buffer_threshold=_NO_LIMIT), None
+
+
+def _hashable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a callable that does the same and can be hashed, without which Parsl does not serialize it."""
+    try:
+        hash(function)
+    except TypeError:
+        return functools.partial(function)
+    return function
 
 
 def _user_has_methods() -> bool:

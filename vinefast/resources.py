@@ -45,6 +45,8 @@ class CallSpec:
     running_time_min: int | None = None
 
 
+_NOTHING = CallSpec()
+
 _AMOUNT: Rule = (lambda value: is_number(value) and value >= 0, "a number, 0 or more")
 _WHOLE: Rule = (lambda value: is_int_valued(value) and value >= 0, "a whole number, 0 or more")
 _RULES: dict[str, tuple[Rule, type]] = {
@@ -125,7 +127,7 @@ def _interned(reader: SpecReader, *items: tuple[str, type, Any]) -> CallSpec | N
     if reader.lowest_first and "priority" in wanted:
         wanted["priority"] = -wanted["priority"]
     spec = CallSpec(**wanted)
-    return None if spec == CallSpec() else _one_of_equals(spec)
+    return None if spec == _NOTHING else _one_of_equals(spec)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -26,7 +26,11 @@ static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
 
 static uint32_t choose(uint64_t n_waiting, uint32_t slots)
 {
-	return vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &expected_ns, &cancelled);
+	struct vf_choice choice = {.rule = rule, .n_waiting = n_waiting, .slots = slots, .calls = chosen};
+	CHECK(!vf_bundle_choose(&choice, &waiting) || !waiting.n);
+	expected_ns = choice.expected_ns;
+	cancelled = choice.cancelled;
+	return choice.n;
 }
 
 int main(void)
@@ -82,6 +86,16 @@ int main(void)
 	CHECK(!vf_call_cancel(&calls[1]));
 	CHECK(choose(3, 1) == 2 && cancelled.n == 1 && cancelled.head == &calls[1]);
 	CHECK(!vf_call_cancel(&calls[0])); /* sent already */
+
+	/* A bundle goes on with another list where one ends. */
+	queue(&quick, 6, 10);
+	struct vf_call_list other = {0};
+	for (int i = 0; i < 3; i++)
+		vf_call_list_push(&other, vf_call_list_pop(&waiting));
+	struct vf_choice choice = {.rule = rule, .n_waiting = 6, .slots = 1, .calls = chosen};
+	CHECK(vf_bundle_choose(&choice, &other) && choice.n == 3);
+	calls[4].solo = 1;
+	CHECK(!vf_bundle_choose(&choice, &waiting) && choice.n == 4 && chosen[3] == &calls[3]);
 
 	queue(&quick, 2, 10);
 	struct vf_call *first = vf_call_list_pop(&waiting);

@@ -16,6 +16,7 @@ enum {
 
 static struct vf_loop loop;
 static struct vf_function function = {.mean_ns = 1e6};
+static struct vf_group group;
 static struct vf_spec spec;
 static struct vf_call calls[CALLS];
 static struct vf_datum data[FILES];
@@ -42,12 +43,14 @@ static void add_workers(uint32_t n)
 /* Call i reads file i % FILES. */
 static void queue_calls(void)
 {
-	memset(&spec, 0, sizeof spec);
+	group = (struct vf_group){0};
+	spec = (struct vf_spec){.group = &group};
+	vf_queue_init(&loop.queue);
 	for (uint32_t i = 0; i < CALLS; i++) {
 		lists[i].files.n = 1;
 		lists[i].files.items[0] = (struct vf_file){.kind = VF_FILE_READ, .temp = &temps[i % FILES]};
 		calls[i] = (struct vf_call){.function = &function, .spec = &spec, .files = &lists[i].files};
-		vf_call_list_push(&spec.waiting, &calls[i]);
+		vf_queue_push(&loop.queue, &calls[i]);
 	}
 }
 
@@ -71,6 +74,7 @@ static void begin(double bandwidth_bytes_per_ns, uint32_t n_workers)
 		temps[i].datum = &data[i];
 	}
 	queue_calls();
+	CHECK(vf_queue_take(&loop.queue) == &group);
 }
 
 static void end(void)
@@ -86,7 +90,7 @@ int main(void)
 	begin(0.1, WORKERS);
 	for (uint32_t i = 0; i < FILES; i++)
 		CHECK(vf_locality_add_replica(&loop.locality, data[i].index, i % WORKERS) == 0);
-	CHECK(vf_score_deal(&loop, &spec) == 0);
+	CHECK(vf_score_deal(&loop, &group) == 0);
 	CHECK(spec.waiting.n == 0);
 	for (uint32_t k = 0; k < WORKERS; k++) {
 		struct vf_call_list *dealt = &loop.workers.items[k]->dealt;
@@ -98,18 +102,18 @@ int main(void)
 
 	/* What is not taken waits where it was, also behind what came back in between. */
 	CHECK(vf_call_list_pop(&loop.workers.items[0]->dealt) == &calls[0]);
-	vf_call_list_push_front(&spec.waiting, &calls[0]);
+	vf_queue_push_front(&loop.queue, &calls[0]);
 	CHECK(vf_call_list_pop(&loop.workers.items[1]->dealt) == &calls[1]);
-	vf_score_gather(&loop, &spec);
+	vf_score_gather(&loop);
 	CHECK(spec.waiting.n == CALLS - 1 && spec.waiting.head == &calls[2]);
 	end();
 
 	begin(0.1, WORKERS);
-	CHECK(vf_score_deal(&loop, &spec) == 0);
+	CHECK(vf_score_deal(&loop, &group) == 0);
 	/* Files that nobody holds go to one worker each, with all that read them. */
 	for (uint32_t i = 0; i < FILES; i++)
 		CHECK(loop.score.workers[i] == loop.score.workers[i + FILES]);
-	vf_score_gather(&loop, &spec);
+	vf_score_gather(&loop);
 	check_order();
 
 	/* A worker that has been silent for as long as it takes to move a file keeps no call waiting. */
@@ -117,20 +121,20 @@ int main(void)
 		CHECK(vf_locality_add_replica(&loop.locality, data[i].index, 0) == 0);
 	struct vf_worker *busy = loop.workers.items[0];
 	vf_worker_begin(busy, 1, -1, vf_now_ns());
-	CHECK(vf_score_deal(&loop, &spec) == 0);
+	CHECK(vf_score_deal(&loop, &group) == 0);
 	CHECK(busy->dealt.n == CALLS);
-	vf_score_gather(&loop, &spec);
+	vf_score_gather(&loop);
 	busy->heard_ns = vf_now_ns() - (uint64_t)20e9;
-	CHECK(vf_score_deal(&loop, &spec) == 0);
+	CHECK(vf_score_deal(&loop, &group) == 0);
 	CHECK(busy->dealt.n == 0);
-	vf_score_gather(&loop, &spec);
+	vf_score_gather(&loop);
 	check_order();
 	end();
 
 	/* Without a worker all wait. */
 	begin(0.1, 0);
-	CHECK(vf_score_deal(&loop, &spec) == 0);
-	vf_score_gather(&loop, &spec);
+	CHECK(vf_score_deal(&loop, &group) == 0);
+	vf_score_gather(&loop);
 	check_order();
 	end();
 	return 0;

@@ -142,3 +142,30 @@ def test_priorities_go_in_the_order_that_is_asked_for(make_executor, order, firs
     # The first two may have gone out before the others were there.
     assert first in done[:3]
     assert done[2:] == sorted(done[2:], reverse=order == "highest_first")
+
+
+def test_calls_of_many_priorities_share_bundles_and_leave_nothing_behind(make_executor, tmp_path):
+    executor = make_executor(factory_config=TaskVineFactoryConfig(cores=1))
+    n_calls, order = 2000, []
+    for future in [executor.submit(abs, None, -k) for k in range(2000)]:
+        future.result(30)  # now it is known how long this takes
+    gate = tmp_path / "gate"
+    blockers = [executor.submit(wait_for, None, str(gate)) for _ in range(4)]
+    assert wait_until(lambda: executor.stats()["bundles_running"] >= 2)
+    before = executor.stats()
+    futures = [executor.submit(abs, {"priority": k * 7 % n_calls}, -k) for k in range(n_calls)]
+    for k, future in enumerate(futures):
+        future.add_done_callback(lambda _, priority=k * 7 % n_calls: order.append(priority))
+    assert len(executor._engine.specifications()) >= n_calls
+    gate.touch()
+    assert [future.result(60) for future in futures] == list(range(n_calls))
+    for future in blockers:
+        future.result(30)
+    assert order[2:] == sorted(order[2:], reverse=True)  # the first may have gone before the others were there
+    assert executor.stats()["bundles_sent"] - before["bundles_sent"] < n_calls / 20
+    assert len(executor._engine.specifications()) <= 1
+
+
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)

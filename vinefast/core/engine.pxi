@@ -1,5 +1,6 @@
 # The engine: one TaskVine manager, the thread that owns it, and the thread that finishes futures.
 
+import os
 import threading
 
 from posix.unistd cimport getpid
@@ -23,6 +24,18 @@ cdef double JOIN_SECONDS = 5.0
 cdef int64_t FIRST_BANDWIDTH = 16 << 20
 
 
+# TaskVine has one place per process for where the next manager's directory is to be, and for its debug log.
+cdef object starting = threading.Lock()
+
+
+def _forget_starts():
+    global starting
+    starting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_starts)
+
+
 cdef void report_fatal(const char *message, void *arg) noexcept nogil:
     cdef Fatal *fatal = <Fatal *>arg
     strncpy(fatal.message, message, FATAL_NBYTES - 1)
@@ -30,29 +43,6 @@ cdef void report_fatal(const char *message, void *arg) noexcept nogil:
     vf_loop_close_done(fatal.loop)
     if PyGILState_Check():  # while the manager is set up: this thread now sleeps for ever, the others must not
         PyEval_SaveThread()
-
-
-cdef class SpecRecord:
-    """One distinct resource specification, as C sees it."""
-
-    cdef vf_spec c_spec
-    cdef bytes category
-
-    def __cinit__(self, spec):
-        self.c_spec.priority = 0 if spec is None else spec.priority
-        self.c_spec.needs.cores = SpecRecord.number(spec, "cores")
-        self.c_spec.needs.memory = SpecRecord.number(spec, "memory")
-        self.c_spec.needs.disk = SpecRecord.number(spec, "disk")
-        self.c_spec.needs.gpus = SpecRecord.number(spec, "gpus")
-        self.c_spec.running_time_min = <int64_t>SpecRecord.number(spec, "running_time_min")
-        if spec is not None and spec.category is not None:
-            self.category = spec.category.encode()
-            self.c_spec.category = PyBytes_AS_STRING(self.category)
-
-    @staticmethod
-    cdef double number(spec, name):
-        value = None if spec is None else getattr(spec, name)
-        return -1 if value is None else value
 
 
 cdef inline int64_t extra_cores(const vf_spec *spec) noexcept nogil:
@@ -82,7 +72,7 @@ cdef class Engine:
     cdef Fatal fatal
     cdef object settings, on_failure, on_node
     cdef FunctionRegistry functions, chunk_functions
-    cdef dict specs
+    cdef SpecRegistry specs
     cdef SpecRecord default_spec
     cdef TaskParts task_parts
     cdef bytes command, category
@@ -104,8 +94,9 @@ cdef class Engine:
         self.on_node = on_node
         self.functions = FunctionRegistry(settings.context)
         self.chunk_functions = FunctionRegistry(settings.context)
-        self.default_spec = SpecRecord(None)
-        self.specs = {}
+        self.specs = SpecRegistry()
+        self.default_spec = self.specs.find(CallSpec())
+        self.default_spec.n_calls = 1  # and so it stays
         self.temps = set()
         self.stop_lock = threading.Lock()
         self.opened = threading.Event()
@@ -136,14 +127,15 @@ cdef class Engine:
             With the reason; nothing is left behind.
         """
         self.manager_thread = threading.Thread(target=self._own_manager, name="vinefast-manager", daemon=True)
-        self.manager_thread.start()
-        try:
-            while not self.opened.wait(POLL_SECONDS):
-                if self.fatal.happened:
-                    raise errors.EngineStartError(self._fatal_text())
-        except BaseException:
-            vf_loop_stop(self.loop)
-            raise
+        with starting:  # here, since a thread that met fatal() would never let go of it
+            self.manager_thread.start()
+            try:
+                while not self.opened.wait(POLL_SECONDS):
+                    if self.fatal.happened:
+                        raise errors.EngineStartError(self._fatal_text())
+            except BaseException:
+                vf_loop_stop(self.loop)
+                raise
         if self.open_error is not None:
             self.manager_thread.join()
             self._end()
@@ -184,7 +176,7 @@ cdef class Engine:
         cdef int kind
         # By itself, since a chunk takes another time than a call.
         cdef FunctionRecord function = (self.chunk_functions if chunk else self.functions).find(func)
-        cdef SpecRecord spec_record = self.default_spec if spec is None else self._spec(spec)
+        cdef SpecRecord spec_record = self.default_spec if spec is None else self.specs.find(spec)
         cdef CallFiles files = None
         cdef bytes payload
         if plan is None:
@@ -202,6 +194,8 @@ cdef class Engine:
             raise errors.EngineStopped()
         future.payload = payload
         future.function = function
+        future.spec = spec_record
+        spec_record.n_calls += 1
         future.files = files
         future.parsl_executor_task_id = self.n_submitted
         cdef vf_call *call = &future.c_call
@@ -228,12 +222,6 @@ cdef class Engine:
         vf_loop_submit(self.loop, call)
         return future
 
-    cdef SpecRecord _spec(self, spec):
-        record = self.specs.get(spec)
-        if record is None:
-            record = self.specs.setdefault(spec, SpecRecord(spec))
-        return record
-
     cdef Call _forget(self, vf_call *call):
         """Take a call out of the books; returns its future."""
         cdef Call future = <Call>call.future
@@ -248,6 +236,10 @@ cdef class Engine:
             self.n_extra_cores -= extra_cores(call.spec)
         future.payload = None
         future.function = None
+        future.spec.n_calls -= 1
+        if future.spec.n_calls == 0:
+            self.specs.forget(future.spec)
+        future.spec = None
         Py_DECREF(future)
         return future
 
@@ -264,8 +256,8 @@ cdef class Engine:
         return self.n_submitted - self.n_finished + self.n_extra_cores
 
     def specifications(self):
-        """All distinct resource specifications of calls so far."""
-        return list(self.specs)
+        """All distinct resource specifications of the calls that are outstanding."""
+        return self.specs.known()
 
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls; what the workers still return for them is dropped."""

@@ -88,7 +88,7 @@ cdef class FunctionRegistry:
 
     cdef dict by_id           # id(func): (record, globals that it uses or None, weak reference to func)
     cdef dict by_wrapper_key  # (record, globals, func)
-    cdef object by_digest     # (digest, options): record, as long as anybody else holds it
+    cdef object by_digest     # (digest, whether results are kept): record, as long as anybody else holds it
     cdef object context
     cdef uint64_t n_serialized
 
@@ -136,8 +136,10 @@ cdef class FunctionRegistry:
         self.n_serialized += 1
         body = checked_size(func, body)
         digest = hashlib.blake2b(body, digest_size=VF_DIGEST_NBYTES).digest()
-        record = self.by_digest.get((digest, options))
+        # The digest covers the context too, which need not be hashable.
+        shared_key = (digest, options.keep)
+        record = self.by_digest.get(shared_key)
         if record is None:
             record = FunctionRecord(body, digest, function_name(func), options)
-            self.by_digest[digest, options] = record
+            self.by_digest[shared_key] = record
         return record, uses

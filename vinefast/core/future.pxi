@@ -29,6 +29,7 @@ cdef class Call:
     cdef vf_call c_call
     cdef bytes payload              # while it is outstanding, as is
     cdef FunctionRecord function
+    cdef SpecRecord spec            # None: the engine's default
     cdef CallFiles files
     cdef object state, outcome, exception_, condition, waiter_list, callbacks
 

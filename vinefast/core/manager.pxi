@@ -6,6 +6,8 @@
 import errno
 import os
 import socket
+import time
+from contextlib import suppress
 
 from vinefast import programs
 
@@ -23,6 +25,9 @@ ALLOCATION_MODES = {
     "max-xput": VINE_ALLOCATION_MODE_MAX_THROUGHPUT,
     "bucketing": VINE_ALLOCATION_MODE_EXHAUSTIVE_BUCKETING,
 }
+
+# As TaskVine names a manager's directory.
+DIRECTORY_NAME = "%Y-%m-%dT%H%M%S"
 
 cdef const char *LIBRARY_NAME = "vinefast"
 
@@ -54,21 +59,37 @@ def why_not_listening(int port):
     return None
 
 
+def claim_directory(parent):
+    """Make the directory that TaskVine would give a manager now, after the second, in `parent`.
+
+    Waits for the next second if another manager, perhaps of another process, has that already.
+    """
+    while True:
+        path = os.path.join(parent, time.strftime(DIRECTORY_NAME))
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+            return path
+        time.sleep(1 - time.time() % 1)
+
+
 cdef vine_manager *open_manager(object settings) except NULL:
     """Create a manager that listens and is set up, but serves nobody yet."""
     cdef bytes runtime_dir = os.fsencode(settings.runtime_dir)
     cdef const char *c_runtime_dir = runtime_dir
     cdef int port = settings.port
     cdef vine_manager *manager
+    claimed = claim_directory(settings.runtime_dir)
     with nogil:
         vine_set_runtime_info_path(c_runtime_dir)
         manager = vine_create(port)
-    if manager == NULL:
-        reason = why_not_listening(port) or f"see the messages above; can {settings.runtime_dir} be written?"
-        raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
     # It logs every command in full, arguments included.
     if not settings.debug:
         debug_flags_clear()
+    with suppress(OSError):  # it is in use, unless a second ended just then
+        os.rmdir(claimed)
+    if manager == NULL:
+        reason = why_not_listening(port) or f"see the messages above; can {settings.runtime_dir} be written?"
+        raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
     try:
         set_up_manager(manager, settings)
     except BaseException:

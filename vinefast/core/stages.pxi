@@ -117,10 +117,9 @@ cdef class Stages:
         """
         cdef uint32_t times = checked_repeat(repeat)
         cdef uint32_t i, n_bundles = 0, n_waiting
-        cdef double expected_ns
         cdef vf_function function
-        cdef vf_call_list waiting, cancelled
-        cdef vf_bundle_rule rule
+        cdef vf_call_list waiting
+        cdef vf_choice choice
         cdef vf_call *calls = <vf_call *>calloc(n + <size_t>1, sizeof(vf_call))
         cdef vf_call **chosen = <vf_call **>calloc(VF_BUNDLE_MAX_CALLS, sizeof(vf_call *))
         cdef uint32_t *sizes = <uint32_t *>calloc(n + <size_t>1, sizeof(uint32_t))
@@ -129,11 +128,8 @@ cdef class Stages:
                 raise MemoryError()
             memset(&function, 0, sizeof(vf_function))
             memset(&waiting, 0, sizeof(vf_call_list))
-            memset(&cancelled, 0, sizeof(vf_call_list))
             function.mean_ns = mean_ns
             function.limit = VF_BUNDLE_MAX_CALLS
-            rule.target_ns = target_ns
-            rule.max_nbytes = MAX_NBYTES
             for i in range(n):
                 calls[i].function = &function
             for _ in range(times):
@@ -143,8 +139,14 @@ cdef class Stages:
                 n_waiting = n
                 n_bundles = 0
                 while waiting.head != NULL:
-                    sizes[n_bundles] = vf_bundle_choose(&rule, &waiting, n_waiting, slots, chosen, &expected_ns,
-                                                        &cancelled)
+                    memset(&choice, 0, sizeof(vf_choice))
+                    choice.rule.target_ns = target_ns
+                    choice.rule.max_nbytes = MAX_NBYTES
+                    choice.n_waiting = n_waiting
+                    choice.slots = slots
+                    choice.calls = chosen
+                    vf_bundle_choose(&choice, &waiting)
+                    sizes[n_bundles] = choice.n
                     n_waiting -= sizes[n_bundles]
                     n_bundles += 1
             return [sizes[i] for i in range(n_bundles)]

@@ -53,11 +53,13 @@ cdef class Again:
     cdef vf_call c_call
     cdef bytes payload
     cdef FunctionRecord function
+    cdef SpecRecord spec
     cdef CallFiles files
 
     def __cinit__(self, Call future, CallFiles files):
         self.payload = future.payload
         self.function = future.function
+        self.spec = future.spec
         # Without what the caller's own files hold: its inputs may leave the workers, and are made again in their turn.
         self.files = CallFiles(files.moves, files.trailer)
         self.c_call.function = future.c_call.function

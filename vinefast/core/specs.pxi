@@ -1,0 +1,83 @@
+# Resource specifications as C sees them.
+
+from vinefast.resources import CallSpec
+
+
+cdef class SpecGroup:
+    """What the specifications that differ in priority alone have in common."""
+
+    cdef vf_group c_group
+    cdef tuple key
+    cdef uint64_t n_specs
+
+
+cdef class SpecRecord:
+    """One resource specification.
+
+    Each call holds a reference, so it lives as long as C may look at it. The registry forgets it with its last outstanding
+    call; there may be two of the same then, which does no harm.
+    """
+
+    cdef vf_spec c_spec
+    cdef bytes category
+    cdef object spec
+    cdef SpecGroup group
+    cdef uint64_t n_calls
+
+    def __cinit__(self, spec, SpecGroup group):
+        self.spec = spec
+        self.group = group
+        self.c_spec.group = &group.c_group
+        self.c_spec.priority = spec.priority
+        self.c_spec.needs.cores = or_minus_one(spec.cores)
+        self.c_spec.needs.memory = or_minus_one(spec.memory)
+        self.c_spec.needs.disk = or_minus_one(spec.disk)
+        self.c_spec.needs.gpus = or_minus_one(spec.gpus)
+        self.c_spec.running_time_min = <int64_t>or_minus_one(spec.running_time_min)
+        if spec.category is not None:
+            self.category = spec.category.encode()
+            self.c_spec.category = PyBytes_AS_STRING(self.category)
+
+
+cdef double or_minus_one(value) except? -1:
+    return -1 if value is None else value
+
+
+cdef class SpecRegistry:
+    """The records of the specifications of which calls are outstanding."""
+
+    cdef dict by_id   # id(CallSpec): record, which keeps that object alive
+    cdef dict groups  # by what they have in common
+
+    def __cinit__(self):
+        self.by_id = {}
+        self.groups = {}
+
+    cdef SpecRecord find(self, spec):
+        cdef object key = <size_t><PyObject *>spec
+        cdef PyObject *known = PyDict_GetItem(self.by_id, key)
+        if known != NULL:
+            return <SpecRecord>known
+        shared = (spec.cores, spec.memory, spec.disk, spec.gpus, spec.running_time_min, spec.category)
+        cdef SpecGroup group = self.groups.get(shared)
+        if group is None:
+            group = SpecGroup()
+            group.key = shared
+            self.groups[shared] = group
+        record = SpecRecord(spec, group)
+        group.n_specs += 1
+        self.by_id[key] = record
+        return record
+
+    cdef int forget(self, SpecRecord record) except -1:
+        """Its last outstanding call is done."""
+        cdef object key = <size_t><PyObject *>record.spec
+        if self.by_id.get(key) is record:
+            del self.by_id[key]
+        record.group.n_specs -= 1
+        if record.group.n_specs == 0 and self.groups.get(record.group.key) is record.group:
+            del self.groups[record.group.key]
+        return 0
+
+    cdef list known(self):
+        return [(<SpecRecord>record).spec for record in list(self.by_id.values())]
