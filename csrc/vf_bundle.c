@@ -82,8 +82,7 @@ uint32_t vf_bundle_choose(const struct vf_bundle_rule *rule, struct vf_call_list
 			break;
 		vf_call_list_pop(waiting);
 
-		unsigned char queued = VF_CALL_QUEUED;
-		if (!atomic_compare_exchange_strong(&call->state, &queued, VF_CALL_SENT) && queued == VF_CALL_CANCELLED) {
+		if (!vf_call_send(call)) {
 			vf_call_list_push(cancelled, call);
 			continue;
 		}

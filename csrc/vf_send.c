@@ -17,7 +17,7 @@ static void know_spec(struct vf_loop *loop, struct vf_spec *spec)
 
 void vf_send_again(struct vf_loop *loop, struct vf_call *call)
 {
-	atomic_store(&call->state, VF_CALL_QUEUED);
+	vf_call_queue_again(call);
 	if (!call->spec->known)
 		know_spec(loop, call->spec);
 	call->spec->scored |= call->reads | call->at_home << 1;
@@ -196,7 +196,7 @@ static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled)
 static void drop_cancelled_head(struct vf_loop *loop, struct vf_spec *spec)
 {
 	struct vf_call_list cancelled = {0};
-	while (spec->waiting.head && atomic_load(&spec->waiting.head->state) == VF_CALL_CANCELLED)
+	while (spec->waiting.head && vf_call_is_cancelled(spec->waiting.head))
 		vf_call_list_push(&cancelled, vf_call_list_pop(&spec->waiting));
 	drop_cancelled(loop, &cancelled);
 }

@@ -83,6 +83,14 @@ int main(void)
 	CHECK(choose(3, 1) == 2 && cancelled.n == 1 && cancelled.head == &calls[1]);
 	CHECK(!vf_call_cancel(&calls[0])); /* sent already */
 
+	/* What comes back unrun may be cancelled again, and what is cancelled stays so. */
+	vf_call_queue_again(&calls[0]);
+	CHECK(!vf_call_is_cancelled(&calls[0]) && vf_call_cancel(&calls[0]));
+	vf_call_queue_again(&calls[0]);
+	CHECK(vf_call_is_cancelled(&calls[0]) && !vf_call_send(&calls[0]));
+	vf_call_queue_again(&calls[2]);
+	CHECK(vf_call_send(&calls[2]) && !vf_call_send(&calls[2]));
+
 	queue(&quick, 2, 10);
 	struct vf_call *first = vf_call_list_pop(&waiting);
 	vf_call_list_pop(&waiting);
