@@ -84,8 +84,7 @@ int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting)
 			return 0;
 		vf_call_list_pop(waiting);
 
-		unsigned char queued = VF_CALL_QUEUED;
-		if (!atomic_compare_exchange_strong(&call->state, &queued, VF_CALL_SENT) && queued == VF_CALL_CANCELLED) {
+		if (!vf_call_send(call)) {
 			vf_call_list_push(&choice->cancelled, call);
 			continue;
 		}

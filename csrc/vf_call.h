@@ -32,7 +32,9 @@ static inline int vf_payload_has_buffers(int kind)
 	return (kind & ~(VF_PAYLOAD_CHUNK | VF_PAYLOAD_FILES)) == VF_PAYLOAD_BUFFERS;
 }
 
-/* A call leaves QUEUED exactly once: to SENT by the manager thread, or to CANCELLED by the submitting side. */
+/* Each way from one state to another is one of the functions below, by compare-and-swap. The manager thread
+sends a call that is QUEUED, and queues it again when it comes back unrun; the submitting side may cancel it
+while it is QUEUED, and CANCELLED it stays. */
 enum vf_call_state {
 	VF_CALL_QUEUED = 0,
 	VF_CALL_SENT = 1,
@@ -121,11 +123,32 @@ static inline int vf_call_makes_again(const struct vf_call *call)
 	return call->again == call;
 }
 
+static inline int vf_call_change(struct vf_call *call, unsigned char from, unsigned char to)
+{
+	return atomic_compare_exchange_strong(&call->state, &from, to);
+}
+
+/* The manager thread. Tells whether the call may run; else it has been cancelled. */
+static inline int vf_call_send(struct vf_call *call)
+{
+	return vf_call_change(call, VF_CALL_QUEUED, VF_CALL_SENT);
+}
+
+/* The manager thread. One that was not sent, but waited for a file, is what it was. */
+static inline void vf_call_queue_again(struct vf_call *call)
+{
+	vf_call_change(call, VF_CALL_SENT, VF_CALL_QUEUED);
+}
+
 /* The submitting side. Tells whether the call was still queued: then it will never run, and comes back through the done ring. */
 static inline int vf_call_cancel(struct vf_call *call)
 {
-	unsigned char queued = VF_CALL_QUEUED;
-	return atomic_compare_exchange_strong(&call->state, &queued, VF_CALL_CANCELLED);
+	return vf_call_change(call, VF_CALL_QUEUED, VF_CALL_CANCELLED);
+}
+
+static inline int vf_call_is_cancelled(struct vf_call *call)
+{
+	return atomic_load(&call->state) == VF_CALL_CANCELLED;
 }
 
 #endif

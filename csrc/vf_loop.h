@@ -163,7 +163,7 @@ struct vf_loop {
 	uint64_t released_ns; /* when we last looked for workers to let go */
 	uint64_t stamp;
 	int stopping;
-	uint64_t offered_id; /* of the task that TaskVine last sought a worker for; 0: none since the last turn */
+	uint64_t offered_id; /* of the task that TaskVine last sought a worker for; 0: it has been looked at */
 	int giving_up; /* some bundles are to be cancelled, */
 	int breaking;  /* for which vine_wait() has been told to return */
 	struct itable *bundles; /* by task id */

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -5,6 +6,10 @@
 #include "taskvine.h"
 #include "vf_output.h"
 #include "vf_turn.h"
+
+enum {
+	TEXT_NBYTES = 512,
+};
 
 struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls)
 {
@@ -192,7 +197,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 
 	struct vf_function *function = NULL;
 	uint32_t n_of_function = 0, missed = 0;
-	uint64_t function_ns = 0, calls_ns = 0, queue_ns = 0;
+	uint64_t function_ns = 0, calls_ns = 0, queue_ns = 0, away_ns = difference(bundle->returned_ns, bundle->sent_ns);
 	offset = VF_RESULT_HEADER_NBYTES;
 	for (uint32_t i = 0; i < header->n_records; i++) {
 		struct vf_call *call = bundle->calls[i];
@@ -211,8 +216,10 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 			function_ns = 0;
 		}
 		n_of_function++;
-		function_ns += record.duration_ns;
-		calls_ns += record.duration_ns;
+		/* The next bundles depend on it, so no more is believed than can be. */
+		uint64_t duration_ns = record.duration_ns < away_ns ? record.duration_ns : away_ns;
+		function_ns += duration_ns;
+		calls_ns += duration_ns;
 		queue_ns += bundle->sent_ns - call->submitted_ns;
 		function->delivered = !loop->config.command; /* a fresh process keeps nothing */
 		end_call(loop, bundle, call, &record);
@@ -245,13 +252,14 @@ static void read_node(struct vf_loop *loop, const struct vf_bundle *bundle, cons
 	}
 }
 
-/* Find the result frame in a task's output. TaskVine does not tell how much it received: a long frame announces its own length (had
-less come, the result would be VINE_RESULT_STDOUT_MISSING), and is used where it is; a short one is a C string. */
+/* Find the result frame in a task's output: a long one is used where it is, a short one is an encoded C string. A call's
+C code shares memory with the library, so no length is believed that is not within what TaskVine has received. */
 static int open_frame(struct vf_bundle *bundle, char *output, struct vf_result_header *header)
 {
-	if (!strncmp(output, "VFR1", 4)) {
+	size_t received = vf_output_nbytes(output);
+	if (received && !strncmp(output, "VFR1", 4)) {
 		bundle->frame = output;
-		if (vf_result_open(output, SIZE_MAX, header))
+		if (vf_result_open(output, received, header))
 			return -1;
 		bundle->frame_nbytes = header->nbytes;
 		return 0;
@@ -264,6 +272,16 @@ static int open_frame(struct vf_bundle *bundle, char *output, struct vf_result_h
 	bundle->frame = decoded.data;
 	bundle->frame_nbytes = decoded.nbytes;
 	return vf_result_open(decoded.data, decoded.nbytes, header);
+}
+
+static void describe_bad_frame(char text[TEXT_NBYTES], struct vine_task *task, const char *output)
+{
+	size_t received = vf_output_nbytes(output);
+	const char *worker = vine_task_get_addrport(task);
+	snprintf(text, TEXT_NBYTES,
+			"The library on the worker at %s answered with %zu bytes that are no whole result frame. C code that "
+			"a call runs may have written into memory that is not its own: look at what it uses.",
+			worker ? worker : "an unknown address", received ? received : strlen(output));
 }
 
 void vf_return_task(struct vf_loop *loop, struct vine_task *task)
@@ -316,6 +334,12 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		if (bundle->frame != output)
 			free(bundle->frame);
 		bundle->frame = NULL;
+		char bad_frame[TEXT_NBYTES];
+		if (whole) {
+			describe_bad_frame(bad_frame, task, output);
+			output = bad_frame;
+			result = VINE_RESULT_UNKNOWN;
+		}
 		int again = bundle->unreached || vf_temps_failed(bundle) || vf_temps_outdated(bundle);
 		if (bundle->given_up && again)
 			return_to_queue(loop, bundle);

@@ -7,7 +7,7 @@
 
 void vf_send_again(struct vf_loop *loop, struct vf_call *call)
 {
-	atomic_store(&call->state, VF_CALL_QUEUED);
+	vf_call_queue_again(call);
 	vf_queue_push_front(&loop->queue, call);
 	call->spec->group->scored |= call->reads | call->at_home << 1;
 	loop->n_waiting++;
@@ -168,7 +168,7 @@ static void drop_cancelled_head(struct vf_loop *loop, struct vf_group *group)
 {
 	struct vf_call_list cancelled = {0};
 	struct vf_spec *spec = vf_group_first(group);
-	while (spec && atomic_load(&spec->waiting.head->state) == VF_CALL_CANCELLED) {
+	while (spec && vf_call_is_cancelled(spec->waiting.head)) {
 		vf_call_list_push(&cancelled, vf_call_list_pop(&spec->waiting));
 		spec = vf_queue_next(&loop->queue, group, 1);
 	}

@@ -200,7 +200,7 @@ int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
 			fail_for_want_of(loop, call, temp);
 			return 1;
 		}
-		atomic_store(&call->state, VF_CALL_QUEUED);
+		vf_call_queue_again(call);
 		vf_call_list_push(&temp->parked, call);
 		return 1;
 	}

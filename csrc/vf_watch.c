@@ -1,6 +1,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "itable.h"
@@ -59,44 +60,50 @@ static int lose(struct vf_loop *loop, struct vf_bundle *bundle)
 	return bundle->n_calls == 1 ? most > loop->config.max_losses : most >= VF_SUSPECT_LOSSES;
 }
 
+static int is_in_state(const struct vf_bundle *bundle, const char *state)
+{
+	return !strcmp(vine_task_get_state(bundle->task), state);
+}
+
 int vf_watch_runs(const struct vf_bundle *bundle)
 {
-	return !strcmp(vine_task_get_state(bundle->task), "RUNNING");
+	return is_in_state(bundle, "RUNNING");
 }
 
-/* TaskVine gives the task of a lost worker to the next one, for ever. This is where it does so. */
-int vf_watch_may_run(void *arg, struct vine_task *task)
-{
-	struct vf_loop *loop = arg;
-	loop->offered_id = (uint64_t)vine_task_get_id(task);
-	struct vf_bundle *bundle = itable_lookup(loop->bundles, loop->offered_id);
-	if (!bundle)
-		return 1;
-	if (!bundle->given_up && vf_unfetched_any(bundle)) {
-		bundle->given_up = loop->giving_up = 1;
-	} else if (bundle->has_run && !bundle->given_up) {
-		bundle->has_run = 0;
-		/* A worker that is still there could not fetch a temporary file, which is no fault of the call. */
-		bundle->unreached = bundle->worker && vf_temps_any(bundle);
-		bundle->given_up = bundle->unreached || lose(loop, bundle);
-		loop->giving_up |= bundle->given_up;
-	}
-	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
-}
-
-int vf_watch_is_suspect(const struct vf_bundle *bundle)
-{
-	return bundle->n_calls == 1 && bundle->calls[0]->losses >= VF_SUSPECT_LOSSES;
-}
-
-/* Whether the last task that was offered to a worker is really there: TaskVine may have changed its mind, and takes no other step
-with it before the next turn. */
+/* Whether the last task that was offered to a worker is really there: TaskVine may have changed its
+mind, and takes no other step with it before it offers another, or the next turn. */
 static void look_at_offered(struct vf_loop *loop)
 {
 	struct vf_bundle *bundle = loop->offered_id ? itable_lookup(loop->bundles, loop->offered_id) : NULL;
 	if (bundle && vf_watch_runs(bundle))
 		bundle->has_run = 1;
 	loop->offered_id = 0;
+}
+
+/* TaskVine gives the task of a lost worker to the next one, for ever. This is where it does so. */
+int vf_watch_may_run(void *arg, struct vine_task *task)
+{
+	struct vf_loop *loop = arg;
+	look_at_offered(loop); /* from 7.16 on several are offered within a turn */
+	loop->offered_id = (uint64_t)vine_task_get_id(task);
+	struct vf_bundle *bundle = itable_lookup(loop->bundles, loop->offered_id);
+	if (!bundle)
+		return 1;
+	if (!bundle->given_up && vf_unfetched_any(bundle)) {
+		bundle->given_up = 1;
+	} else if (bundle->has_run && !bundle->given_up) {
+		bundle->has_run = 0;
+		/* A worker that is still there could not fetch a temporary file, which is no fault of the call. */
+		bundle->unreached = bundle->worker && vf_temps_any(bundle);
+		bundle->given_up = bundle->unreached || lose(loop, bundle);
+	}
+	loop->giving_up |= bundle->given_up; /* or again: it could not be cancelled when that was wanted */
+	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
+}
+
+int vf_watch_is_suspect(const struct vf_bundle *bundle)
+{
+	return bundle->n_calls == 1 && bundle->calls[0]->losses >= VF_SUSPECT_LOSSES;
 }
 
 void vf_watch_library_ended(void *arg, const char *worker)
@@ -135,16 +142,35 @@ static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
 	}
 }
 
+/* What has come back from its worker is left alone: TaskVine up to 7.16 would leave a task that it is
+about to fetch in the table of its worker, after it has been deleted. It comes by itself, or is offered
+once more. */
+static int may_be_cancelled(const struct vf_bundle *bundle)
+{
+	return is_in_state(bundle, "READY") || vf_watch_runs(bundle);
+}
+
 void vf_watch_give_up(struct vf_loop *loop)
 {
+	/* To cancel may end a connection; what follows from that walks through the bundles too, and may give
+	up more of them. So there are two passes, and the flags come first. */
+	uint64_t *ids = malloc((size_t)itable_size(loop->bundles) * sizeof *ids);
+	uint32_t n = 0;
 	uint64_t id;
-	void *value;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		if (((struct vf_bundle *)value)->given_up)
-			vine_cancel_by_task_id(loop->manager, (int)id);
-	}
+	void *bundle;
+	if (!ids)
+		return;
 	loop->giving_up = loop->breaking = 0;
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &bundle)) {
+		if (((struct vf_bundle *)bundle)->given_up)
+			ids[n++] = id;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		if (may_be_cancelled(itable_lookup(loop->bundles, ids[i])))
+			vine_cancel_by_task_id(loop->manager, (int)ids[i]);
+	}
+	free(ids);
 }
 
 /* A worker has a time-out of its own, but one with a library never takes itself for idle. */

@@ -9,6 +9,7 @@ import parsl.serialize
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsl.serialize.errors import DeserializationError
 
 from tests.library.encode import decode_command
 from vinefast import errors
@@ -110,6 +111,56 @@ def test_finish_refuses(frame):
     with pytest.raises(ValueError):
         Stages.finish(frame, [future])
     assert not future.done()
+
+
+PICKLE = pickle.dumps(None)
+
+
+def table(stream_nbytes, *entries, n=None):
+    head = struct.pack("<II", stream_nbytes, len(entries) if n is None else n)
+    return head + b"".join(struct.pack("<QQ", *entry) for entry in entries) + PICKLE + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        bytes(7),
+        table(1 << 20),
+        table(2**32 - 1, n=2**32 - 1),
+        table(len(PICKLE), (2**64 - 1, 1)),
+        table(len(PICKLE), (64, 2**64 - 1)),
+        table(len(PICKLE), (0, 8)),
+        table(len(PICKLE), (48, 32), (64, 16)),
+    ],
+    ids=["empty", "no table", "pickle", "entries", "offset", "length", "in the table", "one in another"],
+)
+def test_a_table_of_buffers_is_not_believed(payload):
+    futures = [CallFuture(), CallFuture()]
+    Stages.finish(frame_of((6, payload), (0, b"")), futures)
+    assert isinstance(futures[0].exception(), DeserializationError)
+    assert isinstance(futures[0].exception().__cause__, ValueError)
+    assert futures[1].result() is None
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        (3, None),
+        (3, ["KeyError", "k", "", None]),
+        (3, ("KeyError", "k", "")),
+        (3, (KeyError, "k", "", None)),
+        (3, ("KeyError", "k", "", "wrapped")),
+        (4, ("1", None, "")),
+        (4, (None, 11, b"log")),
+        (4, (None, 11, "", "")),
+    ],
+)
+def test_why_a_call_has_no_result_is_not_believed(status, fields):
+    future = CallFuture()
+    Stages.finish(frame_of((status, pickle.dumps(fields))), [future])
+    assert isinstance(future.exception(), DeserializationError)
+    assert "something else" in str(future.exception())
 
 
 @pytest.mark.parametrize("future", [None, object()])

@@ -87,6 +87,14 @@ int main(void)
 	CHECK(choose(3, 1) == 2 && cancelled.n == 1 && cancelled.head == &calls[1]);
 	CHECK(!vf_call_cancel(&calls[0])); /* sent already */
 
+	/* What comes back unrun may be cancelled again, and what is cancelled stays so. */
+	vf_call_queue_again(&calls[0]);
+	CHECK(!vf_call_is_cancelled(&calls[0]) && vf_call_cancel(&calls[0]));
+	vf_call_queue_again(&calls[0]);
+	CHECK(vf_call_is_cancelled(&calls[0]) && !vf_call_send(&calls[0]));
+	vf_call_queue_again(&calls[2]);
+	CHECK(vf_call_send(&calls[2]) && !vf_call_send(&calls[2]));
+
 	/* A bundle goes on with another list where one ends. */
 	queue(&quick, 6, 10);
 	struct vf_call_list other = {0};

@@ -42,6 +42,18 @@ static void test_large_blocks_begin_where_arrays_may(void)
 	}
 }
 
+/* TaskVine asks for one byte more than it receives. */
+static void test_the_length_of_an_output_is_known(void)
+{
+	for (size_t nbytes = 1; nbytes <= LARGE_NBYTES; nbytes = nbytes < 3000 ? nbytes + 1 : nbytes * 2 + 1) {
+		char *output = malloc(nbytes + 1);
+		CHECK(output);
+		memset(output, 0xff, nbytes + 1);
+		CHECK(vf_output_nbytes(output) == (nbytes < 1024 ? 0 : nbytes));
+		free(output);
+	}
+}
+
 static void *take_many(void *arg)
 {
 	(void)arg;
@@ -63,6 +75,7 @@ int main(void)
 {
 	test_a_block_outlives_its_task();
 	test_large_blocks_begin_where_arrays_may();
+	test_the_length_of_an_output_is_known();
 	test_threads_do_not_keep_each_others();
 	return 0;
 }

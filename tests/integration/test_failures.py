@@ -67,6 +67,37 @@ def test_a_call_that_kills_its_worker_fails_alone(make_executor, mark):
     assert [f.result(60) for i, f in enumerate(futures) if i != 30] == [i for i in range(60) if i != 30]
 
 
+def overwrite_result_frame(frame_nbytes, record_nbytes):
+    """What C code might do that writes into the memory which its process shares with the library."""
+    import struct
+    import sys
+
+    class Overwrite(struct.Struct):
+        def pack_into(self, frame, offset, magic, n_records, nbytes, *rest):
+            put(header)
+            super().pack_into(frame, offset, magic, n_records, frame_nbytes, *rest)
+            struct.pack_into("<II", frame, self.size, 2, record_nbytes)
+
+    def put(struct):
+        for memory in memories:
+            memory.RESULT_HEADER = struct
+
+    memories = [module for module in sys.modules.values() if "SlotMemory" in vars(module)]
+    header = memories[0].RESULT_HEADER
+    put(Overwrite(header.format))
+    return bytes(5_000)
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+@pytest.mark.parametrize("frame_nbytes", [1 << 40, 1 << 29, 100, 0])
+def test_an_answer_that_lies_about_its_length_fails_its_call_alone(make_executor, mode, frame_nbytes):
+    executor = make_executor(function_exec_mode=mode)
+    lying = executor.submit(overwrite_result_frame, {}, frame_nbytes, 1 << 28)
+    with pytest.raises(TaskFailure, match=r"answered with 5\d\d\d bytes that are no whole result frame.*C code"):
+        lying.result(60)
+    assert executor.submit(nap, {}, 0, b"." * 5_000).result(60) == b"." * 5_000
+
+
 def test_a_killed_library_is_replaced(make_executor, mark):
     executor = make_executor()
 

@@ -183,6 +183,30 @@ def test_what_is_asked_for_before_it_is_made_waits(serverless):
     assert making.result(30) is None
 
 
+def test_a_call_that_is_cancelled_while_it_waits_for_a_file_never_runs(serverless, tmp_path):
+    def write_when(gate, outputs):
+        import os
+        import time
+
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        open(outputs[0], "w").close()
+
+    def touch(path, file):
+        open(path, "w").close()
+
+    file = TempFile("late")
+    making = serverless.submit(write_when, {}, tmp_path / "gate", outputs=[file])
+    cancelled, other = (serverless.submit(touch, {}, tmp_path / name, file) for name in ("cancelled", "other"))
+    serverless.submit(abs, {}, -1).result(30)  # when its turn has come, theirs has
+    assert cancelled.cancel()
+    Path(tmp_path / "gate").touch()
+    assert making.result(30) is None and other.result(30) is None
+    assert wait_until(lambda: serverless.outstanding() == 0)
+    assert Path(tmp_path / "other").exists() and not Path(tmp_path / "cancelled").exists()
+    assert cancelled.cancelled()
+
+
 def test_the_error_of_what_fails_to_make_it(serverless):
     @parsl.python_app
     def fail(outputs=()):

@@ -100,16 +100,21 @@ cdef object unpack_buffers(const vf_record *record, FrameMemory memory):
     cdef const BuffersHead *head = <const BuffersHead *>record.payload
     cdef const BuffersEntry *entries = <const BuffersEntry *>(record.payload + sizeof(BuffersHead))
     cdef size_t head_nbytes = sizeof(BuffersHead)
-    if head_nbytes + <size_t>head.n * sizeof(BuffersEntry) + head.stream_nbytes > record.nbytes:
+    if record.nbytes < head_nbytes:
+        raise ValueError(f"a record of {record.nbytes} bytes has no room for a table of buffers")
+    head_nbytes += <size_t>head.n * sizeof(BuffersEntry)
+    cdef size_t end = head_nbytes + head.stream_nbytes
+    if end > record.nbytes:
         raise ValueError("the table of buffers is longer than its record")
-    head_nbytes += head.n * sizeof(BuffersEntry)
     cdef size_t start = 0 if memory is None else record.payload - memory.data
     cdef list views = []
     cdef uint32_t i
     whole = None if memory is None else memoryview(memory)
     for i in range(head.n):
-        if entries[i].offset > record.nbytes or entries[i].nbytes > record.nbytes - entries[i].offset:
-            raise ValueError("a buffer reaches beyond its record")
+        # Each behind the one before: together they are no longer than the record.
+        if not end <= entries[i].offset <= record.nbytes or entries[i].nbytes > record.nbytes - entries[i].offset:
+            raise ValueError("a buffer reaches beyond its place in its record")
+        end = entries[i].offset + entries[i].nbytes
         if memory is None:
             views.append(PyByteArray_FromStringAndSize(record.payload + entries[i].offset, entries[i].nbytes))
         else:

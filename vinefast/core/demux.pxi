@@ -11,9 +11,22 @@ cdef inline object payload_of(const vf_record *record):
     return PyMemoryView_FromMemory(<char *>record.payload, record.nbytes, 0x100)  # PyBUF_READ
 
 
+# What the payloads are that tell why there is no result.
+cdef tuple RAISED = (str, str, str, (bytes, type(None)))
+cdef tuple DIED = ((int, type(None)), (int, type(None)), str)
+cdef tuple TOO_LARGE = (str, int, str)
+
+
+cdef tuple fields_of(const vf_record *record, tuple types):
+    fields = pickle_loads(payload_of(record))
+    if type(fields) is not tuple or len(fields) != len(types) or not all(map(isinstance, fields, types)):
+        raise ValueError(f"the library sent a record of status {record.status} with something else in it")
+    return fields
+
+
 cdef object exception_of(const vf_record *record):
     """What a call raised on its worker."""
-    return rebuild_exception(pickle_loads(payload_of(record)))
+    return rebuild_exception(fields_of(record, RAISED))
 
 
 def rebuild_exception(tuple failure):
@@ -84,9 +97,9 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
         elif record.status == VF_STATUS_EXCEPTION:
             exception = exception_of(record)
         elif record.status == VF_STATUS_DIED:
-            exception = errors.CallDied(*pickle_loads(payload_of(record)))
+            exception = errors.CallDied(*fields_of(record, DIED))
         elif record.status == VF_STATUS_TOO_LARGE:
-            exception = errors.ResultTooLarge(*pickle_loads(payload_of(record)))
+            exception = errors.ResultTooLarge(*fields_of(record, TOO_LARGE))
         else:
             exception = failure_of(bundle)
         if files is not None and exception is None:

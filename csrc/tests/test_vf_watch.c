@@ -1,0 +1,174 @@
+/* What the manager thread notices of tasks between two turns. TaskVine's tasks are played by this test,
+with as many offers per turn as the engines from 7.16 on make. */
+
+#define vine_cancel_by_task_id played_cancel
+#define vine_task_get_id played_id
+#define vine_task_get_state played_state
+
+#include "vf_watch.c"
+
+#include "check.h"
+
+enum {
+	N = 6,
+};
+
+struct vine_task {
+	int id;
+	const char *state;
+};
+
+static struct vf_loop loop;
+static struct vine_task tasks[N];
+static struct vf_call calls[N];
+static struct vf_bundle *bundles[N];
+static int n_cancelled, cancelled[N];
+static void (*while_cancelling)(void);
+
+const char *played_state(struct vine_task *task)
+{
+	return task->state;
+}
+
+int played_id(struct vine_task *task)
+{
+	return task->id;
+}
+
+int played_cancel(struct vine_manager *manager, int id)
+{
+	(void)manager;
+	cancelled[n_cancelled++] = id;
+	tasks[id - 1].state = "RETRIEVED";
+	if (while_cancelling)
+		while_cancelling();
+	return 1;
+}
+
+static void begin(void)
+{
+	CHECK(vf_loop_init(&loop) == 0);
+	loop.config.max_losses = 3;
+	n_cancelled = 0;
+	while_cancelling = NULL;
+	for (int i = 0; i < N; i++) {
+		struct vf_call *call = &calls[i];
+		*call = (struct vf_call){0};
+		tasks[i] = (struct vine_task){.id = i + 1, .state = "READY"};
+		bundles[i] = vf_bundle_create(1, &call);
+		bundles[i]->task = &tasks[i];
+		itable_insert(loop.bundles, (uint64_t)i + 1, bundles[i]);
+	}
+}
+
+static void end(void)
+{
+	for (int i = 0; i < N; i++)
+		vf_bundle_free(bundles[i]);
+	vf_loop_free(&loop);
+}
+
+static void offer(int i, const char *state)
+{
+	CHECK(vf_watch_may_run(&loop, &tasks[i]));
+	tasks[i].state = state;
+}
+
+static void test_each_of_several_that_are_offered_in_a_turn_has_run(void)
+{
+	begin();
+	offer(0, "RUNNING");
+	offer(1, "READY"); /* no worker for it, after all */
+	offer(2, "RUNNING");
+	offer(3, "RUNNING");
+	look_at_offered(&loop); /* as the next turn does */
+	CHECK(bundles[0]->has_run && !bundles[1]->has_run && bundles[2]->has_run && bundles[3]->has_run);
+
+	/* Their worker is lost. */
+	for (int i = 0; i < 4; i++)
+		tasks[i].state = "READY";
+	for (int i = 0; i < 4; i++)
+		offer(i, "READY");
+	CHECK(calls[0].losses == 1 && calls[1].losses == 0 && calls[2].losses == 1 && calls[3].losses == 1);
+
+	/* The first one goes on to lose its workers, until it is given up. */
+	for (int losses = 2; losses <= 4; losses++) {
+		tasks[0].state = "READY";
+		CHECK(vf_watch_may_run(&loop, &tasks[0]));
+		tasks[0].state = "RUNNING";
+		offer(1, "READY");
+		tasks[0].state = "READY";
+		CHECK(vf_watch_may_run(&loop, &tasks[0]) == (losses <= 3));
+		CHECK(calls[0].losses == losses);
+	}
+	CHECK(bundles[0]->given_up && loop.giving_up);
+	end();
+}
+
+static int was_cancelled(int i)
+{
+	for (int k = 0; k < n_cancelled; k++) {
+		if (cancelled[k] == i + 1)
+			return 1;
+	}
+	return 0;
+}
+
+static void test_only_what_is_ready_or_runs_is_cancelled(void)
+{
+	static const char *const states[N] = {"READY", "RUNNING", "WAITING_RETRIEVAL", "RETRIEVED", "DONE", "READY"};
+	begin();
+	for (int i = 0; i < N; i++) {
+		tasks[i].state = states[i];
+		bundles[i]->given_up = i < N - 1;
+	}
+	loop.giving_up = loop.breaking = 1;
+	vf_watch_give_up(&loop);
+	CHECK(n_cancelled == 2 && was_cancelled(0) && was_cancelled(1));
+	CHECK(!loop.giving_up && !loop.breaking);
+
+	/* One that was about to be fetched when its worker left is offered again, and cancelled then. */
+	tasks[2].state = "READY";
+	CHECK(!vf_watch_may_run(&loop, &tasks[2]) && loop.giving_up);
+	vf_watch_give_up(&loop);
+	CHECK(n_cancelled == 3 && was_cancelled(2));
+	end();
+}
+
+/* The connection of the worker ends: another bundle that ran there comes back meanwhile, one is given up
+with that worker, and all bundles are walked through. */
+static void lose_worker(void)
+{
+	uint64_t id;
+	void *bundle;
+	tasks[3].state = "WAITING_RETRIEVAL";
+	bundles[4]->given_up = loop.giving_up = 1;
+	itable_firstkey(loop.bundles);
+	while (itable_nextkey(loop.bundles, &id, &bundle))
+		;
+}
+
+static void test_a_worker_may_leave_while_its_tasks_are_cancelled(void)
+{
+	begin();
+	for (int i = 0; i < 4; i++) {
+		tasks[i].state = "RUNNING";
+		bundles[i]->given_up = 1;
+	}
+	loop.giving_up = 1;
+	while_cancelling = lose_worker;
+	vf_watch_give_up(&loop);
+	CHECK(was_cancelled(0) && was_cancelled(1) && was_cancelled(2));
+	CHECK(loop.giving_up); /* there is one more */
+	vf_watch_give_up(&loop);
+	CHECK(was_cancelled(4) && !was_cancelled(5));
+	end();
+}
+
+int main(void)
+{
+	test_each_of_several_that_are_offered_in_a_turn_has_run();
+	test_only_what_is_ready_or_runs_is_cancelled();
+	test_a_worker_may_leave_while_its_tasks_are_cancelled();
+	return 0;
+}
