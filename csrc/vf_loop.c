@@ -84,10 +84,12 @@ void vf_loop_count(struct vf_loop *loop, struct vf_snapshot *snapshot)
 struct vf_bundle *vf_loop_take_done(struct vf_loop *loop)
 {
 	for (;;) {
+		/* Before the ring is looked at: what was pushed last is in it once this is set. */
+		int closed = atomic_load(&loop->done_closed);
 		struct vf_link *done = vf_ring_take(&loop->done);
 		if (done)
 			return (struct vf_bundle *)done;
-		if (atomic_load(&loop->done_closed))
+		if (closed)
 			return NULL;
 		vf_wake_park(&loop->done_wake);
 		if (vf_ring_empty(&loop->done) && !atomic_load(&loop->done_closed))

@@ -3,12 +3,16 @@
 import asyncio
 import concurrent.futures
 import gc
+import struct
 import threading
 import weakref
 
 import pytest
 
-from vinefast._core import CallFuture
+from vinefast._core import CallFuture, Stages
+
+# A result frame with one call, which returned None.
+NONE = struct.pack("<4sIQQQIII20xIIQ", b"VFR1", 1, 80, 0, 0, 0, 1, 1, 0, 0, 0)
 
 
 def finished_by(future, finish):
@@ -86,12 +90,14 @@ def test_the_collector_ignores_it_until_it_may_be_in_a_cycle():
     assert gc.is_tracked(future)
 
 
-@pytest.mark.parametrize("tie", ["result", "callback"])
+@pytest.mark.parametrize("tie", ["result", "callback", "attribute"])
 def test_a_cycle_is_collected(tie):
     future = CallFuture()
     gone = weakref.ref(future)
     if tie == "result":
         future.set_result([future])
+    elif tie == "attribute":
+        future.itself = future
     else:
         future.add_done_callback(lambda f, itself=future: None)
     del future
@@ -103,3 +109,80 @@ def test_users_may_set_attributes():
     future = CallFuture()
     future.note = "mine"
     assert future.note == "mine"
+    with pytest.raises(AttributeError):
+        future.duration_ns = 3
+    del future.note
+    assert not hasattr(future, "note")
+
+
+@pytest.fixture
+def collection():
+    """Run something in the n-th collection from now on, on another thread, as a finalizer that gives the GIL away may."""
+    thresholds = gc.get_threshold()
+    gc.collect()
+    hooks = []
+    fresh = []
+
+    def start(n_objects, function):
+        def hook(phase, info):
+            if phase == "start" and hook in gc.callbacks:
+                gc.callbacks.remove(hook)
+                thread = threading.Thread(target=function)
+                thread.start()
+                thread.join(30)
+
+        hooks.append(hook)
+        gc.callbacks.append(hook)
+        # Lists that are used again do not count.
+        fresh.extend([] for _ in range(200))
+        gc.set_threshold(gc.get_count()[0] + n_objects)
+
+    def end():
+        """Tell whether it has run."""
+        gc.set_threshold(*thresholds)
+        unused = [hook for hook in hooks if hook in gc.callbacks]
+        for hook in unused:
+            gc.callbacks.remove(hook)
+        hooks.clear()
+        fresh.clear()
+        return not unused
+
+    start.end = end
+    yield start
+    end()
+
+
+@pytest.mark.parametrize("ask", ["callback", "waiter", "condition"])
+def test_a_future_that_is_finished_by_a_collection_while_somebody_asks(collection, ask):
+    """On Python 3.10 and 3.11 to make a list may start a collection, and that may run any code."""
+    for n_objects in range(6):
+        future, seen = CallFuture(), []
+        note = seen.append
+        collection(n_objects, lambda future=future: Stages.finish(NONE, [future]))
+        if ask == "callback":
+            future.add_done_callback(note)
+        elif ask == "waiter":
+            future._waiters.append(concurrent.futures._base._FirstCompletedWaiter())
+        else:
+            future._condition
+        collection.end()
+        Stages.finish(NONE, [future])
+        assert future.done()
+        assert ask != "callback" or seen == [future]
+
+
+def test_a_callback_added_by_a_collection_is_not_lost(collection):
+    for n_objects in range(6):
+        future, seen = CallFuture(), []
+
+        def ours(_, seen=seen):
+            seen.append("ours")
+
+        def theirs(_, seen=seen):
+            seen.append("theirs")
+
+        collection(n_objects, lambda future=future, theirs=theirs: future.add_done_callback(theirs))
+        future.add_done_callback(ours)
+        collected = collection.end()
+        Stages.finish(NONE, [future])
+        assert sorted(seen) == (["ours", "theirs"] if collected else ["ours"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 
 from parsl.errors import ParslError
@@ -24,7 +25,10 @@ class EngineFailure(VineFastError):
 
 
 class EngineStopped(VineFastError):
-    """A call was submitted to an executor that has been shut down, or was unfinished when that happened."""
+    """A call was submitted to an executor that has been shut down, or was unfinished when that happened.
+
+    Also in a process that the program has forked, where the executor has no threads.
+    """
 
     def __init__(self, reason: str = "the executor has been shut down") -> None:
         super().__init__(reason)
@@ -332,7 +336,10 @@ class ContextError(VineFastError):
 
 
 class RemoteError(VineFastError):
-    """An app's exception that could not be rebuilt on the submit side.
+    """What an app raised, where it cannot be raised on the submit side as it is; its cause says more.
+
+    It could not be rebuilt there, or is none that a program goes on after (`SystemExit`, `KeyboardInterrupt`, and all
+    else that is no `Exception`).
 
     Parameters
     ----------
@@ -353,3 +360,25 @@ class RemoteError(VineFastError):
     def __str__(self) -> str:
         text = f"{self.type_name}: {self.message}" if self.message else self.type_name
         return f"{text}\n{self.traceback_text}" if self.traceback_text else text
+
+
+def described(error: BaseException) -> str:
+    """Give the repr of an exception, or its type alone if it has none that works."""
+    try:
+        return repr(error)
+    except BaseException as lack:
+        return f"{type(error).__name__}, whose repr raises {type(lack).__name__}"
+
+
+def anew(exception: BaseException) -> BaseException:
+    """Give an exception like this one, to be raised by itself.
+
+    Each raise makes an exception's traceback longer: one that many calls share would in the end have that of them all,
+    in each line of a log.
+    """
+    try:
+        other = copy.copy(exception)
+    except Exception:  # its class is not made for that
+        return exception.with_traceback(None)
+    other.__cause__ = exception.__cause__
+    return other

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from parsl.data_provider.staging import Staging
@@ -28,13 +28,13 @@ from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
 from vinefast import config, monitoring, rules, temps
-from vinefast._core import CallFuture, Engine, TempHandle
+from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
 from vinefast.apps import options_of
 from vinefast.cached import CachedFile
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.context import pack
 from vinefast.environment import calls_environment
-from vinefast.errors import EngineStartError, EngineStopped
+from vinefast.errors import EngineStartError, EngineStopped, anew
 from vinefast.files import CallPlan, URLStaging, seen_by_workers
 from vinefast.launch import Launcher, make_launcher
 from vinefast.library.context import Context
@@ -42,6 +42,7 @@ from vinefast.many import CallsAhead, Chunks, results_in_order
 from vinefast.overhead import Overhead, overhead
 from vinefast.patience import Patience
 from vinefast.resources import CallSpec, SpecReader
+from vinefast.teardown import Teardown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -169,8 +170,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._moves_files = False
         self._url_patience = URLStaging().patience
         self._lifecycle = threading.RLock()
-        # None before start, an inert finalizer after shutdown.
-        self._teardown: weakref.finalize | None = None
+        self._teardown: Teardown | None = None  # since start or shutdown
         self._submit: Callable[..., CallFuture] = _refuser(EngineStopped("the executor has not been started"))
 
     def start(self) -> None:
@@ -187,23 +187,23 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             if self._teardown is not None:
                 raise EngineStartError(f"Executor {self.label} has been started before; make a new one")
             super().start()
-            teardown = ExitStack()
-            self._teardown = weakref.finalize(self, _close_in_process, os.getpid(), teardown)
+            self._teardown = Teardown()
+            weakref.finalize(self, self._teardown.run)
             try:
-                self._start(teardown)
+                self._start(self._teardown)
             except BaseException as error:
-                self._stop()
+                self.shutdown()
                 if isinstance(error, OSError):
                     raise EngineStartError(f"Executor {self.label} cannot be started: {error}") from error
                 raise
 
     def __enter__(self) -> Self:
         """Start the executor, if Parsl has not done so; it is shut down at the end."""
-        if self._teardown is None or not self._teardown.alive:
+        if self._teardown is None or self._teardown.begun:
             self.start()
         return self
 
-    def _start(self, teardown: ExitStack) -> None:
+    def _start(self, teardown: Teardown) -> None:
         if not self.run_dir:
             self.run_dir = make_rundir("runinfo")
         directory = os.path.join(os.path.abspath(self.run_dir), self.label)
@@ -255,7 +255,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         teardown.callback(patience.stop)
         self._submit = self._engine.submit
 
-    def _password_file(self, directory: str, teardown: ExitStack) -> str | None:
+    def _password_file(self, directory: str, teardown: Teardown) -> str | None:
         chosen = self.manager_config.project_password_file
         if chosen is not None:
             path = os.path.abspath(chosen)
@@ -276,7 +276,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             pickle.dump(context, file, 5)
         return path
 
-    def _on_node(self, teardown: ExitStack) -> Callable[[bytes, int, bool], None] | None:
+    def _on_node(self, teardown: Teardown) -> Callable[[bytes, int, bool], None] | None:
         if self.submit_monitoring_radio is None:
             return None
         nodes = monitoring.NodeRows(self.submit_monitoring_radio, self.run_id)
@@ -460,15 +460,19 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         return results_in_order(calls, chunks, timeout)
 
     def shutdown(self) -> None:
-        """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent."""
-        with self._lifecycle:
-            self._stop()
+        """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent.
 
-    def _stop(self) -> None:
-        self._submit = _refuser(EngineStopped())
-        if self._teardown is None:
-            self._teardown = weakref.finalize(self, lambda: None)
-        self._teardown()
+        Interrupted by Ctrl-C, it goes on by itself; to call it once more is to wait for it. In a callback of a call it
+        does not wait, and in a process that the program has forked it does nothing.
+        """
+        # Before the lock is touched, which another thread may have held at the fork.
+        if self._teardown is not None and not self._teardown.is_ours:
+            return
+        with self._lifecycle:
+            self._submit = _refuser(EngineStopped())
+            if self._teardown is None:
+                self._teardown = Teardown()
+        self._teardown.run_apart(wait=not finishes_futures())
         super().shutdown()
         self.monitoring_receiver = None
 
@@ -540,12 +544,6 @@ def _is_directory_name(value: object) -> bool:
     return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
 
 
-def _close_in_process(pid: int, stack: ExitStack) -> None:
-    # A child that the user forked has a copy of this, and no business with it.
-    if os.getpid() == pid:
-        stack.close()
-
-
 def _remove(path: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -567,6 +565,6 @@ def _refuser(exception: Exception) -> Callable[..., CallFuture]:
     """Make a stand-in for submit that only raises."""
 
     def refuse(*args: object) -> NoReturn:
-        raise exception.with_traceback(None)
+        raise anew(exception)
 
     return refuse

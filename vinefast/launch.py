@@ -26,7 +26,7 @@ from parsl.providers.base import ExecutionProvider
 
 from vinefast.contact import Contact
 from vinefast.environment import SCRIPT, Environment, named_environment
-from vinefast.errors import EngineFailure, EngineStartError, VineFastError
+from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.programs import find_program
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class _CrewLauncher(Launcher):
                     elif process.poll() is not None:
                         self._processes[index] = None
                         self._lost(index, process)
-                except (OSError, VineFastError) as error:
+                except Exception as error:
                     on_failure(error)
                     return
 

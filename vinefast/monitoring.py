@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,8 @@ from parsl.monitoring.radios.htex import HTEXRadio
 from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadio
 
 from vinefast.rules import Rule
+
+logger = logging.getLogger(__name__)
 
 _TIED_TO_OTHER_EXECUTORS = (HTEXRadio, MultiprocessingQueueRadio)
 
@@ -53,4 +56,7 @@ class NodeRows:
 
     def _send(self, row: dict[str, Any], active: bool) -> None:
         now = datetime.now()
-        self._radio.send((MessageType.NODE_INFO, row | {"active": active, "timestamp": now, "last_heartbeat": now}))
+        try:
+            self._radio.send((MessageType.NODE_INFO, row | {"active": active, "timestamp": now, "last_heartbeat": now}))
+        except Exception:  # a full disk, say: calls can do without
+            logger.exception("Monitoring does not hear of the node of worker %s", row["uid"])

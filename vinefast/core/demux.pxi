@@ -32,22 +32,27 @@ cdef object exception_of(const vf_record *record):
 def rebuild_exception(tuple failure):
     """Give the exception that a call raised, or a `RemoteError` that tells of it.
 
+    The latter for what cannot be rebuilt, and for what ends programs or their threads where it is raised: `SystemExit`,
+    `KeyboardInterrupt` and all else that is no `Exception`.
+
     Parameters
     ----------
     failure : tuple
         Name of its type, message, text of the traceback, and the exception by `parsl.serialize` or None.
     """
     type_name, message, traceback_text, wrapped = failure
+    cause = None
     if wrapped is not None:
         try:
-            exception = parsl_serialize.deserialize(wrapped).get_exception()
-            if isinstance(exception, BaseException):
-                return exception
-        except Exception as error:
-            remote = errors.RemoteError(type_name, message, traceback_text)
-            remote.__cause__ = error
-            return remote
-    return errors.RemoteError(type_name, message, traceback_text)
+            cause = parsl_serialize.deserialize(wrapped).get_exception()
+            repr(cause)  # Parsl does that while it finishes its own future, and has nothing to do instead
+            if isinstance(cause, Exception):
+                return cause
+        except BaseException as error:
+            cause = error
+    remote = errors.RemoteError(type_name, message, traceback_text)
+    remote.__cause__ = cause if isinstance(cause, BaseException) else None
+    return remote
 
 
 cdef object failure_of(const vf_bundle *bundle):
@@ -84,8 +89,9 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
     cdef object exception = None
     future.duration_ns = record.duration_ns
     cdef CallFiles files = future.files
-    undelivered = deliver(future)
+    cdef object undelivered = None
     try:
+        undelivered = deliver(future)
         if record.status == VF_STATUS_NONE:
             pass
         elif record.status == VF_STATUS_PICKLE:
@@ -105,8 +111,8 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
         if files is not None and exception is None:
             result = files.result(result)
     except BaseException as error:
-        number = future.parsl_executor_task_id
-        exception = DeserializationError(f"the result of call {number} cannot be rebuilt here: {error!r}")
+        number, text = future.parsl_executor_task_id, errors.described(error)
+        exception = DeserializationError(f"the result of call {number} cannot be rebuilt here: {text}")
         exception.__cause__ = error
     if exception is None and undelivered is not None:
         result, exception = None, undelivered

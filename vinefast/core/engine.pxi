@@ -2,12 +2,17 @@
 
 import os
 import threading
+import time
 
 from posix.unistd cimport getpid
 
 cdef extern from "Python.h" nogil:
     bint PyGILState_Check()
     void *PyEval_SaveThread()
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
+                       void (*child)() noexcept nogil)
 
 cdef enum:
     FATAL_NBYTES = 1024
@@ -17,6 +22,26 @@ cdef struct Fatal:
     vf_loop *loop
     int happened
     char message[FATAL_NBYTES]
+
+# How often this process is a fork of another: threads of an engine are in the process that started them alone.
+cdef int n_forks = 0
+
+
+cdef void note_fork() noexcept nogil:
+    global n_forks
+    n_forks += 1
+
+
+pthread_atfork(NULL, NULL, note_fork)
+
+# Whether a thread finishes futures.
+cdef object thread_local = threading.local()
+
+
+def finishes_futures():
+    """Whether this thread is one on which futures of calls are finished, and their callbacks run."""
+    return getattr(thread_local, "finishes_futures", False)
+
 
 cdef double POLL_SECONDS = 0.05
 cdef double JOIN_SECONDS = 5.0
@@ -56,6 +81,9 @@ cdef class Engine:
     The manager thread owns the manager and runs C code without the GIL; the demux thread takes the GIL once per batch
     of results and finishes their futures, so completion callbacks run there. All methods may be called from any thread.
 
+    The demux thread starts the manager thread and outlives it. However that ends, all futures that are left are failed
+    with the reason then, and what the two have used is freed; nobody has to be there for it.
+
     Parameters
     ----------
     settings : vinefast.config.EngineSettings
@@ -80,12 +108,14 @@ cdef class Engine:
     cdef uint64_t n_submitted, n_finished
     cdef int64_t n_extra_cores  # of the outstanding calls
     cdef uint64_t serialize_ns, return_ns, complete_ns
-    cdef bint closed, ended
+    cdef object refusal  # of calls, an exception; None: they are taken
+    cdef object stopped
+    cdef bint begun, stopping, ended
     cdef set temps  # those that the manager thread may look at
     cdef bytes temps_dir
-    cdef object stop_lock, opened, open_error
-    cdef object manager_thread, demux_thread
-    cdef int pid
+    cdef object opened, open_error, failed, over
+    cdef object demux_thread
+    cdef int pid, forks
     cdef readonly int port
 
     def __cinit__(self, settings, on_failure, on_node=None):
@@ -98,10 +128,12 @@ cdef class Engine:
         self.default_spec = self.specs.find(CallSpec())
         self.default_spec.n_calls = 1  # and so it stays
         self.temps = set()
-        self.stop_lock = threading.Lock()
+        self.refusal = self.stopped = errors.EngineStopped()
         self.opened = threading.Event()
-        self.closed = True
+        self.failed = threading.Event()
+        self.over = threading.Event()
         self.pid = getpid()
+        self.forks = n_forks
         self.loop = <vf_loop *>calloc(1, sizeof(vf_loop))
         if self.loop == NULL:
             raise MemoryError()
@@ -114,7 +146,7 @@ cdef class Engine:
     def __dealloc__(self):
         # A fork of the user's program has a copy of this object, but not its threads; and a thread that did not end
         # still uses the loop.
-        if self.loop != NULL and self.pid == getpid() and (self.ended or self.manager_thread is None):
+        if self.loop != NULL and self.forks == n_forks and (self.ended or not self.begun):
             vf_loop_free(self.loop)
             free(self.loop)
 
@@ -126,23 +158,22 @@ cdef class Engine:
         errors.EngineStartError, errors.InvalidConfiguration
             With the reason; nothing is left behind.
         """
-        self.manager_thread = threading.Thread(target=self._own_manager, name="vinefast-manager", daemon=True)
+        self.demux_thread = threading.Thread(target=self._serve, name="vinefast-demux", daemon=True)
         with starting:  # here, since a thread that met fatal() would never let go of it
-            self.manager_thread.start()
             try:
+                self.demux_thread.start()
                 while not self.opened.wait(POLL_SECONDS):
                     if self.fatal.happened:
                         raise errors.EngineStartError(self._fatal_text())
             except BaseException:
+                self.stopping = True
                 vf_loop_stop(self.loop)
                 raise
         if self.open_error is not None:
-            self.manager_thread.join()
-            self._end()
+            if not self.fatal.happened:
+                self.over.wait()
+                self.demux_thread.join()
             raise self.open_error
-        self.closed = False
-        self.demux_thread = threading.Thread(target=self._finish_futures, name="vinefast-demux", daemon=True)
-        self.demux_thread.start()
 
     def submit(self, func, tuple args, dict kwargs, spec=None, bint chunk=False, plan=None):
         """Serialize one call and hand it to the manager thread.
@@ -170,8 +201,8 @@ cdef class Engine:
             If the function or its arguments cannot be serialized.
         errors.EngineStopped
         """
-        if self.closed:
-            raise errors.EngineStopped()
+        if self.refusal is not None or self.forks != n_forks:
+            raise self._refuse()
         cdef uint64_t start_ns = vf_now_ns()
         cdef int kind
         # By itself, since a chunk takes another time than a call.
@@ -189,15 +220,10 @@ cdef class Engine:
                 payload = checked_size(func, files.after(payload))
                 kind |= VF_PAYLOAD_FILES
         cdef Call future = CallFuture.__new__(CallFuture)
-        # Serializing may have run any code, on any thread, shutdown included. From here on nothing does.
-        if self.closed:
-            raise errors.EngineStopped()
         future.payload = payload
         future.function = function
         future.spec = spec_record
-        spec_record.n_calls += 1
         future.files = files
-        future.parsl_executor_task_id = self.n_submitted
         cdef vf_call *call = &future.c_call
         call.function = &function.c_function
         call.spec = &spec_record.c_spec
@@ -208,22 +234,40 @@ cdef class Engine:
         call.kind = kind | VF_PAYLOAD_CHUNK if chunk else kind
         if files is not None and files.made():
             Again(future, files)
-        call.submitted_ns = vf_now_ns()
+        # All this may have run any code, on any thread, shutdown included. From here on nothing does.
+        if self.refusal is not None:
+            raise self._refuse()
+        self._take(future)
         self.serialize_ns += call.submitted_ns - start_ns
+        return future
+
+    cdef void _take(self, Call future) noexcept:
+        """Take a call into the books and hand it over. Plain C: nobody sees this half done."""
+        cdef vf_call *call = &future.c_call
+        future.parsl_executor_task_id = self.n_submitted
+        self.n_submitted += 1
+        future.spec.n_calls += 1
+        if call.spec != &self.default_spec.c_spec:
+            self.n_extra_cores += extra_cores(call.spec)
         call.future = <void *>future
         Py_INCREF(future)
         call.older = self.newest
         if self.newest != NULL:
             self.newest.newer = call
         self.newest = call
-        self.n_submitted += 1
-        if spec is not None:
-            self.n_extra_cores += extra_cores(call.spec)
+        call.submitted_ns = vf_now_ns()
         vf_loop_submit(self.loop, call)
-        return future
+
+    cdef object _refuse(self):
+        if self.forks != n_forks:
+            return errors.EngineStopped(
+                f"the executor works in the process that started it (pid {self.pid}), from which this one "
+                f"(pid {getpid()}) was forked: submit there, or start another executor here"
+            )
+        return errors.anew(self.refusal)
 
     cdef Call _forget(self, vf_call *call):
-        """Take a call out of the books; returns its future."""
+        """Take a call out of the books; returns its future. Plain C up to where that forgets what it held."""
         cdef Call future = <Call>call.future
         if call.newer != NULL:
             call.newer.older = call.older
@@ -245,7 +289,7 @@ cdef class Engine:
 
     cdef int let_go(self, Temp temp) except -1:
         """Nobody will ask for a temporary file any more."""
-        if self.ended or self.pid != getpid():
+        if self.ended or self.forks != n_forks:
             self.temps.discard(temp)
         else:
             vf_loop_let_go(self.loop, &temp.c_temp)
@@ -260,14 +304,23 @@ cdef class Engine:
         return self.specs.known()
 
     def fail_outstanding(self, exception):
-        """Fail the futures of all outstanding calls; what the workers still return for them is dropped."""
-        cdef vf_call *call = self.newest
+        """Fail the futures of all outstanding calls, each with its own copy of `exception`, and refuse further calls.
+
+        What the workers still return for them is dropped.
+        """
+        if self.refusal is None:
+            self.refusal = exception
         futures = []
+        # No other thread can take a call out while this walks along: appending does not let one run.
+        cdef vf_call *call = self.newest
         while call != NULL:
             futures.append(<Call>call.future)
             call = call.older
         for future in reversed(futures):
-            complete(future, None, exception)
+            try:
+                complete(future, None, errors.anew(exception))
+            except BaseException:
+                log_exception(logger, "cannot fail %r", future)
 
     def stats(self):
         """Counts since the start, and the state now.
@@ -296,35 +349,36 @@ cdef class Engine:
     def stop(self):
         """End the threads, disconnect the workers and fail what is outstanding with `errors.EngineStopped`.
 
-        May be called more than once, from any thread, in any state; takes seconds at the most.
+        May be called more than once, from any thread, in any state; takes seconds at the most. Whoever is interrupted
+        while this waits has nothing to make up for.
         """
-        self.closed = True
-        with self.stop_lock:
-            if self.manager_thread is None or self.ended:
-                return
-            vf_loop_stop(self.loop)
-            manager_ended = self._join(self.manager_thread)
+        if self.forks != n_forks or self.ended:
+            return
+        self.stopping = True
+        if self.refusal is None:
+            self.refusal = self.stopped
+        if not self.begun:  # and it will not
+            self.ended = True
+            vf_loop_free(self.loop)
+            return
+        vf_loop_stop(self.loop)
+        if finishes_futures():
+            return
+        # A thread may be stuck: TaskVine in a write to a dead host, or a callback of the user's. It still uses the
+        # calls, so that nothing is freed before it goes on.
+        deadline = time.monotonic() + JOIN_SECONDS
+        if not self.failed.wait(JOIN_SECONDS):
             vf_loop_close_done(self.loop)
-            demux_ended = self.demux_thread is None or self._join(self.demux_thread)
-            self.fail_outstanding(errors.EngineStopped())
-            # A thread that is stuck (TaskVine in a write to a dead host, a callback of the user's) still uses the
-            # calls.
-            if manager_ended and demux_ended:
-                while self.newest != NULL:
-                    deliver(self._forget(self.newest))
-                self._end()
+            if not self.failed.wait(JOIN_SECONDS):
+                self.fail_outstanding(self.stopped)
+        elif not self.fatal.happened and self.over.wait(deadline - time.monotonic()):
+            self.demux_thread.join()
 
     cdef int _end(self) except -1:
         self.ended = True
         self.temps.clear()
         vf_loop_free(self.loop)  # its descriptors; the memory goes with this object
         return 0
-
-    def _join(self, thread):
-        if thread is threading.current_thread():
-            return False
-        thread.join(JOIN_SECONDS if not self.fatal.happened else 0)
-        return not thread.is_alive()
 
     # ---- the manager thread ----
 
@@ -338,10 +392,13 @@ cdef class Engine:
             self.port = vine_port(manager)
         except BaseException as error:
             self.open_error = error
+        if self.open_error is None and not self.stopping:
+            self.refusal = None
         self.opened.set()
         if self.open_error is None:
             with nogil:
                 vf_loop_run(self.loop)
+        vf_loop_close_done(self.loop)
         if manager != NULL:
             with nogil:
                 vine_delete(manager)
@@ -397,52 +454,100 @@ cdef class Engine:
 
     # ---- the demux thread ----
 
+    def _serve(self):
+        if self.stopping:
+            return
+        self.begun = True
+        thread_local.finishes_futures = True
+        manager_thread = threading.Thread(target=self._own_manager, name="vinefast-manager", daemon=True)
+        reason = None
+        try:
+            manager_thread.start()
+            self._finish_futures()
+            if self.fatal.happened:
+                reason = self._fatal_text()
+            elif not self.stopping and self.open_error is None:
+                reason = "the manager thread has ended"
+        except BaseException as error:
+            reason = f"the thread that finishes futures has failed: {errors.described(error)}"
+            log_exception(logger, "%s", reason)
+        if reason is None:
+            self.fail_outstanding(self.stopped)
+        else:
+            self._fail(reason)
+        self.failed.set()
+        if self.fatal.happened:
+            return  # the manager thread sleeps for ever, and its memory with it
+        if manager_thread.ident is not None:
+            manager_thread.join()
+        while self.newest != NULL:
+            deliver(self._forget(self.newest))
+        self._end()
+        self.over.set()
+
+    def _fail(self, str reason):
+        failure = errors.EngineFailure(reason)
+        self.fail_outstanding(failure)
+        if not self.opened.is_set():
+            self.open_error = errors.EngineStartError(reason)
+            self.opened.set()
+        else:
+            try:
+                self.on_failure(failure)
+            except BaseException:
+                log_exception(logger, "exception reporting %r", failure)
+
     def _finish_futures(self):
+        """Until the done ring is closed. What comes from the user's code ends this as little as what it returns."""
         cdef vf_bundle *bundle
         cdef vf_bundle *following
         while True:
             with nogil:
                 bundle = vf_loop_take_done(self.loop)
             if bundle == NULL:
-                break
+                return
             while bundle != NULL:
                 following = <vf_bundle *>bundle.link.next
                 if bundle.temp != NULL:
                     self.temps.discard(<Temp>bundle.temp.object)
                 elif bundle.news:
-                    self.on_node(bundle.frame, bundle.worker_slots, bundle.news == VF_NODE_JOINED)
+                    self._note_node(bundle)
                 else:
                     self._finish_bundle(bundle)
                 vf_bundle_free(bundle)
                 bundle = following
-        if self.fatal.happened:
-            self._fail()
+
+    cdef int _note_node(self, vf_bundle *bundle) except -1:
+        about = <bytes>bundle.frame
+        try:
+            self.on_node(about, bundle.worker_slots, bundle.news == VF_NODE_JOINED)
+        except BaseException:
+            log_exception(logger, "exception telling monitoring of the node %s", about)
+        return 0
 
     cdef int _finish_bundle(self, vf_bundle *bundle) except -1:
         cdef uint32_t i
         cdef const vf_record *record
         cdef FrameMemory memory = None
+        cdef FrameMemory kept
         cdef uint64_t start_ns = vf_now_ns()
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
             future = self._forget(bundle.outcomes[i].call)
             record = &bundle.outcomes[i].record
+            kept = None
             # Where one result makes up most of a frame, its arrays may keep the frame alive.
             if record.status == VF_STATUS_BUFFERS and record.nbytes > bundle.frame_nbytes // 2:
-                memory = keep_frame(bundle, memory)
-                finish(future, bundle, record, memory)
-            else:
-                finish(future, bundle, record, None)
+                kept = memory = keep_frame(bundle, memory)
+            try:
+                finish(future, bundle, record, kept)
+            except BaseException as error:
+                complete(future, None, errors.EngineFailure(errors.described(error)))
+                raise
         if bundle.returned_ns:
             self.complete_ns += vf_now_ns() - start_ns
         return 0
-
-    def _fail(self):
-        self.closed = True
-        failure = errors.EngineFailure(self._fatal_text())
-        self.fail_outstanding(failure)
-        self.on_failure(failure)
 
     def _fatal_text(self):
         return f"TaskVine gave up: {self.fatal.message.decode('utf-8', 'replace')}"

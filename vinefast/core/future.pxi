@@ -5,9 +5,17 @@
 # these come into being when somebody first asks for them. What remains is one object of some 250 bytes that is also
 # the engine's record of the call, and that the garbage collector does not look at: with a million calls outstanding,
 # its passes would cost more than the calls do.
+#
+# Until somebody has asked for its condition, a future has no lock but the GIL. So between a test and the store that
+# relies on it nothing may run that lets go of the GIL. What may: Python code of any kind; freeing the last reference to
+# an object, whose finalizer is such code; and, on Python 3.10 and 3.11, making any object that the collector counts (a
+# list, a tuple, an exception), for then it may start, and runs finalizers. What cannot: plain C; reading, counting or
+# replacing references to what has others (None and the states); PyObject_GC_Track; appending to a list, which at the
+# most moves its array. Each place that relies on it says so.
 
+import logging
 import threading
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 
 cdef extern from "Python.h":
@@ -15,8 +23,14 @@ cdef extern from "Python.h":
     void PyObject_GC_Track(object op)
     bint PyObject_GC_IsTracked(object op)
     bint PyObject_IS_GC(object op)
+    int PyObject_GenericSetAttr(object op, object name, object value) except -1
 
 cdef object make_condition = threading.Condition
+cdef object logger = logging.getLogger("vinefast.core")
+# What is set by an assignment to anything else may be part of a cycle.
+cdef frozenset OWN_ATTRIBUTES = frozenset(
+    ("_state", "_result", "_exception", "_condition", "_waiters", "_done_callbacks")
+)
 
 
 cdef class Call:
@@ -42,6 +56,11 @@ cdef class Call:
     def __cinit__(self):
         self.state = PENDING
         PyObject_GC_UnTrack(<void *>self)
+
+    def __setattr__(self, name, value):
+        PyObject_GenericSetAttr(self, name, value)
+        if name not in OWN_ATTRIBUTES:
+            watch(self)
 
     @property
     def _state(self):
@@ -80,8 +99,10 @@ cdef class Call:
     @property
     def _waiters(self):
         if self.waiter_list is None:
-            self.waiter_list = []
-            watch(self)
+            waiters = []
+            if self.waiter_list is None:  # another thread may have been here while that was made
+                self.waiter_list = waiters
+                watch(self)
         return self.waiter_list
 
     @_waiters.setter
@@ -90,10 +111,7 @@ cdef class Call:
 
     @property
     def _done_callbacks(self):
-        if self.callbacks is None:
-            self.callbacks = []
-            watch(self)
-        return self.callbacks
+        return callbacks_of(self)
 
     @_done_callbacks.setter
     def _done_callbacks(self, value):
@@ -127,13 +145,10 @@ cdef class Call:
 
     def add_done_callback(self, fn):
         """Call `fn(future)` when the call is done, at once if it is done already."""
-        # Nothing from here to the append lets another thread run.
+        cdef list callbacks = callbacks_of(self)
+        # From here to the append nothing lets another thread run.
         if self.condition is None and self.state is PENDING:
-            if self.callbacks is None:
-                self.callbacks = [fn]
-                watch(self)
-            else:
-                (<list>self.callbacks).append(fn)
+            callbacks.append(fn)
         else:
             Future.add_done_callback(self, fn)
 
@@ -145,10 +160,16 @@ cdef class Call:
         bool
             False when the call has been sent to a worker or is done.
         """
+        cdef bint of_engine = self.c_call.future != NULL
         with self._condition:
-            if self.state is PENDING and self.function is not None and not vf_call_cancel(&self.c_call):
+            if of_engine and self.state is PENDING and not vf_call_cancel(&self.c_call):
                 return False
-        return Future.cancel(self)
+        try:
+            return Future.cancel(self)
+        finally:
+            # In the standard library the thread does this that would have run the call, when it comes to it.
+            if of_engine:
+                notify_cancelled(self)
 
 
 class CallFuture(Call, Future):
@@ -167,19 +188,41 @@ cdef inline int watch(Call self) except -1:
     return 0
 
 
-cdef int run_callbacks(Call future) except -1:
+cdef list callbacks_of(Call future):
     if future.callbacks is None:
-        return 0
-    for callback in <list>future.callbacks:
+        callbacks = []
+        if future.callbacks is None:  # another thread may have been here while that was made
+            future.callbacks = callbacks
+            watch(future)
+    return future.callbacks
+
+
+cdef int notify_cancelled(Call future) except -1:
+    """Wake those who wait for a cancelled future with `concurrent.futures.wait` or `as_completed`, once."""
+    with future._condition:
+        if future.state is CANCELLED:
+            Future.set_running_or_notify_cancel(future)
+    return 0
+
+
+cdef void log_exception(object log, object text, object subject) noexcept:
+    """Log what is being handled. What a handler of the log raises goes to `sys.unraisablehook`."""
+    log.exception(text, subject)
+
+
+cdef void run_callbacks(Call future, list callbacks) noexcept:
+    """Call them all, whatever they raise: the thread that does this has other futures to finish."""
+    for callback in callbacks:
         try:
             callback(future)
-        except Exception:
-            LOGGER.exception("exception calling callback for %r", future)
-    return 0
+        except BaseException:
+            log_exception(LOGGER, "exception calling callback for %r", future)
 
 
 cdef int complete(Call future, object result, object exception) except -1:
     """Finish a future unless it is done. The lock is needed only if somebody has made it."""
+    cdef list callbacks = None
+    # From here to the state nothing lets another thread run.
     if future.condition is None:
         if future.state is not PENDING:
             return 0
@@ -190,15 +233,25 @@ cdef int complete(Call future, object result, object exception) except -1:
         else:
             future.exception_ = exception
             watch(future)
+        callbacks = future.callbacks
+        future.callbacks = None
         future.state = FINISHED
-        return run_callbacks(future)
-    if future.done():
+        if callbacks is not None:
+            run_callbacks(future, callbacks)
         return 0
     try:
-        if exception is None:
-            Future.set_result(future, result)
-        else:
-            Future.set_exception(future, exception)
-    except InvalidStateError:
-        pass  # cancelled by another thread a moment ago
+        with future.condition:
+            if future.done():
+                notify_cancelled(future)
+                return 0
+            # Not left to Future, which stops at the first one that raises SystemExit.
+            callbacks = callbacks_of(future)
+            future.callbacks = None
+            if exception is None:
+                Future.set_result(future, result)
+            else:
+                Future.set_exception(future, exception)
+    finally:
+        if callbacks is not None:
+            run_callbacks(future, callbacks)
     return 0

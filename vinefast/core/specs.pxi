@@ -72,8 +72,9 @@ cdef class SpecRegistry:
     cdef int forget(self, SpecRecord record) except -1:
         """Its last outstanding call is done."""
         cdef object key = <size_t><PyObject *>record.spec
-        if self.by_id.get(key) is record:
-            del self.by_id[key]
+        if self.by_id.get(key) is not record:
+            return 0  # forgotten already, when a call of it was being made
+        del self.by_id[key]
         record.group.n_specs -= 1
         if record.group.n_specs == 0 and self.groups.get(record.group.key) is record.group:
             del self.groups[record.group.key]

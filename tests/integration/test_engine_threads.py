@@ -1,0 +1,83 @@
+"""The engine's threads go on whatever users' code raises there; if one cannot, all calls are told why."""
+
+import sys
+
+import parsl
+import pytest
+
+from tests.integration.processes import wait_until
+from tests.integration.test_exits import Ending, Silent, answers, returns_refusing
+from vinefast import EngineFailure, RemoteError, _core
+
+
+@parsl.python_app
+def leave(status):
+    sys.exit(status)
+
+
+@parsl.python_app
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@parsl.python_app
+def fail(exception):
+    raise exception
+
+
+@parsl.python_app
+def add(a, b):
+    return a + b
+
+
+def test_apps_that_end_programs(load):
+    executor = load(options={"retries": 1})
+    for future, words in (
+        (leave(3), "SystemExit: 3"),
+        (interrupt(), "KeyboardInterrupt"),
+        (fail(Silent("my text")), "Silent: my text"),
+    ):
+        with pytest.raises(RemoteError, match=words):
+            future.result(30)
+    with pytest.raises(parsl.dataflow.errors.DependencyError):
+        add(leave(3), 1).result(30)
+    assert add(1, 2).result(30) == 3
+    assert not executor.bad_state_is_set
+
+
+@pytest.mark.parametrize("error", [OSError, Ending])
+def test_monitoring_that_cannot_be_told_of_nodes(make_executor, monkeypatch, caplog, error):
+    class Radio:
+        def send(self, message):
+            if message[1]["active"] or error is OSError:
+                raise error("No space left on device")
+
+    executor = make_executor(start=False)
+    executor.run_id = "run"
+    monkeypatch.setattr("parsl.executors.status_handling.MultiprocessingQueueRadioSender", lambda queue: Radio())
+    executor.monitoring_messages = object()
+    executor.start()
+    assert answers(executor)
+    assert wait_until(lambda: "No space left on device" in caplog.text)
+    assert answers(executor)
+    assert not executor.bad_state_is_set
+    executor.shutdown()  # which tells of the nodes that leave
+
+
+def test_an_engine_whose_thread_fails_fails_everything_by_name(make_executor, monkeypatch):
+    """What cannot be foreseen: the handler of a broken result is broken itself."""
+    executor = make_executor()
+    assert answers(executor)
+
+    def broken(*args):
+        raise MemoryError("no room for an error")
+
+    monkeypatch.setattr(_core, "DeserializationError", broken)
+    futures = [executor.submit(returns_refusing, {}) for _ in range(10)]
+    for future in futures:
+        with pytest.raises(EngineFailure, match="no room for an error"):
+            future.result(30)
+    assert len({id(future.exception()) for future in futures}) == 10
+    assert wait_until(lambda: executor.bad_state_is_set)
+    with pytest.raises(EngineFailure, match="no room for an error"):
+        executor.submit(abs, {}, -1)

@@ -1,0 +1,65 @@
+"""The end of what an executor has started, whoever asks for it, and whatever interrupts him."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class Teardown:
+    """What is to be undone, last thing first, each once."""
+
+    begun = False
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is not the copy in a child that the user forked, which has no business with it."""
+        return os.getpid() == self._pid
+
+    def callback(self, function: Callable[..., Any], *args: Any) -> None:
+        """Note one more thing to do."""
+        self._stack.callback(function, *args)
+
+    def run(self) -> None:
+        """Do it here and now; wait if another thread does."""
+        if self.is_ours:
+            self.begun = True
+            with self._lock:
+                self._stack.close()
+
+    def run_apart(self, wait: bool = True) -> None:
+        """Do it on a thread of its own.
+
+        KeyboardInterrupt comes to the main thread alone, at any line of it: there it would leave things half done.
+        """
+        outcome: Future[None] = Future()
+        thread = threading.Thread(target=self._run_for, args=(outcome,), name="vinefast-shutdown")
+        try:
+            thread.start()
+        except RuntimeError:  # Python is ending, or there are too many threads
+            self.run()
+            return
+        if wait:
+            outcome.result()
+            thread.join()
+
+    def _run_for(self, outcome: Future[None]) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            logger.exception("A part of the shutdown has failed")
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
