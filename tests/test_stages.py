@@ -15,7 +15,7 @@ from tests.library.encode import decode_command
 from vinefast import errors
 from vinefast._core import CallFuture, FunctionRegistry, Stages
 from vinefast.library import buffers
-from vinefast.library.frame import decode_frame, encode_result, skip_payloads
+from vinefast.library.frame import decode_frame, encode_result
 
 REGISTRY = FunctionRegistry()
 FIRST, SECOND = Stages.find_function(REGISTRY, textwrap.dedent), Stages.find_function(REGISTRY, textwrap.indent)
@@ -32,11 +32,11 @@ def test_pack(calls, carry, repeat):
     order = list(dict.fromkeys(function for function, _, _ in calls))
     assert frame.function_indices == tuple(order.index(function) for function, _, _ in calls)
     assert len(frame.functions) == len(order) and all((body is not None) == carry for _, body in frame.functions)
-    assert frame.payload_nbytes == tuple(len(payload) for _, payload, _ in calls)
+    nbytes = [end - start for start, end in zip(frame.starts, frame.ends, strict=True)]
+    assert nbytes == [len(payload) for _, payload, _ in calls]
     assert frame.payload_kinds == tuple(kind for _, _, kind in calls)
     for i, (_, payload, _) in enumerate(calls):
-        end = skip_payloads(frame, i + 1)
-        assert frame.payloads[end - len(payload) : end] == payload
+        assert frame.payloads[frame.starts[i] : frame.ends[i]] == payload
     assert frame.slice_ms == 7
 
 

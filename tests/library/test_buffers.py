@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vinefast.library import buffers
-from vinefast.library.frame import ARGUMENTS_WITH_BUFFERS, decode_command, decode_frame, skip_payloads
+from vinefast.library.frame import ARGUMENTS_WITH_BUFFERS, decode_command, decode_frame
 
 from .encode import Call, encode_frame
 
@@ -69,8 +69,8 @@ def test_spilled_frame(tmp_path, padding):
     decoded = decode_frame(decode_command(b"F", bytes(tmp_path)))
     assert not decoded.payloads.readonly
     for i in (1, 2):
-        start = buffers.align(skip_payloads(decoded, i))
-        (array,), _ = buffers.unpack(decoded.payloads[start : start + decoded.payload_nbytes[i]])
+        assert decoded.starts[i] % buffers.ALIGNMENT == 0
+        (array,), _ = buffers.unpack(decoded.payloads[decoded.starts[i] : decoded.ends[i]])
         np.testing.assert_equal(array, np.arange(1000))
         array[0] = 5
     assert (tmp_path / "frame").read_bytes() == frame

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +63,9 @@ def test_frame(calls, slice_ms, carry):
     frame = decode_frame(raw)
     assert frame.slice_ms == slice_ms
     assert [frame.functions[k][1] for k in frame.function_indices] == [bodies[k] if carry else None for k, _ in calls]
-    assert frame.position + sum(frame.payload_nbytes) == len(frame.payloads) == len(raw)
+    payloads = [frame.payloads[start:end] for start, end in zip(frame.starts, frame.ends, strict=True)]
+    assert [pickle.loads(payload) for payload in payloads] == [((payload,), {}) for _, payload in calls]
+    assert len(frame.payloads) == len(raw) == (frame.ends[-1] if calls else len(raw))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 15, 16, 30, 40, -1])

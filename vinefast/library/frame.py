@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from itertools import accumulate
 from typing import NamedTuple
 
 from .buffers import align
@@ -74,8 +75,8 @@ class Frame(NamedTuple):
     ----------
     payloads:
         View of the whole frame; nothing big is copied.
-    position:
-        Where the first payload begins.
+    starts, ends:
+        Where in it each call's payload lies.
     slice_ms:
         Time slice; 0: none.
     cores:
@@ -84,10 +85,10 @@ class Frame(NamedTuple):
 
     functions: list[tuple[bytes, bytes | None]]
     function_indices: tuple[int, ...]
-    payload_nbytes: tuple[int, ...]
     payload_kinds: tuple[int, ...]
     payloads: memoryview
-    position: int
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
     slice_ms: int
     cores: int
 
@@ -174,18 +175,24 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
         raise FrameError(f"bundle frame cut short: {error}") from None
     if n_calls and max(table[0::3]) >= n_functions:
         raise FrameError(f"bundle frame refers to function {max(table[0::3])} of {n_functions}")
-    frame = Frame(functions, table[0::3], table[1::3], table[2::3], memoryview(raw), position, slice_ms, cores)
-    end = skip_payloads(frame, n_calls)
+    nbytes, kinds = table[1::3], table[2::3]
+    if _WITH_BUFFERS.isdisjoint(kinds):
+        ends = tuple(accumulate(nbytes, initial=position))
+        starts, ends = ends[:-1], ends[1:]
+    else:
+        starts, ends = _aligned(nbytes, kinds, position)
+    end = ends[-1] if ends else position
     if end != len(raw):
         raise FrameError(f"bundle frame of {len(raw)} bytes should have {end}")
-    return frame
+    return Frame(functions, table[0::3], kinds, memoryview(raw), starts, ends, slice_ms, cores)
 
 
-def skip_payloads(frame: Frame, n: int) -> int:
-    """Give the position behind the first n payloads."""
-    if _WITH_BUFFERS.isdisjoint(frame.payload_kinds):
-        return frame.position + sum(frame.payload_nbytes[:n])
-    position = frame.position
-    for nbytes, kind in zip(frame.payload_nbytes[:n], frame.payload_kinds, strict=False):
-        position = (align(position) if kind in _WITH_BUFFERS else position) + nbytes
-    return position
+def _aligned(nbytes: tuple[int, ...], kinds: tuple[int, ...], position: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give where each payload starts and ends, if the first may start at `position`."""
+    starts, ends = [], []
+    for size, kind in zip(nbytes, kinds, strict=True):
+        start = align(position) if kind in _WITH_BUFFERS else position
+        position = start + size
+        starts.append(start)
+        ends.append(position)
+    return tuple(starts), tuple(ends)

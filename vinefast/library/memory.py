@@ -2,8 +2,8 @@
 
 Records are appended to an area; when it is full it is flushed to the result file. Offsets count bytes of records since
 the bundle began, wherever they lie: ``[0, FLUSHED)`` is in the file, ``[FLUSHED, DONE)`` in the area. One store into
-DONE publishes a record, one store into FLUSHED moves the border, and a death before, between or after those stores
-leaves a state that `recover` can read: a flush cut short is simply done again at the same place.
+DONE publishes a record, one store into FLUSHED moves the border, and a death, or a stray exception, before, between or
+after those stores leaves a state that `count` can read: a flush cut short is simply done again at the same place.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ STAGE = 3  # who is to blame for a death
 LOG_START = 4  # size of the slot's log when the bundle began
 FINISHED = 5  # 1 when the result file is complete
 SERIAL = 6  # of the bundle that all these are about
-_N_COUNTERS = 7
+TAKING = 7  # 1 while the child may have taken a bundle from the queue without having said so
+_N_COUNTERS = 8
 
 # Values of STAGE.
 OUTSIDE = 0  # no user code runs
@@ -95,13 +96,20 @@ class SlotMemory:
         self.area = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
         self._records = view[_AREA_AT:]
         self._frame = view[_COUNTERS_NBYTES:]
+        # How many records `count` has walked over, and how far it came.
+        self._walked = (0, 0)
 
     def reset(self, serial: int = 0) -> None:
         """Forget the last bundle, for the one of that serial number."""
         # Last of all: until then, these are not about the new one.
         for index in range(_N_COUNTERS):
             self.counters[index] = 0
+        self._walked = (0, 0)
         self.counters[SERIAL] = serial
+
+    def published(self) -> int:
+        """Give the end of the last complete record."""
+        return max(self.counters[DONE], self.counters[FLUSHED])
 
     def append(self, file: ResultFile, status: int, duration_ns: int, *payload: bytes | memoryview) -> bool:
         """Append one record, its payload in parts: the thorough way, for what the hot loop does not do in place.
@@ -124,13 +132,16 @@ class SlotMemory:
         if RESULT_HEADER.size + done + record_nbytes > self.limit:
             raise NoRoom(nbytes, f"{self.limit} is the limit (tune parameter max-task-stdout-storage)")
         try:
-            if done - counters[FLUSHED] + record_nbytes > len(self.area):
-                self._flush(file)
             if record_nbytes > len(self.area):
-                file.write_at(RESULT_HEADER.size + done, RECORD.pack(status, nbytes, duration_ns), *payload)
+                flushed = counters[FLUSHED]
+                waiting = self._records[: done - flushed]
+                record = RECORD.pack(status, nbytes, duration_ns)
+                file.write_at(RESULT_HEADER.size + flushed, waiting, record, *payload)
                 # Between the two stores FLUSHED > DONE says: complete, and all in the file.
                 counters[FLUSHED] = done + record_nbytes
             else:
+                if done - counters[FLUSHED] + record_nbytes > len(self.area):
+                    self._flush(file)
                 used = done - counters[FLUSHED]
                 RECORD.pack_into(self.area, used, status, nbytes, duration_ns)
                 self.area[used + RECORD.size : used + record_nbytes] = (
@@ -138,6 +149,8 @@ class SlotMemory:
                 )
         except OSError as error:
             raise self._lack(file, error, nbytes) from None
+        finally:
+            file.close()
         counters[DONE] = done + record_nbytes
         return counters[DONE] <= self.limit // 2
 
@@ -151,6 +164,7 @@ class SlotMemory:
     def forget(self, file: ResultFile) -> None:
         """Take all records back, and the room that they have taken."""
         self.counters[DONE] = self.counters[FLUSHED] = 0
+        self._walked = (0, 0)
         file.cut(0)
 
     def _lack(self, file: ResultFile, error: OSError, nbytes: int) -> Exception:
@@ -166,24 +180,28 @@ class SlotMemory:
             file.write_at(RESULT_HEADER.size + flushed, self._records[: done - flushed])
             self.counters[FLUSHED] = done
 
-    def recover(self, file: ResultFile) -> int:
-        """Count the complete records that a dead child left, and make the counters agree."""
+    def count(self, file: ResultFile) -> int:
+        """Count the complete records, wherever they lie and whoever left them, and make the counters agree."""
         counters = self.counters
         flushed = counters[FLUSHED]
         if flushed > counters[DONE]:
             counters[DONE] = flushed
-        count = position = 0
-        while position < flushed:
-            header = file.read_at(RESULT_HEADER.size + position, RECORD.size)
-            if len(header) < RECORD.size:
-                raise FrameError(f"result file cut short at {position} of {flushed} bytes of records")
-            position += RECORD.size + RECORD.unpack(header)[1]
-            count += 1
-        position, used = 0, counters[DONE] - flushed
-        while position < used:
-            position += RECORD.size + RECORD.unpack_from(self._records, position)[1]
-            count += 1
-        return count
+        done = counters[DONE]
+        n, position = self._walked
+        try:
+            while position < flushed:
+                header = file.read_at(RESULT_HEADER.size + position, RECORD.size)
+                if len(header) < RECORD.size:
+                    raise FrameError(f"result file cut short at {position} of {flushed} bytes of records")
+                position += RECORD.size + RECORD.unpack(header)[1]
+                n += 1
+        finally:
+            file.close()
+        while position < done:
+            position += RECORD.size + RECORD.unpack_from(self._records, position - flushed)[1]
+            n += 1
+        self._walked = (n, position)
+        return n
 
     def finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, origin: Origin) -> None:
         """Write header and remaining records: in one write if nothing was flushed before.
@@ -197,45 +215,45 @@ class SlotMemory:
         nbytes = RESULT_HEADER.size + done
         RESULT_HEADER.pack_into(self._frame, 0, RESULT_MAGIC, n_records, nbytes, wait_ns, run_ns, *origin)
         try:
-            if nbytes <= INLINE_NBYTES:
-                raw = bytes(self._frame[: nbytes - flushed])
-                if flushed:  # for a record that then did not fit
-                    early = file.read_at(RESULT_HEADER.size, flushed)
-                    raw = raw[: RESULT_HEADER.size] + early + raw[RESULT_HEADER.size :]
-                # Must hold no NUL byte, see encode_result. Longer than what lies in the file.
-                encoded = encode_result(raw)
-                nbytes = len(encoded)
-                file.write_at(0, encoded)
-            elif flushed == 0:
-                file.write_at(0, self._frame[:nbytes])
-            else:
+            if flushed:
                 self._flush(file)
                 file.write_at(0, self._frame[: RESULT_HEADER.size])
+            elif nbytes <= INLINE_NBYTES:
+                # Must hold no NUL byte, see encode_result. What is flushed alone is longer.
+                encoded = encode_result(bytes(self._frame[:nbytes]))
+                nbytes = len(encoded)
+                file.write_at(0, encoded)
+            else:
+                file.write_at(0, self._frame[:nbytes])
+            file.end(nbytes)
         except OSError as error:
             raise self._lack(file, error, done) from None
-        file.close(nbytes)
         self.counters[FINISHED] = 1
 
 
 class ResultFile:
     """The file that comes back as the task's stdout; opened when first needed.
 
+    It is not left open while a call runs, which may close it and open another file that gets its number.
+
     Parameters
     ----------
     path:
         Where.
     keep:
-        Whether it holds records of a child that died, to be kept.
+        Whether it holds records of an earlier attempt, to be kept.
     """
+
+    _fd = -1
 
     def __init__(self, path: bytes, keep: bool = False) -> None:
         self._path = path
-        self._flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if keep else os.O_TRUNC)
-        self._fd = -1
+        self._keep = keep
 
     def _descriptor(self) -> int:
         if self._fd < 0:
-            self._fd = os.open(self._path, self._flags, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if self._keep else os.O_TRUNC)
+            self._fd = os.open(self._path, flags, 0o666)
         return self._fd
 
     def write_at(self, offset: int, *parts: bytes | memoryview) -> None:
@@ -252,21 +270,30 @@ class ResultFile:
         """Read up to `nbytes` from `offset` on."""
         return os.pread(self._descriptor(), nbytes, offset)
 
-    def __del__(self) -> None:
-        self.close()
-
     def cut(self, nbytes: int) -> None:
         """Keep no more than `nbytes`."""
-        if self._fd >= 0 and os.fstat(self._fd).st_size > nbytes:
-            os.ftruncate(self._fd, nbytes)
+        try:
+            if os.path.getsize(self._path) > nbytes:
+                os.truncate(self._path, nbytes)
+        except OSError:
+            pass  # then it holds nothing
 
-    def close(self, nbytes: int | None = None) -> None:
-        """Close; with `nbytes`, cut off what a dead child may have left behind that size."""
+    def end(self, nbytes: int) -> None:
+        """Close it with what it holds now, but for what an earlier attempt may have left behind that size."""
+        if self._keep:
+            os.ftruncate(self._descriptor(), nbytes)
+        self.close()
+
+    def close(self) -> None:
+        """Close it until it is needed again, and keep what it holds then."""
         if self._fd >= 0:
-            if nbytes is not None and not self._flags & os.O_TRUNC:
-                os.ftruncate(self._fd, nbytes)
-            os.close(self._fd)
-            self._fd = -1
+            self._keep = True
+            # Not to be closed twice: the number may be somebody else's by then.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def hand_back(path: bytes, wait_ns: int, origin: Origin) -> None:

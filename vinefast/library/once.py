@@ -73,7 +73,7 @@ def _main() -> int:
     if not memory.counters[layout.FINISHED]:
         tail = log_tail(LOG_PATH, 0)
         death = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
-        code = run(Resume((DIED, death)))
+        code = run(Resume((DIED, death), memory.published()))
         if code:
             return code
     try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from operator import length_hint
 from typing import Any, NamedTuple
 
 from . import buffers, files, node, parsl_side
@@ -27,10 +30,10 @@ from .frame import (
     RESULT_TAGGED,
     RESULT_WITH_BUFFERS,
     TOO_LARGE,
+    Frame,
     Origin,
     decode_command,
     decode_frame,
-    skip_payloads,
     split_message,
 )
 from .functions import FunctionCache
@@ -47,11 +50,14 @@ class Resume(NamedTuple):
     ----------
     record:
         Status and payload for the first call without a record, if that call is to blame.
+    done:
+        Where the records ended then: once they go on from there, the blame is written down.
     dead_functions:
         Payloads for functions that kill the child when they are loaded, by their index in the frame.
     """
 
     record: tuple[int, bytes] | None = None
+    done: int = 0
     dead_functions: dict[int, bytes] = {}
 
 
@@ -109,15 +115,15 @@ class Runner:
         file = ResultFile(os.path.join(self._home, result_path), keep=resume is not None)
         frame = decode_frame(decode_command(command, sandbox))
         n_calls = len(frame.payload_kinds)
-        first = 0
-        functions: list[Callable[..., Any]] = []
-        if resume is not None:
-            first = self._memory.recover(file)
-            if resume.record is not None and first < n_calls:
+        first = self._memory.count(file) if resume is not None else 0
+        if resume is not None and resume.record is not None and first < n_calls:
+            if self._memory.published() == resume.done:
                 status, payload = resume.record
                 _append(self._memory, file, None, status, 0, payload)
                 first += 1
+        counters[layout.STAGE] = layout.OUTSIDE
 
+        functions: list[Callable[..., Any]] = []
         slice_end_ns = start_ns + frame.slice_ms * 1_000_000 if frame.slice_ms else _NEVER_NS
         n_records = first
         if not n_calls and not first:
@@ -130,19 +136,9 @@ class Runner:
             functions = self._load(frame.functions, resume.dead_functions if resume else {})
             if self._forked:
                 os._exit(0)
-            calls = iter(
-                zip(
-                    map(functions.__getitem__, frame.function_indices[first:]),
-                    frame.payload_nbytes[first:],
-                    frame.payload_kinds[first:],
-                    strict=True,
-                )
-            )
-            position = skip_payloads(frame, first)
             counters[layout.STAGE] = layout.RUNNING
-            _run_calls(calls, frame.payloads, position, self._memory, file, slice_end_ns, self._forked)
+            n_records = _run_calls(functions, frame, first, self._memory, file, slice_end_ns, self._forked)
             counters[layout.STAGE] = layout.OUTSIDE
-            n_records = n_calls - sum(1 for _ in calls)
         if os.getpid() != self._pid:
             os._exit(0)
         run_ns = time.monotonic_ns() - start_ns
@@ -168,10 +164,13 @@ class Runner:
         except NoRoom:
             raise
         except BaseException as error:
-            stage = self._memory.counters[layout.STAGE]
-            blamed = (FAILED, pack_exception(error)) if stage == layout.RUNNING else None
-            dead_functions = resume.dead_functions if resume else {}
-            self.run_bundle(message, received_ns, Resume(blamed, dead_functions))
+            if self._memory.counters[layout.FINISHED]:
+                return
+            again = resume or Resume()
+            if self._memory.counters[layout.STAGE] == layout.RUNNING:
+                done = self._memory.published()
+                again = Resume((FAILED, pack_exception(error)), done, again.dead_functions)
+            self.run_bundle(message, received_ns, again)
 
     def _enter(self, sandbox: bytes) -> None:
         files.enter(sandbox)
@@ -199,17 +198,22 @@ class Runner:
 
 
 def _run_calls(
-    calls: Iterator[tuple[Callable[..., Any], int, int]],
-    payloads: memoryview,
-    position: int,
+    functions: list[Callable[..., Any]],
+    frame: Frame,
+    first: int,
     memory: SlotMemory,
     file: ResultFile,
     slice_end_ns: int,
     forked: list[bool],
-) -> None:
-    """Run calls until they or the time slice end: the hot loop, measured by ``benches/bench_library.py``.
+) -> int:
+    """Run calls until they or the time slice end; gives how many have a record then.
 
-    A call's duration reaches from the record before it to its own: unpacking, running and packing.
+    The hot loop, measured by ``benches/bench_library.py``. A call's duration reaches from the record before it to its
+    own: unpacking, running and packing.
+
+    An exception that user code left behind (a timer that throws into this thread) may strike at any point. So nothing
+    in here is counted from call to call: what belongs to a call is found by its index, and after such an exception the
+    records alone say which call is the next one.
     """
     loads, dumps, clock = pickle.loads, pickle.dumps, time.monotonic_ns
     pack, plain_types, payload_at = buffers.pack, buffers.PLAIN_TYPES, RESULT_HEADER.size + RECORD.size
@@ -219,31 +223,27 @@ def _run_calls(
     DONE, FLUSHED = layout.DONE, layout.FLUSHED
     room = len(area) - head
     done, flushed = counters[DONE], counters[FLUSHED]
-    before = done
-    result = args = kwargs = None
+    before = -1  # where the records ended when the last call began
+    function = result = args = kwargs = None
     data: Any
+    payloads = frame.payloads
+    calls, rest = _calls_from(first, functions, frame)
     last_ns = clock()
     while True:
-        # One handler around the loop instead of one per call: an exception that user code left behind (a timer that
-        # throws into this thread) then costs no call that is already done.
+        # One handler around the loop instead of one per call, which costs nothing while nothing is raised.
         try:
-            for function, nbytes, kind in calls:
+            for function, start, end, kind in calls:
                 before = done
                 if kind == PICKLED_ARGUMENTS:
-                    start = position
-                    position += nbytes
-                    args, kwargs = loads(payloads[start:position])
+                    args, kwargs = loads(payloads[start:end])
                     result = function(*args, **kwargs)
                 elif kind == NO_ARGUMENTS:
                     result = function()
+                elif kind & FILES:
+                    result = _run_with_files(function, kind & ~FILES, payloads[start:end])
                 else:
-                    start = buffers.align(position) if kind & ~(CHUNK | FILES) == ARGUMENTS_WITH_BUFFERS else position
-                    position = start + nbytes
-                    if kind & FILES:
-                        result = _run_with_files(function, kind & ~FILES, payloads[start:position])
-                    else:
-                        args, kwargs = _unpack(kind & ~CHUNK, payloads[start:position])
-                        result = _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
+                    args, kwargs = _unpack(kind & ~CHUNK, payloads[start:end])
+                    result = _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
                 if forked:
                     os._exit(0)
                 if result is None:
@@ -289,12 +289,12 @@ def _run_calls(
                 data = b""
                 last_ns = now_ns
                 if now_ns > slice_end_ns:
-                    return
-            return
+                    break
+            return len(frame.payload_kinds) - length_hint(rest)
         except BaseException as failure:
             if forked:
                 os._exit(1)
-            if max(counters[DONE], counters[FLUSHED]) == before:
+            if memory.published() == before:
                 result = args = kwargs = None
                 if isinstance(failure, Unrunnable):
                     failure.__traceback__ = None
@@ -305,12 +305,30 @@ def _run_calls(
                 if not _append(memory, file, function, status, now_ns - last_ns, data):
                     slice_end_ns = 0
             else:
+                # No call is running: the last one has its record, or the next one has not begun.
+                _tell_stray(failure)
                 now_ns = clock()
-                counters[DONE] = max(counters[DONE], counters[FLUSHED])
+                calls, rest = _calls_from(memory.count(file), functions, frame)
             done, flushed = counters[DONE], counters[FLUSHED]
             last_ns = now_ns
             if now_ns > slice_end_ns:
-                return
+                return len(frame.payload_kinds) - length_hint(rest)
+
+
+def _calls_from(
+    first: int, functions: list[Callable[..., Any]], frame: Frame
+) -> tuple[Iterator[tuple[Callable[..., Any], int, int, int]], Iterator[int]]:
+    """Give function, place and kind of payload of each call from an index on; and an iterator that tells how many are
+    left.
+    """
+    indices, starts, ends = frame.function_indices[first:], frame.starts[first:], frame.ends[first:]
+    rest = iter(frame.payload_kinds[first:])
+    return zip(map(functions.__getitem__, indices), starts, ends, rest, strict=True), rest
+
+
+def _tell_stray(error: BaseException) -> None:
+    sys.stderr.write("vinefast: raised outside of any call, by a timer or a thread that a call has left behind:\n")
+    traceback.print_exception(error, limit=-1)
 
 
 def _append(

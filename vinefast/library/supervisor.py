@@ -512,9 +512,7 @@ class Supervisor:
         if counters[layout.FINISHED]:
             self._finish(each, slot.DONE)
             return
-        record, dead_functions = bundle.resume
-        if counters[layout.DONE] != bundle.progress[0]:
-            record = None  # the child that has just died wrote it down
+        record, done, dead_functions = bundle.resume
         progress = (counters[layout.DONE], len(dead_functions))
         bundle.stalled = bundle.stalled + 1 if progress == bundle.progress else 0
         bundle.progress = progress
@@ -524,14 +522,13 @@ class Supervisor:
         stage = counters[layout.STAGE]
         counters[layout.STAGE] = layout.OUTSIDE
         if stage == layout.OUTSIDE:
-            bundle.resume = Resume(record, dead_functions)
             return
         tail = log_tail(each.log_path, counters[layout.LOG_START])
         payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
         if stage == layout.RUNNING:
-            bundle.resume = Resume((DIED, payload), dead_functions)
+            bundle.resume = Resume((DIED, payload), each.memory.published(), dead_functions)
         else:
-            bundle.resume = Resume(record, {**dead_functions, stage - layout.LOADING: payload})
+            bundle.resume = Resume(record, done, {**dead_functions, stage - layout.LOADING: payload})
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,211 @@
+"""Exceptions that user code left behind strike the library at each of its lines: no call gets another's arguments."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import struct
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vinefast.library import buffers, memory, run
+from vinefast.library import memory as layout
+from vinefast.library.frame import ARGUMENTS_WITH_BUFFERS, CHUNK, DIED, FAILED, RESULT_WITH_BUFFERS, Origin
+from vinefast.library.functions import FunctionCache
+from vinefast.library.memory import SlotMemory
+from vinefast.library.run import Resume, Runner
+
+from .encode import body_of, decode_result, digest_of, encode_command
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+# What is struck: not what loads a function, for all its calls would fail with it.
+STRUCK = {module.__file__ for module in (run, memory, buffers)}
+LOADS = {"_load"}
+
+ran: list[int] = []
+
+
+class Stray(BaseException):
+    pass
+
+
+def number(i):
+    ran.append(i)
+    return i
+
+
+def array(values):
+    ran.append(int(values[0]))
+    return values + 1
+
+
+def nothing():
+    ran.append(-1)
+
+
+def rows(i):
+    ran.append(i)
+    return -i
+
+
+def much(i):
+    ran.append(i)
+    return bytes([i]) * 300_000
+
+
+def fail(i):
+    ran.append(i)
+    raise ValueError(i)
+
+
+def with_buffers(arguments):
+    packed = buffers.pack(arguments, 0)
+    return packed if isinstance(packed, bytes) else b"".join(packed)
+
+
+def plain(arguments):
+    return pickle.dumps(arguments, 5)
+
+
+# Function, kind, payload, and what the call gives; each one's value tells which call it is.
+CALLS = [
+    (number, 1, plain(((1,), {})), 1),
+    (array, ARGUMENTS_WITH_BUFFERS, with_buffers(((np.full(600, 2),), {})), np.full(600, 3)),
+    (nothing, 0, b"", None),
+    (array, ARGUMENTS_WITH_BUFFERS, with_buffers(((np.full(600, 4),), {})), np.full(600, 5)),
+    (fail, 1, plain(((6,), {})), ValueError),
+    (number, 1, plain(((7,), {})), 7),
+    (rows, 1 + CHUNK, plain((([8, 9],), {})), [-8, -9]),
+    (much, 1, plain(((10,), {})), bytes([10]) * 300_000),
+    (array, ARGUMENTS_WITH_BUFFERS, with_buffers(((np.full(600, 11),), {})), np.full(600, 12)),
+    (number, 1, plain(((13,), {})), 13),
+]
+
+
+def encode():
+    functions = list(dict.fromkeys(function for function, *_ in CALLS))
+    bodies = [body_of(function) for function in functions]
+    frame = struct.pack("<4sIIII", b"VFB1", len(CALLS), len(functions), 0, 0)
+    frame += b"".join(digest_of(body) + struct.pack("<I", len(body)) for body in bodies)
+    for function, kind, payload, _ in CALLS:
+        frame += struct.pack("<III", functions.index(function), len(payload), kind)
+    frame += b"".join(bodies)
+    for _, kind, payload, _ in CALLS:
+        frame += (bytes(-len(frame) % 64) if kind == ARGUMENTS_WITH_BUFFERS else b"") + payload
+    return frame
+
+
+class Striker:
+    """Raises at the lines of these numbers, counted over all that are struck."""
+
+    def __init__(self, at=()):
+        self.at = set(at)
+        self.count = 0
+
+    def __enter__(self):
+        sys.settrace(self.enter)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(None)
+
+    def enter(self, frame, event, arg):
+        if frame.f_code.co_filename in STRUCK and frame.f_code.co_name not in LOADS:
+            return self.line
+        return None
+
+    def line(self, frame, event, arg):
+        if event == "line":
+            self.count += 1
+            if self.count in self.at:
+                raise Stray(self.count)
+        return self.line
+
+
+class Bundle:
+    """A bundle that runs in this process, as often as its child dies."""
+
+    def __init__(self, directory):
+        self.memory = SlotMemory()
+        self.path = Path(directory) / "out"
+        sandbox = os.fsencode(directory)
+        self.message = b"%s %s %s" % (encode_command(encode()), sandbox, os.fsencode(self.path))
+        self.functions = FunctionCache(None)
+
+    def run(self, striker):
+        ran.clear()
+        self.path.unlink(missing_ok=True)
+        self.memory.reset(1)
+        resume = None
+        for _ in range(5):
+            runner = Runner(self.memory, self.functions, b"/", Origin(0, os.getpid(), 1))
+            try:
+                with striker:
+                    runner.run_bundle_despite_strays(self.message, time.monotonic_ns(), resume)
+            except Stray:
+                # Then the child ends, and the supervisor has another one go on.
+                if self.memory.counters[layout.FINISHED]:
+                    break
+                running = self.memory.counters[layout.STAGE] == layout.RUNNING
+                death = (DIED, pickle.dumps("died", 5))
+                resume = Resume(death, self.memory.published()) if running else resume or Resume()
+                continue
+            break
+        return decode_result(self.path.read_bytes()).records
+
+
+def check(records, n_strays):
+    assert len(records) == len(CALLS)
+    failed = 0
+    for record, (_, _, _, expected) in zip(records, CALLS, strict=True):
+        if record.status == DIED:
+            failed += 1
+        elif record.status == FAILED:
+            name = record.value[0]
+            failed += name != getattr(expected, "__name__", None)
+            assert name == "ValueError" or name.endswith("Stray")
+        elif record.status == RESULT_WITH_BUFFERS:
+            np.testing.assert_equal(buffers.unpack(memoryview(record.payload)), expected)
+        elif isinstance(record.value, tuple):
+            # A chunk that was struck between its rows.
+            values, failure = record.value
+            failed += 1
+            assert values == expected[: len(values)] and pickle.loads(failure)[0].endswith("Stray")
+        else:
+            np.testing.assert_equal(record.value, expected)
+    assert failed <= n_strays
+    assert sorted(set(ran)) == sorted(ran)
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = Bundle(tmp_path)
+    bundle.run(Striker())  # what is loaded late is loaded now
+    return bundle
+
+
+def lines_of(bundle):
+    striker = Striker()
+    check(bundle.run(striker), 0)
+    assert striker.count > 100
+    return striker.count
+
+
+def test_a_stray_exception_at_each_line(bundle):
+    for at in range(1, lines_of(bundle) + 1):
+        check(bundle.run(Striker([at])), 1)
+
+
+def test_many_stray_exceptions(bundle):
+    chance = random.Random(19)
+    n_lines = lines_of(bundle)
+    for _ in range(100):
+        at = chance.sample(range(1, n_lines + 1), 3)
+        check(bundle.run(Striker(at)), 3)
