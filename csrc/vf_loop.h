@@ -134,7 +134,7 @@ struct vf_loop_config {
 	int learn_bandwidth;      /* what `scoring` says of it is where to begin */
 	int peer_transfers;       /* workers may fetch files from each other */
 	int recover_at_once;      /* make temporary files that are lost again before anybody needs them */
-	const char *temps_dir;    /* where temporary files lie if workers may not fetch from each other */
+	const char *temps_prefix; /* of their paths here, if workers may not fetch from each other; nobody else's */
 };
 
 struct vf_loop {

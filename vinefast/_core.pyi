@@ -31,6 +31,8 @@ FILE_MADE: int
 class Temp:
     @property
     def has_maker(self) -> bool: ...
+    @property
+    def is_spoiled(self) -> bool: ...
 
 class TempHandle:
     temp: Temp

@@ -284,7 +284,7 @@ cdef extern from "vf_loop.h" nogil:
         bint learn_bandwidth
         bint peer_transfers
         bint recover_at_once
-        const char *temps_dir
+        const char *temps_prefix
 
     struct vf_loop:
         vf_loop_config config

@@ -97,4 +97,6 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
         exception.__cause__ = error
     if exception is None and undelivered is not None:
         result, exception = None, undelivered
+    if files is not None:
+        files.end(result, exception)
     return complete(future, result, exception)

@@ -1,6 +1,7 @@
 # The engine: one TaskVine manager, the thread that owns it, and the thread that finishes futures.
 
 import threading
+import uuid
 
 from posix.unistd cimport getpid
 
@@ -92,7 +93,7 @@ cdef class Engine:
     cdef uint64_t serialize_ns, return_ns, complete_ns
     cdef bint closed, ended
     cdef set temps  # those that the manager thread may look at
-    cdef bytes temps_dir
+    cdef bytes temps_prefix
     cdef object stop_lock, opened, open_error
     cdef object manager_thread, demux_thread
     cdef int pid
@@ -387,9 +388,11 @@ cdef class Engine:
         config.recover_at_once = tuning.immediate_recovery or tuning.transfer_temps_recovery
         config.peer_transfers = tuning.peer_transfers
         if not tuning.peer_transfers:
-            self.temps_dir = os.fsencode(os.path.join(settings.runtime_dir, "temporary-files"))
-            os.makedirs(self.temps_dir, exist_ok=True)
-            config.temps_dir = PyBytes_AS_STRING(self.temps_dir)
+            # Another engine, of this program or of the next, may have the same directory.
+            directory = os.path.join(settings.runtime_dir, "temporary-files")
+            os.makedirs(directory, exist_ok=True)
+            self.temps_prefix = os.fsencode(os.path.join(directory, f"temp-{uuid.uuid4().hex}"))
+            config.temps_prefix = PyBytes_AS_STRING(self.temps_prefix)
         if settings.exec_mode == "serverless":
             return install_library(self.loop.manager, settings)
         self.command = settings.command.encode()

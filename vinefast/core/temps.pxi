@@ -11,11 +11,10 @@ cdef class Temp:
 
     cdef vf_temp c_temp
     cdef bytes name
-    cdef list makers  # of `Again`; the last one counts
+    cdef Again maker
 
     def __cinit__(self, str name):
         self.name = name.encode("utf-8", "replace")
-        self.makers = []
         self.c_temp.name = PyBytes_AS_STRING(self.name)
         self.c_temp.object = <void *>self
 
@@ -25,7 +24,12 @@ cdef class Temp:
     @property
     def has_maker(self):
         """Whether a call has been submitted that makes it."""
-        return bool(self.makers)
+        return self.maker is not None
+
+    @property
+    def is_spoiled(self):
+        """Whether the call that was to make it has failed or was cancelled."""
+        return self.maker is not None and self.maker.has_failed()
 
 
 cdef class TempHandle:
@@ -48,9 +52,11 @@ cdef class TempHandle:
 
 
 cdef class Again:
-    """A call that made temporary files, kept to make them again. Nobody waits for it."""
+    """A call that makes temporary files, kept to make them again. Nobody waits for it then."""
 
     cdef vf_call c_call
+    cdef Call first  # while it is outstanding
+    cdef bint failed
     cdef bytes payload
     cdef FunctionRecord function
     cdef CallFiles files
@@ -68,5 +74,16 @@ cdef class Again:
         self.c_call.files = self.files.c_files
         self.c_call.again = &self.c_call
         future.c_call.again = &self.c_call
+        self.first = future
         for made in files.made():
-            (<Temp>made).makers.append(self)
+            (<Temp>made).maker = self
+
+    cdef bint has_failed(self):
+        # One that is cancelled may stay with the manager thread for long.
+        return self.failed or self.first is not None and self.first.cancelled()
+
+    cdef int end(self, bint failed) except -1:
+        """Its first time is over."""
+        self.failed = failed or self.has_failed()
+        self.first = None
+        return 0
