@@ -348,7 +348,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         `output` is a place on this machine, to which nothing comes any more after what is given beside the future was
         called.
         """
-        plan = CallPlan(True, self._engine)
+        plan = CallPlan(True, self._engine).only_bring()
         if output is not None:
             args = (*args, plan.bring(output))
         return self._submit(function, args, {}, _FIRST, False, plan), plan.forget_returns

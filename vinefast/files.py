@@ -230,6 +230,7 @@ class CallPlan:
         self._read: dict[Store, Temporary] = {}
         self._before: dict[Store, TempHandle | None] = {}
         self._kept: Store | None = None
+        self._brings = False
         self._outer: temps.Plan | None = None
         self._error: InputMissing | None = None
 
@@ -274,6 +275,11 @@ class CallPlan:
         """Let the call's value stay on its worker."""
         self._make(store)
         self._kept = store
+        return self
+
+    def only_bring(self) -> CallPlan:
+        """Note that the call does nothing but bring back what lies on workers."""
+        self._brings = True
         return self
 
     def bring(self, place: str) -> WorkerPath:
@@ -339,7 +345,9 @@ class CallPlan:
             for handle, path in temporaries.values():
                 moves.append((kind, handle.temp, path))
                 handles.append(handle)
-        return StagedFiles(moves, pickle.dumps(tuple(trailer), 5), self._returns, handles, self._kept)
+        files = StagedFiles(moves, pickle.dumps(tuple(trailer), 5), self._returns, handles, self._kept)
+        files.brings = self._brings
+        return files
 
     def _make(self, store: Store) -> None:
         if store in self._made:

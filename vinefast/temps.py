@@ -130,12 +130,17 @@ class Store:
             raise without_maker(self.name)
         return self._bring(function, *args, output=output)
 
+    def wait(self, future: Future, timeout: float | None) -> Any:
+        """Give the result of what `run` has begun, on whatever thread."""
+        assert self.handle is not None
+        return self.handle.result_of(future, timeout)
+
     def fetch(self, reader: Any, path: str | None, timeout: float | None) -> str:
         """Bring the file to this machine; gives where it lies."""
         if path is not None:
             future, forget = self.run(on_worker.copy, reader, output=path)
             try:
-                future.result(timeout)
+                self.wait(future, timeout)
             except BaseException:
                 # Whoever has stopped waiting may use the path for something else.
                 forget()
@@ -148,7 +153,7 @@ class Store:
                 place = os.path.join(self._directory, uuid.uuid4().hex, self.name)
                 self._fetched = place, self.run(on_worker.copy, reader, output=place)[0]
             place, future = self._fetched
-        future.result(timeout)
+        self.wait(future, timeout)
         return place
 
 
@@ -291,7 +296,7 @@ class Kept:
         Exception
             What keeps it from coming.
         """
-        return self._store.run(on_worker.identity, self)[0].result(timeout)
+        return self._store.wait(self._store.run(on_worker.identity, self)[0], timeout)
 
     def __repr__(self) -> str:
         return f"<Kept result of {self._store.name}, {self.nbytes:,} bytes>"

@@ -1,6 +1,7 @@
 # The engine: one TaskVine manager, the thread that owns it, and the thread that finishes futures.
 
 import threading
+import time
 import uuid
 
 from posix.unistd cimport getpid
@@ -17,6 +18,9 @@ cdef struct Fatal:
     vf_loop *loop
     int happened
     char message[FATAL_NBYTES]
+
+# Its `engine`, on a demux thread, is the one whose futures that finishes.
+cdef object this_thread = threading.local()
 
 cdef double POLL_SECONDS = 0.05
 cdef double JOIN_SECONDS = 5.0
@@ -94,6 +98,8 @@ cdef class Engine:
     cdef bint closed, ended
     cdef set temps  # those that the manager thread may look at
     cdef bytes temps_prefix
+    cdef vf_bundle *aside  # came while the demux thread waited for something that was brought back
+    cdef vf_bundle *aside_last
     cdef object stop_lock, opened, open_error
     cdef object manager_thread, demux_thread
     cdef int pid
@@ -409,12 +415,63 @@ cdef class Engine:
 
     # ---- the demux thread ----
 
+    cdef vf_bundle *_take_done(self) noexcept:
+        cdef vf_bundle *bundle = self.aside
+        self.aside = NULL
+        if bundle == NULL:
+            with nogil:
+                bundle = vf_loop_take_done(self.loop)
+        return bundle
+
+    cdef bint _finish_brought(self, int timeout_ms) except -1:
+        """Let results come, and finish those that were brought back; all others are put aside, in their order.
+
+        For user's code on this thread that waits for one of them. The others' callbacks are not called: they would run
+        within that code, each within the one before. Tells whether any may still come.
+        """
+        cdef vf_bundle *bundle
+        cdef uint32_t i
+        cdef vf_outcome *outcome
+        cdef bint closed = vf_loop_is_done_closed(self.loop)
+        with nogil:
+            bundle = vf_loop_take_done_within(self.loop, timeout_ms)
+        if bundle == NULL:
+            return not closed
+        if self.aside == NULL:
+            self.aside = bundle
+        else:
+            self.aside_last.link.next = &bundle.link
+        while bundle != NULL:
+            self.aside_last = bundle
+            for i in range(bundle.n_outcomes):
+                outcome = &bundle.outcomes[i]
+                if not (<Call>outcome.call.future).brings_back():
+                    continue
+                future = self._forget(outcome.call)
+                outcome.call = NULL
+                # Not with the frame, which is the others' as well.
+                finish(future, bundle, &outcome.record, None)
+            bundle = <vf_bundle *>bundle.link.next
+        return True
+
+    cdef int _wait_here(self, future, deadline) except -1:
+        """On the demux thread, in user's code: wait for a future of what is brought back, of whatever engine."""
+        future.add_done_callback(self._wake_demux)
+        while not future.done():
+            left_s = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+            if left_s <= 0 or not self._finish_brought(<int>ceil(1000 * left_s)):
+                break
+        return 0
+
+    def _wake_demux(self, future):
+        vf_loop_wake_taker(self.loop)
+
     def _finish_futures(self):
         cdef vf_bundle *bundle
         cdef vf_bundle *following
+        this_thread.engine = self
         while True:
-            with nogil:
-                bundle = vf_loop_take_done(self.loop)
+            bundle = self._take_done()
             if bundle == NULL:
                 break
             while bundle != NULL:
@@ -438,6 +495,8 @@ cdef class Engine:
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
+            if bundle.outcomes[i].call == NULL:
+                continue  # finished by _finish_brought
             future = self._forget(bundle.outcomes[i].call)
             record = &bundle.outcomes[i].record
             # Where one result makes up most of a frame, its arrays may keep the frame alive.

@@ -24,6 +24,9 @@ cdef class CallFiles:
     cdef list moves
     cdef readonly bytes trailer
 
+    cdef public bint brings
+    """Whether the call brings back what lies on workers: nothing of the user's is called when it is done."""
+
     def __cinit__(self, moves, bytes trailer, *args):
         cdef bytes source, name
         cdef vf_file *item

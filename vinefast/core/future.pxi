@@ -42,6 +42,9 @@ cdef class Call:
         self.state = PENDING
         PyObject_GC_UnTrack(<void *>self)
 
+    cdef bint brings_back(self):
+        return self.files is not None and self.files.brings
+
     @property
     def _state(self):
         return self.state

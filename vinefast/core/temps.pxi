@@ -50,6 +50,20 @@ cdef class TempHandle:
         """Whether the file lies on the workers of this engine."""
         return self.engine is engine
 
+    def result_of(self, future, timeout):
+        """Give the result of a call that brings something back from the workers of this engine.
+
+        On the thread that finishes an engine's futures, where callbacks run, that goes on with those of such calls.
+        """
+        cdef Engine here = getattr(this_thread, "engine", None)
+        if here is None:
+            return future.result(timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        here._wait_here(future, deadline)
+        if here is self.engine and not future.done() and vf_loop_is_done_closed(here.loop):
+            raise errors.EngineStopped()
+        return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
 
 cdef class Again:
     """A call that makes temporary files, kept to make them again. Nobody waits for it then."""
