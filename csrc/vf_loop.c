@@ -93,9 +93,31 @@ struct vf_bundle *vf_loop_take_done(struct vf_loop *loop)
 			return NULL;
 		vf_wake_park(&loop->done_wake);
 		if (vf_ring_empty(&loop->done) && !atomic_load(&loop->done_closed))
-			vf_poll_one(loop->done_wake.fd);
+			vf_poll_one(loop->done_wake.fd, -1);
 		vf_wake_done(&loop->done_wake);
 	}
+}
+
+struct vf_bundle *vf_loop_take_done_within(struct vf_loop *loop, int timeout_ms)
+{
+	struct vf_link *done = vf_ring_take(&loop->done);
+	if (done)
+		return (struct vf_bundle *)done;
+	vf_wake_park(&loop->done_wake);
+	if (vf_ring_empty(&loop->done) && !atomic_load(&loop->done_closed))
+		vf_poll_one(loop->done_wake.fd, timeout_ms);
+	vf_wake_done(&loop->done_wake);
+	return (struct vf_bundle *)vf_ring_take(&loop->done);
+}
+
+void vf_loop_wake_taker(struct vf_loop *loop)
+{
+	vf_wake_force(&loop->done_wake);
+}
+
+int vf_loop_is_done_closed(const struct vf_loop *loop)
+{
+	return atomic_load(&loop->done_closed);
 }
 
 void vf_loop_close_done(struct vf_loop *loop)

@@ -135,7 +135,7 @@ struct vf_loop_config {
 	int learn_bandwidth;      /* what `scoring` says of it is where to begin */
 	int peer_transfers;       /* workers may fetch files from each other */
 	int recover_at_once;      /* make temporary files that are lost again before anybody needs them */
-	const char *temps_dir;    /* where temporary files lie if workers may not fetch from each other */
+	const char *temps_prefix; /* of their paths here, if workers may not fetch from each other; nobody else's */
 };
 
 struct vf_loop {
@@ -199,6 +199,11 @@ void vf_loop_count(struct vf_loop *loop, struct vf_snapshot *snapshot);
 /* The taker of the done ring: waits until something is done, or the ring is closed (then NULL). */
 struct vf_bundle *vf_loop_take_done(struct vf_loop *loop);
 void vf_loop_close_done(struct vf_loop *loop);
+
+/* The same where the taker waits for something else as well: returns NULL also after so many milliseconds, and when it is woken. */
+struct vf_bundle *vf_loop_take_done_within(struct vf_loop *loop, int timeout_ms);
+void vf_loop_wake_taker(struct vf_loop *loop);
+int vf_loop_is_done_closed(const struct vf_loop *loop);
 void vf_bundle_free(struct vf_bundle *bundle);
 
 uint64_t vf_now_ns(void);

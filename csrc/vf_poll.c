@@ -82,10 +82,10 @@ void vf_poll_own(const struct vf_poller *poller)
 	fds_capacity = 0;
 }
 
-void vf_poll_one(int fd)
+void vf_poll_one(int fd, int timeout_ms)
 {
 	struct pollfd one = {.fd = fd, .events = POLLIN};
-	poll(&one, 1, -1);
+	poll(&one, 1, timeout_ms);
 }
 
 static int64_t now_ms(void)

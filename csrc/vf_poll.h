@@ -67,8 +67,8 @@ void vf_poll_own(const struct vf_poller *poller);
 /* TaskVine's own choice of a worker. */
 struct vine_worker_info *vf_poll_choose(struct vine_manager *manager, struct vine_task *task);
 
-/* Sleep until a descriptor can be read. */
-void vf_poll_one(int fd);
+/* Sleep until a descriptor can be read, for so long at the most; negative: for ever. */
+void vf_poll_one(int fd, int timeout_ms);
 
 /* TaskVine's fatal() on the calling thread calls `report(message, arg)`, and then the thread sleeps for ever: the engine's
 memory cannot be trusted any more, the user's program can. */

@@ -34,7 +34,7 @@ static struct vine_file *declare(struct vf_loop *loop, struct vf_temp *temp)
 		return vine_declare_temp(loop->manager);
 	/* TaskVine would make it a file of the current directory. */
 	char path[4096];
-	snprintf(path, sizeof path, "%s/temp-%llu", loop->config.temps_dir, (unsigned long long)++loop->n_temps);
+	snprintf(path, sizeof path, "%s-%llu", loop->config.temps_prefix, (unsigned long long)++loop->n_temps);
 	temp->path = strdup(path);
 	return temp->path ? vine_declare_file(loop->manager, path, VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) : NULL;
 }

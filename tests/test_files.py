@@ -97,12 +97,27 @@ def test_what_comes_back_is_appended_or_replaces(appended, before, after):
     assert not os.path.exists("other")
 
 
-def test_a_directory_that_comes_back_replaces_the_one_there():
+def test_a_directory_that_comes_back_fills_the_one_there():
     for name in (".arrived", "place"):
         os.mkdir(name)
         Path(name, f"in{name}").write_text("")
     StagedFiles([], b"", [(".arrived", "place", False)]).deliver()
-    assert os.listdir("place") == ["in.arrived"]
+    assert sorted(os.listdir("place")) == ["in.arrived", "inplace"]
+    assert not os.path.exists(".arrived")
+
+
+def test_what_comes_back_for_nobody_is_removed():
+    Path(".arrived").write_text("new")
+    StagedFiles([], b"", [(".arrived", None, False)]).deliver()
+    assert not os.path.exists(".arrived")
+
+
+@pytest.mark.parametrize("kwargs", [{"stdout": "b"}, {"stderr": ("b", "a")}, {"outputs": [File("pipe")]}])
+def test_what_cannot_be_put_in_its_place_is_refused_at_once(kwargs):
+    os.mkfifo("pipe")
+    with pytest.raises(OSError, match="which stays as it is: name another path"):
+        staged_files((), kwargs, shared=False)
+    assert staged_files((), {"outputs": [File("b")]}, shared=False)  # it may be a directory that comes
 
 
 def test_what_cannot_be_put_in_its_place_is_told_and_removed():

@@ -294,7 +294,7 @@ cdef extern from "vf_loop.h" nogil:
         bint learn_bandwidth
         bint peer_transfers
         bint recover_at_once
-        const char *temps_dir
+        const char *temps_prefix
 
     struct vf_loop:
         vf_loop_config config
@@ -319,6 +319,9 @@ cdef extern from "vf_loop.h" nogil:
     void vf_loop_let_go(vf_loop *loop, vf_temp *temp)
     void vf_loop_stop(vf_loop *loop)
     vf_bundle *vf_loop_take_done(vf_loop *loop)
+    vf_bundle *vf_loop_take_done_within(vf_loop *loop, int timeout_ms)
+    void vf_loop_wake_taker(vf_loop *loop)
+    bint vf_loop_is_done_closed(const vf_loop *loop)
     void vf_loop_close_done(vf_loop *loop)
     void vf_loop_count(vf_loop *loop, vf_snapshot *snapshot)
     void vf_bundle_free(vf_bundle *bundle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import pickle
@@ -341,24 +340,34 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     ) -> CallFuture:
         if CachedFile.made:
             args, kwargs = seen_by_workers(args, kwargs, self._url_patience)
-        plan = CallPlan(self._files_are_shared, self._engine, self._bind).find(args, kwargs)
-        if temps.in_use and options_of(func).keep:
-            plan.keep(temps.Store(getattr(func, "__name__", "value")))
-        if not plan and not temps.in_use:
-            return self._submit(func, args, kwargs, spec)
-        return self._submit(func, args, kwargs, spec, False, plan)
+        plan = CallPlan(self._files_are_shared, self._engine, self._claim)
+        try:
+            plan.find(args, kwargs)
+            if temps.in_use and options_of(func).keep:
+                plan.keep(temps.Store(getattr(func, "__name__", "value")))
+            if not plan and not temps.in_use:
+                return self._submit(func, args, kwargs, spec)
+            return self._submit(func, args, kwargs, spec, False, plan)
+        except BaseException:
+            plan.withdraw()
+            raise
 
-    def _bind(self, store: temps.Store) -> None:
-        assert self._engine is not None
+    def _claim(self, store: temps.Store, handle: TempHandle) -> TempHandle | None:
         directory = os.path.join(os.path.abspath(self.run_dir), self.label, "fetched")
-        store.bind(functools.partial(TempHandle, self._engine), self._run_first, directory)
+        return store.claim(handle, self._engine, self._run_first, directory)
 
-    def _run_first(self, function: Callable[..., Any], *args: Any, output: str | None = None) -> Future:
-        """Run a function of the library before all calls of the user's; `output` is a place on this machine."""
-        plan = CallPlan(True, self._engine)
+    def _run_first(
+        self, function: Callable[..., Any], *args: Any, output: str | None = None
+    ) -> tuple[Future, temps.Forget]:
+        """Run a function of the library before all calls of the user's.
+
+        `output` is a place on this machine, to which nothing comes any more after what is given beside the future was
+        called.
+        """
+        plan = CallPlan(True, self._engine).only_bring()
         if output is not None:
             args = (*args, plan.bring(output))
-        return self._submit(function, args, {}, _FIRST, False, plan)
+        return self._submit(function, args, {}, _FIRST, False, plan), plan.forget_returns
 
     def submit_many(
         self,

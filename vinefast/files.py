@@ -5,19 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
-import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
 from parsl.utils import RepresentationMixin, get_std_fname_mode
 
-from vinefast import library, rules, temps, urls
-from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine
+from vinefast import delivery, library, rules, temps, urls
+from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine, TempHandle
 from vinefast.cached import CachedFile
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
@@ -25,6 +23,9 @@ from vinefast.temps import Kept, Store, TempFile
 
 # What `vinefast._core.CallFiles` takes, without the name.
 Move = tuple[Any, ...]
+
+# As `StagedFiles` takes them.
+Return = tuple[str, str | None, bool]
 
 _numbers = itertools.count()
 
@@ -116,6 +117,13 @@ class URLStaging(Staging, RepresentationMixin):
         return urls.Patience(self.connect_timeout_s, self.idle_timeout_s)
 
 
+class Temporary(NamedTuple):
+    """What a call reads or makes on its worker, by that handle, in the sandbox of its bundle."""
+
+    handle: TempHandle
+    path: str
+
+
 class StagedFiles(CallFiles):
     """The files of one call, and what is to be done with those that come back.
 
@@ -123,9 +131,10 @@ class StagedFiles(CallFiles):
     ----------
     moves, trailer
         As `vinefast._core.CallFiles` takes them.
-    returns : list of (str, str, bool)
-        Where TaskVine leaves a file, where it belongs, and whether it is appended to what is there.
-    stores : list of Store
+    returns : list of (str, str or None, bool)
+        Where TaskVine leaves a file, where it belongs, if anybody still wants it, and whether it is appended to what is
+        there.
+    handles : list of TempHandle
         What has to stay on the workers until the call is done.
     kept : Store, optional
         Where the call's value stays.
@@ -135,12 +144,12 @@ class StagedFiles(CallFiles):
         self,
         moves: list[tuple[Any, ...]],
         trailer: bytes,
-        returns: list[tuple[str, str, bool]],
-        stores: Sequence[Store] = (),
+        returns: list[Return],
+        handles: Sequence[TempHandle] = (),
         kept: Store | None = None,
     ) -> None:
         self._returns = returns
-        self._stores = stores
+        self._handles = handles
         self._kept = kept
 
     def result(self, value: Any) -> Any:
@@ -159,11 +168,11 @@ class StagedFiles(CallFiles):
         """
         try:
             for arrived, place, appended in self._returns:
-                if os.path.lexists(arrived):
-                    _append(arrived, place) if appended else _replace(arrived, place)
+                if place is not None and os.path.lexists(arrived):
+                    delivery.put(arrived, place, appended)
         finally:
             for arrived, _, _ in self._returns:
-                _remove(arrived)
+                delivery.remove(arrived)
 
 
 def seen_by_workers(
@@ -199,24 +208,29 @@ class CallPlan:
         Whether workers see the files of this machine; then only URLs and what stays on workers are moved.
     engine : Engine, optional
         Whose workers these are.
-    bind : callable, optional
-        Makes a `Store` one of that engine.
+    claim : callable, optional
+        Lets the call make a `Store`, by a new handle of that engine; gives the one before.
     """
 
     def __init__(
-        self, shared: bool, engine: Engine | None = None, bind: Callable[[Store], object] | None = None
+        self,
+        shared: bool,
+        engine: Engine | None = None,
+        claim: Callable[[Store, TempHandle], TempHandle | None] | None = None,
     ) -> None:
         self._shared = shared
         self._engine = engine
-        self._bind = bind
+        self._claim = claim
         self._directory = f"c{next(_numbers):x}"
         self._inputs: dict[str, Move] = {}
         self._outputs: dict[str, Move] = {}
         self._required: dict[str, str] = {}
-        self._returns: list[tuple[str, str, bool]] = []
-        self._made: dict[Store, str] = {}
-        self._read: dict[Store, str] = {}
+        self._returns: list[Return] = []
+        self._made: dict[Store, Temporary] = {}
+        self._read: dict[Store, Temporary] = {}
+        self._before: dict[Store, TempHandle | None] = {}
         self._kept: Store | None = None
+        self._brings = False
         self._outer: temps.Plan | None = None
         self._error: InputMissing | None = None
 
@@ -230,7 +244,9 @@ class CallPlan:
         InputMissing
             If an input cannot be read.
         InvalidConfiguration
-            If it makes a temporary file of another executor.
+            If it makes a temporary file that another call, or executor, makes.
+        OSError
+            If an output cannot be put where it belongs.
         """
         for file in _files_in(args, kwargs):
             path = file.local_path if file.local_path is not None else file.path
@@ -252,7 +268,7 @@ class CallPlan:
                 if isinstance(stream, File):
                     mode = "w"  # as Parsl's bash apps have it
                 if not os.path.isabs(path):
-                    self._add_output(path, appended=mode.startswith("a"))
+                    self._add_output(path, appended=mode.startswith("a"), is_file=True)
         return self
 
     def keep(self, store: Store) -> CallPlan:
@@ -261,11 +277,25 @@ class CallPlan:
         self._kept = store
         return self
 
+    def only_bring(self) -> CallPlan:
+        """Note that the call does nothing but bring back what lies on workers."""
+        self._brings = True
+        return self
+
     def bring(self, place: str) -> WorkerPath:
         """Bring one more file back, to an absolute path; gives the path that the call has to write to."""
         name = os.path.join(self._directory, "brought", os.path.basename(place))
         self._return(name, place)
         return WorkerPath(name)
+
+    def forget_returns(self) -> None:
+        """Put nothing that comes back from now on anywhere."""
+        self._returns[:] = [(arrived, None, appended) for arrived, _, appended in self._returns]
+
+    def withdraw(self) -> None:
+        """Let others make what the call was to make: it could not be submitted."""
+        for store, before in self._before.items():
+            store.withdraw(self._made[store].handle, before)
 
     def __bool__(self) -> bool:
         """Whether anything was found so far."""
@@ -283,42 +313,51 @@ class CallPlan:
     def path_of(self, store: Store) -> str | None:
         """Give the path of what is on workers in the sandbox of the call's bundle; None if it is on others."""
         if store in self._made:
-            return self._made[store]
-        if store.handle is not None and not store.lies_with(self._engine):
+            return self._made[store].path
+        handle = store.handle
+        if handle is not None and not handle.belongs_to(self._engine):
             return None
-        if store.handle is None or not store.handle.temp.has_maker:
+        if handle is None or not handle.temp.has_maker:
             self._error = temps.without_maker(store.name)
             raise self._error
-        return self._read.setdefault(store, self._name_of(store))
+        return self._read.setdefault(store, Temporary(handle, self._name_of(store))).path
 
     def files(self) -> StagedFiles | None:
         """Give what was found; None if nothing is moved."""
         if not self:
             return None
         own = tuple(name for name in self._outputs if name in self._inputs)
-        kept = self._made[self._kept] if self._kept is not None else None
+        kept = self._made[self._kept].path if self._kept is not None else None
+        made = {temporary.path: store.name for store, temporary in self._made.items()}
         trailer = on_worker.Plan(
             None if self._shared else self._directory,
-            (*self._outputs, *self._made.values()),
-            (*self._required.items(), *((path, store.name) for store, path in self._made.items())),
+            (*self._outputs, *made),
+            (*self._required.items(), *made.items()),
             own,
-            tuple(self._made.values()),
+            tuple(made),
             kept,
         )
         moves: list[Move] = []
         for part in (self._inputs, self._outputs):
             moves += [(kind, source, name, *caching) for name, (kind, source, *caching) in part.items()]
-        for kind, stores in ((FILE_READ, self._read), (FILE_MADE, self._made)):
-            moves += [(kind, store.handle.temp, path) for store, path in stores.items() if store.handle is not None]
-        return StagedFiles(
-            moves, pickle.dumps(tuple(trailer), 5), self._returns, [*self._read, *self._made], self._kept
-        )
+        handles = []
+        for kind, temporaries in ((FILE_READ, self._read), (FILE_MADE, self._made)):
+            for handle, path in temporaries.values():
+                moves.append((kind, handle.temp, path))
+                handles.append(handle)
+        files = StagedFiles(moves, pickle.dumps(tuple(trailer), 5), self._returns, handles, self._kept)
+        files.brings = self._brings
+        return files
 
     def _make(self, store: Store) -> None:
-        store.refuse_other(self._engine)
-        assert self._bind is not None
-        self._bind(store)
-        self._made.setdefault(store, self._name_of(store))
+        if store in self._made:
+            return
+        assert self._engine is not None
+        assert self._claim is not None
+        # Each try has a record of its own in the engine, where the former may not be over.
+        handle = TempHandle(self._engine, store.name)
+        self._before[store] = self._claim(store, handle)
+        self._made[store] = Temporary(handle, self._name_of(store))
 
     def _name_of(self, store: Store) -> str:
         return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", store.name)
@@ -332,14 +371,15 @@ class CallPlan:
             raise InputMissing(f"{path!r} ({source}): {reason}")
         self._inputs[self._name(path)] = (FILE_INPUT, source)
 
-    def _add_output(self, path: str, required: bool = False, appended: bool = False) -> None:
+    def _add_output(self, path: str, required: bool = False, appended: bool = False, is_file: bool = False) -> None:
         name = self._name(path)
         if required:
             self._required[name] = path
         if name not in self._outputs:
-            self._return(name, os.path.abspath(path), appended)
+            self._return(name, path, appended, is_file)
 
-    def _return(self, name: str, place: str, appended: bool = False) -> None:
+    def _return(self, name: str, place: str, appended: bool = False, is_file: bool = False) -> None:
+        place = delivery.checked(place, is_file)
         directory, base = os.path.split(place)
         # Under a name of its own until it is whole: what is there stays until then.
         arrived = os.path.join(directory, f".{base[:100]}.vinefast-{uuid.uuid4().hex}")
@@ -368,22 +408,3 @@ def _files_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File
 def _listed(kwargs: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = kwargs.get(name)
     return value if isinstance(value, (list, tuple)) else ()
-
-
-def _append(arrived: str, place: str) -> None:
-    with open(arrived, "rb") as new, open(place, "ab") as all_of_it:
-        shutil.copyfileobj(new, all_of_it)
-
-
-def _replace(arrived: str, place: str) -> None:
-    if os.path.isdir(place) and not os.path.islink(place):
-        shutil.rmtree(place)
-    os.replace(arrived, place)
-
-
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)

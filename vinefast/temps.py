@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.data_provider.files import File
@@ -14,6 +16,9 @@ from vinefast.library import files as on_worker
 
 if TYPE_CHECKING:
     from vinefast._core import TempHandle
+
+Forget = Callable[[], None]
+Bring = Callable[..., tuple[Future, Forget]]
 
 # Whether there has ever been any: programs without pay nothing for them.
 in_use = False
@@ -57,64 +62,104 @@ class Store:
     name : str
         The user's.
     handle : TempHandle or None
-        Of the engine on whose workers it lies; None while no call makes it.
+        Of the engine on whose workers it lies, for the one call that makes it; None while there is none.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.handle: TempHandle | None = None
-        self._submit: Callable[..., Any] | None = None
+        self._bring: Bring | None = None
         self._directory = ""
-        self._lock = threading.Lock()
-        self._fetched: str | None = None
+        # Memory may be cleaned up at any point, and whatever that calls may come here.
+        self._lock = threading.RLock()
+        self._fetched: tuple[str, Future] | None = None
 
-    def bind(self, make_handle: Callable[[str], TempHandle], submit: Callable[..., Any], directory: str) -> None:
-        """Lie on the workers of an engine from now on.
+    def claim(self, handle: TempHandle, engine: object, bring: Bring, directory: str) -> TempHandle | None:
+        """Let a call make it: the first one, or one after those before have failed.
 
         Parameters
         ----------
-        make_handle : callable
-            Makes a handle for a name.
-        submit : callable
-            Runs a function of the library there, before other calls: ``submit(function, *arguments, output=None)``.
+        handle : TempHandle
+            New, of the engine.
+        engine : Engine
+            That of the call.
+        bring : callable
+            Runs a function of the library there, before other calls: ``bring(function, *arguments, output=None)`` gives
+            a future, and what forgets the output.
         directory : str
             For what is fetched.
-        """
-        if self.handle is None:
-            self.handle = make_handle(self.name)
-            self._submit, self._directory = submit, directory
 
-    def refuse_other(self, engine: object) -> None:
-        """Raise `InvalidConfiguration` if it lies on the workers of another engine."""
-        if self.handle is not None and not self.handle.belongs_to(engine):
+        Returns
+        -------
+        TempHandle or None
+            What it had, for `withdraw`.
+
+        Raises
+        ------
+        InvalidConfiguration
+            If another call makes it, or has made it.
+        """
+        with self._lock:
+            before = self.handle
+            if before is None or before.temp.is_spoiled:
+                self.handle, self._bring, self._directory = handle, bring, directory
+                return before
+        if before.belongs_to(engine):
             raise InvalidConfiguration(
-                f"the temporary file {self.name!r} lies on the workers of another executor, which alone can make it; "
-                "make a TempFile for each executor"
+                f"the temporary file {self.name!r} is made by another call already, and calls that read it could not "
+                "say whose they want; give each call that makes one a new TempFile"
             )
+        raise InvalidConfiguration(
+            f"the temporary file {self.name!r} lies on the workers of another executor, which alone can make it; "
+            "make a TempFile for each executor"
+        )
+
+    def withdraw(self, handle: TempHandle, before: TempHandle | None) -> None:
+        """Take back what `claim` did: the call could not be submitted."""
+        with self._lock:
+            if self.handle is handle:
+                self.handle = before
 
     def lies_with(self, engine: object) -> bool:
         """Whether calls of an engine can read it on its workers."""
         return self.handle is not None and self.handle.belongs_to(engine)
 
-    def run(
-        self, function: Callable[..., Any], *args: Any, output: str | None = None, timeout: float | None = None
-    ) -> Any:
-        """Run a function of the library where the file is, and wait for what it returns."""
-        if self._submit is None or self.handle is None or not self.handle.temp.has_maker:
+    def run(self, function: Callable[..., Any], *args: Any, output: str | None = None) -> tuple[Future, Forget]:
+        """Run a function of the library where the file is, as `claim` says."""
+        if self._bring is None or self.handle is None or not self.handle.temp.has_maker:
             raise without_maker(self.name)
-        return self._submit(function, *args, output=output).result(timeout)
+        return self._bring(function, *args, output=output)
+
+    def wait(self, future: Future, timeout: float | None) -> Any:
+        """Give the result of what `run` has begun, on whatever thread."""
+        assert self.handle is not None
+        return self.handle.result_of(future, timeout)
 
     def fetch(self, reader: Any, path: str | None, timeout: float | None) -> str:
         """Bring the file to this machine; gives where it lies."""
         if path is not None:
-            self.run(on_worker.copy, reader, output=os.path.abspath(path), timeout=timeout)
+            future, forget = self.run(on_worker.copy, reader, output=path)
+            try:
+                self.wait(future, timeout)
+            except BaseException:
+                # Whoever has stopped waiting may use the path for something else.
+                forget()
+                future.cancel()
+                raise
             return path
         with self._lock:
-            if self._fetched is None:
-                place = os.path.join(self._directory, f"{id(self):x}-{self.name}")
-                self.run(on_worker.copy, reader, output=place, timeout=timeout)
-                self._fetched = place
-            return self._fetched
+            if self._fetched is None or _is_gone(*self._fetched):
+                # Other programs may use this directory, and whoever has a path may keep it beyond this object's life.
+                place = os.path.join(self._directory, uuid.uuid4().hex, self.name)
+                self._fetched = place, self.run(on_worker.copy, reader, output=place)[0]
+            place, future = self._fetched
+        self.wait(future, timeout)
+        return place
+
+
+def _is_gone(place: str, future: Future) -> bool:
+    """Whether a file could not be fetched, or is not there any more."""
+    return future.done() and (future.cancelled() or future.exception() is not None or not os.path.lexists(place))
 
 
 class TempFile(File):
@@ -123,6 +168,8 @@ class TempFile(File):
     An app makes it when it has it among its ``outputs``, and others read it as any Parsl `File`, on the same worker or
     on another, which fetches it from there. It comes to this machine by `fetch` only, or where its path is asked for
     here. When nothing refers to it any more it is deleted.
+
+    One call makes it. Another one may only after that has failed or was cancelled, as when Parsl tries again.
 
     What TaskVine's ``temp-replica-count`` says, that many workers hold it. If all are lost, the call that made it runs
     again, when it is needed.
@@ -171,13 +218,14 @@ class TempFile(File):
         """Where it lies: on a worker, for the app there; on this machine, to which this brings it."""
         return self.fetch()
 
-    def fetch(self, path: str | None = None, timeout: float | None = None) -> str:
+    def fetch(self, path: str | os.PathLike[str] | None = None, timeout: float | None = None) -> str:
         """Bring the file to this machine.
 
         Parameters
         ----------
-        path : str, optional
-            Where to; if not given, into the run directory, and only once.
+        path : path, optional
+            Where to. A file may be there, which it replaces; a directory fills the one that is there. If not given,
+            into a directory of its own in the run directory, where it stays until you remove it, and only once.
         timeout : float, optional
             Seconds to wait for it at the most.
 
@@ -191,11 +239,13 @@ class TempFile(File):
         vinefast.errors.InputMissing
             If no app makes it.
         TimeoutError
-            If it has not come in time.
+            If it has not come in time. It is not put to `path` any more.
+        OSError
+            If something else is at `path`, which stays; or what else keeps it from being written.
         Exception
             What failed the app that makes it, or what keeps it from coming.
         """
-        return self._store.fetch(self, path, timeout)
+        return self._store.fetch(self, None if path is None else os.fspath(path), timeout)
 
     def __repr__(self) -> str:
         return f"<TempFile {self._store.name!r}>"
@@ -246,7 +296,7 @@ class Kept:
         Exception
             What keeps it from coming.
         """
-        return self._store.run(on_worker.identity, self, timeout=timeout)
+        return self._store.wait(self._store.run(on_worker.identity, self)[0], timeout)
 
     def __repr__(self) -> str:
         return f"<Kept result of {self._store.name}, {self.nbytes:,} bytes>"

@@ -426,3 +426,16 @@ def test_threads_that_submit_at_once_keep_their_files_apart(serverless):
     for thread in threads:
         thread.join()
     assert {i: int(future.result(30)) for i, future in found.items()} == {i: i for i in range(40)}
+
+
+def test_executors_that_share_a_log_directory_keep_their_files_apart(make_executor, tmp_path):
+    def config():
+        return TaskVineManagerConfig(port=0, enable_peer_transfers=False, vine_log_dir=str(tmp_path / "logs"))
+
+    executors = [make_executor(manager_config=config()) for _ in range(2)]
+    files = [TempFile("a"), TempFile("a")]
+    for i, (executor, file) in enumerate(zip(executors, files, strict=True)):
+        executor.submit(write.func, {}, f"of {i}", outputs=[file]).result(30)
+    found = [executor.submit(read.func, {}, file) for executor, file in zip(executors, files, strict=True)]
+    assert [future.result(30) for future in found] == ["of 0", "of 1"]
+    assert len(glob.glob(str(tmp_path / "logs/temporary-files/*"))) == 2

@@ -116,4 +116,15 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
         exception.__cause__ = error
     if exception is None and undelivered is not None:
         result, exception = None, undelivered
+    if files is not None:
+        files.end(result, exception)
     return complete(future, result, exception)
+
+
+cdef int finish_surely(Call future, const vf_bundle *bundle, const vf_record *record, FrameMemory memory) except -1:
+    """As `finish`, but the future is done even if that is interrupted."""
+    try:
+        return finish(future, bundle, record, memory)
+    except BaseException as error:
+        complete(future, None, errors.EngineFailure(errors.described(error)))
+        raise

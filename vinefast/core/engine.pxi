@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import uuid
 
 from posix.unistd cimport getpid
 
@@ -23,6 +24,7 @@ cdef struct Fatal:
     int happened
     char message[FATAL_NBYTES]
 
+
 # How often this process is a fork of another: threads of an engine are in the process that started them alone.
 cdef int n_forks = 0
 
@@ -34,13 +36,13 @@ cdef void note_fork() noexcept nogil:
 
 pthread_atfork(NULL, NULL, note_fork)
 
-# Whether a thread finishes futures.
-cdef object thread_local = threading.local()
+# Its `engine`, on a demux thread, is the one whose futures that finishes.
+cdef object this_thread = threading.local()
 
 
 def finishes_futures():
     """Whether this thread is one on which futures of calls are finished, and their callbacks run."""
-    return getattr(thread_local, "finishes_futures", False)
+    return hasattr(this_thread, "engine")
 
 
 cdef double POLL_SECONDS = 0.05
@@ -112,7 +114,9 @@ cdef class Engine:
     cdef object stopped
     cdef bint begun, stopping, ended
     cdef set temps  # those that the manager thread may look at
-    cdef bytes temps_dir
+    cdef bytes temps_dir, temps_prefix
+    cdef vf_bundle *aside  # came while the demux thread waited for something that was brought back
+    cdef vf_bundle *aside_last
     cdef object opened, open_error, failed, over
     cdef object demux_thread
     cdef int pid, forks
@@ -435,9 +439,11 @@ cdef class Engine:
         config.recover_at_once = tuning.immediate_recovery or tuning.transfer_temps_recovery
         config.peer_transfers = tuning.peer_transfers
         if not tuning.peer_transfers:
-            self.temps_dir = os.fsencode(os.path.join(settings.runtime_dir, "temporary-files"))
-            os.makedirs(self.temps_dir, exist_ok=True)
-            config.temps_dir = PyBytes_AS_STRING(self.temps_dir)
+            # Another engine, of this program or of the next, may have the same directory.
+            directory = os.path.join(settings.runtime_dir, "temporary-files")
+            os.makedirs(directory, exist_ok=True)
+            self.temps_prefix = os.fsencode(os.path.join(directory, f"temp-{uuid.uuid4().hex}"))
+            config.temps_prefix = PyBytes_AS_STRING(self.temps_prefix)
         if settings.exec_mode == "serverless":
             return install_library(self.loop.manager, settings)
         self.command = settings.command.encode()
@@ -458,7 +464,7 @@ cdef class Engine:
         if self.stopping:
             return
         self.begun = True
-        thread_local.finishes_futures = True
+        this_thread.engine = self
         manager_thread = threading.Thread(target=self._own_manager, name="vinefast-manager", daemon=True)
         reason = None
         try:
@@ -497,13 +503,63 @@ cdef class Engine:
             except BaseException:
                 log_exception(logger, "exception reporting %r", failure)
 
+    cdef vf_bundle *_take_done(self) noexcept:
+        cdef vf_bundle *bundle = self.aside
+        self.aside = NULL
+        if bundle == NULL:
+            with nogil:
+                bundle = vf_loop_take_done(self.loop)
+        return bundle
+
+    cdef bint _finish_brought(self, int timeout_ms) except -1:
+        """Let results come, and finish those that were brought back; all others are put aside, in their order.
+
+        For user's code on this thread that waits for one of them. The others' callbacks are not called: they would run
+        within that code, each within the one before. Tells whether any may still come.
+        """
+        cdef vf_bundle *bundle
+        cdef uint32_t i
+        cdef vf_outcome *outcome
+        cdef bint closed = vf_loop_is_done_closed(self.loop)
+        with nogil:
+            bundle = vf_loop_take_done_within(self.loop, timeout_ms)
+        if bundle == NULL:
+            return not closed
+        if self.aside == NULL:
+            self.aside = bundle
+        else:
+            self.aside_last.link.next = &bundle.link
+        while bundle != NULL:
+            self.aside_last = bundle
+            for i in range(bundle.n_outcomes):
+                outcome = &bundle.outcomes[i]
+                if not (<Call>outcome.call.future).brings_back():
+                    continue
+                future = self._forget(outcome.call)
+                outcome.call = NULL
+                # Not with the frame, which is the others' as well.
+                finish_surely(future, bundle, &outcome.record, None)
+            bundle = <vf_bundle *>bundle.link.next
+        return True
+
+    cdef int _wait_here(self, future, deadline) except -1:
+        """On the demux thread, in user's code: wait for a future of what is brought back, of whatever engine."""
+        future.add_done_callback(self._wake_demux)
+        while not future.done():
+            left_s = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+            if left_s <= 0 or not self._finish_brought(<int>ceil(1000 * left_s)):
+                break
+        return 0
+
+    def _wake_demux(self, future):
+        vf_loop_wake_taker(self.loop)
+
     def _finish_futures(self):
         """Until the done ring is closed. What comes from the user's code ends this as little as what it returns."""
         cdef vf_bundle *bundle
         cdef vf_bundle *following
         while True:
-            with nogil:
-                bundle = vf_loop_take_done(self.loop)
+            bundle = self._take_done()
             if bundle == NULL:
                 return
             while bundle != NULL:
@@ -534,17 +590,15 @@ cdef class Engine:
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
+            if bundle.outcomes[i].call == NULL:
+                continue  # finished by _finish_brought
             future = self._forget(bundle.outcomes[i].call)
             record = &bundle.outcomes[i].record
             kept = None
             # Where one result makes up most of a frame, its arrays may keep the frame alive.
             if record.status == VF_STATUS_BUFFERS and record.nbytes > bundle.frame_nbytes // 2:
                 kept = memory = keep_frame(bundle, memory)
-            try:
-                finish(future, bundle, record, kept)
-            except BaseException as error:
-                complete(future, None, errors.EngineFailure(errors.described(error)))
-                raise
+            finish_surely(future, bundle, record, kept)
         if bundle.returned_ns:
             self.complete_ns += vf_now_ns() - start_ns
         return 0

@@ -1,5 +1,7 @@
 # The files of a call that TaskVine moves, as C sees them; vinefast/files.py finds them among a call's arguments.
 
+from parsl.app.errors import RemoteExceptionWrapper
+
 FILE_INPUT, FILE_URL, FILE_OUTPUT = VF_FILE_INPUT, VF_FILE_URL, VF_FILE_OUTPUT
 FILE_READ, FILE_MADE = VF_FILE_READ, VF_FILE_MADE
 
@@ -21,6 +23,9 @@ cdef class CallFiles:
     cdef list temps
     cdef list moves
     cdef readonly bytes trailer
+
+    cdef public bint brings
+    """Whether the call brings back what lies on workers: nothing of the user's is called when it is done."""
 
     def __cinit__(self, moves, bytes trailer, *args):
         cdef bytes source, name
@@ -72,6 +77,14 @@ cdef class CallFiles:
     def result(self, value):
         """Give what the call's future is to have for what the call returned."""
         return value
+
+    cdef int end(self, object result, object exception) except -1:
+        """The call's future is about to be done."""
+        # An app that failed says so by what it returns.
+        failed = exception is not None or isinstance(result, RemoteExceptionWrapper)
+        for made in self.made():
+            (<Temp>made).maker.end(failed)
+        return 0
 
     def deliver(self):
         """Put what came back in its place; called before the call's future is done, whatever became of the call."""

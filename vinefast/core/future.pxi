@@ -62,6 +62,9 @@ cdef class Call:
         if name not in OWN_ATTRIBUTES:
             watch(self)
 
+    cdef bint brings_back(self):
+        return self.files is not None and self.files.brings
+
     @property
     def _state(self):
         return self.state

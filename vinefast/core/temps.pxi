@@ -11,11 +11,10 @@ cdef class Temp:
 
     cdef vf_temp c_temp
     cdef bytes name
-    cdef list makers  # of `Again`; the last one counts
+    cdef Again maker
 
     def __cinit__(self, str name):
         self.name = name.encode("utf-8", "replace")
-        self.makers = []
         self.c_temp.name = PyBytes_AS_STRING(self.name)
         self.c_temp.object = <void *>self
 
@@ -25,7 +24,12 @@ cdef class Temp:
     @property
     def has_maker(self):
         """Whether a call has been submitted that makes it."""
-        return bool(self.makers)
+        return self.maker is not None
+
+    @property
+    def is_spoiled(self):
+        """Whether the call that was to make it has failed or was cancelled."""
+        return self.maker is not None and self.maker.has_failed()
 
 
 cdef class TempHandle:
@@ -46,11 +50,27 @@ cdef class TempHandle:
         """Whether the file lies on the workers of this engine."""
         return self.engine is engine
 
+    def result_of(self, future, timeout):
+        """Give the result of a call that brings something back from the workers of this engine.
+
+        On the thread that finishes an engine's futures, where callbacks run, that goes on with those of such calls.
+        """
+        cdef Engine here = getattr(this_thread, "engine", None)
+        if here is None:
+            return future.result(timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        here._wait_here(future, deadline)
+        if here is self.engine and not future.done() and vf_loop_is_done_closed(here.loop):
+            raise errors.EngineStopped()
+        return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
 
 cdef class Again:
-    """A call that made temporary files, kept to make them again. Nobody waits for it."""
+    """A call that makes temporary files, kept to make them again. Nobody waits for it then."""
 
     cdef vf_call c_call
+    cdef Call first  # while it is outstanding
+    cdef bint failed
     cdef bytes payload
     cdef FunctionRecord function
     cdef SpecRecord spec
@@ -70,5 +90,16 @@ cdef class Again:
         self.c_call.files = self.files.c_files
         self.c_call.again = &self.c_call
         future.c_call.again = &self.c_call
+        self.first = future
         for made in files.made():
-            (<Temp>made).makers.append(self)
+            (<Temp>made).maker = self
+
+    cdef bint has_failed(self):
+        # One that is cancelled may stay with the manager thread for long.
+        return self.failed or self.first is not None and self.first.cancelled()
+
+    cdef int end(self, bint failed) except -1:
+        """Its first time is over."""
+        self.failed = failed or self.has_failed()
+        self.first = None
+        return 0
