@@ -1,5 +1,6 @@
 """Build the one extension of vinefast against the TaskVine that is found; everything else is in pyproject.toml."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ core = Extension(
     depends=[*relative("csrc/*.h"), *relative("vinefast/**/*.px[di]")],
     include_dirs=["csrc"],
     extra_compile_args=taskvine.COMPILE_ARGS,
-    extra_link_args=["-pthread", HIDE_ENGINE, *taskvine.WRAP_ARGS],
+    extra_link_args=["-pthread", HIDE_ENGINE],
 )
 
 
@@ -46,6 +47,12 @@ class BuildCore(build_ext):
             # No traceback: pip shows the last lines, and they must be the advice.
             sys.exit(f"\nvinefast cannot be built.\n{error}\n")
         print(f"Building with TaskVine {engine.version} from {engine.installation.prefix}")
+        if not engine.is_known:
+            print(
+                f"TaskVine {engine.version} has all that vinefast needs by name, but vinefast was not compared with"
+                ' that release. After the build, vinefast._core.check_border("some/new/directory") tries it.',
+                file=sys.stderr,
+            )
         self.build_info = (
             '"""What vinefast was built with. Written by setup.py."""\n\n'
             f"TASKVINE_VERSION = {engine.version!r}\n"
@@ -54,11 +61,21 @@ class BuildCore(build_ext):
         )
         core.include_dirs.append(str(engine.installation.include))
         core.define_macros += engine.macros
-        core.extra_link_args += engine.link_args
+        core.extra_link_args += [*engine.wrap_args, *engine.link_args]
         if self.engine_changed():
             self.force = True
         self.translate()
         super().build_extensions()
+        self.load()
+
+    def load(self):
+        # What no object defines is allowed in a library, and would be missed when it is first imported.
+        path = self.get_ext_fullpath(core.name)
+        program = "import ctypes, os, sys; ctypes.CDLL(sys.argv[1], os.RTLD_NOW)"
+        run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+        if run.returncode:
+            Path(path).unlink()
+            sys.exit(f"\nvinefast was built, but cannot be loaded.\n{run.stderr.strip().splitlines()[-1]}\n")
 
     def engine_changed(self):
         # File times do not tell: the other engine may well be the older one.

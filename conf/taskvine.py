@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import border
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 PRIVATE_PREFIX = CHECKOUT / ".taskvine"
 SYSTEM_PREFIX = Path("/usr")
@@ -23,29 +25,7 @@ ENV_PREFIX = "VINEFAST_TASKVINE_PREFIX"
 ARCHIVES = ("libtaskvine.a", "libdttools.a")
 OLDEST = (7, 14)
 
-COMPILE_ARGS = ["-std=gnu11", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
-
-# csrc/vf_poll.c takes these functions over, the engine's and one that it calls; csrc/vf_output.c the last two.
-WRAPPED = (
-    "link_poll",
-    "vine_worker_create",
-    "vine_worker_delete",
-    "vine_schedule_task_to_worker",
-    "vine_manager_put_task",
-    "vine_task_set_result",
-    "vine_file_replica_table_insert",
-    "vine_file_replica_table_get_or_create",
-    "vine_file_replica_table_remove",
-    "vine_txn_log_write_cache_update",
-    "vine_current_transfers_set_failure",
-    "vine_current_transfers_url_in_use",
-    "cctools_debug",
-    "cctools_fatal",
-    "listen",
-    "malloc",
-    "free",
-)
-WRAP_ARGS = [f"-Wl,--wrap={name}" for name in WRAPPED]
+COMPILE_ARGS = ["-std=gnu11", "-Werror=implicit-function-declaration", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
 
 HOW_TO_INSTALL = """\
 TaskVine is part of cctools, which is not on PyPI. Install it in one of these ways:
@@ -98,7 +78,13 @@ class Engine:
     version: str
     features: list[str]
     macros: list[tuple[str, str]]
+    wrap_args: list[str]
     link_args: list[str]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the border was compared with the sources of this release."""
+        return border.release_of(self.version) in map(border.release_of, border.COMPARED)
 
 
 def candidates() -> Iterator[tuple[str, Path]]:
@@ -182,12 +168,19 @@ class Trial:
             path.write_text(source + "\n")
             source = path
         includes = [f"-I{path}" for path in include_dirs]
-        strict = [*COMPILE_ARGS, "-O0", "-Werror=implicit-function-declaration"]
+        strict = [*COMPILE_ARGS, "-O0"]
         return self._make(".o", [*self.compile_command, *includes, "-c", str(source), *strict])
 
     def link(self, objects: Sequence[str], args: Sequence[str]) -> str | None:
         """Return the program, or None; then self.words is what the linker said."""
         return self._make(".out", [*self.link_command, *objects, *args, "-pthread"])
+
+    def find_tool(self, name: str) -> str:
+        """Return the binary tool that goes with the compiler, unless the environment names one."""
+        if chosen := os.environ.get(name.upper()):
+            return chosen
+        command = [*self.link_command[:1], f"-print-prog-name={name}"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or name
 
     def last_words(self, lines: int = 6) -> str:
         return "\n".join("  " + line for line in self.words.splitlines()[:lines])
@@ -303,9 +296,27 @@ def probe(compiler, installation: Installation | None = None, python_include: Se
             raise TaskVineError(
                 f"{installation.prefix} mixes two releases: its archives are {version}, its vine_worker is {worker}."
             )
+        check_border(installation, version, trial.find_tool("nm"))
         features = [name for name, line in FEATURES.items() if has_feature(trial, line, include, [shim], link_args)]
-    macros = [(f"VF_HAVE_{name}", "1") for name in features]
-    return Engine(installation, version, features, macros, link_args)
+    macros = [("VF_TASKVINE", str(border.release_of(version))), *((f"VF_HAVE_{name}", "1") for name in features)]
+    return Engine(installation, version, features, macros, border.wrap_args(version), link_args)
+
+
+def check_border(installation: Installation, version: str, nm: str) -> None:
+    try:
+        misfits = list(border.misfits(version, installation.archives, nm))
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise TaskVineError(
+            f"What the archives of TaskVine hold cannot be read with {nm}: {getattr(error, 'stderr', '') or error}"
+            "\nInstall it, on Debian and Ubuntu with sudo apt install binutils, or name yours with NM=."
+        ) from error
+    if misfits:
+        lines = "\n".join(f"  {misfit}." for misfit in misfits)
+        raise TaskVineError(
+            f"TaskVine {version} at {installation.prefix} is not as vinefast needs it inside:\n{lines}\n"
+            f"vinefast was compared with the releases {', '.join(border.COMPARED)}: use one of these, or a newer"
+            f" vinefast.\n\n{HOW_TO_INSTALL}"
+        )
 
 
 def has_feature(trial: Trial, line: str, include: Sequence[Path], objects: list[str], link_args: list[str]) -> bool:
@@ -340,7 +351,7 @@ def main() -> int:
     elif what == "cflags":
         print(shlex.join([f"-I{engine.installation.include}", *(f"-D{k}={v}" for k, v in engine.macros)]))
     else:
-        print(shlex.join([*WRAP_ARGS, *engine.link_args]))
+        print(shlex.join([*engine.wrap_args, *engine.link_args]))
     return 0
 
 

@@ -5,15 +5,8 @@
 #include <unistd.h>
 
 #include "itable.h"
-#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_turn.h"
-
-/* Not in an installed header (vine_file.h, vine_manager.h). They let us name a file: TaskVine itself would compute the name of one that
-is kept beyond the workflow here on the manager thread, from all of its content, or by asking a URL's server. */
-struct vine_file *vine_file_create(const char *source, const char *cached_name, const char *data, size_t size, vine_file_type_t type,
-		struct vine_task *mini_task, vine_cache_level_t level, vine_file_flags_t flags);
-struct vine_file *vine_manager_declare_file(struct vine_manager *manager, struct vine_file *file);
-struct vine_file *vine_manager_lookup_file(struct vine_manager *manager, const char *cached_name);
 
 enum {
 	LABEL_NBYTES = 128,
@@ -39,6 +32,8 @@ static void make_name(struct vf_loop *loop, const char *label, char name[LABEL_N
 	snprintf(name, LABEL_NBYTES, "vinefast-%016llx-%u", (unsigned long long)shelf->stamp, shelf->n_names++);
 }
 
+/* TaskVine itself would compute the name of a file that is kept beyond the workflow here on the manager thread, from all of its
+content, or by asking a URL's server. */
 static struct vine_file *create(struct vf_loop *loop, const char *source, const char *name, int64_t nbytes, vine_file_type_t type,
 		struct vine_task *task, int level, int flags)
 {

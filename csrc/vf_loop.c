@@ -5,6 +5,7 @@
 
 #include "itable.h"
 #include "taskvine.h"
+#include "vf_accept.h"
 #include "vf_poll.h"
 #include "vf_turn.h"
 
@@ -149,6 +150,8 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 	vf_send_take(loop);
 	vf_temps_settle(loop);
 	vf_watch_workers(loop, connections);
+	if (vf_accept_errno())
+		atomic_store_explicit(&loop->counters.accept_errno, (uint64_t)vf_accept_errno(), memory_order_relaxed);
 	if (loop->giving_up && !loop->breaking)
 		break_wait(loop);
 	loop->breaking = loop->giving_up;

@@ -84,6 +84,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 `files_moved` and `file_bytes_moved` are files that workers were sent or told to fetch for calls, as far as their size was known;
 `manager_bytes_...` those that the manager itself sent and received as files.
 
+`accept_errno` is the system's reason why some worker could not be accepted, at last; 0: all could.
 `transfer_rate` is what transfers between workers have lately achieved, each by itself, in bytes per second, if that is to be learned;
 `calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has. */
 #define VF_COUNTERS(_) \
@@ -93,7 +94,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
 	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) _(manager_bytes_sent) _(manager_bytes_received) \
 	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
-	_(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus)
+	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {

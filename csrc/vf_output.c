@@ -5,17 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "taskvine.h"
 #include "vf_frame.h"
+#include "vf_hooks.h"
 
 enum {
 	ALIGNED_NBYTES = 1024, /* TaskVine sends a longer output by itself, and then it is a frame as it is */
 };
-
-void *__real_malloc(size_t nbytes);
-void *__wrap_malloc(size_t nbytes);
-void __real_free(void *block);
-void __wrap_free(void *block);
 
 /* Every free() of the extension looks here, so it must not cost a call. */
 static _Thread_local const void *kept_block __attribute__((tls_model("initial-exec")));
@@ -36,6 +31,7 @@ void *__wrap_malloc(size_t nbytes)
 {
 	if (nbytes <= ALIGNED_NBYTES || nbytes > PTRDIFF_MAX - 2 * VF_ALIGNMENT)
 		return __real_malloc(nbytes);
+	VF_FIRED(malloc);
 	void *block = aligned_alloc(VF_ALIGNMENT, with_note(nbytes));
 	if (block)
 		memcpy(note_of(block), &nbytes, sizeof nbytes);
@@ -56,6 +52,8 @@ void __wrap_free(void *block)
 {
 	if (!block || block != kept_block)
 		__real_free(block);
+	else
+		VF_FIRED(free);
 }
 
 void vf_output_delete(struct vine_task *task, const char *kept)

@@ -4,12 +4,9 @@
 #include <sys/socket.h>
 
 #include "itable.h"
-#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_poll.h"
 #include "vf_turn.h"
-
-/* TaskVine's own check of a worker's state, resources, library and blocklist (vine_schedule.h, which is not installed). */
-int check_worker_against_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task);
 
 int vf_place_next(struct vf_loop *loop, const struct vf_spec *spec, struct vf_worker **worker)
 {

@@ -6,61 +6,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "debug.h"
-#include "link.h"
-#include "taskvine.h"
-
-int __real_link_poll(struct link_info *array, int nlinks, int msec);
-int __wrap_link_poll(struct link_info *array, int nlinks, int msec);
-void __wrap_cctools_fatal(const char *format, ...);
-int __real_listen(int fd, int backlog);
-int __wrap_listen(int fd, int backlog);
-struct vine_worker_info *__real_vine_worker_create(struct link *link);
-struct vine_worker_info *__wrap_vine_worker_create(struct link *link);
-void __real_vine_worker_delete(struct vine_worker_info *worker);
-void __wrap_vine_worker_delete(struct vine_worker_info *worker);
-struct vine_worker_info *__real_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task);
-struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task);
-int __real_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
-		const char *command, struct rmsummary *limits, struct vine_file *target);
-int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
-		const char *command, struct rmsummary *limits, struct vine_file *target);
-void __real_vine_task_set_result(struct vine_task *task, vine_result_t result);
-void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result);
-struct vine_file_replica;
-int __real_vine_file_replica_table_insert(
-		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica);
-int __wrap_vine_file_replica_table_insert(
-		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica);
-/* From 7.15 on, which calls the one above where no wrapper sees it. */
-struct vine_file_replica *__real_vine_file_replica_table_get_or_create(struct vine_manager *manager, struct vine_worker_info *worker,
-		const char *cached_name, vine_file_type_t type, vine_cache_level_t level, int64_t size, time_t mtime) __attribute__((weak));
-struct vine_file_replica *__wrap_vine_file_replica_table_get_or_create(struct vine_manager *manager, struct vine_worker_info *worker,
-		const char *cached_name, vine_file_type_t type, vine_cache_level_t level, int64_t size, time_t mtime);
-struct vine_file_replica *__real_vine_file_replica_table_remove(
-		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name);
-struct vine_file_replica *__wrap_vine_file_replica_table_remove(
-		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name);
-void __real_vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker, size_t nbytes,
-		uint64_t took_us, uint64_t began_us, const char *cached_name);
-void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker, size_t nbytes,
-		uint64_t took_us, uint64_t began_us, const char *cached_name);
-void __wrap_cctools_debug(int64_t flags, const char *format, ...);
-/* Without the third argument before 7.15; what is in its place then is handed through, and nobody looks at it. */
-int __real_vine_current_transfers_set_failure(struct vine_manager *manager, char *id, const char *cachename);
-int __wrap_vine_current_transfers_set_failure(struct vine_manager *manager, char *id, const char *cachename);
-int __real_vine_current_transfers_url_in_use(struct vine_manager *manager, const char *source);
-int __wrap_vine_current_transfers_url_in_use(struct vine_manager *manager, const char *source);
+#include "vf_accept.h"
+#include "vf_hooks.h"
 
 enum {
 	MESSAGE_NBYTES = 1024,
 };
 
+_Thread_local uint64_t vf_hooks_fired __attribute__((tls_model("initial-exec")));
+
 static _Thread_local struct vf_poller owned;
+static _Thread_local int connections;
 static _Thread_local struct pollfd *fds;
 static _Thread_local int fds_capacity;
 
@@ -72,6 +31,7 @@ static _Thread_local void *fatal_arg;
 
 void vf_poll_own(const struct vf_poller *poller)
 {
+	connections = 0;
 	if (poller) {
 		owned = *poller;
 		return;
@@ -114,55 +74,77 @@ static int sleep_on(const struct link_info *array, int nlinks, int msec)
 		fds = grown;
 		fds_capacity = (nlinks + 1) * 2;
 	}
-	for (int i = 0; i < nlinks; i++)
-		fds[i] = (struct pollfd){.fd = link_fd(array[i].link), .events = array[i].events & LINK_WRITE ? POLLIN | POLLOUT : POLLIN};
+	for (int i = 0; i < nlinks; i++) {
+		int events = array[i].events;
+		fds[i] = (struct pollfd){
+				.fd = link_fd(array[i].link),
+				.events = (short)((events & LINK_READ ? POLLIN : 0) | (events & LINK_WRITE ? POLLOUT : 0)),
+		};
+	}
 	fds[nlinks] = (struct pollfd){.fd = owned.wake->fd, .events = POLLIN};
 	int ready = poll(fds, (nfds_t)(nlinks + 1), msec);
 	return ready > (fds[nlinks].revents != 0);
 }
 
-int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
+/* Take turns and sleep until a link is ready, TaskVine has something to do, or it is time. */
+static void take_turns(struct link_info *array, int nlinks, int64_t end_ms)
 {
-	if (!owned.turn)
-		return __real_link_poll(array, nlinks, msec);
-
-	/* The first link is the one that accepts workers. */
-	int workers = nlinks - 1;
-	int may_sleep = msec > 0 && !have_buffered_input(array, nlinks);
-	enum vf_turn next = owned.turn(owned.arg, workers);
-	int64_t end_ms = now_ms() + msec;
+	int may_sleep = end_ms > now_ms() && !have_buffered_input(array, nlinks);
+	enum vf_turn next = owned.turn(owned.arg, connections);
 
 	while (may_sleep && next != VF_TURN_ACTIVE) {
 		if (next == VF_TURN_IDLE) {
 			vf_wake_park(owned.wake);
-			next = owned.turn(owned.arg, workers);
+			next = owned.turn(owned.arg, connections);
 		}
 		int64_t left_ms = end_ms - now_ms();
 		if (next == VF_TURN_ACTIVE || left_ms <= 0 || sleep_on(array, nlinks, (int)left_ms))
 			may_sleep = 0;
 		vf_wake_done(owned.wake);
 		if (may_sleep)
-			next = owned.turn(owned.arg, workers);
+			next = owned.turn(owned.arg, connections);
 	}
-	return __real_link_poll(array, nlinks, 0);
 }
 
-int __wrap_listen(int fd, int backlog)
+int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 {
-	(void)backlog;
-	return __real_listen(fd, SOMAXCONN);
+	VF_FIRED(link_poll);
+	if (!owned.turn)
+		return __real_link_poll(array, nlinks, msec);
+
+	int64_t start_ms = now_ms();
+	struct link_info *paused = NULL;
+	for (int i = 0; i < nlinks && !paused; i++) {
+		int pause_ms = vf_accept_pause_ms(array[i].link, start_ms);
+		if (pause_ms) {
+			paused = &array[i];
+			msec = msec < pause_ms ? msec : pause_ms;
+		}
+	}
+	int events = paused ? paused->events : 0;
+	if (paused)
+		paused->events = 0;
+	take_turns(array, nlinks, start_ms + msec);
+	int n_ready = __real_link_poll(array, nlinks, 0);
+	if (paused)
+		paused->events = events;
+	return n_ready;
 }
 
 struct vine_worker_info *__wrap_vine_worker_create(struct link *link)
 {
+	VF_FIRED(vine_worker_create);
 	struct vine_worker_info *worker = __real_vine_worker_create(link);
-	if (owned.joined)
+	connections += worker != NULL;
+	if (worker && owned.joined)
 		owned.joined(owned.arg, worker, link_fd(link));
 	return worker;
 }
 
 void __wrap_vine_worker_delete(struct vine_worker_info *worker)
 {
+	VF_FIRED(vine_worker_delete);
+	connections--;
 	if (owned.left)
 		owned.left(owned.arg, worker);
 	__real_vine_worker_delete(worker);
@@ -175,6 +157,7 @@ struct vine_worker_info *vf_poll_choose(struct vine_manager *manager, struct vin
 
 struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task)
 {
+	VF_FIRED(vine_schedule_task_to_worker);
 	if (owned.may_run && !owned.may_run(owned.arg, task))
 		return NULL;
 	return owned.choose ? owned.choose(owned.arg, task) : vf_poll_choose(manager, task);
@@ -183,6 +166,7 @@ struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager
 int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
 		const char *command, struct rmsummary *limits, struct vine_file *target)
 {
+	VF_FIRED(vine_manager_put_task);
 	if (owned.sending)
 		owned.sending(owned.arg, worker, 1);
 	int result = __real_vine_manager_put_task(manager, worker, task, command, limits, target);
@@ -193,36 +177,44 @@ int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worke
 	return result;
 }
 
-void __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
+int __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
 {
-	__real_vine_task_set_result(task, result);
+	VF_FIRED(vine_task_set_result);
+	int is_set = __real_vine_task_set_result(task, result);
 	const char *worker = vine_task_get_addrport(task);
 	if (owned.library_ended && worker && vine_task_get_library_provided(task))
 		owned.library_ended(owned.arg, worker);
+	return is_set;
 }
 
-int __wrap_vine_file_replica_table_insert(
-		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name, struct vine_file_replica *replica)
+#if VF_TASKVINE < 715
+int __wrap_vine_file_replica_table_insert(struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name,
+		struct vine_file_replica *replica)
 {
+	VF_FIRED(vine_file_replica_table_insert);
 	int result = __real_vine_file_replica_table_insert(manager, worker, cached_name, replica);
 	if (owned.replica)
 		owned.replica(owned.arg, worker, cached_name, 1);
 	return result;
 }
-
-struct vine_file_replica *__wrap_vine_file_replica_table_get_or_create(struct vine_manager *manager, struct vine_worker_info *worker,
-		const char *cached_name, vine_file_type_t type, vine_cache_level_t level, int64_t size, time_t mtime)
+#else
+struct vine_file_replica *__wrap_vine_file_replica_table_get_or_create(struct vine_manager *manager,
+		struct vine_worker_info *worker, const char *cached_name, vine_file_type_t type, vine_cache_level_t level,
+		int64_t nbytes, time_t mtime)
 {
+	VF_FIRED(vine_file_replica_table_get_or_create);
 	struct vine_file_replica *replica =
-			__real_vine_file_replica_table_get_or_create(manager, worker, cached_name, type, level, size, mtime);
+			__real_vine_file_replica_table_get_or_create(manager, worker, cached_name, type, level, nbytes, mtime);
 	if (owned.replica)
 		owned.replica(owned.arg, worker, cached_name, 1);
 	return replica;
 }
+#endif
 
 struct vine_file_replica *__wrap_vine_file_replica_table_remove(
 		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name)
 {
+	VF_FIRED(vine_file_replica_table_remove);
 	/* Before: the name may be part of the replica. */
 	if (owned.replica)
 		owned.replica(owned.arg, worker, cached_name, 0);
@@ -230,8 +222,9 @@ struct vine_file_replica *__wrap_vine_file_replica_table_remove(
 }
 
 void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker, size_t nbytes,
-		uint64_t took_us, uint64_t began_us, const char *cached_name)
+		timestamp_t took_us, timestamp_t began_us, const char *cached_name)
 {
+	VF_FIRED(vine_txn_log_write_cache_update);
 	if (owned.cached)
 		owned.cached(owned.arg, worker, cached_name, nbytes, took_us);
 	__real_vine_txn_log_write_cache_update(manager, worker, nbytes, took_us, began_us, cached_name);
@@ -239,11 +232,11 @@ void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager, struct
 
 void __wrap_cctools_debug(int64_t flags, const char *format, ...)
 {
-	static const char INVALIDATED[] = "%s (%s) invalidated %s with error: %s";
+	VF_FIRED(cctools_debug);
 	va_list arguments;
 	va_start(arguments, format);
 	/* On the way of every call, but few messages begin like this. */
-	if (owned.invalidated && !strncmp(format, INVALIDATED, sizeof INVALIDATED - 1)) {
+	if (owned.invalidated && !strncmp(format, VINE_FORMAT_INVALIDATED, sizeof VINE_FORMAT_INVALIDATED - 1)) {
 		va_list copy;
 		va_copy(copy, arguments);
 		va_arg(copy, const char *);
@@ -257,15 +250,30 @@ void __wrap_cctools_debug(int64_t flags, const char *format, ...)
 	va_end(arguments);
 }
 
-int __wrap_vine_current_transfers_set_failure(struct vine_manager *manager, char *id, const char *cachename)
+/* Whether the worker that TaskVine is about to blame is to be blamed. */
+static int is_to_blame(void)
 {
-	int skip = blameless;
+	VF_FIRED(vine_current_transfers_set_failure);
+	int yes = !blameless;
 	blameless = 0;
-	return skip ? 0 : __real_vine_current_transfers_set_failure(manager, id, cachename);
+	return yes;
 }
+
+#if VF_TASKVINE < 715
+int __wrap_vine_current_transfers_set_failure(struct vine_manager *manager, char *id)
+{
+	return is_to_blame() ? __real_vine_current_transfers_set_failure(manager, id) : 0;
+}
+#else
+int __wrap_vine_current_transfers_set_failure(struct vine_manager *manager, char *id, const char *cached_name)
+{
+	return is_to_blame() ? __real_vine_current_transfers_set_failure(manager, id, cached_name) : 0;
+}
+#endif
 
 int __wrap_vine_current_transfers_url_in_use(struct vine_manager *manager, const char *source)
 {
+	VF_FIRED(vine_current_transfers_url_in_use);
 	return owned.fetching ? owned.fetching(owned.arg, source) : __real_vine_current_transfers_url_in_use(manager, source);
 }
 
@@ -277,6 +285,7 @@ void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg)
 
 void __wrap_cctools_fatal(const char *format, ...)
 {
+	VF_FIRED(cctools_fatal);
 	char message[MESSAGE_NBYTES];
 	va_list arguments;
 	va_start(arguments, format);

@@ -1,18 +1,6 @@
-/* TaskVine's functions that do not suit a guest in somebody's program, replaced by the linker's --wrap.
+/* TaskVine's functions that do not suit a guest in somebody's program, as replaced by the linker; vf_hooks.h says which, and why.
 
-link_poll() is where vine_wait() sleeps; on a thread that owns a poller, the replacement takes a turn first and lets the
-poller's wake end the sleep. vine_worker_create() and vine_worker_delete() are where a connection begins and ends; the poller is
-told. vine_schedule_task_to_worker() is where TaskVine chooses a worker for a task, for the first time or because it lost the one
-before without a word; the poller may choose instead. vine_manager_put_task() is where TaskVine sends a task in a dozen small
-writes; the poller may gather them. vine_task_set_result() is where TaskVine learns that a library has ended, which it keeps to
-itself; the poller is told. vine_file_replica_table_insert() and ..._remove() are where TaskVine notes which worker holds what; the
-poller is told. vine_txn_log_write_cache_update() is where it logs how long a worker took to get or make a file; the poller is told.
-debug() is where TaskVine says, and no more than that, why a worker could not get a file; the poller is told,
-and says whether a URL was to blame, for which vine_current_transfers_set_failure() would in the end drop the worker, in the midst of its
-message. vine_current_transfers_url_in_use() is where TaskVine asks whether to let one more worker get a URL from its server; the poller
-answers. fatal() ends the process; on a thread that has a catcher, it ends that thread's work only. On all other
-threads they are TaskVine's own. listen() makes a queue of six workers that want to join; the replacement makes it as long as the kernel allows, since
-those that find it full try again seconds later. */
+On a thread that owns a poller, the poller takes part in what TaskVine does; on all others these functions are TaskVine's own. */
 
 #ifndef VF_POLL_H
 #define VF_POLL_H

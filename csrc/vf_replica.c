@@ -3,19 +3,8 @@
 #include <stdlib.h>
 
 #include "itable.h"
-#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_turn.h"
-
-/* Not in an installed header, like check_worker_against_task(). */
-struct vine_file *vine_manager_lookup_file(struct vine_manager *manager, const char *cached_name);
-struct vine_file_replica *vine_file_replica_table_lookup(struct vine_worker_info *worker, const char *cached_name);
-
-/* As it begins in TaskVine (7.14 to 7.17). */
-struct vine_file_replica {
-	vine_file_type_t type;
-	vine_cache_level_t level;
-	int64_t nbytes;
-};
 
 struct vf_datum *vf_replica_know(struct vf_loop *loop, struct vine_file *file, struct vf_temp *temp)
 {

@@ -6,12 +6,8 @@
 #include <unistd.h>
 
 #include "itable.h"
-#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_turn.h"
-
-/* Not in an installed header, like check_worker_against_task(). State 0 is that of a replica that is being made; 7.17 has more names for
-the others. */
-int vine_file_replica_table_count_replicas(struct vine_manager *manager, const char *cached_name, int state);
 
 static int is_made(const struct vf_file *file)
 {
@@ -42,7 +38,7 @@ static struct vine_file *declare(struct vf_loop *loop, struct vf_temp *temp)
 /* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
 static int is_fetched(const struct vf_loop *loop, const struct vf_temp *temp)
 {
-	return temp->datum && temp->cached_name && vine_file_replica_table_count_replicas(loop->manager, temp->cached_name, 0) > 0;
+	return temp->datum && temp->cached_name && vine_file_replica_table_count_replicas(loop->manager, temp->cached_name, VINE_REPLICA_PENDING) > 0;
 }
 
 static void undeclare(struct vf_loop *loop, struct vf_temp *temp)

@@ -10,18 +10,10 @@ same file, for ever. So a call whose files could not be sent twice fails. */
 
 #include "hash_table.h"
 #include "itable.h"
-#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_turn.h"
 
-/* Not in installed headers (vine_manager.h, vine_file_replica_table.h). */
-struct vine_file *vine_manager_lookup_file(struct vine_manager *manager, const char *cached_name);
-int vine_file_replica_table_count_replicas(struct vine_manager *manager, const char *cached_name, int state);
-
 static const char UNSENT[] = "the connection to its worker broke each time it was sent; is the worker's disk full?";
-
-enum {
-	REPLICA_PENDING = 0, /* of vine_file_replica_state_t */
-};
 
 /* What a worker puts before the words of whoever fetched or made the file: until 7.14, from 7.15 on. */
 static const char *const PREFIXES[] = {"error creating file at worker: ", "error transferring file: "};
@@ -55,7 +47,7 @@ int vf_unfetched_wait(void *arg, const char *source)
 {
 	struct vf_loop *loop = arg;
 	struct vf_declared *input = loop->shelf.by_file ? itable_lookup(loop->shelf.by_file, (uintptr_t)source) : NULL;
-	return input && input->name ? vine_file_replica_table_count_replicas(loop->manager, input->name, REPLICA_PENDING) : 0;
+	return input && input->name ? vine_file_replica_table_count_replicas(loop->manager, input->name, VINE_REPLICA_PENDING) : 0;
 }
 
 const char *vf_unfetched_reason(const struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "itable.h"
-#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_turn.h"
 
 enum {
@@ -13,9 +13,6 @@ enum {
 	ORPHAN_GRACE_MS = 500,
 	RELEASE_INTERVAL_MS = 1000,
 };
-
-/* Not in an installed header, like check_worker_against_task(). */
-int vine_manager_shut_down_worker(struct vine_manager *manager, struct vine_worker_info *worker);
 
 /* How many bundles can run at once on the workers that are connected. */
 static uint32_t count_slots(struct vf_loop *loop, const struct vine_stats *stats)

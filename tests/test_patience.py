@@ -1,5 +1,7 @@
 """Warnings about what calls may wait for in vain, at a workplace made up."""
 
+import errno
+import resource
 import time
 
 import pytest
@@ -16,9 +18,11 @@ class Engine:
     def __init__(self, workers=1):
         self.workers = workers
         self.specs = []
+        self.accept_errno = 0
 
     def stats(self):
-        return {"workers_connected": self.workers, "max_cores": 2, "max_memory": 500, "max_disk": 900, "max_gpus": 0}
+        most = {"max_cores": 2, "max_memory": 500, "max_disk": 900, "max_gpus": 0}
+        return {"workers_connected": self.workers, "accept_errno": self.accept_errno, **most}
 
     def specifications(self):
         return list(self.specs)
@@ -74,3 +78,13 @@ def test_calls_that_run_in_a_slot_all_the_same_do_not_wait(watch, caplog):
     watch(engine, strict=False)
     (record,) = caplog.records
     assert record.getMessage().endswith("gpus=0")
+
+
+def test_workers_that_find_no_descriptor_are_told_of_once_and_what_to_raise(watch, caplog):
+    engine = Engine()
+    engine.accept_errno = errno.EMFILE
+    watch(engine)
+    (record,) = caplog.records
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert f"as many files open as it may, {soft}," in record.getMessage()
+    assert f"Raise the hard limit, which is {hard}" in record.getMessage() and "LimitNOFILE=" in record.getMessage()

@@ -1,7 +1,5 @@
 """The build's own probe and the installer, against real compilers and made-up prefixes."""
 
-import importlib.machinery
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,20 +9,9 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from tests.prefixes import CHECKOUT, copy_prefix, load, program, taskvine
+
 INSTALLER = CHECKOUT / "scripts" / "install-taskvine"
-
-
-def load(path):
-    name = f"vinefast_setup_{path.stem}"
-    spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, str(path)))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-taskvine = load(CHECKOUT / "conf" / "taskvine.py")
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +35,6 @@ def nowhere(monkeypatch, tmp_path):
 def prefix(real, tmp_path):
     """A prefix like the real one, whose parts a test may replace."""
     return copy_prefix(real, tmp_path / "prefix")
-
-
-def copy_prefix(real, prefix):
-    (prefix / "include").mkdir(parents=True)
-    (prefix / "lib").mkdir()
-    (prefix / "bin").mkdir()
-    shutil.copytree(real.include, prefix / "include" / "cctools")
-    for archive in real.archives:
-        (prefix / "lib" / archive.name).symlink_to(archive)
-    # A wrapper and not a link: vine_worker may be one that finds its libraries beside itself.
-    program(prefix / "bin" / "vine_worker", f'exec "{real.worker}" "$@"')
-    return prefix
-
-
-def program(path, text):
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
 
 
 def compiler(monkeypatch, tmp_path, text):
@@ -153,7 +122,8 @@ def test_probe_reports_version_and_features(real):
     assert engine.version == taskvine.worker_version(real.worker)
     header = (real.include / "taskvine.h").read_text()
     assert ("RESULT_MISSING_LIBRARY" in engine.features) == ("VINE_RESULT_MISSING_LIBRARY" in header)
-    assert engine.macros == [(f"VF_HAVE_{name}", "1") for name in engine.features]
+    release = "".join(f"{int(part):02}" for part in engine.version.split(".")[:2]).lstrip("0")
+    assert engine.macros == [("VF_TASKVINE", release), *((f"VF_HAVE_{name}", "1") for name in engine.features)]
 
 
 def test_feature_that_only_the_header_has_is_absent(prefix):

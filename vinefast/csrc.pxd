@@ -309,7 +309,7 @@ cdef extern from "vf_loop.h" nogil:
         uint64_t calls_remade, temps_made, temps_lost
         uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
         uint64_t workers_joined, workers_connected, slots
-        uint64_t transfer_rate
+        uint64_t accept_errno, transfer_rate
         uint64_t max_cores, max_memory, max_disk, max_gpus
 
     int vf_loop_init(vf_loop *loop)
@@ -326,3 +326,7 @@ cdef extern from "vf_loop.h" nogil:
     void vf_loop_count(vf_loop *loop, vf_snapshot *snapshot)
     void vf_bundle_free(vf_bundle *bundle)
     uint64_t vf_now_ns()
+
+
+cdef extern from "vf_selftest.h" nogil:
+    int vf_selftest_run(const char *directory, char *wrong, size_t wrong_nbytes)

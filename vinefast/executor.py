@@ -32,6 +32,7 @@ from vinefast.apps import options_of
 from vinefast.cached import CachedFile
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.context import pack
+from vinefast.descriptors import raise_limit
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped, anew
 from vinefast.files import CallPlan, URLStaging, seen_by_workers
@@ -209,6 +210,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         runtime_dir = os.path.abspath(self.manager_config.vine_log_dir or os.path.join(directory, "taskvine"))
         for path in (directory, runtime_dir):
             os.makedirs(path, exist_ok=True)
+        raise_limit()
         self._launcher = make_launcher(self.worker_launch_method, self.factory_config, directory, self.provider)
         teardown.callback(self._launcher.stop)
         address = manager_address(self.manager_config.address, self._launcher.local)

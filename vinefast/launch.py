@@ -25,6 +25,7 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
 from vinefast.contact import Contact
+from vinefast.descriptors import with_former_limit
 from vinefast.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.programs import find_program
@@ -459,7 +460,12 @@ def _spawn(
         try:
             # A session of its own: Ctrl-C in the terminal is for the user's program alone.
             return subprocess.Popen(
-                command, cwd=cwd, stdin=stdin, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                with_former_limit(command),
+                cwd=cwd,
+                stdin=stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         except OSError as error:
             raise EngineStartError(f"Cannot run {command[0]}: {error.strerror}") from error

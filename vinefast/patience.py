@@ -6,6 +6,7 @@ import logging
 import threading
 
 from vinefast._core import Engine
+from vinefast.descriptors import why_none_is_left
 from vinefast.launch import Launcher
 from vinefast.resources import CallSpec
 
@@ -51,18 +52,28 @@ class Patience:
     def _watch(self) -> None:
         if self._stopped.wait(_PATIENCE_S):
             return
-        if not self._engine.stats()["workers_connected"]:
+        stats = self._engine.stats()
+        refused = self._warn_if_refused(stats)
+        if not stats["workers_connected"] and not refused:
             logger.warning(
                 "No worker has come to executor %s in %g s. %s", self._label, _PATIENCE_S, self._launcher.diagnosis()
             )
         compared: set[CallSpec] = set()
         waited = set(self._engine.specifications())
         while not self._stopped.wait(_PATIENCE_S):
+            refused = refused or self._warn_if_refused(self._engine.stats())
             if self._engine.stats()["workers_connected"]:
                 for specification in waited - compared:
                     self._compare(specification)
                 compared |= waited
             waited = set(self._engine.specifications())
+
+    def _warn_if_refused(self, stats: dict[str, int]) -> bool:
+        if stats["accept_errno"]:
+            logger.warning(
+                "Not every worker can join executor %s: %s", self._label, why_none_is_left(stats["accept_errno"])
+            )
+        return bool(stats["accept_errno"])
 
     def _compare(self, specification: CallSpec) -> None:
         stats = self._engine.stats()

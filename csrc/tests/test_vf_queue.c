@@ -88,6 +88,7 @@ int main(void)
 	CHECK(take_bundle().n == 1 && chosen[0] == &calls[3]);
 	CHECK(take_bundle().n == 1 && chosen[0] == &calls[0]);
 	calls[0].spec = &specs[2];
+	vf_call_queue_again(&calls[0]);
 	vf_queue_push_front(&queue, &calls[0]); /* older than what its specification has */
 	CHECK(take_bundle().n == 2 && chosen[0] == &calls[0] && chosen[1] == &calls[2]);
 	CHECK(take_bundle().n == 1 && chosen[0] == &calls[1]);
