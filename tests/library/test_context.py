@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 import calls
-import parsl.serialize
 import pytest
 
-from vinefast.context import bind, pack
+from vinefast.context import pack, serialize_with_context
 from vinefast.errors import ContextError, RemoteError
 from vinefast.library.context import FILE
 
@@ -23,7 +22,7 @@ from .encode import Call
 
 def bound(function, context):
     """The body of a function that gets a context."""
-    return parsl.serialize.serialize(bind(function, context, None))
+    return serialize_with_context(function, context, None)[0]
 
 
 def lines(path):
