@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 CSRC := $(wildcard csrc/*.c)
-NATIVE := setup.py conf/border.py conf/taskvine.py $(CSRC) \
+NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) \
   $(wildcard csrc/*.h vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
 .PHONY: build engine demo test ctest parsl-suite bench lint clean distclean

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from debug_info import DebugInfo
+
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 LIBC = "libc"
 
@@ -41,6 +43,7 @@ _PRIVATE = (CSRC / "taskvine_private.h").read_text()
 # What is called or replaced without a header of TaskVine's.
 PROTOTYPES = tuple(dict.fromkeys(re.findall(r"^[a-z][\w ]*[ *](\w+)\(", _PRIVATE, re.M)))
 FORMATS = tuple(re.findall(r'^#define VINE_FORMAT_\w+ "(.*)"$', _PRIVATE, re.M))
+STRUCTURES = tuple(re.findall(r"^struct (\w+) \{$", _PRIVATE, re.M))
 COMPARED = tuple(re.findall(r'^#define VINE_COMPARED "(.*)"$', _PRIVATE, re.M)[0].split())
 
 
@@ -104,3 +107,32 @@ def _misfit(hook: Hook, symbols: Symbols) -> str | None:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(dict.fromkeys(names))
+
+
+def types_source() -> str:
+    """Return a C program whose debugging information tells the types in taskvine_private.h."""
+    pointers = (f"__typeof__({name}) *{name}_;" for name in PROTOTYPES)
+    objects = (f"struct {name} {name}_;" for name in STRUCTURES)
+    return "\n".join(['#include "taskvine_private.h"', *pointers, *objects])
+
+
+def type_misfits(archive: Path, ours: str, tools: dict[str, str], directory: Path) -> Iterator[str]:
+    """Yield a sentence for each type that differs, as far as the archive's objects have debugging information.
+
+    `ours` is the object that `types_source` makes; `directory` gets those of the archive.
+    """
+    symbols = Symbols(tools["nm"], [archive])
+    expected = DebugInfo(tools["readelf"], ours)
+    for definer in sorted({symbols.definers[name][0] for name in PROTOTYPES if name in symbols.definers}):
+        subprocess.run([tools["ar"], "x", archive, f"{definer}.o"], cwd=directory, capture_output=True, check=True)
+        found = DebugInfo(tools["readelf"], directory / f"{definer}.o")
+        for name in PROTOTYPES:
+            mine = expected.functions[f"{name}_"]
+            theirs = found.functions.get(name, mine)
+            if theirs != mine:
+                yield f"{name}(): it is {theirs}, not {mine}"
+        for name in STRUCTURES:
+            members = expected.layouts[name]
+            others = found.layouts.get(name, members)[: len(members)]
+            if others != members:
+                yield f"struct {name}: it begins with {', '.join(others)}, not {', '.join(members)}"

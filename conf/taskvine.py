@@ -161,14 +161,14 @@ class Trial:
         self.words = ""
         self.count = 0
 
-    def compile(self, source: Path | str, include_dirs: Sequence[Path] = ()) -> str | None:
+    def compile(self, source: Path | str, include_dirs: Sequence[Path] = (), options: Sequence[str] = ()) -> str | None:
         """Return the object file, or None; then self.words is what the compiler said."""
         if isinstance(source, str):
             path = self._fresh(".c")
             path.write_text(source + "\n")
             source = path
         includes = [f"-I{path}" for path in include_dirs]
-        strict = [*COMPILE_ARGS, "-O0"]
+        strict = [*COMPILE_ARGS, "-O0", *options]
         return self._make(".o", [*self.compile_command, *includes, "-c", str(source), *strict])
 
     def link(self, objects: Sequence[str], args: Sequence[str]) -> str | None:
@@ -296,19 +296,30 @@ def probe(compiler, installation: Installation | None = None, python_include: Se
             raise TaskVineError(
                 f"{installation.prefix} mixes two releases: its archives are {version}, its vine_worker is {worker}."
             )
-        check_border(installation, version, trial.find_tool("nm"))
+        check_border(trial, installation, version)
         features = [name for name, line in FEATURES.items() if has_feature(trial, line, include, [shim], link_args)]
     macros = [("VF_TASKVINE", str(border.release_of(version))), *((f"VF_HAVE_{name}", "1") for name in features)]
     return Engine(installation, version, features, macros, border.wrap_args(version), link_args)
 
 
-def check_border(installation: Installation, version: str, nm: str) -> None:
+def check_border(trial: Trial, installation: Installation, version: str) -> None:
+    tools = {name: trial.find_tool(name) for name in ("nm", "ar", "readelf")}
+    release = border.release_of(version)
+    types = trial.compile(
+        border.types_source(), [border.CSRC, installation.include], ["-g2", f"-DVF_TASKVINE={release}"]
+    )
+    if not types:
+        raise TaskVineError(f"csrc/taskvine_private.h does not compile for TaskVine {version}:\n{trial.last_words()}")
     try:
-        misfits = list(border.misfits(version, installation.archives, nm))
+        misfits = [
+            *border.misfits(version, installation.archives, tools["nm"]),
+            *border.type_misfits(installation.archives[0], types, tools, trial.directory),
+        ]
     except (OSError, subprocess.CalledProcessError) as error:
+        words = getattr(error, "stderr", "") or ""
         raise TaskVineError(
-            f"What the archives of TaskVine hold cannot be read with {nm}: {getattr(error, 'stderr', '') or error}"
-            "\nInstall it, on Debian and Ubuntu with sudo apt install binutils, or name yours with NM=."
+            f"What the archives of TaskVine hold cannot be read: {error}\n{words}Install what reads them, on Debian"
+            " and Ubuntu with sudo apt install binutils, or name yours with NM=, AR= and READELF=."
         ) from error
     if misfits:
         lines = "\n".join(f"  {misfit}." for misfit in misfits)

@@ -114,7 +114,7 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 
 	int64_t start_ms = now_ms();
 	struct link_info *paused = NULL;
-	for (int i = 0; i < nlinks && !paused; i++) {
+	for (int i = 0; vf_accept_errno() && i < nlinks && !paused; i++) {
 		int pause_ms = vf_accept_pause_ms(array[i].link, start_ms);
 		if (pause_ms) {
 			paused = &array[i];

@@ -110,6 +110,26 @@ def test_a_message_with_other_words_is_found(archive):
     assert 'the message "%s (%s) invalidated %s with error: %s"' in refusal(archive)
 
 
+def test_a_function_or_structure_of_another_type_is_found(real, tmp_path):
+    (tmp_path / "vine_task.c").write_text(
+        "struct vine_task; enum type { A }; typedef long size;\n"
+        "struct vine_file_replica { enum type type; size size; int level; } replica;\n"
+        "int vine_task_set_result(struct vine_task *task, const char *why) { return !task + !why; }\n"
+        "void vine_worker_delete(struct vine_worker_info *worker) { (void)worker; }\n"
+    )
+    run("cc", "-g", "-c", "vine_task.c", cwd=tmp_path)
+    run("ar", "rcs", "libtaskvine.a", "vine_task.o", cwd=tmp_path)
+    release = border.release_of(taskvine.worker_version(real.worker))
+    (tmp_path / "ours.c").write_text(border.types_source())
+    includes = [f"-I{border.CSRC}", f"-I{real.include}"]
+    run("cc", "-g", *includes, f"-DVF_TASKVINE={release}", "-c", "ours.c", cwd=tmp_path)
+    tools = {name: name for name in ("nm", "ar", "readelf")}
+    assert list(border.type_misfits(tmp_path / "libtaskvine.a", tmp_path / "ours.o", tools, tmp_path)) == [
+        "vine_task_set_result(): it is int (struct vine_task *, const char *), not int (struct vine_task *, int)",
+        "struct vine_file_replica: it begins with 0 int, 8 long int, 16 int, not 0 int, 4 int, 8 long int",
+    ]
+
+
 def test_every_function_that_replaces_another_has_its_row():
     sources = "".join(path.read_text() for path in sorted((CHECKOUT / "csrc").glob("*.c")))
     replaced = re.findall(r"^\w[^;\n]*?__wrap_(\w+)\(", sources, re.M)
