@@ -20,6 +20,7 @@ from .memory import NO_ROOM_EXIT, NoRoom, SlotMemory, is_no_room
 from .process import die_with_parent, flush_by_line, identity
 from .run import Resume, Runner
 from .share import Share
+from .surroundings import Surroundings
 
 # Supervisor to child, before a bundle's message: its nbytes, the bundle's serial number, when it was received.
 REQUEST = struct.Struct("<QQQ")
@@ -79,8 +80,9 @@ def serve(
         find_users_modules()
         capacity = int(os.environ.get("VINEFAST_FUNCTIONS") or 512)
         functions = FunctionCache(os.path.join(home, "functions"), capacity, contexts)
-        runner = Runner(memory, functions, os.fsencode(home), origin, Share(origin))
-        child = _Child(runner, memory, OwnSocket(channel), OwnSocket(queue), identity(1))
+        share, surroundings = Share(origin), Surroundings(log_path)
+        runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings)
+        child = _Child(runner, memory, OwnSocket(channel), OwnSocket(queue), surroundings)
         if unfinished is not None:
             child.run(*unfinished)
             unfinished = None
@@ -128,24 +130,30 @@ class _Child:
         Run the bundles and keep what comes of them.
     channel, queue:
         To the supervisor, and where bundles wait.
-    log:
-        The slot's, as `identity` has it.
+    surroundings:
+        Looked at whenever there is nothing to do.
     """
 
     def __init__(
-        self, runner: Runner, memory: SlotMemory, channel: OwnSocket, queue: OwnSocket, log: tuple[int, int] | None
+        self,
+        runner: Runner,
+        memory: SlotMemory,
+        channel: OwnSocket,
+        queue: OwnSocket,
+        surroundings: Surroundings,
     ) -> None:
         self._runner = runner
         self._memory = memory
         self._channel = channel
         self._queue = queue
-        self._log = log
+        self._surroundings = surroundings
+        self._log = identity(1)
 
     def serve(self) -> None:
-        """Run what comes until the supervisor closes the channel."""
+        """Run what comes until the supervisor closes the channel, or this process is fit for no more."""
         channel = self._channel.socket
         buffer = bytearray(1 << 16)
-        while True:
+        while not self._surroundings.spoilt:
             received = channel.recv_into(buffer)
             if not received:
                 return
@@ -192,6 +200,8 @@ class _Child:
         serial = REQUEST.unpack_from(request)[1] if request else NOTHING
         self._channel.socket.sendall(ANSWER.pack(outcome, serial))
         counters[layout.TAKING] = 0
+        if not request:
+            self._surroundings.look()
         return request
 
     def _run(self, message: bytes, received_ns: int, resume: Resume | None) -> int:

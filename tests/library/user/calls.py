@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -440,3 +442,113 @@ def write_into_standard_output(path, nbytes):
     os.dup2(fd, 1)
     os.close(fd)
     os.write(1, bytes(nbytes))
+
+
+def look_around(path):
+    """What a call finds of what others may have changed."""
+    mask = os.umask(0)
+    os.umask(mask)
+    Path(path).write_bytes(bytes(10_000))
+    return {
+        "limits": [resource.getrlimit(number) for number in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)],
+        "handlers": [str(signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGINT)],
+        "timers": [signal.getitimer(which) for which in range(3)],
+        "umask": mask,
+        "environment": {name: os.environ.get(name) for name in ("HOME", "PATH", "POISON")},
+        "standard": [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3)],
+        "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__, print("here", flush=True)],
+    }
+
+
+def _throw(number, frame):
+    raise TimeoutError("of another call")
+
+
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def limit_files_for_good():
+    """Set a limit that this process cannot take back, not even as root."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def limit_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (12, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def start_throwing():
+    signal.signal(signal.SIGALRM, _throw)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.001)
+
+
+def set_alarm():
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+
+
+def handle_signals():
+    signal.signal(signal.SIGUSR1, _throw)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def mask_files():
+    os.umask(0o777)
+
+
+def spoil_environment():
+    os.environ["POISON"] = "1"
+    os.environ["PATH"] = "/nowhere"
+    del os.environ["HOME"]
+
+
+def redirect_output():
+    fd = os.open("/dev/null", os.O_WRONLY)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def close_standard():
+    os.closerange(0, 3)
+
+
+def close_streams():
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def replace_stdout():
+    sys.stdout = io.StringIO()
+
+
+POISONS = [
+    limit_files,
+    limit_files_for_good,
+    limit_descriptors,
+    start_throwing,
+    set_alarm,
+    handle_signals,
+    mask_files,
+    spoil_environment,
+    redirect_output,
+    close_standard,
+    close_streams,
+    replace_stdout,
+]
+
+
+def seldom(i, name):
+    """Spoil something in the last of many calls."""
+    if i == 0:
+        globals()[name]()
+
+
+def set_variable(name, value):
+    os.environ[name] = value
+    return {"name": name}
+
+
+def get_variable(name, context=None):
+    return os.environ.get(name)
