@@ -60,8 +60,8 @@ def _find(name: str, lack: str, advice: str) -> str:
         chosen = os.environ.get(_PREFIX_VARIABLE)
         if chosen and not os.path.isdir(os.path.join(chosen, "bin")):
             raise EngineStartError(
-                f"{_PREFIX_VARIABLE} is {chosen!r}, where there is no directory 'bin': unset it, or let it name a "
-                "prefix in which TaskVine is installed"
+                f"{_PREFIX_VARIABLE} is {chosen!r}, but there is no {os.path.join(chosen, 'bin')}: unset it, or let it "
+                f"name a prefix in which TaskVine is installed. {advice}"
             )
         prefixes = [chosen, _built_with()]
         places = [os.path.join(prefix, "bin") for prefix in prefixes if prefix] + os.get_exec_path()

@@ -218,5 +218,14 @@ def test_log_is_bounded(worker):
     assert log.stat().st_size <= 4 << 20
 
 
+def test_only_the_slots_own_log_is_cut(start_worker, tmp_path):
+    worker = start_worker()
+    path = tmp_path / "users"
+    worker.run([Call(calls.write_into_standard_output, (str(path), 5 << 20))])
+    worker.run([Call(calls.nothing)])
+    worker.run([Call(calls.nothing)])
+    assert path.stat().st_size == 5 << 20
+
+
 def test_parsl_is_whole_for_who_looks(worker):
     assert worker.run([Call(calls.use_parsl)]).records[0].value == ["python_app", 0, True]

@@ -115,6 +115,32 @@ def test_descriptors_closed_by_a_call(worker, tmp_path):
     assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
 
 
+def test_descriptors_taken_by_a_call(start_worker, tmp_path):
+    worker = start_worker()
+    trace = tmp_path / "trace"
+    write = [Call(calls.write_line, (str(trace), i, calls.make_bytes(200_192))) for i in range(3)]
+    result = worker.run([write[0], Call(calls.take_descriptors), *write[1:], Call(calls.read_taken)])
+    assert [record.status for record in result.records] == [1] * 5
+    assert result.records[1].value > 64
+    assert result.records[4].value == []
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+    assert lines(trace) == ["0", "1", "2"]
+
+
+def test_child_that_stays_when_its_channel_has_ended(start_worker):
+    worker = start_worker()
+    pid = worker.run([Call(calls.close_and_stay)]).records[0].value
+    wait_until(lambda: not is_alive(pid))
+    assert "is killed: its channel has ended" in worker.log()
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+
+
+def test_long_call_without_a_channel_goes_on(start_worker):
+    worker = start_worker()
+    result = worker.run([Call(calls.close_everything), Call(calls.sleep, (4, "slept")), Call(calls.add, (1,))])
+    assert [record.value for record in result.records] == ["closed", "slept", 2]
+
+
 @pytest.mark.parametrize("function", [calls.fork_and_return, calls.fork_and_raise])
 def test_forked_child_that_comes_back(worker, tmp_path, function):
     trace = tmp_path / "trace"

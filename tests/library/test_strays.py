@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vinefast.library import buffers, memory, run
+from vinefast.library import buffers, memory, run, surroundings
 from vinefast.library import memory as layout
 from vinefast.library.frame import ARGUMENTS_WITH_BUFFERS, CHUNK, DIED, FAILED, RESULT_WITH_BUFFERS, Origin
 from vinefast.library.functions import FunctionCache
@@ -25,7 +25,7 @@ from .encode import body_of, decode_result, digest_of, encode_command
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 # What is struck: not what loads a function, for all its calls would fail with it.
-STRUCK = {module.__file__ for module in (run, memory, buffers)}
+STRUCK = {module.__file__ for module in (run, memory, buffers, surroundings)}
 LOADS = {"_load"}
 
 ran: list[int] = []
@@ -137,6 +137,7 @@ class Bundle:
         sandbox = os.fsencode(directory)
         self.message = b"%s %s %s" % (encode_command(encode()), sandbox, os.fsencode(self.path))
         self.functions = FunctionCache(None)
+        self.surroundings = surroundings.Surroundings(os.fspath(Path(directory) / "log"))
 
     def run(self, striker):
         ran.clear()
@@ -144,7 +145,8 @@ class Bundle:
         self.memory.reset(1)
         resume = None
         for _ in range(5):
-            runner = Runner(self.memory, self.functions, b"/", Origin(0, os.getpid(), 1))
+            origin = Origin(0, os.getpid(), 1)
+            runner = Runner(self.memory, self.functions, b"/", origin, None, self.surroundings)
             try:
                 with striker:
                     runner.run_bundle_despite_strays(self.message, time.monotonic_ns(), resume)

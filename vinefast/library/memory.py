@@ -172,7 +172,8 @@ class SlotMemory:
         if not is_no_room(error):
             return error
         file.cut(RESULT_HEADER.size + self.counters[FLUSHED])
-        return NoRoom(nbytes, f"the disk of its worker on {os.uname().nodename} says: {error.strerror}")
+        what = "limit on the size of files" if error.errno == errno.EFBIG else "disk"
+        return NoRoom(nbytes, f"the {what} of its worker on {os.uname().nodename} says: {error.strerror}")
 
     def _flush(self, file: ResultFile) -> None:
         flushed, done = self.counters[FLUSHED], self.counters[DONE]

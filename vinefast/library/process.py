@@ -31,6 +31,15 @@ def adopt_orphans() -> bool:
         return False
 
 
+def identity(fd: int) -> tuple[int, int] | None:
+    """Tell what a descriptor stands for from what it may stand for later; None: it is closed."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def has_ended(pid: int) -> bool:
     """Tell whether a child has ended; it stays to be waited for."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -39,6 +39,7 @@ from .frame import (
 from .functions import FunctionCache
 from .memory import NoRoom, ResultFile, SlotMemory
 from .share import Share
+from .surroundings import Surroundings
 
 _NEVER_NS = 1 << 62
 
@@ -76,16 +77,25 @@ class Runner:
         For the result frame.
     share:
         Of the worker, which calls of other slots use as well; None: there are none.
+    surroundings:
+        Looked at between calls; None: what they change stays.
     """
 
     def __init__(
-        self, memory: SlotMemory, functions: FunctionCache, home: bytes, origin: Origin, share: Share | None = None
+        self,
+        memory: SlotMemory,
+        functions: FunctionCache,
+        home: bytes,
+        origin: Origin,
+        share: Share | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._memory = memory
         self._functions = functions
         self._home = home
         self._origin = origin
         self._share = share
+        self._surroundings = surroundings
         self._pid = os.getpid()
         self._shared_cwd = os.environb.get(b"VINEFAST_CWD") or None
         # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
@@ -119,7 +129,7 @@ class Runner:
         if resume is not None and resume.record is not None and first < n_calls:
             if self._memory.published() == resume.done:
                 status, payload = resume.record
-                _append(self._memory, file, None, status, 0, payload)
+                _append(self._memory, file, self._surroundings, None, status, 0, payload)
                 first += 1
         counters[layout.STAGE] = layout.OUTSIDE
 
@@ -130,21 +140,26 @@ class Runner:
             self._memory.append(file, ABOUT_NODE, 0, node.about())
             n_records = 1
         if first < n_calls and not (first and time.monotonic_ns() > slice_end_ns):
-            self._enter(sandbox)
-            if self._share is not None:
-                self._share.take(frame.cores)
-            functions = self._load(frame.functions, resume.dead_functions if resume else {})
+            functions, watch = self._prepare(frame, first, sandbox, resume.dead_functions if resume else {})
             if self._forked:
                 os._exit(0)
             counters[layout.STAGE] = layout.RUNNING
-            n_records = _run_calls(functions, frame, first, self._memory, file, slice_end_ns, self._forked)
+            n_records = _run_calls(
+                functions, frame, first, self._memory, file, slice_end_ns, self._forked, self._surroundings, watch
+            )
             counters[layout.STAGE] = layout.OUTSIDE
         if os.getpid() != self._pid:
             os._exit(0)
         run_ns = time.monotonic_ns() - start_ns
         numbers = (n_records, start_ns - received_ns, run_ns, self._origin)
         try:
-            self._memory.finish(file, *numbers)
+            try:
+                self._memory.finish(file, *numbers)
+            except NoRoom:
+                if self._surroundings is None or not self._surroundings.look():
+                    raise
+                _leave_if_spoilt(self._surroundings, self._memory)
+                self._memory.finish(file, *numbers)
         except NoRoom as lack:
             if n_records != 1:
                 raise  # alone, most calls will find room
@@ -164,6 +179,8 @@ class Runner:
         except NoRoom:
             raise
         except BaseException as error:
+            if self._surroundings is not None:
+                self._surroundings.look()
             if self._memory.counters[layout.FINISHED]:
                 return
             again = resume or Resume()
@@ -172,16 +189,39 @@ class Runner:
                 again = Resume((FAILED, pack_exception(error)), done, again.dead_functions)
             self.run_bundle(message, received_ns, again)
 
-    def _enter(self, sandbox: bytes) -> None:
+    def _prepare(
+        self, frame: Frame, first: int, sandbox: bytes, dead_functions: dict[int, bytes]
+    ) -> tuple[list[Callable[..., Any]], bool]:
+        """Give the functions, and whether to look at what each of their calls leaves behind."""
+        surroundings = self._surroundings
+        # Those that ran in a process which they then spoilt are to be watched in this one.
+        to_run = [frame.functions[index] for index in {*frame.function_indices[first:]}] if first else frame.functions
+        watch = surroundings is not None and surroundings.begin([digest for digest, _ in to_run])
+        if surroundings is not None and watch:
+            surroundings.look()
+            _leave_if_spoilt(surroundings, self._memory)
+        directory = self._enter(sandbox)
+        takes_other_share = self._share is not None and self._share.take(frame.cores)
+        functions = self._load(frame.functions, dead_functions)
+        if surroundings is not None:
+            surroundings.directory = directory
+            if watch:
+                surroundings.note()
+            elif takes_other_share:
+                surroundings.note_environment()
+        return functions, watch
+
+    def _enter(self, sandbox: bytes) -> bytes:
         files.enter(sandbox)
         # Every bundle anew: asking whether a call went elsewhere costs as much as going.
         if self._shared_cwd is not None:
             try:
                 os.chdir(self._shared_cwd)
-                return
+                return self._shared_cwd
             except OSError:
                 pass
         os.chdir(sandbox)
+        return sandbox
 
     def _load(self, entries: list[tuple[bytes, bytes | None]], dead: dict[int, bytes]) -> list[Callable[..., Any]]:
         # All before the first call, so that a death while loading is known as the function's, not a call's.
@@ -205,6 +245,8 @@ def _run_calls(
     file: ResultFile,
     slice_end_ns: int,
     forked: list[bool],
+    surroundings: Surroundings | None,
+    watch: bool,
 ) -> int:
     """Run calls until they or the time slice end; gives how many have a record then.
 
@@ -228,6 +270,7 @@ def _run_calls(
     data: Any
     payloads = frame.payloads
     calls, rest = _calls_from(first, functions, frame)
+    pause_ns = _next_pause_ns(slice_end_ns, surroundings, watch)
     last_ns = clock()
     while True:
         # One handler around the loop instead of one per call, which costs nothing while nothing is raised.
@@ -253,8 +296,8 @@ def _run_calls(
                         pack_into(area, used, RESULT_NONE, 0, now_ns - last_ns)
                         counters[DONE] = done = before + head
                     else:
-                        if not _append(memory, file, function, RESULT_NONE, now_ns - last_ns, b""):
-                            slice_end_ns = 0
+                        if not _append(memory, file, surroundings, function, RESULT_NONE, now_ns - last_ns, b""):
+                            slice_end_ns = pause_ns = 0
                         done, flushed = counters[DONE], counters[FLUSHED]
                 else:
                     status = RESULT_PICKLED
@@ -280,16 +323,25 @@ def _run_calls(
                         counters[DONE] = done = before + head + size
                     else:
                         parts = [data] if type(data) is bytes else data
-                        if not _append(memory, file, function, status, now_ns - last_ns, *parts):
-                            slice_end_ns = 0
+                        if not _append(memory, file, surroundings, function, status, now_ns - last_ns, *parts):
+                            slice_end_ns = pause_ns = 0
                         parts = None
                         done, flushed = counters[DONE], counters[FLUSHED]
                 # What the call used is freed before the next one unpacks.
                 result = args = kwargs = None
                 data = b""
                 last_ns = now_ns
-                if now_ns > slice_end_ns:
-                    break
+                if now_ns > pause_ns:
+                    if surroundings is not None:
+                        surroundings.look()
+                        _leave_if_spoilt(surroundings, memory)
+                        last_ns = clock()
+                    if now_ns > slice_end_ns:
+                        break
+                    pause_ns = _next_pause_ns(slice_end_ns, surroundings, watch)
+            else:
+                if surroundings is not None and watch:
+                    surroundings.trust()
             return len(frame.payload_kinds) - length_hint(rest)
         except BaseException as failure:
             if forked:
@@ -302,17 +354,36 @@ def _run_calls(
                 else:
                     status, data = FAILED, pack_exception(failure)
                 now_ns = clock()
-                if not _append(memory, file, function, status, now_ns - last_ns, data):
-                    slice_end_ns = 0
+                if not _append(memory, file, surroundings, function, status, now_ns - last_ns, data):
+                    slice_end_ns = pause_ns = 0
             else:
                 # No call is running: the last one has its record, or the next one has not begun.
+                if surroundings is not None:
+                    surroundings.look()
                 _tell_stray(failure)
                 now_ns = clock()
                 calls, rest = _calls_from(memory.count(file), functions, frame)
+            if surroundings is not None:
+                surroundings.look()
+                _leave_if_spoilt(surroundings, memory)
             done, flushed = counters[DONE], counters[FLUSHED]
-            last_ns = now_ns
+            last_ns = clock()
             if now_ns > slice_end_ns:
                 return len(frame.payload_kinds) - length_hint(rest)
+
+
+def _next_pause_ns(slice_end_ns: int, surroundings: Surroundings | None, watch: bool) -> int:
+    """Give the time after which the loop does more than run calls."""
+    if surroundings is None:
+        return slice_end_ns
+    return 0 if watch else min(slice_end_ns, surroundings.look_at_ns)
+
+
+def _leave_if_spoilt(surroundings: Surroundings, memory: SlotMemory) -> None:
+    """End the process if calls have changed in it what cannot be put back: another one goes on behind the records."""
+    if surroundings.spoilt:
+        memory.counters[layout.STAGE] = layout.OUTSIDE
+        os._exit(1)
 
 
 def _calls_from(
@@ -334,6 +405,7 @@ def _tell_stray(error: BaseException) -> None:
 def _append(
     memory: SlotMemory,
     file: ResultFile,
+    surroundings: Surroundings | None,
     function: Callable[..., Any] | None,
     status: int,
     duration_ns: int,
@@ -341,7 +413,13 @@ def _append(
 ) -> bool:
     """Append a record, or in its place one that says why that cannot be; tells whether the bundle may go on."""
     try:
-        return memory.append(file, status, duration_ns, *payload)
+        try:
+            return memory.append(file, status, duration_ns, *payload)
+        except NoRoom:
+            # A call may have set a limit.
+            if surroundings is None or not surroundings.look():
+                raise
+            return memory.append(file, status, duration_ns, *payload)
     except NoRoom as lack:
         memory.append_last(TOO_LARGE, duration_ns, pack_lack(function, lack))
         return False

@@ -45,12 +45,17 @@ class Share:
         if not self._is_users:
             self._set(self._usual)
 
-    def take(self, cores: int) -> None:
-        """Let numeric libraries use as many threads as the calls to come asked for cores; 0: what a slot has."""
+    def take(self, cores: int) -> bool:
+        """Let numeric libraries use as many threads as the calls to come asked for cores; 0: what a slot has.
+
+        Tells whether the environment is another now.
+        """
         threads = cores or self._usual
-        if not self._is_users and threads != self._threads:
-            self._set(threads)
-            _tell_loaded_libraries(threads)
+        if self._is_users or threads == self._threads:
+            return False
+        self._set(threads)
+        _tell_loaded_libraries(threads)
+        return True
 
     def _set(self, threads: int) -> None:
         self._threads = threads

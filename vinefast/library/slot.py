@@ -14,12 +14,13 @@ from typing import NamedTuple, NoReturn
 from . import memory as layout
 from .context import Contexts
 from .entry import find_users_modules
-from .frame import Origin
+from .frame import FrameError, Origin
 from .functions import FunctionCache
-from .memory import NO_ROOM_EXIT, SlotMemory, is_no_room
-from .process import die_with_parent, flush_by_line
+from .memory import NO_ROOM_EXIT, NoRoom, SlotMemory, is_no_room
+from .process import die_with_parent, flush_by_line, identity
 from .run import Resume, Runner
 from .share import Share
+from .surroundings import Surroundings
 
 # Supervisor to child, before a bundle's message: its nbytes, the bundle's serial number, when it was received.
 REQUEST = struct.Struct("<QQQ")
@@ -35,6 +36,18 @@ NOTHING = 0
 QUEUED_MAX_NBYTES = 160 * 1024
 
 _LOG_MAX_NBYTES = 4 << 20
+
+
+class OwnSocket:
+    """A socket in a process where user code may close any descriptor, and open its own under the same number."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._identity = identity(sock.fileno())
+
+    def is_there(self) -> bool:
+        """Whether it still is what its descriptor stands for."""
+        return identity(self.socket.fileno()) == self._identity
 
 
 class Unfinished(NamedTuple):
@@ -74,12 +87,13 @@ def serve(
             _chosen("VINEFAST_KEPT_FUNCTIONS_NBYTES", 64 << 20),
             origin.n_slots,
         )
-        runner = Runner(memory, functions, os.fsencode(home), origin, Share(origin))
+        share, surroundings = Share(origin), Surroundings(log_path)
+        runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings)
+        child = _Child(runner, memory, OwnSocket(channel), OwnSocket(queue), surroundings)
         if unfinished is not None:
-            request = _answer(runner, channel, queue, memory, *unfinished)
+            child.run(*unfinished)
             unfinished = None
-            _run_queued(request, runner, channel, queue, memory)
-        _serve_requests(runner, channel, queue, memory)
+        child.serve()
         exit_code = 0
     except BaseException:
         traceback.print_exc()
@@ -118,77 +132,116 @@ def become_child(log_path: str, supervisor_pid: int) -> None:
     faulthandler.enable(2, all_threads=False)
 
 
-def _serve_requests(runner: Runner, channel: socket.socket, queue: socket.socket, memory: SlotMemory) -> None:
-    buffer = bytearray(1 << 16)
-    while True:
-        received = channel.recv_into(buffer)
-        if not received:
-            return
-        while received < REQUEST.size:
-            received += _more(channel.recv_into(memoryview(buffer)[received:]))
-        nbytes, serial, received_ns = REQUEST.unpack_from(buffer)
-        if REQUEST.size + nbytes <= received:
-            message = bytes(memoryview(buffer)[REQUEST.size : received])
-        else:
-            whole = bytearray(nbytes)
-            have = received - REQUEST.size
-            whole[:have] = memoryview(buffer)[REQUEST.size : received]
-            view = memoryview(whole)
-            while have < nbytes:
-                have += _more(channel.recv_into(view[have:]))
-            message = bytes(whole)
-        memory.reset(serial)
-        _run_queued(_answer(runner, channel, queue, memory, message, received_ns, None), runner, channel, queue, memory)
+class _Child:
+    """What a slot's child does between bundles.
+
+    Parameters
+    ----------
+    runner, memory:
+        Run the bundles and keep what comes of them.
+    channel, queue:
+        To the supervisor, and where bundles wait.
+    surroundings:
+        Looked at whenever there is nothing to do.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        memory: SlotMemory,
+        channel: OwnSocket,
+        queue: OwnSocket,
+        surroundings: Surroundings,
+    ) -> None:
+        self._runner = runner
+        self._memory = memory
+        self._channel = channel
+        self._queue = queue
+        self._surroundings = surroundings
+        self._log = identity(1)
+
+    def serve(self) -> None:
+        """Run what comes until the supervisor closes the channel, or this process is fit for no more."""
+        channel = self._channel.socket
+        buffer = bytearray(1 << 16)
+        while not self._surroundings.spoilt:
+            received = channel.recv_into(buffer)
+            if not received:
+                return
+            while received < REQUEST.size:
+                received += _more(channel.recv_into(memoryview(buffer)[received:]))
+            nbytes, serial, received_ns = REQUEST.unpack_from(buffer)
+            if REQUEST.size + nbytes <= received:
+                message = bytes(memoryview(buffer)[REQUEST.size : received])
+            else:
+                whole = bytearray(nbytes)
+                have = received - REQUEST.size
+                whole[:have] = memoryview(buffer)[REQUEST.size : received]
+                view = memoryview(whole)
+                while have < nbytes:
+                    have += _more(channel.recv_into(view[have:]))
+                message = bytes(whole)
+            self._memory.reset(serial)
+            self.run(message, received_ns, None)
+
+    def run(self, message: bytes, received_ns: int, resume: Resume | None) -> None:
+        """Run a bundle, and those that wait in the queue then."""
+        request = self._answer(message, received_ns, resume)
+        while request:
+            _, serial, received_ns = REQUEST.unpack_from(request)
+            self._memory.reset(serial)
+            request = self._answer(request[REQUEST.size :], received_ns, None)
+
+    def _answer(self, message: bytes, received_ns: int, resume: Resume | None) -> bytes:
+        """Run a bundle and say so; gives the next request, taken from the queue, or nothing."""
+        counters = self._memory.counters
+        if resume is None:
+            counters[layout.LOG_START] = self._log_nbytes()
+        outcome = self._run(message, received_ns, resume)
+        if not self._channel.is_there():
+            # The supervisor hears of our end, and finds in memory how far we came.
+            raise ConnectionError("a call has closed the descriptors of its slot, which needs a new process")
+        counters[layout.TAKING] = 1
+        request = b""
+        if self._queue.is_there():
+            try:
+                request = self._queue.socket.recv(QUEUED_MAX_NBYTES, socket.MSG_DONTWAIT)
+            except OSError:
+                pass  # it is empty
+        serial = REQUEST.unpack_from(request)[1] if request else NOTHING
+        self._channel.socket.sendall(ANSWER.pack(outcome, serial))
+        counters[layout.TAKING] = 0
+        if not request:
+            self._surroundings.look()
+        return request
+
+    def _run(self, message: bytes, received_ns: int, resume: Resume | None) -> int:
+        try:
+            self._runner.run_bundle_despite_strays(message, received_ns, resume)
+        except FrameError:
+            traceback.print_exc()
+            return NO_FRAME
+        except (NoRoom, OSError) as error:
+            # Where the disk is full, the log is no place to tell. What else goes wrong may be better in a new process.
+            if not is_no_room(error):
+                raise
+            return NO_ROOM
+        return DONE
+
+    def _log_nbytes(self) -> int:
+        try:
+            status = os.fstat(1)
+        except OSError:
+            return 0
+        if (status.st_dev, status.st_ino) != self._log:
+            return 0  # a call has sent its output elsewhere: that file is the user's
+        if status.st_size > _LOG_MAX_NBYTES:
+            os.ftruncate(1, 0)
+            return 0
+        return status.st_size
 
 
 def _more(received: int) -> int:
     if not received:
         os._exit(0)
     return received
-
-
-def _run_queued(
-    request: bytes, runner: Runner, channel: socket.socket, queue: socket.socket, memory: SlotMemory
-) -> None:
-    while request:
-        _, serial, received_ns = REQUEST.unpack_from(request)
-        memory.reset(serial)
-        request = _answer(runner, channel, queue, memory, request[REQUEST.size :], received_ns, None)
-
-
-def _answer(
-    runner: Runner,
-    channel: socket.socket,
-    queue: socket.socket,
-    memory: SlotMemory,
-    message: bytes,
-    received_ns: int,
-    resume: Resume | None,
-) -> bytes:
-    """Run a bundle and say so; gives the next request, taken from the queue, or nothing."""
-    if resume is None:
-        memory.counters[layout.LOG_START] = _log_nbytes()
-    try:
-        runner.run_bundle_despite_strays(message, received_ns, resume)
-        outcome = DONE
-    except Exception as error:
-        # Nothing that a call did: the frame is malformed or its result cannot be written. Where the disk is full, the
-        # log is no place to tell.
-        outcome = NO_ROOM if is_no_room(error) else NO_FRAME
-        if outcome == NO_FRAME:
-            traceback.print_exc()
-    try:
-        request = queue.recv(QUEUED_MAX_NBYTES, socket.MSG_DONTWAIT)
-    except OSError:
-        request = b""  # it is empty, or a call closed it
-    serial = REQUEST.unpack_from(request)[1] if request else NOTHING
-    channel.sendall(ANSWER.pack(outcome, serial))
-    return request
-
-
-def _log_nbytes() -> int:
-    nbytes = os.fstat(1).st_size
-    if nbytes > _LOG_MAX_NBYTES:
-        os.ftruncate(1, 0)
-        return 0
-    return nbytes

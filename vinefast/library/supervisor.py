@@ -31,8 +31,10 @@ _FIRST_RESPAWN_S = 0.01
 _LAST_RESPAWN_S = 2.0
 # A bundle that waits longer for a slot is handed back, for another worker may have one. As long as VF_LONG_NS.
 _PATIENCE_S = 0.1
-# A child that takes a bundle from the queue says so at once, or has died in that instant.
-_UNCLAIMED_S = 1.0
+# When to ask again which bundle a child had taken that died before it could say so.
+_ASK_AGAIN_S = 0.05
+# A child whose channel has ended may go on with its call, but once it has no call it ends itself.
+_MUTE_S = 3.0
 # How often in a row a bundle's child may die without getting anywhere.
 _MAX_STALLED = 3
 
@@ -63,6 +65,8 @@ class Slot:
         Bytes of the bundle that the child has not taken yet.
     spawn_at:
         When to try the next fork, while `pid` is 0.
+    kill_at:
+        When to end the child if it has no call by then; None while it has a channel.
     """
 
     def __init__(self, index: int) -> None:
@@ -76,6 +80,14 @@ class Slot:
         self.bundle: Bundle | None = None
         self.spawn_at = 0.0
         self.respawn_s = _FIRST_RESPAWN_S
+        self.kill_at: float | None = None
+
+    def is_busy(self) -> bool:
+        """Whether the child is in the midst of a bundle."""
+        counters = self.memory.counters
+        return (
+            self.bundle is not None and counters[layout.SERIAL] == self.bundle.serial and not counters[layout.FINISHED]
+        )
 
 
 class Supervisor:
@@ -109,6 +121,9 @@ class Supervisor:
         # in between; by serial number, oldest first. Those for which the queue has no room wait here.
         self._queue_in, self._queue_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._queued: dict[int, Bundle] = {}
+        # Those that were found to be in the queue no more: a child has taken them and will say so, unless it has died.
+        self._taken: dict[int, Bundle] = {}
+        self._find_lost_at: float | None = None
         self._waiting: deque[Bundle] = deque()
         self._n_bundles = 0
         self._childless: set[Slot] = set()
@@ -197,6 +212,9 @@ class Supervisor:
         for bundle in self._oldest_waiting():
             moments.append(bundle.received_ns * 1e-9 + _PATIENCE_S)
         moments += [each.look_at for each in (self._link, self._transfers) if each.look_at is not None]
+        moments += [each.kill_at for each in self._slots if each.kill_at is not None]
+        if self._find_lost_at is not None:
+            moments.append(self._find_lost_at)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _on_time(self) -> None:
@@ -209,6 +227,11 @@ class Supervisor:
             self._spawn(each)
         if any(now >= bundle.received_ns * 1e-9 + _PATIENCE_S for bundle in self._oldest_waiting()):
             self._hand_back_overdue(now)
+        if self._find_lost_at is not None and now >= self._find_lost_at:
+            self._find_lost()
+        for each in self._slots:
+            if each.kill_at is not None and now >= each.kill_at:
+                self._end_mute(each, now)
 
     # Bundles
 
@@ -216,11 +239,13 @@ class Supervisor:
         received_ns = time.monotonic_ns()
         for task_id, message in self._link.receive():
             self._n_bundles += 1
-            bundle = Bundle(self._n_bundles, task_id, message, received_ns)
-            if self._idle:
-                self._hand_over(self._idle.pop(), bundle)
-            else:
-                self._enqueue(bundle)
+            self._place(Bundle(self._n_bundles, task_id, message, received_ns))
+
+    def _place(self, bundle: Bundle) -> None:
+        if self._idle:
+            self._hand_over(self._idle.pop(), bundle)
+        else:
+            self._enqueue(bundle)
 
     @staticmethod
     def _request(bundle: Bundle) -> bytes:
@@ -244,11 +269,27 @@ class Supervisor:
 
     def _dequeue(self) -> Bundle | None:
         """Take back what no child has taken."""
+        while (serial := self._next_queued()) is not None:
+            bundle = self._queued.pop(serial, None)
+            if bundle is not None:
+                return bundle
+            _say(f"ignored bundle {serial} in the queue, which has gone another way")
+        return self._waiting.popleft() if self._waiting else None
+
+    def _next_queued(self) -> int | None:
         try:
-            head = self._queue_out.recv(slot.REQUEST.size, socket.MSG_DONTWAIT)
+            return slot.REQUEST.unpack(self._queue_out.recv(slot.REQUEST.size, socket.MSG_DONTWAIT))[1]
         except BlockingIOError:
-            return self._waiting.popleft() if self._waiting else None
-        return self._queued.pop(slot.REQUEST.unpack(head)[1])
+            return None
+
+    def _dequeue_all(self) -> list[Bundle]:
+        """Take back all that no child has taken, and so get to know what they have."""
+        bundles = []
+        while (bundle := self._dequeue()) is not None:
+            bundles.append(bundle)
+        self._taken.update(self._queued)
+        self._queued.clear()
+        return bundles
 
     def _oldest_waiting(self) -> Iterator[Bundle]:
         if len(self._unborn) == len(self._slots):
@@ -257,17 +298,27 @@ class Supervisor:
         yield from islice(self._waiting, 1)
 
     def _hand_back_overdue(self, now: float) -> None:
-        young = []
-        while (bundle := self._dequeue()) is not None:
+        for bundle in self._dequeue_all():
             if now >= bundle.received_ns * 1e-9 + _PATIENCE_S:
                 self._hand_back(bundle, now)
             else:
-                young.append(bundle)
-        unclaimed = [bundle for bundle in self._queued.values() if now >= bundle.received_ns * 1e-9 + _UNCLAIMED_S]
-        for bundle in unclaimed:
-            del self._queued[bundle.serial]
-        for bundle in [*unclaimed, *young]:
-            self._enqueue(bundle)
+                self._place(bundle)
+
+    def _find_lost(self) -> None:
+        """Queue again what a child took that died before it could say so."""
+        bundles = self._dequeue_all()
+        if any(each.pid and each.memory.counters[layout.TAKING] for each in self._slots):
+            # It may have what we miss; it may also be suspended, for as long as it likes.
+            self._find_lost_at = time.monotonic() + _ASK_AGAIN_S
+        else:
+            self._find_lost_at = None
+            for each in self._slots:
+                while each.channel is not None and self._read_answer(each):
+                    pass
+            bundles = [*self._taken.values(), *bundles]
+            self._taken.clear()
+        for bundle in bundles:
+            self._place(bundle)
 
     def _hand_back(self, bundle: Bundle, now: float) -> None:
         _, _, path = split_message(bundle.message)
@@ -318,11 +369,15 @@ class Supervisor:
         if not answer:
             # The child is dying, or a call closed descriptors that it does not own; its exit tells.
             self._close_channel(each)
+            if each.pid:
+                each.kill_at = time.monotonic() + _MUTE_S
             return False
         outcome, taken = slot.ANSWER.unpack(answer)
         self._finish(each, outcome)
         if taken != slot.NOTHING:
-            each.bundle = self._queued.pop(taken, None)
+            each.bundle = self._queued.pop(taken, None) or self._taken.pop(taken, None)
+            if each.bundle is None:
+                _say(f"slot {each.index} has taken bundle {taken}, which has gone another way")
         elif each.pid:
             self._make_idle(each)
         return True
@@ -335,6 +390,12 @@ class Supervisor:
         if outcome == slot.NO_FRAME:
             _say(f"no result frame for task {bundle.task_id.decode()}, see {each.log_path}")
         self._link.report(bundle.task_id, outcome, time.monotonic())
+
+    def _end_mute(self, each: Slot, now: float) -> None:
+        each.kill_at = now + _MUTE_S
+        if not each.is_busy():
+            _say(f"the child of slot {each.index} is killed: its channel has ended, but it has not")
+            kill_group(each.pid)
 
     def _make_idle(self, each: Slot) -> None:
         bundle = self._dequeue() if self._queued or self._waiting else None
@@ -419,6 +480,7 @@ class Supervisor:
                 each.channel.close()
         self._waiting.clear()
         self._queued.clear()
+        self._taken.clear()
 
     # The nursery
 
@@ -490,12 +552,16 @@ class Supervisor:
         kill_group(each.pid)
         _, status = os.waitpid(each.pid, 0)
         each.pid = 0
+        each.kill_at = None
         self._keeper.note(each.index, 0)
         if each.channel is not None:
             # Answers may lie there that we did not come to read.
             while each.channel is not None and self._read_answer(each):
                 pass
             self._close_channel(each)
+        if each.memory.counters[layout.TAKING]:
+            each.memory.counters[layout.TAKING] = 0
+            self._find_lost()
         code = os.waitstatus_to_exitcode(status)
         if each.bundle is not None:
             self._note_death(each, each.bundle, code)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import logging
 import multiprocessing
 import os
 import random
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -423,3 +426,171 @@ def load_counted(number):
 
 def number_of(context):
     return context.number
+
+
+def take_descriptors():
+    """Close all descriptors, as a daemon does, and open sockets under their numbers."""
+    os.closerange(3, 1024)
+    TAKEN.extend(socket.socketpair() for _ in range(32))
+    return max(end.fileno() for pair in TAKEN for end in pair)
+
+
+def read_taken():
+    """Give what has been sent into these sockets, by somebody else."""
+    return [data for pair in TAKEN for end in pair if (data := _peek(end))]
+
+
+def _peek(end):
+    try:
+        return end.recv(1000, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+
+
+TAKEN: list = []
+
+
+def signal_in_answer(number):
+    """Send the slot's process a signal the next time that it is to tell what it has taken from the queue."""
+    from vinefast_library import slot
+
+    answer = slot.ANSWER
+
+    class Answer:
+        size = answer.size
+
+        def pack(self, outcome, serial):
+            if serial:
+                slot.ANSWER = answer
+                os.kill(os.getpid(), number)
+            return answer.pack(outcome, serial)
+
+    slot.ANSWER = Answer()
+    return os.getpid()
+
+
+def close_and_stay():
+    """Close all descriptors, and see to it that the process does not end when it finds that out."""
+    from vinefast_library import slot
+
+    os.closerange(3, 1024)
+    slot.OwnSocket.is_there = lambda self: time.sleep(1000)
+    return os.getpid()
+
+
+def write_into_standard_output(path, nbytes):
+    """Put the standard output into a file of one's own, and leave it there."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    os.dup2(fd, 1)
+    os.close(fd)
+    os.write(1, bytes(nbytes))
+
+
+def look_around(path):
+    """What a call finds of what others may have changed."""
+    mask = os.umask(0)
+    os.umask(mask)
+    Path(path).write_bytes(bytes(10_000))
+    return {
+        "limits": [resource.getrlimit(number) for number in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)],
+        "handlers": [str(signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGINT)],
+        "timers": [signal.getitimer(which) for which in range(3)],
+        "umask": mask,
+        "environment": {name: os.environ.get(name) for name in ("HOME", "PATH", "POISON")},
+        "standard": [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3)],
+        "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__, print("here", flush=True)],
+    }
+
+
+def _throw(number, frame):
+    raise TimeoutError("of another call")
+
+
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def limit_files_for_good():
+    """Set a limit that this process cannot take back, not even as root."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def limit_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (12, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def start_throwing():
+    signal.signal(signal.SIGALRM, _throw)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.001)
+
+
+def set_alarm():
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+
+
+def handle_signals():
+    signal.signal(signal.SIGUSR1, _throw)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def mask_files():
+    os.umask(0o777)
+
+
+def spoil_environment():
+    os.environ["POISON"] = "1"
+    os.environ["PATH"] = "/nowhere"
+    del os.environ["HOME"]
+
+
+def redirect_output():
+    fd = os.open("/dev/null", os.O_WRONLY)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def close_standard():
+    os.closerange(0, 3)
+
+
+def close_streams():
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def replace_stdout():
+    sys.stdout = io.StringIO()
+
+
+POISONS = [
+    limit_files,
+    limit_files_for_good,
+    limit_descriptors,
+    start_throwing,
+    set_alarm,
+    handle_signals,
+    mask_files,
+    spoil_environment,
+    redirect_output,
+    close_standard,
+    close_streams,
+    replace_stdout,
+]
+
+
+def seldom(i, name):
+    """Spoil something in the last of many calls."""
+    if i == 0:
+        globals()[name]()
+
+
+def set_variable(name, value):
+    os.environ[name] = value
+    return {"name": name}
+
+
+def get_variable(name, context=None):
+    return os.environ.get(name)

@@ -1,0 +1,67 @@
+"""What a call changes in its slot's process harms none of those that come after it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+
+import calls
+import pytest
+
+from vinefast.context import pack
+from vinefast.library.context import FILE
+
+from .encode import Call
+
+
+@pytest.fixture
+def poisoned(start_worker, tmp_path):
+    worker = start_worker()
+    look = Call(calls.look_around, (str(tmp_path / "file"),))
+    return worker, look, worker.run([look]).records[0].value
+
+
+@pytest.mark.parametrize("poison", calls.POISONS, ids=lambda poison: poison.__name__)
+def test_neighbours_are_not_poisoned(poisoned, poison):
+    worker, look, expected = poisoned
+    for _ in range(2):
+        records = worker.run([look, Call(poison), look, Call(calls.spin, (0.05,)), look]).records
+        assert [record.status for record in records] == [1, 0, 1, 1, 1], records
+        assert [records[i].value for i in (0, 2, 4)] == [expected] * 3
+        assert worker.run([look]).records[0].value == expected
+
+
+@pytest.mark.parametrize("poison", calls.POISONS, ids=lambda poison: poison.__name__)
+def test_one_call_of_many_poisons_nothing_after_its_bundle(poisoned, poison):
+    worker, look, expected = poisoned
+    many = [Call(calls.seldom, (i, poison.__name__)) for i in range(500, -1, -1)]
+    worker.run(many[:-1])
+    assert [record.status for record in worker.run(many).records] == [0] * len(many)
+    assert worker.run([look]).records[0].value == expected
+
+
+def test_big_results_after_a_limit_on_files(start_worker):
+    worker = start_worker()
+    big = Call(calls.make_bytes, (400_128,))
+    records = worker.run([big, Call(calls.limit_files), big, big]).records
+    assert [len(record.value or "") for record in records] == [400_128, 0, 400_128, 400_128]
+
+
+def test_what_cannot_be_put_back_costs_the_process(start_worker):
+    worker = start_worker()
+    pids = [
+        record.value
+        for record in worker.run([Call(os.getpid), Call(calls.limit_files_for_good), Call(os.getpid)]).records
+    ]
+    assert pids[0] != pids[2]
+    assert "RLIMIT_FSIZE (for good: the process is replaced)" in worker.log()
+
+
+def test_what_a_context_sets_stays(start_worker):
+    context = pack(functools.partial(calls.set_variable, "POISON", "wanted"))
+    worker = start_worker(files={FILE: pickle.dumps(context)})
+    get = Call(calls.get_variable, ("POISON",))
+    for _ in range(2):
+        records = worker.run([get, Call(calls.spoil_environment), get]).records
+        assert [record.value for record in records] == ["wanted", None, "wanted"]

@@ -1,0 +1,217 @@
+"""What calls may change in their slot's process for those that come after them, and what is put back of it.
+
+These are limits that were lowered, signal handlers, timers, umask, working directory, environment, and what the
+standard descriptors and streams are. What a function or a context changes while it is loaded is there to stay.
+"""
+
+from __future__ import annotations
+
+# `signal` makes an enumeration's member of each number, which would take most of the time.
+import _signal  # type: ignore[import-not-found]
+import os
+import resource
+import signal
+import sys
+import time
+from typing import Any
+
+from .process import identity
+
+# Between two looks at what trusted functions leave behind; a look takes some 15 microseconds.
+_LOOK_NS = 5_000_000
+# Functions that are remembered.
+_MAX_KNOWN = 4096
+
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_SIGNALS = tuple(number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP))
+_LIMITS = {
+    getattr(resource, name): name
+    for name in (
+        "RLIMIT_FSIZE",
+        "RLIMIT_AS",
+        "RLIMIT_DATA",
+        "RLIMIT_STACK",
+        "RLIMIT_CPU",
+        "RLIMIT_NOFILE",
+        "RLIMIT_NPROC",
+    )
+    if hasattr(resource, name)
+}
+# Its own dictionary: to compare through `os.environ` would decode every value.
+_ENVIRONMENT: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+
+
+class Surroundings:
+    """The state of a process that calls run in.
+
+    Parameters
+    ----------
+    log_path:
+        Where standard output and standard error go.
+
+    Attributes
+    ----------
+    directory:
+        Where calls run; None: wherever they are.
+    look_at_ns:
+        When it is time to look again, on the monotonic clock.
+    spoilt:
+        Whether something cannot be put back, so that the process has to be replaced.
+    """
+
+    def __init__(self, log_path: str) -> None:
+        self.directory: bytes | None = None
+        self.look_at_ns = 0
+        self.spoilt = False
+        self._log_path = os.path.abspath(log_path)
+        # Functions, by digest: of the last bundle; that have left everything as it was; that have not.
+        self._running: list[bytes] = []
+        self._trusted: set[bytes] = set()
+        self._suspects: set[bytes] = set()
+        self._told: set[str] = set()
+        self.note()
+
+    def note(self) -> None:
+        """Take everything as it is now for what calls are to find."""
+        self._timers = tuple(map(_signal.getitimer, _TIMERS))
+        self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
+        self._limits = tuple(map(resource.getrlimit, _LIMITS))
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._standard = tuple(map(identity, range(3)))
+        self._streams: tuple[Any, ...] = (sys.stdin, sys.stdout, sys.stderr)
+        self.note_environment()
+
+    def note_environment(self) -> None:
+        """The same for the environment alone."""
+        self._environment = dict(_ENVIRONMENT)
+        self._n_modules = len(sys.modules)
+
+    def begin(self, digests: list[bytes]) -> bool:
+        """Tell whether to look after each call: if one of the functions is new here, or was found to change things."""
+        self._running = digests
+        return not self._trusted.issuperset(digests)
+
+    def trust(self) -> None:
+        """Remember that there was a look after each call of the bundle."""
+        for known in (self._trusted, self._suspects):
+            if len(known) > _MAX_KNOWN:
+                known.clear()
+        self._trusted.update(set(self._running) - self._suspects)
+
+    def look(self) -> bool:
+        """Put back what is not as it was; tells whether anything was not."""
+        changed: list[str] = []
+        # First what might strike in the midst of this.
+        if (timers := tuple(map(_signal.getitimer, _TIMERS))) != self._timers:
+            self._stop_timers(timers, changed)
+        if (handlers := tuple(map(_signal.getsignal, _SIGNALS))) != self._handlers:
+            self._put_back_handlers(handlers, changed)
+        if os.umask(self._umask) != self._umask:
+            changed.append("umask")
+        if tuple(map(resource.getrlimit, _LIMITS)) != self._limits:
+            self._raise_limits(changed)
+        if tuple(map(identity, range(3))) != self._standard:
+            self._put_back_standard(changed)
+        has_imported = len(sys.modules) != self._n_modules
+        self._n_modules = len(sys.modules)
+        if (sys.stdin, sys.stdout, sys.stderr) != self._streams:
+            if has_imported:
+                self._streams = (sys.stdin, sys.stdout, sys.stderr)
+            else:
+                sys.stdin, sys.stdout, sys.stderr = self._streams
+                changed.append("standard streams")
+        if any([getattr(stream, "closed", False) for stream in self._streams]):
+            self._open_streams()
+            changed.append("standard streams")
+        if _ENVIRONMENT != self._environment:
+            if has_imported:
+                # Modules set variables for themselves, once: without these they might not work.
+                self._environment = dict(_ENVIRONMENT)
+            else:
+                self._put_back_environment()
+                changed.append("environment")
+        if self.directory is not None:
+            try:
+                os.chdir(self.directory)
+            except OSError:
+                pass  # a call has removed it
+        if changed:
+            self._suspects.update(self._running)
+            self._trusted.difference_update(self._running)
+            self._tell(changed)
+        self.look_at_ns = time.monotonic_ns() + _LOOK_NS
+        return bool(changed)
+
+    def _tell(self, changed: list[str]) -> None:
+        what = ", ".join(changed)
+        if what not in self._told:
+            self._told.add(what)
+            try:
+                print(f"vinefast: put back what a call has changed: {what}", file=sys.stderr, flush=True)
+            except (OSError, ValueError, AttributeError):
+                pass
+
+    def _stop_timers(self, timers: tuple[tuple[float, float], ...], changed: list[str]) -> None:
+        for which, now, before in zip(_TIMERS, timers, self._timers, strict=True):
+            if any(now) and not any(before):
+                _signal.setitimer(which, 0)
+                changed.append("timers")
+
+    def _put_back_handlers(self, handlers: tuple[object, ...], changed: list[str]) -> None:
+        for number, now, before in zip(_SIGNALS, handlers, self._handlers, strict=True):
+            # None: it was not set by Python, and so cannot be put back by it.
+            if now != before and before is not None:
+                _signal.signal(number, before)
+                changed.append(f"handler of {signal.Signals(number).name}")
+        self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
+
+    def _raise_limits(self, changed: list[str]) -> None:
+        for (number, name), before in zip(_LIMITS.items(), self._limits, strict=True):
+            now = resource.getrlimit(number)
+            if not _is_less(now[0], before[0]):
+                continue  # one that was raised harms nobody
+            changed.append(name)
+            for hard in (before[1], now[1]):
+                try:
+                    resource.setrlimit(number, (before[0], hard))
+                    break
+                except (OSError, ValueError):
+                    continue
+            else:
+                self.spoilt = True
+                changed[-1] += " (for good: the process is replaced)"
+        self._limits = tuple(map(resource.getrlimit, _LIMITS))
+
+    def _put_back_environment(self) -> None:
+        for name in _ENVIRONMENT.keys() - self._environment.keys():
+            del os.environb[name]
+        for name, value in self._environment.items():
+            if _ENVIRONMENT.get(name) != value:
+                os.environb[name] = value
+
+    def _put_back_standard(self, changed: list[str]) -> None:
+        for fd in range(3):
+            if identity(fd) == self._standard[fd]:
+                continue
+            path, flags = (self._log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND) if fd else (os.devnull, os.O_RDONLY)
+            source = os.open(path, flags, 0o666)
+            if source == fd:
+                os.set_inheritable(fd, True)
+            else:
+                os.dup2(source, fd)
+                os.close(source)
+            changed.append(("standard input", "standard output", "standard error")[fd])
+        self._standard = tuple(map(identity, range(3)))
+
+    def _open_streams(self) -> None:
+        for fd, name in enumerate(("stdin", "stdout", "stderr")):
+            if getattr(getattr(sys, name), "closed", False):
+                stream = open(fd, "w" if fd else "r", buffering=1, errors="backslashreplace", closefd=False)
+                setattr(sys, name, stream)
+                setattr(sys, f"__{name}__", stream)
+        self._streams = (sys.stdin, sys.stdout, sys.stderr)
+
+
+def _is_less(limit: int, other: int) -> bool:
+    return limit != resource.RLIM_INFINITY and (other == resource.RLIM_INFINITY or limit < other)
