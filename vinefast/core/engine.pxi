@@ -120,10 +120,10 @@ cdef class Engine:
     cdef uint64_t serialize_ns, return_ns, complete_ns
     cdef object refusal  # of calls, an exception; None: they are taken
     cdef object stopped
-    cdef bint begun, stopping, ended
+    cdef bint begun, opened, stopping, ended
     cdef set temps  # those that the manager thread may look at
     cdef bytes temps_dir
-    cdef object opened, open_error, failed, over
+    cdef object opening, open_error, failed, over
     cdef object demux_thread
     cdef int pid, forks
     cdef readonly int port
@@ -138,7 +138,9 @@ cdef class Engine:
         self.specs = {}
         self.temps = set()
         self.refusal = self.stopped = errors.EngineStopped()
-        self.opened = threading.Event()
+        # A lock, not an event: that of an event may stay locked when whoever waits for it is interrupted.
+        self.opening = threading.Lock()
+        self.opening.acquire()
         self.failed = threading.Event()
         self.over = threading.Event()
         self.pid = getpid()
@@ -170,7 +172,7 @@ cdef class Engine:
         self.demux_thread = threading.Thread(target=self._serve, name="vinefast-demux", daemon=True)
         try:
             self.demux_thread.start()
-            while not self.opened.wait(POLL_SECONDS):
+            while not self.opening.acquire(timeout=POLL_SECONDS):
                 if self.fatal.happened:
                     raise errors.EngineStartError(self._fatal_text())
         except BaseException:
@@ -402,7 +404,8 @@ cdef class Engine:
             self.open_error = error
         if self.open_error is None and not self.stopping:
             self.refusal = None
-        self.opened.set()
+        self.opened = True
+        self.opening.release()
         if self.open_error is None:
             with nogil:
                 vf_loop_run(self.loop)
@@ -497,9 +500,9 @@ cdef class Engine:
     def _fail(self, str reason):
         failure = errors.EngineFailure(reason)
         self.fail_outstanding(failure)
-        if not self.opened.is_set():
+        if not self.opened:
             self.open_error = errors.EngineStartError(reason)
-            self.opened.set()
+            self.opening.release()
         else:
             try:
                 self.on_failure(failure)
