@@ -117,7 +117,7 @@ def test_users_may_set_attributes():
 
 @pytest.fixture
 def collection():
-    """Run something in the n-th collection from now on, on another thread, as a finalizer that gives the GIL away may."""
+    """Run something on another thread in a collection that comes when so many more objects have been made."""
     thresholds = gc.get_threshold()
     gc.collect()
     hooks = []
@@ -164,7 +164,7 @@ def test_a_future_that_is_finished_by_a_collection_while_somebody_asks(collectio
         elif ask == "waiter":
             future._waiters.append(concurrent.futures._base._FirstCompletedWaiter())
         else:
-            future._condition
+            assert future._condition is future._condition
         collection.end()
         Stages.finish(NONE, [future])
         assert future.done()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any
 
@@ -42,24 +42,38 @@ class Teardown:
     def run_apart(self, wait: bool = True) -> None:
         """Do it on a thread of its own.
 
-        KeyboardInterrupt comes to the main thread alone, at any line of it: there it would leave things half done.
+        KeyboardInterrupt comes to the main thread alone, at any line of it: there it would leave things half done, and
+        the locks of `threading`'s classes locked. So this begins by one call of C, and waits by another.
         """
-        outcome: Future[None] = Future()
-        thread = threading.Thread(target=self._run_for, args=(outcome,), name="vinefast-shutdown")
-        try:
-            thread.start()
-        except RuntimeError:  # Python is ending, or there are too many threads
-            self.run()
-            return
-        if wait:
-            outcome.result()
-            thread.join()
+        done = threading.Lock()
+        done.acquire()
+        failures: list[BaseException] = []
 
-    def _run_for(self, outcome: Future[None]) -> None:
+        def work() -> None:
+            try:
+                self.run()
+            except BaseException as error:
+                logger.exception("A part of the shutdown has failed")
+                failures.append(error)
+            finally:
+                done.release()
+
+        # Python waits for it at its end.
+        thread = threading.Thread(target=work, name="vinefast-shutdown", daemon=False)
+
+        def begin() -> None:
+            try:
+                thread.start()
+            except RuntimeError:
+                work()
+
         try:
-            self.run()
-        except BaseException as error:
-            logger.exception("A part of the shutdown has failed")
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(None)
+            _thread.start_new_thread(begin, ())
+        except RuntimeError:  # Python is ending, or there are too many threads
+            work()
+        if wait:
+            done.acquire()
+            if thread.ident is not None:
+                thread.join()
+            for failure in failures:
+                raise failure

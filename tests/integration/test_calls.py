@@ -390,6 +390,29 @@ def test_waiting_calls_can_be_cancelled(executor):
     assert executor.outstanding() == 0
 
 
+def test_the_standard_librarys_functions_return_for_a_cancelled_call(executor):
+    blockers = [executor.submit(time.sleep, {}, 0.5) for _ in range(executor.stats()["slots"] * 3)]
+    early, late = (executor.submit(abs, {}, -1) for _ in range(2))
+    waiting = threading.Event()
+    waited = []
+
+    def wait_for(futures):
+        waited.append(wait(futures, 20).done)
+
+    thread = threading.Thread(target=wait_for, args=([late],))
+    thread.start()
+    while not late._waiters:
+        waiting.wait(0.001)
+    assert early.cancel() and late.cancel() and late.cancel()
+    assert not blockers[-1].done()
+    thread.join(20)
+    assert waited == [{late}]
+    assert wait([early, late], 0).done == {early, late}
+    assert set(as_completed([early, late], 0)) == {early, late}
+    wait(blockers)
+    assert early.cancelled() and late.cancelled()
+
+
 def test_callback_that_raises_harms_nothing(executor, caplog):
     def complain(future):
         raise RuntimeError("from a callback")

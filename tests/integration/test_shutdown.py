@@ -8,11 +8,14 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 
 import psutil
 import pytest
+from parsl.executors.errors import BadStateException
 
 from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from vinefast import TempFile, teardown
 from vinefast.errors import EngineStopped
 
 BOUND = 8.0  # seconds; the aim is one
@@ -128,6 +131,143 @@ def test_workers_by_hand_end_with_the_executor(make_executor, tmp_path, mode, bu
             worker.wait()
 
 
+@pytest.mark.parametrize("end", ["shutdown", "bad state"])
+def test_each_of_many_calls_fails_with_an_exception_of_its_own(make_executor, end):
+    """A shared one grows with each raise, and whoever logs it writes all of that for each call."""
+    executor = make_executor(worker_launch_method="manual")
+    kinds = {EngineStopped} if end == "shutdown" else {BadStateException}
+    depths = []
+
+    def look(future):
+        try:
+            future.result()
+        except Exception as error:
+            depths.append(sum(1 for _ in traceback.walk_tb(error.__traceback__)))
+
+    futures = [executor.submit(abs, {}, -1) for _ in range(100_000)]
+    for future in futures:
+        future.add_done_callback(look)
+    start = time.monotonic()
+    if end == "bad state":
+        executor.set_bad_state_and_fail_all(ValueError("blocks keep failing"))
+    executor.shutdown()
+    seconds = time.monotonic() - start
+    assert len(depths) == len(futures)
+    assert {type(future.exception()) for future in futures} == kinds
+    assert len({id(future.exception()) for future in futures}) == len(futures)
+    assert max(depths) < 10
+    assert seconds < 60.0  # some 3, on a machine of its own
+
+
+def test_no_call_is_taken_once_the_executor_cannot_go_on(make_executor):
+    executor = make_executor(worker_launch_method="manual")
+    submit = executor._submit  # as a thread has it that is just in the midst of submitting
+    executor.set_bad_state_and_fail_all(ValueError("blocks keep failing"))
+    with pytest.raises(BadStateException, match="keep failing"):
+        submit(abs, (-1,), {})
+
+
+def make_file(outputs=()):
+    with open(outputs[0], "w"):
+        pass
+
+
+def test_no_call_is_taken_while_a_shutdown_comes_between(make_executor, monkeypatch):
+    """A call that makes a temporary file has a copy, to be made again by: making that may run any code."""
+    executor = make_executor(worker_launch_method="manual")
+    made = []
+    fsencode = os.fsencode
+
+    def shut_down_at_the_copy(path):
+        if str(path).endswith("data") and threading.current_thread() is threading.main_thread():
+            made.append(path)
+            if len(made) == 2:
+                executor.shutdown()
+        return fsencode(path)
+
+    monkeypatch.setattr(os, "fsencode", shut_down_at_the_copy)
+    with pytest.raises(EngineStopped):
+        executor.submit(make_file, {}, outputs=[TempFile("data")])
+    assert len(made) == 2
+    assert executor.outstanding() == 0
+
+
+def interrupt_at(n, function):
+    """Throw KeyboardInterrupt into this thread at the n-th line of vinefast's; tells whether there are so many.
+
+    Not within the standard library: where a `with` ends, a trace function can throw where a signal cannot.
+    """
+    lines = iter(range(n))
+    ours = os.path.dirname(teardown.__file__)
+
+    def trace(frame, event, arg):
+        if not frame.f_code.co_filename.startswith(ours):
+            return None
+        if event == "line" and next(lines, None) is None:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_interrupted_at_any_line(make_executor, monkeypatch):
+    """Once it has begun, it goes on; the next call waits for it, and begins if it has not."""
+    begun = threading.Event()
+    run = teardown.Teardown.run
+
+    def note_and_run(self):
+        begun.set()
+        run(self)
+
+    monkeypatch.setattr(teardown.Teardown, "run", note_and_run)
+    n = n_begun = 0
+    interrupted = True
+    while interrupted:
+        n += 1
+        begun.clear()
+        executor = make_executor(worker_launch_method="manual")
+        futures = [executor.submit(abs, {}, -1) for _ in range(10)]
+        interrupted = interrupt_at(n, executor.shutdown)
+        if begun.is_set():
+            n_begun += 1
+            for future in futures:
+                assert isinstance(future.exception(10), EngineStopped)
+        timed_shutdown(executor)
+        for future in futures:
+            assert isinstance(future.exception(0), EngineStopped)
+    assert n > 20 and n_begun > 5
+
+
+def test_ctrl_c_while_a_worker_takes_its_time(make_executor, mark, monkeypatch):
+    executor = make_executor()
+    futures = [executor.submit(time.sleep, {}, 60) for _ in range(10)]
+    stopping, go_on = threading.Event(), threading.Event()
+    stop = executor._launcher.stop
+
+    def stop_late():
+        stopping.set()
+        assert go_on.wait(30)
+        stop()
+
+    executor._teardown.callback(stop_late)
+    threading.Thread(target=lambda: stopping.wait(30) and os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        executor.shutdown()
+    go_on.set()
+    for future in futures:
+        assert isinstance(future.exception(10), EngineStopped)
+    assert nothing_left(mark)
+    timed_shutdown(executor)
+
+
 def test_nothing_grows_over_many_lives(make_executor, mark, tmp_path):
     this = psutil.Process()
 
@@ -200,6 +340,83 @@ def test_ctrl_c(mark, tmp_path):
 def test_end_of_a_program_that_never_cleans_up(mark, tmp_path):
     program = run_program(tmp_path, "")
     out, errors = program.communicate(timeout=60)
+    assert nothing_left(mark)
+
+
+FORKING = """
+    import os, sys
+    from vinefast import EngineStopped, VineFastExecutor
+
+    executor = VineFastExecutor()
+    executor.run_dir = sys.argv[1]
+    executor.start()
+    assert executor.submit(abs, {}, -1).result(30) == 1
+    pid = os.fork()
+    if not pid:
+        try:
+            executor.submit(abs, {}, -1)
+        except EngineStopped as error:
+            assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error), error
+        else:
+            sys.exit("taken")
+        for call in (lambda: list(executor.map(abs, [-1])), lambda: list(executor.submit_many(abs, [(-1,)]))):
+            try:
+                call()
+            except EngineStopped:
+                pass
+            else:
+                sys.exit("taken")
+        executor.shutdown()
+        other = VineFastExecutor(label="other")
+        other.run_dir = sys.argv[1]
+        with other:
+            other.start()
+            assert other.submit(abs, {}, -2).result(30) == 2
+        sys.exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert executor.submit(abs, {}, -3).result(30) == 3
+    assert executor.stats()["workers_joined"] == 1
+    executor.shutdown()
+    print("all is well")
+"""
+
+
+def test_a_process_that_the_program_forks_is_told(mark, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FORKING), str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "all is well\n", done.stderr
+    assert nothing_left(mark)
+
+
+CTRL_C = """
+    import sys, time
+    import parsl
+    from vinefast import VineFastExecutor
+
+    @parsl.python_app
+    def nap(seconds):
+        import time
+        time.sleep(seconds)
+
+    parsl.load(parsl.Config(executors=[VineFastExecutor()], run_dir=sys.argv[1]))
+    with parsl.dfk():
+        futures = [nap(60) for _ in range(1000)]
+        print("running", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_ctrl_c_with_a_thousand_apps(mark, tmp_path):
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CTRL_C), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert program.stdout.readline() == b"running\n"
+    time.sleep(0.5)
+    program.send_signal(signal.SIGINT)
+    program.communicate(timeout=60)
+    (log,) = tmp_path.glob("*/parsl.log")
+    assert log.stat().st_size < 20_000_000
     assert nothing_left(mark)
 
 

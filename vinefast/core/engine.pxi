@@ -112,12 +112,12 @@ cdef class Engine:
     cdef uint64_t serialize_ns, return_ns, complete_ns
     cdef object refusal  # of calls, an exception; None: they are taken
     cdef object stopped
-    cdef bint begun, stopping, ended
+    cdef bint begun, opened, stopping, ended
     cdef set temps  # those that the manager thread may look at
     cdef bytes temps_dir, temps_prefix
     cdef vf_bundle *aside  # came while the demux thread waited for something that was brought back
     cdef vf_bundle *aside_last
-    cdef object opened, open_error, failed, over
+    cdef object opening, open_error, failed, over
     cdef object demux_thread
     cdef int pid, forks
     cdef readonly int port
@@ -133,7 +133,9 @@ cdef class Engine:
         self.default_spec.n_calls = 1  # and so it stays
         self.temps = set()
         self.refusal = self.stopped = errors.EngineStopped()
-        self.opened = threading.Event()
+        # A lock, not an event: that of an event may stay locked when whoever waits for it is interrupted.
+        self.opening = threading.Lock()
+        self.opening.acquire()
         self.failed = threading.Event()
         self.over = threading.Event()
         self.pid = getpid()
@@ -166,7 +168,7 @@ cdef class Engine:
         with starting:  # here, since a thread that met fatal() would never let go of it
             try:
                 self.demux_thread.start()
-                while not self.opened.wait(POLL_SECONDS):
+                while not self.opening.acquire(timeout=POLL_SECONDS):
                     if self.fatal.happened:
                         raise errors.EngineStartError(self._fatal_text())
             except BaseException:
@@ -398,7 +400,8 @@ cdef class Engine:
             self.open_error = error
         if self.open_error is None and not self.stopping:
             self.refusal = None
-        self.opened.set()
+        self.opened = True
+        self.opening.release()
         if self.open_error is None:
             with nogil:
                 vf_loop_run(self.loop)
@@ -494,9 +497,9 @@ cdef class Engine:
     def _fail(self, str reason):
         failure = errors.EngineFailure(reason)
         self.fail_outstanding(failure)
-        if not self.opened.is_set():
+        if not self.opened:
             self.open_error = errors.EngineStartError(reason)
-            self.opened.set()
+            self.opening.release()
         else:
             try:
                 self.on_failure(failure)
