@@ -28,6 +28,7 @@ from vinefast.contact import Contact
 from vinefast.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError, VineFastError
 from vinefast.programs import find_program
+from vinefast.scratch import Scratch, sweep
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +144,8 @@ class _CrewLauncher(Launcher):
         self._retired = threading.Event()
         self._thread: threading.Thread | None = None
         self._processes: list[subprocess.Popen[bytes] | None] = []
+        self._place: str | None = None
+        self._scratch: Scratch | None = None
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the processes."""
@@ -178,6 +181,9 @@ class _CrewLauncher(Launcher):
                 logger.info("Killing %s (pid %d), which did not end by itself", self.program, process.pid)
             _bury(process)
         self._processes = []
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
 
     def diagnosis(self) -> str:
         """Show the first process's log."""
@@ -199,6 +205,7 @@ class _CrewLauncher(Launcher):
         self._started_s[index] = time.monotonic()
 
     def _watch(self, on_failure: OnFailure) -> None:
+        sweep(self._place)
         while not self._retired.wait(_POLL_S):
             for index, process in enumerate(self._processes):
                 try:
@@ -259,17 +266,14 @@ class LocalLauncher(_CrewLauncher):
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the workers."""
         self._arguments = [*_leaving_arguments(self.config), *_worker_arguments(self.config, contact)]
+        self._place = _local_scratch_dir(self.config)
+        self._scratch = Scratch(self._place)
         super().start(contact, on_failure)
 
-    def stop(self) -> None:
-        """End the workers and remove their files."""
-        super().stop()
-        for index in list(self._workspaces):
-            self._remove_workspace(index)
-
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
+        assert self._scratch is not None
         self._remove_workspace(index)
-        workspace = tempfile.mkdtemp(prefix="vinefast-worker-", dir=_local_scratch_dir(self.config))
+        workspace = tempfile.mkdtemp(prefix="worker-", dir=self._scratch.path)
         self._workspaces[index] = workspace
         return _spawn([self._worker, "--workspace", workspace, *self._arguments], self._log_path(index))
 
@@ -311,7 +315,6 @@ class FactoryLauncher(_CrewLauncher):
         self.grace_s = _LOCAL_FACTORY_GRACE_S if self.local else _BATCH_GRACE_S
         self._factory = find_program(self.program)
         self._worker = find_program(config.worker_executable)
-        self._scratch_dir: str | None = None
         self._environment: Environment | None = None
         if config.python_env is not None:
             self._environment = named_environment("factory_config.python_env", config.python_env)
@@ -319,23 +322,17 @@ class FactoryLauncher(_CrewLauncher):
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the factory."""
-        place = _local_scratch_dir(self.config) if self.local else self.config.scratch_dir or self.directory
-        self._scratch_dir = tempfile.mkdtemp(prefix="vinefast-factory-", dir=place)
+        self._place = _local_scratch_dir(self.config) if self.local else self.config.scratch_dir or self.directory
+        self._scratch = Scratch(self._place, janitor=False)
         if contact.password_file is not None:
-            shutil.copy(contact.password_file, os.path.join(self._scratch_dir, "password"))
+            shutil.copy(contact.password_file, os.path.join(self._scratch.path, "password"))
         self._command = [self._factory, *self._arguments(contact)]
         super().start(contact, on_failure)
 
-    def stop(self) -> None:
-        """End the factory and with it its workers."""
-        super().stop()
-        if self._scratch_dir is not None:
-            shutil.rmtree(self._scratch_dir, ignore_errors=True)
-
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
-        assert self._scratch_dir is not None
-        command = ["/bin/sh", "-c", _LEASH, "sh", self._scratch_dir, *self._command]
-        return _spawn(command, self._log_path(index), cwd=self._scratch_dir, stdin=subprocess.PIPE)
+        assert self._scratch is not None
+        command = ["/bin/sh", "-c", _LEASH, "sh", self._scratch.path, *self._command]
+        return _spawn(command, self._log_path(index), cwd=self._scratch.path, stdin=subprocess.PIPE)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None

@@ -187,6 +187,21 @@ def test_program_killed_outright(mark, tmp_path):
     assert wait_until(lambda: not processes_marked(mark), 20)
 
 
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
+@pytest.mark.parametrize("worker", ["alive", "killed"])
+def test_no_temporary_file_is_left_by_a_killed_program(mark, tmp_path, monkeypatch, worker, end):
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    script = tmp_path / "script.py"
+    kill_worker = "os.kill(parsl.dfk().executors['VineFastExecutor']._launcher._processes[0].pid, 9)"
+    ending = f"import os\n{kill_worker if worker == 'killed' else ''}\nos.kill(os.getpid(), {end:d})\n"
+    script.write_text(textwrap.dedent(PROGRAM.partition("futures =")[0]) + ending)
+    subprocess.run([sys.executable, str(script), str(tmp_path / "runinfo")], timeout=60)
+    assert wait_until(lambda: not processes_marked(mark), 20)
+    assert list(scratch.iterdir()) == []
+
+
 def test_ctrl_c(mark, tmp_path):
     program = run_program(tmp_path, "time.sleep(60)")
     start = time.monotonic()
