@@ -27,6 +27,7 @@ from parsl.providers.base import ExecutionProvider
 from vinefast.contact import Contact
 from vinefast.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError, VineFastError
+from vinefast.library.process import GRACE_S, MARK
 from vinefast.programs import find_program
 from vinefast.scratch import Scratch, sweep
 
@@ -53,6 +54,8 @@ _LONGEST_PAUSE_S = 10.0
 _NUDGE_S = 0.05
 _GRACE_S = 1.5
 _LOCAL_FACTORY_GRACE_S = 0.5
+_KEEPER_S = GRACE_S + 0.5
+_LOOK_S = 0.02
 _BATCH_GRACE_S = 10.0
 
 OnFailure = Callable[[Exception], None]
@@ -464,12 +467,31 @@ def _spawn(
 
 def _bury(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of a process and of all that it started, and free what we hold of it."""
-    for pid in _session_members(process.pid):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    # What calls have started is ended by the library's keeper, which gives it time to tidy up.
+    deadline_s = time.monotonic() + _KEEPER_S
+    while members := _session_members(process.pid):
+        overdue_s = time.monotonic() - deadline_s
+        for pid in members:
+            if overdue_s > 0 or not _is_of_a_library(pid):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        if overdue_s > 0:
+            break
+        time.sleep(_LOOK_S)
     process.wait()
     if process.stdin is not None:
         process.stdin.close()
+
+
+def _is_of_a_library(pid: int) -> bool:
+    """Tell whether a library of our workers, and not one that we may be in ourselves, has started a process."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = file.read().split(b"\0")
+    except OSError:
+        return False
+    ours = f"{MARK}={os.environ.get(MARK)}".encode()
+    return any(variable.startswith(MARK.encode() + b"=") and variable != ours for variable in variables)
 
 
 def _session_members(session: int) -> list[int]:
@@ -482,6 +504,6 @@ def _session_members(session: int) -> list[int]:
                     fields = stat.read().rpartition(b")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if int(fields[3]) == session:
+            if int(fields[3]) == session and fields[0] != b"Z":
                 members.append(int(name))
     return members

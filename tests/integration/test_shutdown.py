@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from multiprocessing import shared_memory
 
 import psutil
 import pytest
@@ -106,6 +107,22 @@ def test_from_a_callback(make_executor, mark):
     executor.submit(abs, {}, -1).add_done_callback(shut_down)
     assert done.wait(30)
     assert nothing_left(mark)
+
+
+def leave_much_behind():
+    """A process in a session of its own, and shared memory of which Python's resource tracker knows."""
+    memory = shared_memory.SharedMemory(create=True, size=1)
+    leave_much_behind.memory = memory
+    return subprocess.Popen(["sleep", "60"], start_new_session=True).pid, f"/dev/shm/{memory.name}"
+
+
+def test_what_calls_have_started_ends_with_the_executor(make_executor, mark):
+    executor = make_executor()
+    pid, memory = executor.submit(leave_much_behind, {}).result(30)
+    assert psutil.pid_exists(pid) and os.path.exists(memory)
+    timed_shutdown(executor)
+    assert nothing_left(mark)
+    assert not os.path.exists(memory)
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
