@@ -155,14 +155,7 @@ class Kin:
 
     def find(self, groups: set[int]) -> dict[int, bytes]:
         """Give them, besides the caller, and the members of some process groups, as `children_of` does."""
-        found = {}
-        for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) != os.getpid():
-                pid = int(name)
-                state, _, group, *_ = fields = _stat(pid)
-                if state not in (b"", b"Z", b"X") and (int(group) in groups or self._is_ours(pid)):
-                    found[pid] = fields[19]
-        return found
+        return members_of(groups, self._is_ours)
 
     def _is_ours(self, pid: int) -> bool:
         try:
@@ -203,6 +196,46 @@ def kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
         except OSError:
             pass
+
+
+def end_group(pid: int) -> None:
+    """End the process group of a child that has ended and is not waited for yet, with time to tidy up.
+
+    We are the parent of those whose parent has ended (`adopt_orphans`).
+    """
+    has_left = any(int(_stat(left)[2] or 0) == pid for left in descendants_of(os.getpid()) if left != pid)
+    try:
+        undertaker = os.fork() if has_left else -1
+    except OSError:
+        undertaker = -1
+    if undertaker < 0:
+        kill_group(pid)
+        return
+    if undertaker == 0:
+        try:
+            os.setpgid(0, pid)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            end_processes(lambda: members_of({pid}))
+        finally:
+            os._exit(0)
+    try:
+        # As long as a process is in the group, its number is not given to another.
+        os.setpgid(undertaker, pid)
+    except OSError:
+        pass  # it has ended already
+
+
+def members_of(groups: set[int], also: Callable[[int], bool] = lambda pid: False) -> dict[int, bytes]:
+    """Give the members of process groups that still run, and other processes, without the caller; as `children_of`."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            pid = int(name)
+            state, _, group, *_ = fields = _stat(pid)
+            if state not in (b"", b"Z", b"X") and (int(group) in groups or also(pid)):
+                found[pid] = fields[19]
+    return found
 
 
 def flush_by_line() -> None:

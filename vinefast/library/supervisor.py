@@ -22,7 +22,7 @@ from .frame import DIED, Origin, split_message
 from .keeper import Keeper
 from .memory import SlotMemory, hand_back
 from .nursery import Nursery, NurseryGone, legacy
-from .process import adopt_orphans, descendants_of, has_ended, kill_group, log_tail, reap_others
+from .process import adopt_orphans, descendants_of, end_group, has_ended, log_tail, reap_others
 from .run import Resume
 from .transfers import TransferWatch
 from .worker_link import WorkerGone, WorkerLink
@@ -485,7 +485,7 @@ class Supervisor:
         # Looked at, but not yet taken: the process group's number cannot have passed to others when it is killed.
         if not has_ended(each.pid):
             return
-        kill_group(each.pid)
+        end_group(each.pid)
         _, status = os.waitpid(each.pid, 0)
         each.pid = 0
         self._keeper.note(each.index, 0)
