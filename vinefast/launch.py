@@ -28,7 +28,9 @@ from vinefast.contact import Contact
 from vinefast.descriptors import with_former_limit
 from vinefast.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError
+from vinefast.library.process import GRACE_S, MARK
 from vinefast.programs import find_program
+from vinefast.scratch import Scratch, sweep
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ _LONGEST_PAUSE_S = 10.0
 _NUDGE_S = 0.05
 _GRACE_S = 1.5
 _LOCAL_FACTORY_GRACE_S = 0.5
+_KEEPER_S = GRACE_S + 0.5
+_LOOK_S = 0.02
 _BATCH_GRACE_S = 10.0
 
 OnFailure = Callable[[Exception], None]
@@ -144,6 +148,8 @@ class _CrewLauncher(Launcher):
         self._retired = threading.Event()
         self._thread: threading.Thread | None = None
         self._processes: list[subprocess.Popen[bytes] | None] = []
+        self._place: str | None = None
+        self._scratch: Scratch | None = None
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the processes."""
@@ -179,6 +185,9 @@ class _CrewLauncher(Launcher):
                 logger.info("Killing %s (pid %d), which did not end by itself", self.program, process.pid)
             _bury(process)
         self._processes = []
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
 
     def diagnosis(self) -> str:
         """Show the first process's log."""
@@ -200,6 +209,7 @@ class _CrewLauncher(Launcher):
         self._started_s[index] = time.monotonic()
 
     def _watch(self, on_failure: OnFailure) -> None:
+        sweep(self._place)
         while not self._retired.wait(_POLL_S):
             for index, process in enumerate(self._processes):
                 try:
@@ -260,17 +270,14 @@ class LocalLauncher(_CrewLauncher):
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the workers."""
         self._arguments = [*_leaving_arguments(self.config), *_worker_arguments(self.config, contact)]
+        self._place = _local_scratch_dir(self.config)
+        self._scratch = Scratch(self._place)
         super().start(contact, on_failure)
 
-    def stop(self) -> None:
-        """End the workers and remove their files."""
-        super().stop()
-        for index in list(self._workspaces):
-            self._remove_workspace(index)
-
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
+        assert self._scratch is not None
         self._remove_workspace(index)
-        workspace = tempfile.mkdtemp(prefix="vinefast-worker-", dir=_local_scratch_dir(self.config))
+        workspace = tempfile.mkdtemp(prefix="worker-", dir=self._scratch.path)
         self._workspaces[index] = workspace
         return _spawn([self._worker, "--workspace", workspace, *self._arguments], self._log_path(index))
 
@@ -312,7 +319,6 @@ class FactoryLauncher(_CrewLauncher):
         self.grace_s = _LOCAL_FACTORY_GRACE_S if self.local else _BATCH_GRACE_S
         self._factory = find_program(self.program)
         self._worker = find_program(config.worker_executable)
-        self._scratch_dir: str | None = None
         self._environment: Environment | None = None
         if config.python_env is not None:
             self._environment = named_environment("factory_config.python_env", config.python_env)
@@ -320,23 +326,17 @@ class FactoryLauncher(_CrewLauncher):
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the factory."""
-        place = _local_scratch_dir(self.config) if self.local else self.config.scratch_dir or self.directory
-        self._scratch_dir = tempfile.mkdtemp(prefix="vinefast-factory-", dir=place)
+        self._place = _local_scratch_dir(self.config) if self.local else self.config.scratch_dir or self.directory
+        self._scratch = Scratch(self._place, janitor=False)
         if contact.password_file is not None:
-            shutil.copy(contact.password_file, os.path.join(self._scratch_dir, "password"))
+            shutil.copy(contact.password_file, os.path.join(self._scratch.path, "password"))
         self._command = [self._factory, *self._arguments(contact)]
         super().start(contact, on_failure)
 
-    def stop(self) -> None:
-        """End the factory and with it its workers."""
-        super().stop()
-        if self._scratch_dir is not None:
-            shutil.rmtree(self._scratch_dir, ignore_errors=True)
-
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
-        assert self._scratch_dir is not None
-        command = ["/bin/sh", "-c", _LEASH, "sh", self._scratch_dir, *self._command]
-        return _spawn(command, self._log_path(index), cwd=self._scratch_dir, stdin=subprocess.PIPE)
+        assert self._scratch is not None
+        command = ["/bin/sh", "-c", _LEASH, "sh", self._scratch.path, *self._command]
+        return _spawn(command, self._log_path(index), cwd=self._scratch.path, stdin=subprocess.PIPE)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
@@ -473,12 +473,31 @@ def _spawn(
 
 def _bury(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of a process and of all that it started, and free what we hold of it."""
-    for pid in _session_members(process.pid):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    # What calls have started is ended by the library's keeper, which gives it time to tidy up.
+    deadline_s = time.monotonic() + _KEEPER_S
+    while members := _session_members(process.pid):
+        overdue_s = time.monotonic() - deadline_s
+        for pid in members:
+            if overdue_s > 0 or not _is_of_a_library(pid):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        if overdue_s > 0:
+            break
+        time.sleep(_LOOK_S)
     process.wait()
     if process.stdin is not None:
         process.stdin.close()
+
+
+def _is_of_a_library(pid: int) -> bool:
+    """Tell whether a library of our workers, and not one that we may be in ourselves, has started a process."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = file.read().split(b"\0")
+    except OSError:
+        return False
+    ours = f"{MARK}={os.environ.get(MARK)}".encode()
+    return any(variable.startswith(MARK.encode() + b"=") and variable != ours for variable in variables)
 
 
 def _session_members(session: int) -> list[int]:
@@ -491,6 +510,6 @@ def _session_members(session: int) -> list[int]:
                     fields = stat.read().rpartition(b")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if int(fields[3]) == session:
+            if int(fields[3]) == session and fields[0] != b"Z":
                 members.append(int(name))
     return members

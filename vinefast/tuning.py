@@ -60,6 +60,13 @@ class Tuning(ParameterSet):
     clean_redundant_replicas: Flag = Flag(
         "Remove copies of temporary files beyond temp-replica-count.", False, since="7.17.0"
     )
+    context_timeout: Count = Count(
+        "A context that has not been loaded by then fails its calls with ContextError, which names it and where it is. "
+        "0: never.",
+        3600,
+        "s",
+        tuned=False,
+    )
     default_transfer_rate: Bytes = Bytes(
         "Rate that is assumed for transfers until one has been measured.", 1 << 20, "bytes/s", least=1
     )

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 import traceback
+from multiprocessing import shared_memory
 
 import psutil
 import pytest
@@ -109,6 +110,22 @@ def test_from_a_callback(make_executor, mark):
     executor.submit(abs, {}, -1).add_done_callback(shut_down)
     assert done.wait(30)
     assert nothing_left(mark)
+
+
+def leave_much_behind():
+    """A process in a session of its own, and shared memory of which Python's resource tracker knows."""
+    memory = shared_memory.SharedMemory(create=True, size=1)
+    leave_much_behind.memory = memory
+    return subprocess.Popen(["sleep", "60"], start_new_session=True).pid, f"/dev/shm/{memory.name}"
+
+
+def test_what_calls_have_started_ends_with_the_executor(make_executor, mark):
+    executor = make_executor()
+    pid, memory = executor.submit(leave_much_behind, {}).result(30)
+    assert psutil.pid_exists(pid) and os.path.exists(memory)
+    timed_shutdown(executor)
+    assert nothing_left(mark)
+    assert not os.path.exists(memory)
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
@@ -325,6 +342,21 @@ def test_program_killed_outright(mark, tmp_path):
     program.kill()
     program.wait()
     assert wait_until(lambda: not processes_marked(mark), 20)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
+@pytest.mark.parametrize("worker", ["alive", "killed"])
+def test_no_temporary_file_is_left_by_a_killed_program(mark, tmp_path, monkeypatch, worker, end):
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    script = tmp_path / "script.py"
+    kill_worker = "os.kill(parsl.dfk().executors['VineFastExecutor']._launcher._processes[0].pid, 9)"
+    ending = f"import os\n{kill_worker if worker == 'killed' else ''}\nos.kill(os.getpid(), {end:d})\n"
+    script.write_text(textwrap.dedent(PROGRAM.partition("futures =")[0]) + ending)
+    subprocess.run([sys.executable, str(script), str(tmp_path / "runinfo")], timeout=60)
+    assert wait_until(lambda: not processes_marked(mark), 20)
+    assert list(scratch.iterdir()) == []
 
 
 def test_ctrl_c(mark, tmp_path):

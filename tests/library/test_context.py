@@ -123,6 +123,35 @@ def start_nursery(start_worker):
     return start
 
 
+@pytest.mark.parametrize("once_per_worker", [False, True])
+def test_a_context_that_hangs_is_named_with_where_it_was(start_worker, trace, once_per_worker):
+    context = functools.partial(calls.load, str(trace), 60)
+    files = {FILE: pickle.dumps(pack(context))} if once_per_worker else {}
+    worker = start_worker(files=files, env={"VINEFAST_CONTEXT_TIMEOUT_S": "1"})
+    worker.send([Call(bound(calls.loaded_by, context)), Call(calls.add, (1,))])
+    error = worker.collect()[1].records[0].exception
+    assert isinstance(error, ContextError) and error.context == "load"
+    assert error.reason.startswith("TimeoutError: it ")
+    # It is tried again, but not where all have waited for it already.
+    assert worker.run([Call(calls.add, (2,))]).records[0].value == 3
+    assert len(lines(trace)) == 1
+    log = worker.library_directory / ("nursery.log" if once_per_worker else "slot-0.log")
+    assert "the context load has been loading for 1 s" in log.read_text() and "in load" in log.read_text()
+
+
+def test_a_context_that_hangs_beyond_the_interpreter_ends_its_process(start_worker):
+    worker = start_worker(env={"VINEFAST_CONTEXT_TIMEOUT_S": "1"})
+    worker.send([Call(bound(calls.loaded_by, calls.hang_deaf)), Call(calls.add, (1,))])
+    records = worker.collect(30)[1].records
+    assert records[0].status == 4 and "in hang_deaf" in records[0].value[2]
+    assert records[1].value == 2
+
+
+def test_a_context_may_use_the_timer_itself(start_worker):
+    worker = start_worker(env={"VINEFAST_CONTEXT_TIMEOUT_S": "30"})
+    assert worker.run([Call(bound(calls.number_of, calls.load_with_alarm))]).records[0].value == "alarm"
+
+
 def nursery_of(worker):
     """Its pid, found by where it writes."""
     for pid in descendants(worker.process.pid):

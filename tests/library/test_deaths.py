@@ -89,6 +89,12 @@ def test_what_a_dead_call_started_dies_too(worker, tmp_path):
     wait_until(lambda: not is_alive(int(path.read_text())))
 
 
+def test_what_a_dead_call_had_in_shared_memory_goes(worker):
+    names = [worker.run([Call(calls.make_shared_memory)]).records[0].value for _ in range(2)]
+    assert worker.run([Call(calls.die_by, (9,)), Call(calls.add, (1,))]).records[1].value == 2
+    wait_until(lambda: not any(Path("/dev/shm", name).exists() for name in names))
+
+
 def test_slice_counts_from_the_first_child(worker):
     result = worker.run(
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import calls
 import pytest
@@ -118,6 +119,42 @@ def test_nothing_is_left(start_worker, tmp_path, end):
     wait_until(lambda: not any(map(is_alive, processes)), 2.0)
     worker.process.wait(1)
     wait_until(lambda: not descendants(worker.process.pid))
+
+
+def end_library(worker, end):
+    if end == "pipe":
+        worker.disconnect()
+    elif end == "group":
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    else:
+        worker.process.send_signal(signal.Signals[end])
+    worker.process.wait(5)
+
+
+@pytest.mark.parametrize("ignores_term", [False, True])
+@pytest.mark.parametrize("end", ["pipe", "SIGTERM", "SIGKILL", "group"])
+def test_daemons_of_calls_end_with_the_library(start_worker, tmp_path, end, ignores_term):
+    # One that looks the same and stays: its library was started with other pipes, or at another time.
+    other = start_worker()
+    kept = other.run([Call(calls.start_daemons, (str(tmp_path / "kept"),))]).records[0].value
+    worker = start_worker()
+    path = tmp_path / "pids"
+    pids = worker.run([Call(calls.start_daemons, (str(path), ignores_term))]).records[0].value
+    assert len(pids) == 3 and all(map(is_alive, pids))
+    if end in ("pipe", "SIGTERM"):
+        pids.append(worker.run([Call(calls.start_nameless_daemon)]).records[0].value)
+    end_library(worker, end)
+    wait_until(lambda: not any(map(is_alive, pids)), 10)
+    assert all(map(is_alive, kept))
+
+
+@pytest.mark.parametrize("end", ["pipe", "group"])
+def test_shared_memory_of_calls_goes_with_the_library(start_worker, end):
+    worker = start_worker()
+    path = Path("/dev/shm", worker.run([Call(calls.make_shared_memory)]).records[0].value)
+    assert path.exists()
+    end_library(worker, end)
+    wait_until(lambda: not path.exists())
 
 
 def test_worker_that_closed_only_the_results(start_worker):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
+import os
 import pickle
-from collections.abc import Callable
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from . import parsl_side
@@ -16,6 +23,12 @@ PARAMETER = "context"
 
 # In the library's directory, if the context is to be loaded once per worker: a pickled `Context`.
 FILE = "vinefast_context"
+# There, too: the digest of a context for which the nursery has waited too long.
+GIVEN_UP = "vinefast_context.given_up"
+
+_WARN_S = 60.0
+# For code that does not return to the interpreter, which alone can raise an exception there.
+_DEAF_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -94,10 +107,16 @@ class Contexts:
     ----------
     capacity:
         How many to keep, besides those that are shared.
+
+    Attributes
+    ----------
+    given_up:
+        Path of `GIVEN_UP`, if somebody else may have waited already.
     """
 
     def __init__(self, capacity: int = 16) -> None:
         self.capacity = capacity
+        self.given_up: str | None = None
         self._loaded: dict[bytes, Any] = {}
         self._shared: dict[bytes, Any] = {}
         self._forgotten: list[bytes] = []
@@ -108,7 +127,10 @@ class Contexts:
         if digest in self._shared:
             return self._shared[digest]
         if digest not in self._loaded:
-            self._loaded[digest] = parsl_side.deserialize_function(context.body)()
+            if self.given_up is not None and _content(self.given_up) == digest:
+                raise TimeoutError("it took too long once already, see nursery.log of the library")
+            with watched(context.name):
+                self._loaded[digest] = parsl_side.deserialize_function(context.body)()
             if len(self._loaded) > self.capacity:
                 oldest = next(iter(self._loaded))
                 del self._loaded[oldest]
@@ -144,6 +166,46 @@ class Contexts:
         except BaseException as error:
             raise Unrunnable(FAILED, _pack_failure(bound.context.name, error)) from None
         return _with_context(parsl_side.deserialize_function(bound.function), loaded, bound.n_before)
+
+
+@contextmanager
+def watched(name: str) -> Iterator[None]:
+    """Say where a context that takes long is, and end what takes too long (``context-timeout``) by a TimeoutError."""
+    limit_s = int(os.environ.get("VINEFAST_CONTEXT_TIMEOUT_S") or 0)
+    start_s = time.monotonic()
+
+    def look(number: int, frame: FrameType | None) -> None:
+        took_s = time.monotonic() - start_s
+        print(f"vinefast: the context {name} has been loading for {took_s:.0f} s, and is here:", flush=True)
+        traceback.print_stack(frame)
+        if limit_s and took_s >= limit_s:
+            raise TimeoutError(f"it was not loaded within {limit_s} s (context-timeout)")
+        wait()
+
+    def wait() -> None:
+        left_s = start_s + limit_s - time.monotonic() if limit_s else _WARN_S
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, min(_WARN_S, left_s)))
+
+    before = signal.signal(signal.SIGALRM, look)
+    if limit_s:
+        faulthandler.dump_traceback_later(limit_s + _DEAF_S, exit=True)
+    wait()
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        # Unless the context has taken the signal for itself.
+        if signal.getsignal(signal.SIGALRM) is look:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _with_context(function: Callable[..., Any], loaded: Any, n_before: int) -> Callable[..., Any]:

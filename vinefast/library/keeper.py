@@ -1,8 +1,8 @@
-"""A tiny process that cleans up after a supervisor that was killed outright.
+"""A tiny process that cleans up after the supervisor.
 
 A worker ends a library by SIGKILL to its process group. The children then die with the supervisor (``PDEATHSIG``), but
-what user code started in turn lives in the children's groups, and nobody is left to kill those: but for the keeper,
-which sleeps in a read of a pipe until the supervisor's end of it closes.
+what user code started in turn lives on, in the children's groups or in its own, and nobody is left to end it: but for
+the keeper, which sleeps in a read of a pipe until the supervisor's end of it closes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import os
 import signal
 from typing import NoReturn
 
-from .process import kill_group
+from .process import Kin, end_processes, kill_processes, living
+
+# What a pipe takes at once.
+_ROOM_NBYTES = 65536
 
 
 class Keeper:
@@ -30,6 +33,7 @@ class Keeper:
 
     def __init__(self, n_groups: int, close: tuple[int, ...]) -> None:
         self._groups = memoryview(mmap.mmap(-1, 8 * n_groups)).cast("Q")
+        self._kin = Kin()
         read_fd, self._fd = os.pipe()
         try:
             pid = os.fork()
@@ -49,6 +53,14 @@ class Keeper:
         """In a child: let go of the pipe, which must close when the supervisor ends."""
         os.close(self._fd)
 
+    def tell(self, processes: dict[int, bytes]) -> None:
+        """Name processes that are to end with the supervisor, which is about to; some of them may have hidden well."""
+        text = b"".join(b"%d %s\n" % process for process in processes.items())
+        try:
+            os.write(self._fd, text[: text.rfind(b"\n", 0, _ROOM_NBYTES) + 1])
+        except OSError:
+            kill_processes(processes)  # there is no keeper
+
     def _watch(self, fd: int) -> NoReturn:
         try:
             os.setsid()
@@ -57,9 +69,12 @@ class Keeper:
             null = os.open(os.devnull, os.O_RDWR)
             for standard in range(3):
                 os.dup2(null, standard)
-            os.read(fd, 1)
-            for pid in self._groups:
-                if pid:
-                    kill_group(pid)
+            told = b""
+            while chunk := os.read(fd, _ROOM_NBYTES):
+                told += chunk
+            named = {int(pid): started for pid, started in (line.split() for line in told.splitlines())}
+            named.pop(os.getpid(), None)
+            groups = set(self._groups) - {0}
+            end_processes(lambda: {**living(named), **self._kin.find(groups)})
         finally:
             os._exit(0)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from .context import FILE, Contexts
+from .context import FILE, GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import Origin
 from .process import kill_group
@@ -177,6 +177,7 @@ def _serve(control: socket.socket, origin: Origin, let_go: Callable[[], None], b
 def _load(origin: Origin) -> Contexts:
     with open(FILE, "rb") as file:
         context = pickle.load(file)
+    given_up = os.path.abspath(GIVEN_UP)
     find_users_modules()
     # Threads as in a slot, but GPUs stay to be shared out.
     Share(origin._replace(gpus=0))
@@ -185,7 +186,12 @@ def _load(origin: Origin) -> Contexts:
     except OSError:
         pass
     contexts = Contexts()
-    contexts.load(context)
+    try:
+        contexts.load(context)
+    except TimeoutError:
+        with open(given_up, "wb") as file:
+            file.write(context.digest)
+        raise
     contexts.share()
     # No collection in a child shall touch, and so copy, what is shared.
     gc.collect()

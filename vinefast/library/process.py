@@ -8,11 +8,21 @@ import os
 import signal
 import stat
 import sys
+import time
+from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Room for what faulthandler tells, which in a child of the nursery comes from deep down.
 _LOG_TAIL_NBYTES = 4096
+
+GRACE_S = 1.0
+"""For what calls have started, between SIGTERM and SIGKILL."""
+
+_LOOK_S = 0.02
+
+MARK = "VINEFAST_LIBRARY"
+"""In the environment of what calls have started: which library they belong to."""
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
@@ -97,23 +107,95 @@ def children_of(pid: int) -> dict[int, bytes]:
     return {child: started for child in children if (started := _start_time(child))}
 
 
-def kill_processes(processes: dict[int, bytes]) -> None:
-    """SIGKILL those that still run."""
+def living(processes: dict[int, bytes]) -> dict[int, bytes]:
+    """Give those that still run."""
+    return {pid: started for pid, started in processes.items() if _stat(pid)[19] == started and _stat(pid)[0] != b"Z"}
+
+
+def kill_processes(processes: dict[int, bytes], number: int = signal.SIGKILL) -> None:
+    """Send a signal to those that still run."""
     for pid, started in processes.items():
         if _start_time(pid) == started:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
             except OSError:
                 pass
 
 
+def descendants_of(pid: int) -> dict[int, bytes]:
+    """Give all that come from a process that is still somebody's child in turn, as `children_of` does."""
+    found = children_of(pid)
+    for child in list(found):
+        found.update(descendants_of(child))
+    return found
+
+
 def _start_time(pid: int) -> bytes:
+    return _stat(pid)[19]
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Fields of a process from its state on; empty ones if there is none."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name before it may hold anything.
-            return file.read().rpartition(b")")[2].split()[19]
-    except (OSError, IndexError):
-        return b""
+        # The name before them may hold anything.
+        return _read(pid, "stat").rpartition(b")")[2].split()
+    except OSError:
+        return [b""] * 20
+
+
+def _read(pid: int | str, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
+
+
+class Kin:
+    """How to find all that comes from this process, wherever it has gone: into another group or session, say.
+
+    What was executed has our mark in its environment; what was merely forked has a mapping that only forks can share.
+    To be made before anything is forked, and after the first shared anonymous mapping is there.
+    """
+
+    def __init__(self) -> None:
+        value = f"{os.getpid()}.{_start_time(os.getpid()).decode()}"
+        os.environ[MARK] = value
+        self._mark = f"{MARK}={value}".encode()
+        self._command = _read("self", "cmdline")
+        self._mappings = _shared_mappings("self")
+
+    def find(self, groups: set[int]) -> dict[int, bytes]:
+        """Give them, besides the caller, and the members of some process groups, as `children_of` does."""
+        return members_of(groups, self._is_ours)
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            if self._mark in _read(pid, "environ").split(b"\0"):
+                return True
+            return _read(pid, "cmdline") == self._command and bool(_shared_mappings(pid) & self._mappings)
+        except OSError:
+            return False  # it has ended, or is another user's
+
+
+def _shared_mappings(pid: int | str) -> set[bytes]:
+    """Inodes of the shared anonymous mappings of a process."""
+    return {line.split()[4] for line in _read(pid, "maps").splitlines() if line.endswith(b"/dev/zero (deleted)")}
+
+
+def end_processes(find: Callable[[], dict[int, bytes]]) -> None:
+    """End what `find` gives, with time to tidy up: a resource tracker, of Python's or of loky's, removes semaphores and
+    shared memory when those that had them are gone.
+    """
+    deadline = time.monotonic() + GRACE_S
+    asked: dict[int, bytes] = {}
+    while found := find():
+        overdue = time.monotonic() - deadline
+        if overdue > 0:
+            kill_processes(found)
+        else:
+            kill_processes({pid: found[pid] for pid in found if asked.get(pid) != found[pid]}, signal.SIGTERM)
+        if overdue > GRACE_S:
+            return
+        asked = found
+        time.sleep(_LOOK_S)
 
 
 def kill_group(pid: int) -> None:
@@ -123,6 +205,46 @@ def kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
         except OSError:
             pass
+
+
+def end_group(pid: int) -> None:
+    """End the process group of a child that has ended and is not waited for yet, with time to tidy up.
+
+    We are the parent of those whose parent has ended (`adopt_orphans`).
+    """
+    has_left = any(int(_stat(left)[2] or 0) == pid for left in descendants_of(os.getpid()) if left != pid)
+    try:
+        undertaker = os.fork() if has_left else -1
+    except OSError:
+        undertaker = -1
+    if undertaker < 0:
+        kill_group(pid)
+        return
+    if undertaker == 0:
+        try:
+            os.setpgid(0, pid)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            end_processes(lambda: members_of({pid}))
+        finally:
+            os._exit(0)
+    try:
+        # As long as a process is in the group, its number is not given to another.
+        os.setpgid(undertaker, pid)
+    except OSError:
+        pass  # it has ended already
+
+
+def members_of(groups: set[int], also: Callable[[int], bool] = lambda pid: False) -> dict[int, bytes]:
+    """Give the members of process groups that still run, and other processes, without the caller; as `children_of`."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            pid = int(name)
+            state, _, group, *_ = fields = _stat(pid)
+            if state not in (b"", b"Z", b"X") and (int(group) in groups or also(pid)):
+                found[pid] = fields[19]
+    return found
 
 
 def flush_by_line() -> None:

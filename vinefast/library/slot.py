@@ -12,7 +12,7 @@ import traceback
 from typing import NamedTuple, NoReturn
 
 from . import memory as layout
-from .context import Contexts
+from .context import GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import FrameError, Origin
 from .functions import FunctionCache
@@ -79,6 +79,7 @@ def serve(
         os.environ["VINEFAST_SLOT"] = str(origin.slot)
         find_users_modules()
         contexts = contexts or Contexts()
+        contexts.given_up = os.path.join(home, GIVEN_UP)
         contexts.capacity = _chosen("VINEFAST_KEPT_CONTEXTS", contexts.capacity)
         functions = FunctionCache(
             os.path.join(home, "functions"),

@@ -22,7 +22,7 @@ from .frame import DIED, Origin, split_message
 from .keeper import Keeper
 from .memory import SlotMemory, hand_back
 from .nursery import Nursery, NurseryGone, legacy
-from .process import adopt_orphans, has_ended, kill_group, log_tail, reap_others
+from .process import adopt_orphans, descendants_of, end_group, has_ended, log_tail, reap_others
 from .run import Resume
 from .transfers import TransferWatch
 from .worker_link import WorkerGone, WorkerLink
@@ -128,7 +128,8 @@ class Supervisor:
         self._n_bundles = 0
         self._childless: set[Slot] = set()
         # Children come from there if there is a context for all slots. Unborn: our ends of the channels of those due.
-        self._adopts = self._has_nursery = Nursery.wanted() and adopt_orphans()
+        self._adopts = adopt_orphans()
+        self._has_nursery = self._adopts and Nursery.wanted()
         self._nursery: Nursery | None = None
         self._unborn: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -168,11 +169,8 @@ class Supervisor:
         return here if there in (None, here) else f"{here}; but the submit side has {there}"
 
     def _leave(self, exit_code: int) -> NoReturn:
-        for each in self._slots:
-            if each.pid:
-                kill_group(each.pid)
-        if self._nursery is not None:
-            kill_group(self._nursery.pid)
+        # The keeper does the rest, with time: for what the children have started, children die with us.
+        self._keeper.tell(descendants_of(self._pid))
         self._link.bury_worker()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -549,7 +547,7 @@ class Supervisor:
         # Looked at, but not yet taken: the process group's number cannot have passed to others when it is killed.
         if not has_ended(each.pid):
             return
-        kill_group(each.pid)
+        end_group(each.pid)
         _, status = os.waitpid(each.pid, 0)
         each.pid = 0
         each.kill_at = None

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import weakref
+from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
 
 
@@ -261,6 +262,43 @@ def start_sleeper():
     return subprocess.Popen(["sleep", "60"]).pid
 
 
+def start_daemons(path, ignores_term=False):
+    """Leave processes behind that have gone into sessions of their own, in every way; note their pids."""
+    command = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done" if ignores_term else "sleep 60"]
+    pids = [subprocess.Popen(command, start_new_session=True).pid]
+    grandchild = "import os, subprocess; os.setsid(); print(subprocess.Popen(['sleep', '60'], stdout=2).pid)"
+    pids.append(int(subprocess.check_output([sys.executable, "-c", grandchild])))
+    read_fd, write_fd = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.fork()
+        if pid == 0:
+            os.close(write_fd)
+            while True:
+                time.sleep(1)
+        os.write(write_fd, b"%d" % pid)
+        os._exit(0)
+    pids.append(int(os.read(read_fd, 32)))
+    Path(path).write_text(" ".join(map(str, pids)))
+    return pids
+
+
+def start_nameless_daemon():
+    """Leave a process behind that has gone into a session of its own, without any environment."""
+    return subprocess.Popen(["sleep", "60"], start_new_session=True, env={}).pid
+
+
+def make_shared_memory():
+    """Leave shared memory to Python's resource tracker."""
+    memory = shared_memory.SharedMemory(create=True, size=1)
+    resource_tracker.ensure_running()
+    Held.append(memory)
+    return memory.name
+
+
+Held = []
+
+
 def start_sleeper_and(path, what):
     Path(path).write_text(str(subprocess.Popen(["sleep", "60"]).pid))
     if what == "crash":
@@ -418,6 +456,21 @@ def make_counted(number, nbytes):
 def count_alive():
     gc.collect()
     return len(Counted.alive)
+
+
+def hang_deaf():
+    """Hear no signal, like code in C that does not return to the interpreter."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(100)
+
+
+def load_with_alarm():
+    seen = []
+    signal.signal(signal.SIGALRM, lambda *_: seen.append("alarm"))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    while not seen:
+        time.sleep(0.01)
+    return revive(seen[0], b"")
 
 
 def load_counted(number):
