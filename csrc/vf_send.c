@@ -214,7 +214,7 @@ static void send_from(struct vf_loop *loop, struct vf_call_list *waiting, uint64
 		vf_send_bundle(loop, n, loop->chosen, worker, expected_ns);
 }
 
-static int was_dealt_some(void *arg, const struct vf_worker *worker)
+static int was_dealt_some(void *arg, struct vf_worker *worker)
 {
 	(void)arg;
 	return worker->dealt.n > 0;
