@@ -122,11 +122,23 @@ struct seeker {
 	const struct vf_bundle *bundle;
 };
 
-static int fits(void *arg, const struct vf_worker *worker)
+/* What TaskVine says of a worker holds for other bundles too, unless this one asks for time. */
+static int is_accepted(const struct seeker *seeker, struct vf_worker *worker)
+{
+	const struct vf_bundle *bundle = seeker->bundle;
+	if (check_worker_against_task(seeker->loop->manager, worker->id, bundle->task)) {
+		vf_worker_accept(worker);
+		return 1;
+	}
+	if (!bundle->n_calls || bundle->calls[0]->spec->running_time_min <= 0)
+		vf_worker_refuse(worker, vf_now_ns());
+	return 0;
+}
+
+static int fits(void *arg, struct vf_worker *worker)
 {
 	const struct seeker *seeker = arg;
-	return check_worker_against_task(seeker->loop->manager, worker->id, seeker->bundle->task) &&
-			!meets_suspect(seeker->loop, seeker->bundle, worker) &&
+	return is_accepted(seeker, worker) && !meets_suspect(seeker->loop, seeker->bundle, worker) &&
 			!vf_unfetched_too_large(seeker->loop, seeker->bundle, worker);
 }
 
@@ -168,12 +180,10 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 	if (!bundle->worker || !fits(&seeker, bundle->worker)) {
 		if (bundle->worker && !bundle->n_calls)
 			return NULL; /* it is meant for that worker and no other */
-		struct vf_worker *worker = choose_for(loop, bundle);
-		if (!worker)
-			return NULL;
-		vf_place_bundle(loop, bundle, worker);
+		/* With none it is first in line for the next slot. */
+		vf_place_bundle(loop, bundle, choose_for(loop, bundle));
 	}
-	return bundle->worker->id;
+	return bundle->worker ? bundle->worker->id : NULL;
 }
 
 /* Each of TaskVine's writes would be a packet of its own and wake the worker up. */

@@ -197,7 +197,8 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 
 	struct vf_function *function = NULL;
 	uint32_t n_of_function = 0, missed = 0;
-	uint64_t function_ns = 0, calls_ns = 0, queue_ns = 0, away_ns = difference(bundle->returned_ns, bundle->sent_ns);
+	uint64_t function_ns = 0, calls_ns = 0, queue_ns = 0;
+	uint64_t away_ns = difference(bundle->returned_ns, bundle->sent_ns);
 	offset = VF_RESULT_HEADER_NBYTES;
 	for (uint32_t i = 0; i < header->n_records; i++) {
 		struct vf_call *call = bundle->calls[i];
@@ -252,8 +253,9 @@ static void read_node(struct vf_loop *loop, const struct vf_bundle *bundle, cons
 	}
 }
 
-/* Find the result frame in a task's output: a long one is used where it is, a short one is an encoded C string. A call's
-C code shares memory with the library, so no length is believed that is not within what TaskVine has received. */
+/* Find the result frame in a task's output: a long one is used where it is, a short one is an encoded
+C string. A call's C code shares memory with the library, so no length is believed that is not within what
+TaskVine has received. */
 static int open_frame(struct vf_bundle *bundle, char *output, struct vf_result_header *header)
 {
 	size_t received = vf_output_nbytes(output);

@@ -13,6 +13,9 @@ enum {
 /* A call of which nothing is known. */
 static const double UNKNOWN_NS = 10e6;
 
+/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one again. */
+static const double PAUSED_NS = 3600e9;
+
 static int reserve(void *array, uint64_t n, size_t item_nbytes)
 {
 	void *items;
@@ -55,6 +58,8 @@ static int reserve_all(struct vf_loop *loop)
 long again. */
 static double queue_ns(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
 {
+	if (vf_worker_is_paused(worker, now_ns))
+		return PAUSED_NS;
 	if (!slots || worker->running < slots)
 		return 0;
 	double expected_ns = worker->expected_ns / slots;

@@ -205,7 +205,7 @@ static void send_from(struct vf_loop *loop, struct vf_group *group, struct vf_wo
 	send_chosen(loop, &choice, worker);
 }
 
-static int was_dealt_some(void *arg, const struct vf_worker *worker)
+static int was_dealt_some(void *arg, struct vf_worker *worker)
 {
 	(void)arg;
 	return worker->dealt.n > 0;

@@ -139,7 +139,7 @@ static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
 	}
 }
 
-/* What has come back from its worker is left alone: TaskVine up to 7.16 would leave a task that it is
+/* What has come back from its worker is left alone: TaskVine up to 7.15 would leave a task that it is
 about to fetch in the table of its worker, after it has been deleted. It comes by itself, or is offered
 once more. */
 static int may_be_cancelled(const struct vf_bundle *bundle)

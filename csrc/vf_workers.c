@@ -108,6 +108,25 @@ static uint32_t most_of(const struct vf_worker *worker, uint32_t slots, uint64_t
 	return slots + (slots - worker->n_long);
 }
 
+void vf_worker_refuse(struct vf_worker *worker, uint64_t now_ns)
+{
+	if (vf_worker_is_paused(worker, now_ns))
+		return;
+	double pause_ns = fmin(fmax(2 * (double)worker->pause_ns, VF_PAUSE_NS), VF_LONGEST_PAUSE_NS);
+	worker->pause_ns = (uint64_t)pause_ns;
+	worker->paused_until_ns = now_ns + worker->pause_ns;
+}
+
+void vf_worker_accept(struct vf_worker *worker)
+{
+	worker->paused_until_ns = worker->pause_ns = 0;
+}
+
+int vf_worker_is_paused(const struct vf_worker *worker, uint64_t now_ns)
+{
+	return now_ns < worker->paused_until_ns;
+}
+
 struct vf_worker *vf_workers_choose(
 		struct vf_workers *workers, const struct vf_resources *needs, uint64_t now_ns, vf_workers_accept *accept, void *arg)
 {
@@ -120,6 +139,8 @@ struct vf_worker *vf_workers_choose(
 		uint32_t share = vf_worker_share(worker, needs);
 		uint32_t most = share > 1 ? slots : most_of(worker, slots, now_ns);
 		if (!slots || !share || worker->running + share > most || worker == workers->reserved)
+			continue;
+		if (vf_worker_is_paused(worker, now_ns))
 			continue;
 		/* running / slots < best->running / best_slots */
 		if (best && (uint64_t)worker->running * best_slots >= (uint64_t)best->running * slots)
@@ -150,7 +171,7 @@ void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *n
 	double least = INFINITY;
 	for (uint32_t i = 0; i < workers->n; i++) {
 		const struct vf_worker *worker = workers->items[i];
-		uint32_t share = vf_worker_share(worker, needs);
+		uint32_t share = worker->pause_ns ? 0 : vf_worker_share(worker, needs);
 		double excess = share ? ((double)worker->running + share) / worker->slots : INFINITY;
 		if (excess < least) {
 			least = excess;

@@ -21,6 +21,11 @@ struct vine_worker_info;
 /* A bundle that will take longer is a long one: nothing is to wait behind it. The library hands back after the same time. */
 #define VF_LONG_NS 100e6
 
+/* A worker that TaskVine refuses (it has not said what it is, drains, is blocked, has failed a moment ago)
+gets nothing new for this time, and for twice as long whenever it is refused again, up to a limit. */
+#define VF_PAUSE_NS 100e6
+#define VF_LONGEST_PAUSE_NS 2e9
+
 struct vf_worker {
 	struct vine_worker_info *id;
 	int fd;          /* of its connection */
@@ -36,6 +41,7 @@ struct vf_worker {
 	uint8_t warm;      /* has had its first bundle, which is empty */
 	char *node;        /* what that told of the worker's node; NULL: nothing yet */
 	uint64_t heard_ns; /* when it last ended a bundle, or began with one after doing nothing */
+	uint64_t paused_until_ns, pause_ns; /* 0: it was not refused the last time */
 };
 
 struct vf_workers {
@@ -47,7 +53,7 @@ struct vf_workers {
 };
 
 /* Whether a worker can take a certain bundle, apart from its slots. */
-typedef int vf_workers_accept(void *arg, const struct vf_worker *worker);
+typedef int vf_workers_accept(void *arg, struct vf_worker *worker);
 
 /* Returns 0, or -1 when memory is short. */
 int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int fd, uint32_t index);
@@ -72,6 +78,11 @@ uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resourc
 waiting per slot. NULL when no worker may have another. `accept` may be NULL. */
 struct vf_worker *vf_workers_choose(
 		struct vf_workers *workers, const struct vf_resources *needs, uint64_t now_ns, vf_workers_accept *accept, void *arg);
+
+/* TaskVine refuses a worker, or would not. The first says nothing new within a pause. */
+void vf_worker_refuse(struct vf_worker *worker, uint64_t now_ns);
+void vf_worker_accept(struct vf_worker *worker);
+int vf_worker_is_paused(const struct vf_worker *worker, uint64_t now_ns);
 
 /* Whether any worker could ever take such a bundle. */
 int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *needs);

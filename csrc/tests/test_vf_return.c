@@ -49,7 +49,8 @@ static int is_accepted(char *output)
 	if (accepted) {
 		CHECK(bundle->n_outcomes == 1);
 		const struct vf_record *record = &bundle->outcomes[0].record;
-		CHECK(record->payload >= output && record->payload + record->nbytes <= output + vf_output_nbytes(output));
+		CHECK(record->payload >= output);
+		CHECK(record->payload + record->nbytes <= output + vf_output_nbytes(output));
 	} else {
 		CHECK(bundle->n_outcomes == 0);
 	}
@@ -87,7 +88,8 @@ static void test_lengths(void)
 
 static void test_what_is_no_frame(void)
 {
-	static const char *const outputs[] = {"", "I", "I\xff", "E\xff", "E\xff\xfe", "E\xff\xfe\xfe", "Traceback", "VFR1", "VF"};
+	static const char *const outputs[] = {
+			"", "I", "I\xff", "E\xff", "E\xff\xfe", "E\xff\xfe\xfe", "Traceback", "VFR1", "VF"};
 	for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++)
 		CHECK(!is_accepted(strdup(outputs[i])));
 }

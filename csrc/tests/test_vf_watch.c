@@ -116,7 +116,8 @@ static int was_cancelled(int i)
 
 static void test_only_what_is_ready_or_runs_is_cancelled(void)
 {
-	static const char *const states[N] = {"READY", "RUNNING", "WAITING_RETRIEVAL", "RETRIEVED", "DONE", "READY"};
+	static const char *const states[N] = {
+			"READY", "RUNNING", "WAITING_RETRIEVAL", "RETRIEVED", "DONE", "READY"};
 	begin();
 	for (int i = 0; i < N; i++) {
 		tasks[i].state = states[i];

@@ -23,7 +23,7 @@ static struct vf_worker *give(double expected_ns, uint64_t now_ns)
 	return worker;
 }
 
-static int is_not(void *arg, const struct vf_worker *worker)
+static int is_not(void *arg, struct vf_worker *worker)
 {
 	return worker->id != arg;
 }
@@ -77,9 +77,54 @@ static void test_shares(void)
 	vf_workers_free(&workers);
 }
 
+/* Workers that TaskVine refuses. */
+static void test_pauses(void)
+{
+	const uint64_t pause_ns = (uint64_t)VF_PAUSE_NS;
+	const struct vf_resources half = {2, -1, -1, -1};
+	uint64_t now_ns = 1000000000;
+	workers.typical_slots = 4;
+	CHECK(vf_workers_add(&workers, id(1), 0, 0) == 0);
+	struct vf_worker *worker = workers.items[0];
+	vf_worker_refuse(worker, now_ns);
+	CHECK(vf_worker_is_paused(worker, now_ns) && !give(1e6, now_ns));
+	vf_worker_refuse(worker, now_ns + pause_ns - 1); /* the same refusal, of another bundle */
+	CHECK(!give(1e6, now_ns + pause_ns - 1) && give(1e6, now_ns + pause_ns) == worker);
+
+	/* Longer each time, with an end. */
+	double expected_ns = VF_PAUSE_NS;
+	for (int i = 0; i < 10; i++) {
+		now_ns = worker->paused_until_ns;
+		vf_worker_refuse(worker, now_ns);
+		expected_ns = expected_ns < VF_LONGEST_PAUSE_NS / 2 ? 2 * expected_ns : VF_LONGEST_PAUSE_NS;
+		CHECK(worker->paused_until_ns - now_ns == (uint64_t)expected_ns);
+	}
+
+	/* Nothing is kept free there, and others get what there is. */
+	CHECK(vf_workers_add(&workers, id(2), 0, 0) == 0);
+	for (int i = 0; i < 2; i++) {
+		workers.items[i]->slots = 4;
+		workers.items[i]->has = (struct vf_resources){4, 100, 100, 0};
+	}
+	vf_workers_reserve(&workers, &half);
+	CHECK(workers.reserved == workers.items[1]);
+	workers.reserved = NULL;
+	for (int i = 0; i < 8; i++)
+		CHECK(give(1e6, now_ns) == workers.items[1]);
+	CHECK(!give(1e6, now_ns));
+
+	/* Accepted once, it is as it was. */
+	vf_worker_accept(worker);
+	CHECK(!vf_worker_is_paused(worker, now_ns) && give(1e6, now_ns) == worker);
+	vf_worker_refuse(worker, now_ns);
+	CHECK(worker->paused_until_ns == now_ns + pause_ns);
+	vf_workers_free(&workers);
+}
+
 int main(void)
 {
 	test_shares();
+	test_pauses();
 	const double quick = 1e6, slow = 1e9, unknown = -1;
 	uint64_t now_ns = 1000000000;
 

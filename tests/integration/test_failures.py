@@ -1,5 +1,6 @@
 """What must survive: lost workers, calls that take their worker down, an engine that cannot start."""
 
+import contextlib
 import os
 import shlex
 import socket
@@ -96,6 +97,24 @@ def test_an_answer_that_lies_about_its_length_fails_its_call_alone(make_executor
     with pytest.raises(TaskFailure, match=r"answered with 5\d\d\d bytes that are no whole result frame.*C code"):
         lying.result(60)
     assert executor.submit(nap, {}, 0, b"." * 5_000).result(60) == b"." * 5_000
+
+
+def test_a_connection_that_takes_no_calls_delays_none(make_executor, by_hand):
+    executor = make_executor(worker_launch_method="manual")  # without a password, which would be asked for
+    by_hand(executor, "--cores", "2")
+    for i in range(20):
+        executor.submit(abs, {}, -i).result(30)
+    ended = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", executor._engine.port)))
+        executor.submit(time.sleep, {}, 0.1).result(30)  # meanwhile they are accepted
+        futures = [executor.submit(time.sleep, {}, 0.02) for _ in range(100)]
+        for i, future in enumerate(futures):
+            future.add_done_callback(lambda _, i=i: ended.append(i))
+        assert wait_until(lambda: len(ended) == len(futures), 60)
+    # None was left behind by more than what was under way.
+    assert max(place - i for place, i in enumerate(ended)) < 40
 
 
 def test_a_killed_library_is_replaced(make_executor, mark):
