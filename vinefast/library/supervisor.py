@@ -22,7 +22,7 @@ from .frame import DIED, Origin, split_message
 from .keeper import Keeper
 from .memory import SlotMemory, hand_back
 from .nursery import Nursery, NurseryGone, legacy
-from .process import adopt_orphans, descendants_of, end_group, has_ended, log_tail, reap_others
+from .process import adopt_orphans, descendants_of, end_group, has_ended, kill_group, log_tail, reap_others
 from .run import Resume
 from .transfers import TransferWatch
 from .worker_link import WorkerGone, WorkerLink
