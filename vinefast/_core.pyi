@@ -20,6 +20,7 @@ class CallFuture(Future[Any]):
     @property
     def duration_ns(self) -> int: ...
 
+def plan_of_call() -> CallPlan | None: ...
 def rebuild_exception(failure: tuple[str, str, str, bytes | None]) -> BaseException: ...
 
 FILE_INPUT: int
@@ -56,6 +57,7 @@ class FunctionRegistry:
 
 class Engine:
     port: int
+    make_plan: Callable[[], Callable[..., CallPlan] | None] | None
     def __init__(
         self,
         settings: EngineSettings,
