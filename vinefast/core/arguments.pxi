@@ -19,7 +19,7 @@ cdef extern from *:
 
 
 def plan_of_call():
-    """Give the `vinefast.files.CallPlan` of the call whose arguments this thread serializes; None if it serializes none.
+    """Give the `vinefast.files.CallPlan` of the call whose arguments this thread serializes; None if none.
 
     Raises
     ------
