@@ -48,6 +48,7 @@ void vf_loop_free(struct vf_loop *loop)
 	vf_files_free(&loop->shelf);
 	vf_locality_free(&loop->locality);
 	vf_score_free(&loop->score);
+	vf_temps_forget_leftovers(loop);
 	if (loop->bundles)
 		itable_delete(loop->bundles);
 	if (loop->data) {

@@ -173,7 +173,8 @@ struct vf_loop {
 	struct vf_rate rate;
 	struct itable *data; /* struct vf_datum by address of its vine_file */
 	const void *last_moved; /* the file of which TaskVine last told that it moves, during one task */
-	struct vf_temp *lost, *leaving;
+	struct vf_temp *lost;
+	struct vf_leftover *leftovers;
 	int outdated; /* some bundle reads what is made again as another file */
 	uint64_t n_temps;
 	struct vf_score score;

@@ -35,10 +35,55 @@ static struct vine_file *declare(struct vf_loop *loop, struct vf_temp *temp)
 	return temp->path ? vine_declare_file(loop->manager, path, VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) : NULL;
 }
 
+/* A file of TaskVine's that nobody needs and some worker fetches. */
+struct vf_leftover {
+	struct vf_leftover *next;
+	struct vine_file *file;
+	char *cached_name;
+};
+
 /* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
-static int is_fetched(const struct vf_loop *loop, const struct vf_temp *temp)
+static int is_fetched(const struct vf_loop *loop, const char *cached_name)
 {
-	return temp->datum && temp->cached_name && vine_file_replica_table_count_replicas(loop->manager, temp->cached_name, VINE_REPLICA_PENDING) > 0;
+	return cached_name && vine_file_replica_table_count_replicas(loop->manager, cached_name, VINE_REPLICA_PENDING) > 0;
+}
+
+/* The worker that fetches a file may have it all, also if those that held it are gone: it is to be deleted there, too. */
+static void delete_when_fetched(struct vf_loop *loop, struct vine_file *file, char *cached_name)
+{
+	struct vf_leftover *leftover = calloc(1, sizeof *leftover);
+	if (!leftover) {
+		free(cached_name);
+		return; /* it stays on workers until the end */
+	}
+	*leftover = (struct vf_leftover){.next = loop->leftovers, .file = file, .cached_name = cached_name};
+	loop->leftovers = leftover;
+}
+
+static void delete_leftovers(struct vf_loop *loop)
+{
+	struct vf_leftover **at = &loop->leftovers;
+	while (*at) {
+		struct vf_leftover *leftover = *at;
+		if (is_fetched(loop, leftover->cached_name)) {
+			at = &leftover->next;
+			continue;
+		}
+		*at = leftover->next;
+		vine_undeclare_file(loop->manager, leftover->file);
+		free(leftover->cached_name);
+		free(leftover);
+	}
+}
+
+void vf_temps_forget_leftovers(struct vf_loop *loop)
+{
+	struct vf_leftover *leftover;
+	while ((leftover = loop->leftovers)) {
+		loop->leftovers = leftover->next;
+		free(leftover->cached_name);
+		free(leftover);
+	}
 }
 
 static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
@@ -46,16 +91,17 @@ static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
 	struct vine_file *file = temp->datum ? temp->datum->file : NULL;
 	if (!file)
 		return;
-	/* One that is fetched stays on workers until the end: that is seldom enough. */
-	int fetched = is_fetched(loop, temp);
 	vf_replica_forget(loop, temp->datum);
 	temp->datum = NULL;
 	temp->generation++;
 	loop->outdated |= temp->n_readers > 0;
-	if (!fetched)
+	if (is_fetched(loop, temp->cached_name)) {
+		delete_when_fetched(loop, file, temp->cached_name);
+	} else {
 		vine_undeclare_file(loop->manager, file);
+		free(temp->cached_name);
+	}
 	free(temp->path);
-	free(temp->cached_name);
 	temp->path = temp->cached_name = NULL;
 	temp->n_holders = 0;
 	if (temp->state == VF_TEMP_THERE)
@@ -74,14 +120,8 @@ static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
 /* What nobody needs leaves the workers, and is given back. */
 static void let_go_if_unneeded(struct vf_loop *loop, struct vf_temp *temp)
 {
-	if (!temp->let_go || temp->n_readers || temp->state == VF_TEMP_MAKING || temp->leaving)
+	if (!temp->let_go || temp->n_readers || temp->state == VF_TEMP_MAKING)
 		return;
-	if (is_fetched(loop, temp)) {
-		temp->leaving = 1;
-		temp->next_leaving = loop->leaving;
-		loop->leaving = temp;
-		return;
-	}
 	undeclare(loop, temp);
 	forget_loss(loop, temp);
 	if (temp->given)
@@ -386,13 +426,9 @@ void vf_temps_settle(struct vf_loop *loop)
 		temp->let_go = 1;
 		let_go_if_unneeded(loop, temp);
 	}
-	struct vf_temp *next, *leaving = loop->leaving, *lost = loop->lost;
-	loop->leaving = loop->lost = NULL;
-	for (struct vf_temp *temp = leaving; temp; temp = next) {
-		next = temp->next_leaving;
-		temp->leaving = 0;
-		let_go_if_unneeded(loop, temp);
-	}
+	delete_leftovers(loop);
+	struct vf_temp *next, *lost = loop->lost;
+	loop->lost = NULL;
 	for (struct vf_temp *temp = lost; temp; temp = next) {
 		next = temp->next_lost;
 		if (temp->state == VF_TEMP_LOST && (temp->n_readers || (loop->config.recover_at_once && !temp->let_go)))

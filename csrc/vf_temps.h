@@ -49,8 +49,6 @@ struct vf_temp {
 	struct vf_temp *next_lost, *next_needed;
 	char *cached_name; /* TaskVine's name for it; NULL: no worker has had it */
 	uint8_t needed;    /* on the stack of those to be made again */
-	uint8_t leaving;   /* let go as soon as no worker fetches it any more */
-	struct vf_temp *next_leaving;
 };
 
 /* A call has come. */
@@ -81,6 +79,7 @@ void vf_temps_drop(struct vf_loop *loop, struct vf_temp *temp, const struct vf_w
 void vf_temps_settle(struct vf_loop *loop);
 
 /* After the manager has been deleted. */
+void vf_temps_forget_leftovers(struct vf_loop *loop);
 void vf_temps_free(struct vf_temp *temp);
 
 #endif

@@ -11,7 +11,7 @@ from parsl.data_provider.files import File
 
 from vinefast import CachedFile, InvalidConfiguration, URLStaging
 from vinefast.errors import InputMissing
-from vinefast.files import CallPlan, WorkerPath, seen_by_workers
+from vinefast.files import CallPlan, WorkerPath
 from vinefast.library import files as on_worker
 from vinefast.urls import Patience, curl_source
 
@@ -102,19 +102,18 @@ def test_directories_have_the_name_of_all_that_is_in_them():
 
 
 def test_workers_see_a_plain_file_in_a_directory_of_its_own():
-    args, kwargs = seen_by_workers(
-        (CachedFile("a"), 1), {"inputs": (CachedFile(URL), File("b")), "data": CachedFile("b", "worker")}, Patience()
-    )
-    files = [args[0], kwargs["inputs"][0], kwargs["data"]]
+    plan = CallPlan(shared=True)
+    cached = [CachedFile("a"), CachedFile(URL), CachedFile("b", "worker")]
+    files = [plan.seen(each) for each in cached]
     assert all(type(file) is File and isinstance(file.local_path, WorkerPath) for file in files)
     assert len({os.path.dirname(file.local_path) for file in files}) == 3
-    assert args[1] == 1
-    assert kwargs["inputs"][1].filepath == "b"
+    assert [plan.seen(each) for each in cached] == files
     on_worker.enter(b"/sandbox")
     assert pickle.loads(pickle.dumps(files[1])).filepath == f"/sandbox/{files[1].local_path}"
-    assert CallPlan(shared=True).find(args, kwargs).files() is not None
+    assert plan.files() is not None
     with pytest.raises(InputMissing, match="'gone' .*: No such file"):
-        seen_by_workers((CachedFile("gone"),), {}, Patience())
+        plan.seen(CachedFile("gone"))
+    assert isinstance(plan.error, InputMissing)
 
 
 def test_names_on_workers_are_those_that_taskvine_can_write():

@@ -166,11 +166,9 @@ def test_workers_per_node():
     assert workers("provider", LocalProvider()) == os.cpu_count()
 
 
-def test_a_call_goes_to_the_engine_as_it_is(make_apart, monkeypatch):
-    # As in a program that has never made any.
-    monkeypatch.setattr(vinefast.temps, "in_use", False)
-    monkeypatch.setattr(vinefast.CachedFile, "made", False)
+def test_a_call_goes_to_the_engine_as_it_is(make_apart):
     executor = make_apart()
+    vinefast.TempFile("a"), vinefast.CachedFile("a")  # those that make none pay nothing for those that do
     executor.submit(print, None, 1, func=2, resource_specification=3, self=4)
     executor.submit(print, {}, 1)
     executor.submit(print, {"cores": 2})

@@ -22,6 +22,7 @@ class CallFuture(Future[Any]):
 
 def rebuild_exception(failure: tuple[str, str, str, bytes | None]) -> Exception: ...
 def finishes_futures() -> bool: ...
+def plan_of_call() -> CallPlan | None: ...
 
 FILE_INPUT: int
 FILE_URL: int
@@ -57,6 +58,7 @@ class FunctionRegistry:
 
 class Engine:
     port: int
+    make_plan: Callable[[], Callable[..., CallPlan] | None] | None
     def __init__(
         self,
         settings: EngineSettings,

@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_GetItem
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -20,6 +20,7 @@ from vinefast.libtaskvine cimport *
 
 include "core/buffers.pxi"
 include "core/serialize.pxi"
+include "core/arguments.pxi"
 include "core/function.pxi"
 include "core/specs.pxi"
 include "core/temps.pxi"

@@ -8,7 +8,7 @@ from typing import Any
 
 import parsl
 
-from vinefast import rules, temps
+from vinefast import rules
 from vinefast.context import name_of, parameters_before
 from vinefast.errors import InvalidConfiguration
 
@@ -74,8 +74,6 @@ def mark(
             f"context of {name_of(function)} is {name_of(context)}, but {name_of(function)} has no parameter to "
             "receive it; accepted: a function with a parameter named 'context'"
         )
-    if keep:
-        temps.use()
     try:
         setattr(function, _MARK, AppOptions(context, keep))
     except AttributeError:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from parsl.data_provider.files import File
 
 from vinefast import rules
+from vinefast._core import plan_of_call
 
 # TaskVine's vine_cache_level_t.
 _LEVELS = {"call": 0, "workflow": 1, "worker": 2, "forever": 3}
@@ -52,7 +53,7 @@ class Caching(NamedTuple):
 class CachedFile(File):
     """An input that TaskVine brings to workers and keeps there, even where they share this machine's file system.
 
-    For an argument of a call, or an item of its ``inputs``. On the worker it is a plain `parsl.File`, whose
+    For a call, anywhere among its arguments. On the worker it is a plain `parsl.File`, whose
     ``filepath`` is a path in the sandbox that is the call's own. Elsewhere, and for other executors, one with a path is
     that path.
 
@@ -83,9 +84,6 @@ class CachedFile(File):
     Unpacked tarballs and directories are symbolic links to what all calls of the worker see: do not write there.
     """
 
-    # Whether there has ever been one; no executor looks for them before.
-    made = False
-
     def __init__(
         self,
         source: str | os.PathLike[str],
@@ -101,7 +99,6 @@ class CachedFile(File):
         self.is_remote = self.scheme != "file"
         # Parsl has nothing to do before the call, whatever staging the executor has.
         self.scheme = "file"
-        CachedFile.made = True
 
     def cleancopy(self) -> CachedFile:
         """Copy it, as Parsl does for each call."""
@@ -114,6 +111,10 @@ class CachedFile(File):
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         # Workers and other executors know Parsl, and need not know vinefast.
+        plan = plan_of_call()
+        if plan is not None:
+            seen = plan.seen(self)
+            return File, (seen.url,), vars(seen)
         return File, (self.url,), {"local_path": self.local_path}
 
     def as_file(self, local_path: str | None = None) -> File:

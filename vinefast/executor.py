@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from parsl.data_provider.staging import Staging
@@ -29,13 +30,12 @@ from parsl.utils import RepresentationMixin
 from vinefast import config, monitoring, rules, temps
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
 from vinefast.apps import options_of
-from vinefast.cached import CachedFile
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.context import pack
 from vinefast.descriptors import raise_limit
 from vinefast.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped, anew
-from vinefast.files import CallPlan, URLStaging, seen_by_workers
+from vinefast.files import CallPlan, URLStaging
 from vinefast.launch import Launcher, make_launcher
 from vinefast.library.context import Context
 from vinefast.many import CallsAhead, Chunks, results_in_order
@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 # Of `map`: chunks that are ahead of the results taken, per slot, and chunks of an iterable of known length, per slot.
 _CHUNKS_AHEAD = 16
 _CHUNKS_PER_SLOT = 4
+# Items, if each result stays on a worker.
+_KEPT_AHEAD = 1024
 
 # Of the calls that bring files and values back.
 _FIRST = CallSpec(priority=sys.float_info.max)
@@ -242,6 +244,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         settings.idle_timeout_s = self._launcher.idle_timeout_s
         settings.min_workers = self.factory_config.min_workers
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
+        self._engine.make_plan = weakref.WeakMethod(self._plan)
         teardown.callback(self._engine.stop)
         self._engine.start()
         # Before the engine lets workers go: none is to be replaced then.
@@ -333,26 +336,22 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         """
         asks = resource_specification or not (resource_specification is None or resource_specification == {})
         spec = self._specs.read(resource_specification) if asks else None
-        if self._moves_files or temps.in_use or CachedFile.made:
-            return self._submit_with_files(func, args, kwargs, spec)
+        if self._moves_files and (plan := self._plan(func, args, kwargs, False)):
+            return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)
 
-    def _submit_with_files(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], spec: CallSpec | None
-    ) -> CallFuture:
-        if CachedFile.made:
-            args, kwargs = seen_by_workers(args, kwargs, self._url_patience)
-        plan = CallPlan(self._files_are_shared, self._engine, self._claim)
+    def _plan(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], chunk: bool
+    ) -> CallPlan:
+        plan = CallPlan(self._files_are_shared, self._engine, self._claim, self._url_patience)
         try:
-            plan.find(args, kwargs)
-            if temps.in_use and options_of(func).keep:
+            plan.find(tuple(chain.from_iterable(args)) if chunk else args, kwargs)
+            if options_of(func).keep and not chunk:
                 plan.keep(temps.Store(getattr(func, "__name__", "value")))
-            if not plan and not temps.in_use:
-                return self._submit(func, args, kwargs, spec)
-            return self._submit(func, args, kwargs, spec, False, plan)
         except BaseException:
             plan.withdraw()
             raise
+        return plan
 
     def _claim(self, store: temps.Store, handle: TempHandle) -> TempHandle | None:
         directory = os.path.join(os.path.abspath(self.run_dir), self.label, "fetched")
@@ -407,14 +406,17 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             As `submit`, and whatever iterating over `arguments` raises.
         """
         rules.require("max_outstanding", max_outstanding, rules.POSITIVE)
-        spec = self._specs.read(resource_specification)
+        return self._calls_ahead(func, arguments, self._specs.read(resource_specification), max_outstanding)
 
+    def _calls_ahead(
+        self, func: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], spec: CallSpec | None, ahead: int
+    ) -> CallsAhead:
         def submit(args: tuple[Any, ...]) -> CallFuture:
-            if self._moves_files or CachedFile.made:
-                return self._submit_with_files(func, args, {}, spec)
+            if self._moves_files and (plan := self._plan(func, args, {}, False)):
+                return self._submit(func, args, {}, spec, False, plan)
             return self._submit(func, args, {}, spec)
 
-        return CallsAhead(submit, iter(arguments), max_outstanding)
+        return CallsAhead(submit, iter(arguments), ahead)
 
     def map(
         self,
@@ -439,14 +441,15 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         timeout : float, optional
             Seconds from this call until the last result is taken.
         chunksize : int, optional
-            Items of a chunk; if not given, as many as run for some milliseconds.
+            Items of a chunk; if not given, as many as run for some milliseconds. Results that are kept make no chunks.
         resource_specification : mapping, optional
             As for `submit`, for all chunks.
 
         Returns
         -------
         iterator
-            Raises in its place what an item raised, and ends there. Closing it cancels what has not been sent.
+            Of a function that is marked with ``keep=True``, each result is a `Kept`. Raises in its place what an item
+            raised, and ends there. Closing it cancels what has not been sent.
 
         Raises
         ------
@@ -459,8 +462,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
         spec = self._specs.read(resource_specification)
 
+        if options_of(func).keep:
+            # Each value is a file of its own, and so each item a call.
+            rows = zip(*iterables, strict=False)
+            return results_in_order(self._calls_ahead(func, rows, spec, _KEPT_AHEAD), None, timeout)
+
         def submit(columns: tuple[Any, ...]) -> CallFuture:
-            return self._submit(func, columns, {}, spec, True)
+            plan = self._plan(func, columns, {}, True) if self._moves_files else None
+            return self._submit(func, columns, {}, spec, True, plan or None)
 
         slots = max(1, self.stats().get("slots", 1))
         n_items = min((len(iterable) for iterable in iterables if isinstance(iterable, Sized)), default=None)

@@ -175,32 +175,13 @@ class StagedFiles(CallFiles):
                 delivery.remove(arrived)
 
 
-def seen_by_workers(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], patience: urls.Patience
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Give a call's arguments with each `CachedFile` as the plain file that workers see.
-
-    Raises
-    ------
-    InputMissing
-        If one cannot be read.
-    """
-
-    def seen(value: Any) -> Any:
-        return value.as_file(WorkerPath.of_cached(value, patience)) if isinstance(value, CachedFile) else value
-
-    kwargs = {name: value if name in ("stdout", "stderr") else seen(value) for name, value in kwargs.items()}
-    if inputs := _listed(kwargs, "inputs"):
-        kwargs["inputs"] = [*map(seen, inputs)]
-    return tuple(map(seen, args)), kwargs
-
-
 class CallPlan:
     """Which files TaskVine moves for one call, and how.
 
     Files may be any of a call's arguments, and in the lists ``inputs`` and ``outputs``; ``stdout`` and ``stderr`` are
-    paths that the call writes to. What stays on workers (`TempFile`, `Kept`) is found wherever it is among the
-    arguments, while these are serialized, which is done within a ``with`` block of this.
+    paths that the call writes to. What stays on workers (`TempFile`, `Kept`), or is kept there (`CachedFile`), is found
+    wherever it is among the arguments, while these are serialized: it asks for the plan then
+    (`vinefast._core.plan_of_call`).
 
     Parameters
     ----------
@@ -210,6 +191,13 @@ class CallPlan:
         Whose workers these are.
     claim : callable, optional
         Lets the call make a `Store`, by a new handle of that engine; gives the one before.
+    patience : urls.Patience, optional
+        With the servers of URLs.
+
+    Attributes
+    ----------
+    error : Exception or None
+        Why the call cannot be submitted, whatever serializers made of it.
     """
 
     def __init__(
@@ -217,7 +205,11 @@ class CallPlan:
         shared: bool,
         engine: Engine | None = None,
         claim: Callable[[Store, TempHandle], TempHandle | None] | None = None,
+        patience: urls.Patience | None = None,
     ) -> None:
+        self._patience = patience or urls.Patience()
+        self._seen: dict[int, tuple[CachedFile, File]] = {}
+        self.error: Exception | None = None
         self._shared = shared
         self._engine = engine
         self._claim = claim
@@ -231,8 +223,6 @@ class CallPlan:
         self._before: dict[Store, TempHandle | None] = {}
         self._kept: Store | None = None
         self._brings = False
-        self._outer: temps.Plan | None = None
-        self._error: InputMissing | None = None
 
     def find(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallPlan:
         """Find files among the arguments of a call, as Parsl gives them.
@@ -301,14 +291,25 @@ class CallPlan:
         """Whether anything was found so far."""
         return bool(self._inputs or self._outputs or self._made or self._read)
 
-    def __enter__(self) -> None:
-        # Another call may be made while this one is serialized, to bring a file from another executor's workers.
-        self._outer = temps.serialize_for(self)
+    def seen(self, cached: CachedFile) -> File:
+        """Give a `CachedFile` as workers see it.
 
-    def __exit__(self, *_: object) -> None:
-        temps.serialize_for(self._outer)
-        if self._error is not None:  # and not what the serializers made of it
-            raise self._error from None
+        Raises
+        ------
+        InputMissing
+            If it cannot be read.
+        """
+        # Serializers may ask again, if pickle is not up to the other arguments.
+        known = self._seen.get(id(cached))
+        if known is None:
+            try:
+                path = WorkerPath.of_cached(cached, self._patience)
+            except InputMissing as error:
+                self.error = error
+                raise
+            known = self._seen[id(cached)] = cached, cached.as_file(path)
+            self._inputs[path] = path.move
+        return known[1]
 
     def path_of(self, store: Store) -> str | None:
         """Give the path of what is on workers in the sandbox of the call's bundle; None if it is on others."""
@@ -318,8 +319,8 @@ class CallPlan:
         if handle is not None and not handle.belongs_to(self._engine):
             return None
         if handle is None or not handle.temp.has_maker:
-            self._error = temps.without_maker(store.name)
-            raise self._error
+            self.error = temps.without_maker(store.name)
+            raise self.error
         return self._read.setdefault(store, Temporary(handle, self._name_of(store))).path
 
     def files(self) -> StagedFiles | None:
@@ -398,10 +399,10 @@ class CallPlan:
 
 
 def _files_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File]:
-    """Give the files that a call reads, but for those on workers."""
+    """Give the files that a call reads, but for those that are found while they are serialized."""
     named = (value for name, value in kwargs.items() if name not in ("stdout", "stderr"))
     for value in itertools.chain(args, named, _listed(kwargs, "inputs")):
-        if isinstance(value, File) and not isinstance(value, TempFile):
+        if isinstance(value, File) and not isinstance(value, (CachedFile, TempFile)):
             yield value
 
 

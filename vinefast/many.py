@@ -103,8 +103,10 @@ class Chunks:
             self.size = max(1, min(wanted, _CHUNK_GROWTH * self.size, self._most))
 
 
-def results_in_order(calls: CallsAhead, chunks: Chunks, timeout: float | None) -> Iterator[Any]:
-    """Give the results of chunks one by one; what an item raised is raised in its place, and ends the rest.
+def results_in_order(calls: CallsAhead, chunks: Chunks | None, timeout: float | None) -> Iterator[Any]:
+    """Give the results of chunks, or of single calls, one by one; what an item raised is raised in its place.
+
+    That ends the rest.
 
     Raises
     ------
@@ -118,6 +120,9 @@ def results_in_order(calls: CallsAhead, chunks: Chunks, timeout: float | None) -
             for future in calls:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 found = future.result(left)
+                if chunks is None:
+                    yield found
+                    continue
                 failure = None
                 if type(found) is tuple:
                     found, failure = found

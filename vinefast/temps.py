@@ -7,44 +7,16 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from parsl.data_provider.files import File
 
+from vinefast._core import TempHandle, plan_of_call
 from vinefast.errors import InputMissing, InvalidConfiguration
 from vinefast.library import files as on_worker
 
-if TYPE_CHECKING:
-    from vinefast._core import TempHandle
-
 Forget = Callable[[], None]
 Bring = Callable[..., tuple[Future, Forget]]
-
-# Whether there has ever been any: programs without pay nothing for them.
-in_use = False
-
-# The plan of the call whose arguments this thread serializes.
-_serializing = threading.local()
-
-
-def use() -> None:
-    """Note that there are calls whose files or values stay on the workers."""
-    global in_use
-    in_use = True
-
-
-class Plan(Protocol):
-    """What a plan of a call's files knows of those on workers (`vinefast.files.CallPlan`)."""
-
-    def path_of(self, store: Store) -> str | None:
-        """Give the path of what the call reads or makes in the sandbox of its bundle; None if it is elsewhere."""
-
-
-def serialize_for(plan: Plan | None) -> Plan | None:
-    """From now on what this thread serializes is for the call with this plan, or for none; gives what was so before."""
-    before = getattr(_serializing, "plan", None)
-    _serializing.plan = plan
-    return before
 
 
 def without_maker(name: str) -> InputMissing:
@@ -205,7 +177,6 @@ class TempFile(File):
         # As it is, whatever a URL would make of it.
         self.path = self.filename = store.name
         self._store = store
-        use()
 
     def cleancopy(self) -> TempFile:
         """Give another object for the same file."""
@@ -251,7 +222,7 @@ class TempFile(File):
         return f"<TempFile {self._store.name!r}>"
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        plan = getattr(_serializing, "plan", None)
+        plan = plan_of_call()
         if plan is not None:
             path = plan.path_of(self._store)
             if path is not None:
@@ -302,7 +273,7 @@ class Kept:
         return f"<Kept result of {self._store.name}, {self.nbytes:,} bytes>"
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        plan = getattr(_serializing, "plan", None)
+        plan = plan_of_call()
         if plan is not None:
             path = plan.path_of(self._store)
             if path is not None:

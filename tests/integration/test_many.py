@@ -9,8 +9,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import numpy as np
 import pytest
 
-from vinefast import EngineStopped, InvalidConfiguration, VineFastExecutor
-from vinefast.errors import CallDied
+import vinefast
+from vinefast import CachedFile, EngineStopped, InvalidConfiguration, Kept, TempFile, VineFastExecutor
+from vinefast.errors import CallDied, InputMissing
 
 
 def inverse(x):
@@ -192,3 +193,63 @@ def test_overhead_adds_up_to_the_time_from_submit_to_result(executor):
     # What is left is between the stages, and the wake of this thread, which completing its future ends with.
     until_complete_us = sum(spent.values()) - spent["complete"]
     assert 0.5 * took_us < until_complete_us <= took_us
+
+
+@vinefast.mark(keep=True)
+def keep(value):
+    return value
+
+
+def length(path):
+    with open(path) as file:
+        return len(file.read())
+
+
+def write(text, outputs=()):
+    with open(outputs[0], "w") as file:
+        file.write(text)
+
+
+def test_map_and_submit_many_keep_values_on_workers(executor):
+    mapped = list(executor.map(keep, range(20), chunksize=5, timeout=60))
+    submitted = [future.result(30) for future in executor.submit_many(keep, [(i,) for i in range(20)])]
+    for found in (mapped, submitted):
+        assert all(isinstance(each, Kept) for each in found)
+        assert [each.result(30) for each in found] == list(range(20))
+
+
+def test_what_lies_on_workers_is_read_there(executor, tmp_path):
+    """And is not brought to this machine first, which would be one more call for each."""
+    texts = [TempFile("text") for _ in range(12)]
+    for i, text in enumerate(texts):
+        executor.submit(write, {}, "x" * i, outputs=[text]).result(30)
+    values = [executor.submit(keep, {}, i).result(30) for i in range(12)]
+    (tmp_path / "cached").write_text("x" * 5)
+    cached = CachedFile(tmp_path / "cached")
+    before = executor.stats()["calls_submitted"]
+    assert list(executor.map(length, texts, chunksize=4)) == list(range(12))
+    assert list(executor.map(operator.neg, values, chunksize=4)) == [-i for i in range(12)]
+    assert list(executor.map(length, [cached] * 8, chunksize=4)) == [5] * 8
+    assert executor.stats()["calls_submitted"] == before + 8
+    found = executor.submit_many(operator.add, zip(values, values, strict=True))
+    assert [future.result(30) for future in found] == [2 * i for i in range(12)]
+    assert [future.result(30) for future in executor.submit_many(length, [(text,) for text in texts])] == list(
+        range(12)
+    )
+    assert executor.stats()["calls_submitted"] == before + 32
+
+
+def test_map_over_files_that_are_missing_says_so(executor):
+    with pytest.raises(InputMissing, match="'none': no app makes this temporary file"):
+        list(executor.map(length, [TempFile("none")]))
+    with pytest.raises(InputMissing, match="gone"):
+        list(executor.map(length, [CachedFile("gone")]))
+    assert list(executor.map(operator.neg, [1])) == [-1]
+
+
+def test_an_item_that_raises_among_files(executor):
+    values = [executor.submit(keep, {}, i).result(30) for i in (1, 0, 2)]
+    found = executor.map(inverse, values, chunksize=3)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)

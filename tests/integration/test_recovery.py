@@ -5,6 +5,7 @@ import os
 import socket
 import time
 
+import psutil
 import pytest
 
 import vinefast
@@ -319,3 +320,30 @@ def test_hosts_that_cannot_reach_each_other(make_cluster, log):
     cluster.cut_between(0, 1)
     futures = [executor.submit(size, {}, file) for file in files]
     assert [future.result(60)[1] for future in futures] == [1000] * 4
+
+
+def test_what_a_worker_fetches_while_its_source_dies_is_deleted_in_the_end(make_cluster, log):
+    """The worker has it all, but has not said so, when the others take it for lost and have it made again."""
+    cluster, executor = make_cluster(2, shared_fs=True, tune_parameters=Tuning(locality=False))
+    (file,) = make_files(executor, log, 1, 100 << 20, seconds=0)
+    source = cluster.names.index(log.hosts()["f0"])
+    other = cluster._directory / cluster.names[1 - source]
+    worker = psutil.Process(cluster._processes[1 - source].pid)
+    reading = [executor.submit(size, {}, file, 0.2) for _ in range(4)]
+    assert wait_until(lambda: list(other.glob("worker-*/transfer/temp-*")))
+    worker.suspend()  # but not the process of its that fetches
+    try:
+        (coming,) = other.glob("worker-*/transfer/temp-*")
+        assert wait_until(lambda: coming.stat().st_size == 100 << 20)
+        cluster.kill(source)
+        assert wait_until(lambda: executor.stats()["calls_remade"] > 0)
+    finally:
+        worker.resume()
+    assert {future.result(60)[1] for future in reading} == {100 << 20}
+    del file, reading
+
+    def left():
+        gc.collect()
+        return [path for path in other.glob("worker-*/cache/temp-*") if path.suffix != ".meta"]
+
+    assert wait_until(lambda: not left(), 20)

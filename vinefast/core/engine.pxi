@@ -101,6 +101,9 @@ cdef class Engine:
     cdef vf_loop *loop
     cdef Fatal fatal
     cdef object settings, on_failure, on_node
+    cdef public object make_plan
+    """A weak reference to what makes a plan: ``make_plan(func, args, kwargs, chunk)``."""
+
     cdef FunctionRegistry functions, chunk_functions
     cdef SpecRegistry specs
     cdef SpecRecord default_spec
@@ -195,7 +198,8 @@ cdef class Engine:
             Call the function once for each row of the columns that `args` then are. The result is a list of results;
             if a row raised, a tuple of the list so far and what `rebuild_exception` takes, pickled.
         plan : vinefast.files.CallPlan, optional
-            Finds the files that TaskVine is to move, some of them while the arguments are pickled.
+            Of the files that TaskVine is to move. If not given, `make_plan` makes it once such a file is found, which
+            happens while the arguments are pickled.
 
         Returns
         -------
@@ -207,21 +211,35 @@ cdef class Engine:
             If the function or its arguments cannot be serialized.
         errors.EngineStopped
         """
+        cdef Arguments here
+        here.func, here.args, here.kwargs = <PyObject *>func, <PyObject *>args, <PyObject *>kwargs
+        here.make_plan, here.chunk = <PyObject *>self.make_plan, chunk
+        here.plan = here.error = NULL
+        if plan is not None:
+            Py_INCREF(plan)
+            here.plan = <PyObject *>plan
+        try:
+            return self._submit(&here, func, spec, chunk)
+        except BaseException:
+            if here.plan != NULL:
+                (<object>here.plan).withdraw()
+            raise
+        finally:
+            Py_XDECREF(here.plan)
+            Py_XDECREF(here.error)
+
+    cdef Call _submit(self, Arguments *here, object func, object spec, bint chunk):
         if self.refusal is not None or self.forks != n_forks:
             raise self._refuse()
         cdef uint64_t start_ns = vf_now_ns()
-        cdef int kind
+        cdef int kind = VF_PAYLOAD_NONE
         # By itself, since a chunk takes another time than a call.
         cdef FunctionRecord function = (self.chunk_functions if chunk else self.functions).find(func)
         cdef SpecRecord spec_record = self.default_spec if spec is None else self.specs.find(spec)
         cdef CallFiles files = None
-        cdef bytes payload
-        if plan is None:
-            payload = serialize_arguments(func, args, kwargs, &kind)
-        else:
-            with plan:
-                payload = serialize_arguments(func, args, kwargs, &kind)
-            files = plan.files()
+        cdef bytes payload = serialize_call(here, function.keeps, &kind)
+        if here.plan != NULL:
+            files = (<object>here.plan).files()
             if files is not None:
                 payload = checked_size(func, files.after(payload))
                 kind |= VF_PAYLOAD_FILES

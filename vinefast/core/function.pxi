@@ -52,11 +52,13 @@ cdef class FunctionRecord:
     cdef vf_function c_function
     cdef bytes body, name
     cdef readonly object options
+    cdef bint keeps
     cdef object __weakref__
 
     def __cinit__(self, bytes body, bytes digest, str name, options):
         self.body = body
         self.options = options
+        self.keeps = options.keep
         self.name = name.encode("utf-8", "replace")
         self.c_function.name = PyBytes_AS_STRING(self.name)
         self.c_function.body = PyBytes_AS_STRING(body)

@@ -55,11 +55,17 @@ cdef class TempHandle:
 
         On the thread that finishes an engine's futures, where callbacks run, that goes on with those of such calls.
         """
+        global vf_arguments
         cdef Engine here = getattr(this_thread, "engine", None)
         if here is None:
             return future.result(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        here._wait_here(future, deadline)
+        cdef void *arguments = vf_arguments
+        vf_arguments = NULL  # what is unpickled meanwhile is no part of a call that is being made
+        try:
+            here._wait_here(future, deadline)
+        finally:
+            vf_arguments = arguments
         if here is self.engine and not future.done() and vf_loop_is_done_closed(here.loop):
             raise errors.EngineStopped()
         return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
