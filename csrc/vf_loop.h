@@ -85,7 +85,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 `manager_bytes_...` those that the manager itself sent and received as files.
 
 `transfer_rate` is what transfers between workers have lately achieved, each by itself, in bytes per second, if that is to be learned;
-`calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has. */
+`calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has, and `usable_...` the most that a call can get. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
@@ -93,7 +93,8 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
 	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) _(manager_bytes_sent) _(manager_bytes_received) \
 	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
-	_(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus)
+	_(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
+	_(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -158,6 +159,7 @@ struct vf_loop {
 	uint32_t running; /* bundles that TaskVine has, but for those without calls */
 	struct vf_bundle *unplaced; /* those with no worker chosen */
 	struct vf_workers workers;
+	struct vf_resources largest; /* the most that any worker has, each by itself */
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;
 	uint64_t released_ns; /* when we last looked for workers to let go */

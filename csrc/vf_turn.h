@@ -47,6 +47,9 @@ void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine
 connections is the same. */
 void vf_watch_workers(struct vf_loop *loop, int connections);
 
+/* Whether some worker that is there is large enough. */
+int vf_watch_fits(const struct vf_loop *loop, const struct vf_resources *needs);
+
 /* A call that has lost so many workers is a suspect: it travels alone, and shares no worker with another, so that those that lost
 theirs only by bad company soon get through. */
 enum {

@@ -33,13 +33,27 @@ static uint32_t count_slots(struct vf_loop *loop, const struct vine_stats *stats
 	return (uint32_t)(libraries * config->slots_per_worker);
 }
 
-/* Calls that wait for a worker larger than any that is there. */
-static uint64_t count_too_large(const struct vf_loop *loop)
+int vf_watch_fits(const struct vf_loop *loop, const struct vf_resources *needs)
+{
+	const struct vf_resources *most = &loop->largest;
+	if (loop->config.placing)
+		return vf_workers_fit(&loop->workers, needs);
+	return needs->cores <= most->cores && needs->memory <= most->memory && needs->disk <= most->disk && needs->gpus <= most->gpus;
+}
+
+/* Calls that wait for a worker larger than any that is there. One of which little is known yet may be large enough. */
+static uint64_t look_for_too_large(struct vf_loop *loop, uint64_t now_ns)
 {
 	uint64_t n = 0;
-	for (const struct vf_group *group = loop->queue.any; group; group = group->next) {
-		if (!vf_workers_fit(&loop->workers, &vf_group_first(group)->needs))
-			n += group->n;
+	int is_known = loop->config.placing ? loop->workers.n && vf_workers_slots(&loop->workers) : loop->largest.cores > 0;
+	int all_known = is_known && (!loop->config.placing || vf_workers_known(&loop->workers));
+	for (struct vf_group *group = loop->queue.any; group; group = group->next) {
+		int fits = !is_known || vf_watch_fits(loop, &vf_group_first(group)->needs);
+		n += fits ? 0 : group->n;
+		if (fits)
+			atomic_store_explicit(&group->too_large_ns, 0, memory_order_relaxed);
+		else if (all_known && !vf_group_too_large_ns(group))
+			atomic_store_explicit(&group->too_large_ns, now_ns, memory_order_relaxed);
 	}
 	return n;
 }
@@ -184,7 +198,7 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	vine_set_tasks_left_count(loop->manager, count_tasks_left(loop));
 	uint64_t now = vf_now_ns();
 	/* A worker tells its cores some time after it has connected: until then there is nothing to do but to wait for that. */
-	int new_to_us = loop->config.placing && loop->workers.n && !loop->workers.typical_slots;
+	int new_to_us = loop->workers.n && (loop->config.placing ? !loop->workers.typical_slots : loop->largest.cores <= 0);
 	if (connections == loop->connections && !new_to_us && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
 		return;
 	struct vine_stats stats;
@@ -199,14 +213,23 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	VF_SET(loop, workers_connected, (unsigned)stats.workers_connected);
 	VF_SET(loop, workers_joined, (unsigned)stats.workers_joined);
 	VF_SET(loop, slots, slots);
-	if (loop->config.placing)
-		VF_SET(loop, calls_too_large, loop->workers.n && vf_workers_slots(&loop->workers) ? count_too_large(loop) : 0);
+	/* A library has a little less than its worker: of the disk, part is for files that are kept. */
+	struct vf_resources most = {0};
+	if (!loop->config.placing || !vf_workers_most(&loop->workers, &most))
+		most = (struct vf_resources){(double)stats.max_cores, (double)stats.max_memory, (double)stats.max_disk, (double)stats.max_gpus};
+	loop->largest = most;
+	if (loop->config.placing || loop->config.command)
+		VF_SET(loop, calls_too_large, look_for_too_large(loop, now));
 	VF_SET(loop, manager_bytes_sent, (uint64_t)stats.bytes_sent);
 	VF_SET(loop, manager_bytes_received, (uint64_t)stats.bytes_received);
 	VF_SET(loop, max_cores, (uint64_t)stats.max_cores);
 	VF_SET(loop, max_memory, (uint64_t)stats.max_memory);
 	VF_SET(loop, max_disk, (uint64_t)stats.max_disk);
 	VF_SET(loop, max_gpus, (uint64_t)stats.max_gpus);
+	VF_SET(loop, usable_cores, (uint64_t)most.cores);
+	VF_SET(loop, usable_memory, (uint64_t)most.memory);
+	VF_SET(loop, usable_disk, (uint64_t)most.disk);
+	VF_SET(loop, usable_gpus, (uint64_t)most.gpus);
 
 	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. And its
 	answer tells of the node. */

@@ -73,6 +73,12 @@ waiting per slot. NULL when no worker may have another. `accept` may be NULL. */
 struct vf_worker *vf_workers_choose(
 		struct vf_workers *workers, const struct vf_resources *needs, uint64_t now_ns, vf_workers_accept *accept, void *arg);
 
+/* Raise `most` to what the workers have of which that is known, each by itself. Tells of how many it is. */
+uint32_t vf_workers_most(const struct vf_workers *workers, struct vf_resources *most);
+
+/* Whether it is known of all workers what they have. */
+int vf_workers_known(const struct vf_workers *workers);
+
 /* Whether any worker could ever take such a bundle. */
 int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *needs);
 
