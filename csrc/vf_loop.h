@@ -56,10 +56,12 @@ struct vf_bundle {
 	int64_t input_nbytes; /* of those that are here */
 	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
 	uint32_t share;           /* of its worker's slots */
-	struct vf_bundle *next_unplaced;
+	LIST_ENTRY(vf_bundle) there; /* among those of its worker, or those without */
 	double expected_ns;       /* its run time; negative: nothing is known */
 	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
+	LIST_ENTRY(vf_bundle) orphan, giving_up, reader; /* while the member with a like name is not 0 */
+	int reads;            /* temporary files */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
 	int unsent;           /* the connection broke while it was sent */
@@ -157,7 +159,8 @@ struct vf_loop {
 	struct vf_link *over, *last_over; /* of struct vf_bundle: to be handed over in the end of the turn */
 	uint64_t n_waiting;
 	uint32_t running; /* bundles that TaskVine has, but for those without calls */
-	struct vf_bundle *unplaced; /* those with no worker chosen */
+	struct vf_bundles unplaced; /* those with no worker chosen */
+	struct vf_bundles orphans, given_up, readers;
 	struct vf_workers workers;
 	struct vf_resources largest; /* the most that any worker has, each by itself */
 	int connections; /* when we last looked; -1: never */

@@ -138,7 +138,7 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running += n_calls > 0;
 	if (vf_temps_mount(loop, bundle, task))
-		bundle->given_up = loop->giving_up = 1;
+		vf_watch_abandon(loop, bundle);
 	vf_place_begin(loop, bundle);
 	vf_place_bundle(loop, bundle, worker);
 	VF_COUNT(loop, bundles_sent, 1);

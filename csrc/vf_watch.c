@@ -87,13 +87,13 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 	if (!bundle)
 		return 1;
 	if (!bundle->given_up && vf_unfetched_any(bundle)) {
-		bundle->given_up = loop->giving_up = 1;
+		vf_watch_abandon(loop, bundle);
 	} else if (bundle->has_run && !bundle->given_up) {
 		bundle->has_run = 0;
 		/* A worker that is still there could not fetch a temporary file, which is no fault of the call. */
 		bundle->unreached = bundle->worker && vf_temps_any(bundle);
-		bundle->given_up = bundle->unreached || lose(loop, bundle);
-		loop->giving_up |= bundle->given_up;
+		if (bundle->unreached || lose(loop, bundle))
+			vf_watch_abandon(loop, bundle);
 	}
 	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
 }
@@ -113,18 +113,23 @@ static void look_at_offered(struct vf_loop *loop)
 	loop->offered_id = 0;
 }
 
-void vf_watch_library_ended(void *arg, const char *worker)
+void vf_watch_library_ended(void *arg, const char *address)
 {
 	struct vf_loop *loop = arg;
-	uint64_t id, now_ns = vf_now_ns();
-	void *value;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		struct vf_bundle *bundle = value;
-		const char *at = vine_task_get_addrport(bundle->task);
-		if (vf_watch_runs(bundle) && at && !strcmp(at, worker)) {
+	uint64_t now_ns = vf_now_ns();
+	for (uint32_t i = 0; i < loop->workers.n; i++) {
+		struct vf_bundle *bundle;
+		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there)
+		{
+			const char *at = vine_task_get_addrport(bundle->task);
+			if (!vf_watch_runs(bundle) || !at)
+				continue;
+			if (strcmp(at, address))
+				break; /* it is another worker */
+			if (!bundle->orphaned_ns)
+				LIST_INSERT_HEAD(&loop->orphans, bundle, orphan);
 			bundle->orphaned_ns = now_ns;
-			snprintf(bundle->orphaned_at, sizeof bundle->orphaned_at, "%s", worker);
+			snprintf(bundle->orphaned_at, sizeof bundle->orphaned_at, "%s", address);
 		}
 	}
 }
@@ -133,31 +138,43 @@ void vf_watch_library_ended(void *arg, const char *worker)
 there is time here. */
 static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
 {
-	uint64_t id;
-	void *value;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		struct vf_bundle *bundle = value;
-		if (!bundle->orphaned_ns || bundle->given_up)
+	struct vf_bundle *next;
+	for (struct vf_bundle *bundle = LIST_FIRST(&loop->orphans); bundle; bundle = next) {
+		next = LIST_NEXT(bundle, orphan);
+		if (bundle->given_up)
 			continue;
 		if (!vf_watch_runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
+			LIST_REMOVE(bundle, orphan);
 			bundle->orphaned_ns = 0;
 		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
 			lose(loop, bundle);
-			bundle->given_up = loop->giving_up = 1;
+			vf_watch_abandon(loop, bundle);
 		}
 	}
 }
 
+void vf_watch_abandon(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	if (!bundle->given_up)
+		LIST_INSERT_HEAD(&loop->given_up, bundle, giving_up);
+	bundle->given_up = loop->giving_up = 1;
+}
+
+void vf_watch_end(struct vf_bundle *bundle)
+{
+	if (bundle->orphaned_ns)
+		LIST_REMOVE(bundle, orphan);
+	if (bundle->given_up)
+		LIST_REMOVE(bundle, giving_up);
+	if (bundle->reads)
+		LIST_REMOVE(bundle, reader);
+}
+
 void vf_watch_give_up(struct vf_loop *loop)
 {
-	uint64_t id;
-	void *value;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		if (((struct vf_bundle *)value)->given_up)
-			vine_cancel_by_task_id(loop->manager, (int)id);
-	}
+	const struct vf_bundle *bundle;
+	LIST_FOREACH(bundle, &loop->given_up, giving_up)
+	vine_cancel_by_task_id(loop->manager, vine_task_get_id(bundle->task));
 	loop->giving_up = loop->breaking = 0;
 }
 
@@ -206,6 +223,8 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	loop->connections = connections;
 	loop->stats_ns = now;
 	look_for_orphans(loop, now);
+	vf_buffer_trim(&loop->frame);
+	vf_buffer_trim(&loop->command);
 
 	uint32_t slots = count_slots(loop, &stats);
 	if (!loop->config.placing && stats.workers_connected > 0)

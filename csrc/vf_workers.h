@@ -13,8 +13,12 @@ run. */
 #define VF_WORKERS_H
 
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "vf_call.h"
+
+struct vf_bundle;
+LIST_HEAD(vf_bundles, vf_bundle);
 
 struct vine_worker_info;
 
@@ -32,6 +36,7 @@ struct vf_worker {
 	double expected_ns; /* run time of the bundles it has, as far as it is known */
 	uint32_t index;    /* in the locality table */
 	uint8_t sending;   /* TaskVine sends it a task, with the files */
+	struct vf_bundles bundles;
 	struct vf_call_list dealt; /* what is to go there next (vf_score.h) */
 	uint8_t warm;      /* has had its first bundle, which is empty */
 	char *node;        /* what that told of the worker's node; NULL: nothing yet */
