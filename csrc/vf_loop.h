@@ -87,7 +87,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 `manager_bytes_...` those that the manager itself sent and received as files.
 
 `transfer_rate` is what transfers between workers have lately achieved, each by itself, in bytes per second, if that is to be learned;
-`calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has, and `usable_...` the most that a call can get. */
+`calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has, and `usable_...` the most that a call can get. `files_looked_at` counts looks at the inputs of calls. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
@@ -96,7 +96,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) _(manager_bytes_sent) _(manager_bytes_received) \
 	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
 	_(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
-	_(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
+	_(files_looked_at) _(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -155,6 +155,7 @@ struct vf_loop {
 	struct vf_counters counters;
 
 	/* The manager thread's. */
+	uint64_t turn;
 	struct vf_queue queue;
 	struct vf_link *over, *last_over; /* of struct vf_bundle: to be handed over in the end of the turn */
 	uint64_t n_waiting;

@@ -312,6 +312,7 @@ cdef extern from "vf_loop.h" nogil:
         uint64_t workers_joined, workers_connected, slots
         uint64_t transfer_rate
         uint64_t max_cores, max_memory, max_disk, max_gpus
+        uint64_t files_looked_at
         uint64_t usable_cores, usable_memory, usable_disk, usable_gpus
 
     int vf_loop_init(vf_loop *loop)
