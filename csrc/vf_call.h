@@ -76,6 +76,7 @@ struct vf_group {
 	int taken;            /* out of the order, while it is served */
 	int scored; /* some of those that wait read files that may lie on workers, or (2) have to go there */
 	struct vf_group *next, *previous, *next_passed;
+	atomic_uint_fast64_t too_large_ns; /* since when all workers that are there are too small; 0: they are not. Anybody reads it */
 };
 
 /* One distinct resource specification. The manager thread looks at it, and at its group, only while calls of it wait or run. */
@@ -116,6 +117,11 @@ struct vf_call {
 	struct vf_call *newer, *older; /* all outstanding calls */
 	void *future;
 };
+
+static inline uint64_t vf_group_too_large_ns(const struct vf_group *group)
+{
+	return atomic_load_explicit(&group->too_large_ns, memory_order_relaxed);
+}
 
 /* Such a call: it is its own `again`. */
 static inline int vf_call_makes_again(const struct vf_call *call)

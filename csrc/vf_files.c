@@ -15,11 +15,23 @@ enum {
 	REASON_NBYTES = 4608,
 };
 
-/* Why a call cannot have an input; NULL if it can. */
-static const char *trouble(const struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)
+/* However many calls read a file, it is looked at once in a turn. */
+static int is_its_source(const struct vf_declared *input, const struct vf_file *file)
 {
-	if (file->kind == VF_FILE_INPUT && access(file->source, R_OK))
-		return strerror(errno);
+	return !strcmp(file->source, vine_file_source(input->archive ? input->archive : input->file));
+}
+
+/* Why a call cannot have an input; NULL if it can. */
+static const char *trouble(struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)
+{
+	struct vf_declared *input = file->declared && is_its_source(file->declared, file) ? file->declared : NULL;
+	if (file->kind == VF_FILE_INPUT && !(input && input->readable_turn == loop->turn)) {
+		VF_COUNT(loop, files_looked_at, 1);
+		if (access(file->source, R_OK))
+			return strerror(errno);
+		if (input)
+			input->readable_turn = loop->turn;
+	}
 	return vf_unfetched_reason(loop, call, file);
 }
 
@@ -125,19 +137,33 @@ int vf_files_is_input(const struct vf_file *file)
 	return file->kind == VF_FILE_INPUT || file->kind == VF_FILE_URL;
 }
 
+/* Whether a declaration is known to be that of a file as it is now. What a turn looks at is no older than the calls that it takes. */
+static int is_seen(const struct vf_loop *loop, const struct vf_declared *input, const struct vf_file *file)
+{
+	return input->seen_turn == loop->turn && !input->reason && (file->label || input->version == file->version) &&
+			is_its_source(input, file);
+}
+
 /* The declaration of a file as it is now, for one more call or bundle. */
 static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
 {
 	struct vf_shelf *shelf = &loop->shelf;
 	struct stat now = {0}, declared = {0};
-	if (file->kind == VF_FILE_INPUT && stat(file->source, &now))
-		return NULL;
 	if (!shelf->by_source && !(shelf->by_source = hash_table_create(0, 0)))
 		return NULL;
 	int alone = is_alone(file);
 	struct vf_declared *input = alone ? NULL : hash_table_lookup(shelf->by_source, file->key ? file->key : file->source);
 	uint32_t n_failed = 0;
 	int own_name = 0;
+	if (input && is_seen(loop, input, file)) {
+		if (!input->n_users)
+			unlink_idle(shelf, input);
+		input->n_users++;
+		return input;
+	}
+	VF_COUNT(loop, files_looked_at, file->kind == VF_FILE_INPUT);
+	if (file->kind == VF_FILE_INPUT && stat(file->source, &now))
+		return NULL;
 	declared = now;
 	/* Of files with the same content, the first one is what workers get. */
 	if (input && file->label && file->kind == VF_FILE_INPUT)
@@ -162,6 +188,7 @@ static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
 			return NULL;
 		}
 	}
+	input->seen_turn = loop->turn;
 	input->n_users++;
 	return input;
 }

@@ -62,6 +62,7 @@ struct vf_declared {
 	struct timespec modified;
 	int64_t nbytes;
 	uint64_t inode, version;
+	uint64_t seen_turn, readable_turn; /* when it was last looked at, and could be read */
 	struct vine_file *archive; /* that `file` is unpacked from, or NULL */
 	char *reason;       /* why a worker did not get it; NULL: none has said so */
 	uint64_t failed_ns; /* when it said so */

@@ -23,7 +23,11 @@ enum {
 struct vf_buffer {
 	char *data;
 	size_t nbytes, capacity;
+	size_t most_nbytes; /* asked for since it was last trimmed */
 };
+
+/* Give memory back that a large frame needed, and none since the last call of this. */
+void vf_buffer_trim(struct vf_buffer *buffer);
 
 void vf_buffer_free(struct vf_buffer *buffer);
 

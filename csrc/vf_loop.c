@@ -148,6 +148,7 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 		return VF_TURN_ACTIVE;
 	}
 	uint64_t stamp = loop->stamp;
+	loop->turn++;
 	vf_send_take(loop);
 	vf_temps_settle(loop);
 	vf_watch_workers(loop, connections);

@@ -56,10 +56,12 @@ struct vf_bundle {
 	int64_t input_nbytes; /* of those that are here */
 	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
 	uint32_t share;           /* of its worker's slots */
-	struct vf_bundle *next_unplaced;
+	LIST_ENTRY(vf_bundle) there; /* among those of its worker, or those without */
 	double expected_ns;       /* its run time; negative: nothing is known */
 	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
+	LIST_ENTRY(vf_bundle) orphan, giving_up, reader; /* while the member with a like name is not 0 */
+	int reads;            /* temporary files */
 	char orphaned_at[VF_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
 	int unsent;           /* the connection broke while it was sent */
@@ -86,7 +88,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 
 `accept_errno` is the system's reason why some worker could not be accepted, at last; 0: all could.
 `transfer_rate` is what transfers between workers have lately achieved, each by itself, in bytes per second, if that is to be learned;
-`calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has. */
+`calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has, and `usable_...` the most that a call can get. `files_looked_at` counts looks at the inputs of calls. */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
@@ -94,7 +96,8 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
 	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) _(manager_bytes_sent) _(manager_bytes_received) \
 	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
-	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus)
+	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
+	_(files_looked_at) _(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -153,12 +156,15 @@ struct vf_loop {
 	struct vf_counters counters;
 
 	/* The manager thread's. */
+	uint64_t turn;
 	struct vf_queue queue;
 	struct vf_link *over, *last_over; /* of struct vf_bundle: to be handed over in the end of the turn */
 	uint64_t n_waiting;
 	uint32_t running; /* bundles that TaskVine has, but for those without calls */
-	struct vf_bundle *unplaced; /* those with no worker chosen */
+	struct vf_bundles unplaced; /* those with no worker chosen */
+	struct vf_bundles orphans, given_up, readers;
 	struct vf_workers workers;
+	struct vf_resources largest; /* the most that any worker has, each by itself */
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;
 	uint64_t released_ns; /* when we last looked for workers to let go */

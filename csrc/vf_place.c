@@ -15,31 +15,25 @@ int vf_place_next(struct vf_loop *loop, const struct vf_spec *spec, struct vf_wo
 		return loop->running < atomic_load_explicit(&loop->counters.slots, memory_order_relaxed) + 1;
 	*worker = vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL);
 	/* One goes without a place, to find a slot that the last count did not know of. */
-	return *worker || (!loop->unplaced && !vf_needs_any(&spec->needs));
+	return *worker || (LIST_EMPTY(&loop->unplaced) && !vf_needs_any(&spec->needs));
 }
 
 void vf_place_begin(struct vf_loop *loop, struct vf_bundle *bundle)
 {
-	bundle->next_unplaced = loop->unplaced;
-	loop->unplaced = bundle;
+	LIST_INSERT_HEAD(&loop->unplaced, bundle, there);
 }
 
-/* It leaves its worker, or the few that have none. */
-static void leave(struct vf_loop *loop, struct vf_bundle *bundle)
+/* It leaves its worker, or those that have none. */
+static void leave(struct vf_bundle *bundle)
 {
-	struct vf_bundle **at = &loop->unplaced;
-	if (bundle->worker) {
+	if (bundle->worker)
 		vf_worker_end(bundle->worker, bundle->share, bundle->expected_ns);
-		return;
-	}
-	while (*at != bundle)
-		at = &(*at)->next_unplaced;
-	*at = bundle->next_unplaced;
+	LIST_REMOVE(bundle, there);
 }
 
-void vf_place_end(struct vf_loop *loop, struct vf_bundle *bundle)
+void vf_place_end(struct vf_bundle *bundle)
 {
-	leave(loop, bundle);
+	leave(bundle);
 	bundle->worker = NULL;
 }
 
@@ -47,9 +41,10 @@ void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_w
 {
 	if (bundle->worker == worker)
 		return;
-	leave(loop, bundle);
+	leave(bundle);
 	bundle->worker = worker;
 	if (worker) {
+		LIST_INSERT_HEAD(&worker->bundles, bundle, there);
 		bundle->share = loop->config.placing && bundle->n_calls ? vf_worker_share(worker, &bundle->calls[0]->spec->needs) : 1;
 		vf_worker_begin(worker, bundle->share, bundle->expected_ns, vf_now_ns());
 		vf_replica_expect(loop, bundle);
@@ -82,16 +77,11 @@ void vf_place_left(void *arg, struct vine_worker_info *id)
 {
 	struct vf_loop *loop = arg;
 	struct vf_worker *worker = vf_workers_remove(&loop->workers, id);
-	uint64_t key;
-	void *value;
-	itable_firstkey(loop->bundles);
-	while (worker && itable_nextkey(loop->bundles, &key, &value)) {
-		struct vf_bundle *bundle = value;
-		if (bundle->worker != worker)
-			continue;
+	struct vf_bundle *bundle;
+	while (worker && (bundle = LIST_FIRST(&worker->bundles))) {
 		vf_place_bundle(loop, bundle, NULL);
 		if (!bundle->n_calls) /* it was meant for that worker */
-			bundle->given_up = loop->giving_up = 1;
+			vf_watch_abandon(loop, bundle);
 	}
 	if (worker) {
 		vf_locality_remove_worker(&loop->locality, worker->index);
@@ -101,16 +91,14 @@ void vf_place_left(void *arg, struct vine_worker_info *id)
 }
 
 /* Two suspects never share a worker: then the call that takes workers down is soon known. */
-static int meets_suspect(struct vf_loop *loop, const struct vf_bundle *bundle, const struct vf_worker *worker)
+static int meets_suspect(const struct vf_bundle *bundle, const struct vf_worker *worker)
 {
-	uint64_t id;
-	void *value;
+	const struct vf_bundle *other;
 	if (!vf_watch_is_suspect(bundle))
 		return 0;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		const struct vf_bundle *other = value;
-		if (other->worker == worker && vf_watch_is_suspect(other) && vf_watch_runs(other))
+	LIST_FOREACH(other, &worker->bundles, there)
+	{
+		if (vf_watch_is_suspect(other) && vf_watch_runs(other))
 			return 1;
 	}
 	return 0;
@@ -138,7 +126,7 @@ static int is_accepted(const struct seeker *seeker, struct vf_worker *worker)
 static int fits(void *arg, struct vf_worker *worker)
 {
 	const struct seeker *seeker = arg;
-	return is_accepted(seeker, worker) && !meets_suspect(seeker->loop, seeker->bundle, worker) &&
+	return is_accepted(seeker, worker) && !meets_suspect(seeker->bundle, worker) &&
 			!vf_unfetched_too_large(seeker->loop, seeker->bundle, worker);
 }
 
@@ -154,8 +142,8 @@ static struct vf_worker *choose_for(struct vf_loop *loop, struct vf_bundle *bund
 void vf_place_unplaced(struct vf_loop *loop)
 {
 	struct vf_bundle *next;
-	for (struct vf_bundle *bundle = loop->config.placing ? loop->unplaced : NULL; bundle; bundle = next) {
-		next = bundle->next_unplaced;
+	for (struct vf_bundle *bundle = loop->config.placing ? LIST_FIRST(&loop->unplaced) : NULL; bundle; bundle = next) {
+		next = LIST_NEXT(bundle, there);
 		struct vf_worker *worker = bundle->n_calls ? choose_for(loop, bundle) : NULL;
 		if (worker)
 			vf_place_bundle(loop, bundle, worker);
@@ -171,7 +159,7 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 
 	if (!loop->config.placing && bundle->n_calls) {
 		struct vf_worker *chosen = vf_workers_find(&loop->workers, vf_poll_choose(loop->manager, task));
-		if (!chosen || meets_suspect(loop, bundle, chosen))
+		if (!chosen || meets_suspect(bundle, chosen))
 			return NULL;
 		vf_place_bundle(loop, bundle, chosen);
 		return chosen->id;

@@ -57,6 +57,7 @@ static void leave(struct vf_queue *queue, struct vf_group *group)
 	if (group->next)
 		group->next->previous = group->previous;
 	group->scored = 0;
+	atomic_store_explicit(&group->too_large_ns, 0, memory_order_relaxed);
 }
 
 /* Another call becomes the first of its specification. */

@@ -293,7 +293,8 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		loop->running -= bundle->n_calls > 0;
 		bundle->returned_ns = vf_now_ns();
 		struct vf_worker *worker = bundle->worker;
-		vf_place_end(loop, bundle);
+		vf_place_end(bundle);
+		vf_watch_end(bundle);
 		if (bundle->spilled)
 			vine_undeclare_file(loop->manager, bundle->spilled);
 		bundle->spilled = NULL;

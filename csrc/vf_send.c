@@ -138,7 +138,7 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	itable_insert(loop->bundles, (uint64_t)id, bundle);
 	loop->running += n_calls > 0;
 	if (vf_temps_mount(loop, bundle, task))
-		bundle->given_up = loop->giving_up = 1;
+		vf_watch_abandon(loop, bundle);
 	vf_place_begin(loop, bundle);
 	vf_place_bundle(loop, bundle, worker);
 	VF_COUNT(loop, bundles_sent, 1);
@@ -243,6 +243,12 @@ static int pass(struct vf_loop *loop, struct vf_group *group)
 	return 0;
 }
 
+/* In regular mode TaskVine chooses the worker. It would keep a task that is too large for all of them, in the place of others. */
+static int is_held_back(const struct vf_loop *loop, const struct vf_spec *spec)
+{
+	return loop->config.command && vf_needs_any(&spec->needs) && !vf_watch_fits(loop, &spec->needs);
+}
+
 /* What became of a group in this turn. */
 enum served {
 	SERVED_SENT,   /* something was sent, and more may be */
@@ -254,6 +260,10 @@ static enum served serve(struct vf_loop *loop, struct vf_group *group)
 {
 	const struct vf_spec *spec = vf_group_first(group);
 	struct vf_worker *worker;
+	if (is_held_back(loop, spec)) {
+		drop_cancelled_head(loop, group);
+		return SERVED_PASSED;
+	}
 	int is_scored = loop->config.placing && (loop->config.locality ? group->scored : group->scored & 2);
 	int sent = is_scored ? send_scored(loop, group) : -1;
 	if (sent > 0)

@@ -261,6 +261,9 @@ int vf_temps_outdated(const struct vf_bundle *bundle)
 int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_task *task)
 {
 	bundle->generation = generation_of(bundle);
+	bundle->reads = vf_temps_any(bundle);
+	if (bundle->reads)
+		LIST_INSERT_HEAD(&loop->readers, bundle, reader);
 	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		const struct vf_files *files = bundle->calls[i]->files;
 		for (uint32_t k = 0; files && k < files->n; k++) {
@@ -308,18 +311,16 @@ int vf_temps_failed(const struct vf_bundle *bundle)
 runs is left alone; it may come back to TaskVine, and is looked at again. */
 static void give_readers_up(struct vf_loop *loop)
 {
-	uint64_t id;
-	void *value;
+	struct vf_bundle *bundle;
 	loop->outdated = 0;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		struct vf_bundle *bundle = value;
+	LIST_FOREACH(bundle, &loop->readers, reader)
+	{
 		if (!vf_temps_failed(bundle) && !vf_temps_outdated(bundle))
 			continue;
 		if (vf_watch_runs(bundle))
 			loop->outdated = 1;
 		else
-			bundle->given_up = loop->giving_up = 1;
+			vf_watch_abandon(loop, bundle);
 	}
 }
 

@@ -47,6 +47,9 @@ void vf_return_failed(struct vf_loop *loop, struct vf_bundle *bundle, int engine
 connections is the same. */
 void vf_watch_workers(struct vf_loop *loop, int connections);
 
+/* Whether some worker that is there is large enough. */
+int vf_watch_fits(const struct vf_loop *loop, const struct vf_resources *needs);
+
 /* A call that has lost so many workers is a suspect: it travels alone, and shares no worker with another, so that those that lost
 theirs only by bad company soon get through. */
 enum {
@@ -56,6 +59,10 @@ enum {
 /* Whether a bundle is on a worker now, and whether its call is a suspect. */
 int vf_watch_runs(const struct vf_bundle *bundle);
 int vf_watch_is_suspect(const struct vf_bundle *bundle);
+
+/* A bundle is to be cancelled; it has come back. */
+void vf_watch_abandon(struct vf_loop *loop, struct vf_bundle *bundle);
+void vf_watch_end(struct vf_bundle *bundle);
 
 /* A poller's `may_run` and `library_ended`. */
 int vf_watch_may_run(void *loop, struct vine_task *task);
@@ -79,7 +86,7 @@ int vf_place_next(struct vf_loop *loop, const struct vf_spec *spec, struct vf_wo
 /* A new bundle has no worker yet; it gets one, or with NULL has none any more; it has come back. */
 void vf_place_begin(struct vf_loop *loop, struct vf_bundle *bundle);
 void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_worker *worker);
-void vf_place_end(struct vf_loop *loop, struct vf_bundle *bundle);
+void vf_place_end(struct vf_bundle *bundle);
 
 /* Bundles without a worker get those that have room, before others do. */
 void vf_place_unplaced(struct vf_loop *loop);

@@ -31,13 +31,27 @@ static uint32_t count_slots(struct vf_loop *loop, const struct vine_stats *stats
 	return (uint32_t)(libraries * config->slots_per_worker);
 }
 
-/* Calls that wait for a worker larger than any that is there. */
-static uint64_t count_too_large(const struct vf_loop *loop)
+int vf_watch_fits(const struct vf_loop *loop, const struct vf_resources *needs)
+{
+	const struct vf_resources *most = &loop->largest;
+	if (loop->config.placing)
+		return vf_workers_fit(&loop->workers, needs);
+	return needs->cores <= most->cores && needs->memory <= most->memory && needs->disk <= most->disk && needs->gpus <= most->gpus;
+}
+
+/* Calls that wait for a worker larger than any that is there. One of which little is known yet may be large enough. */
+static uint64_t look_for_too_large(struct vf_loop *loop, uint64_t now_ns)
 {
 	uint64_t n = 0;
-	for (const struct vf_group *group = loop->queue.any; group; group = group->next) {
-		if (!vf_workers_fit(&loop->workers, &vf_group_first(group)->needs))
-			n += group->n;
+	int is_known = loop->config.placing ? loop->workers.n && vf_workers_slots(&loop->workers) : loop->largest.cores > 0;
+	int all_known = is_known && (!loop->config.placing || vf_workers_known(&loop->workers));
+	for (struct vf_group *group = loop->queue.any; group; group = group->next) {
+		int fits = !is_known || vf_watch_fits(loop, &vf_group_first(group)->needs);
+		n += fits ? 0 : group->n;
+		if (fits)
+			atomic_store_explicit(&group->too_large_ns, 0, memory_order_relaxed);
+		else if (all_known && !vf_group_too_large_ns(group))
+			atomic_store_explicit(&group->too_large_ns, now_ns, memory_order_relaxed);
 	}
 	return n;
 }
@@ -87,12 +101,13 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 	if (!bundle)
 		return 1;
 	if (!bundle->given_up && vf_unfetched_any(bundle)) {
-		bundle->given_up = 1;
+		vf_watch_abandon(loop, bundle);
 	} else if (bundle->has_run && !bundle->given_up) {
 		bundle->has_run = 0;
 		/* A worker that is still there could not fetch a temporary file, which is no fault of the call. */
 		bundle->unreached = bundle->worker && vf_temps_any(bundle);
-		bundle->given_up = bundle->unreached || lose(loop, bundle);
+		if (bundle->unreached || lose(loop, bundle))
+			vf_watch_abandon(loop, bundle);
 	}
 	loop->giving_up |= bundle->given_up; /* or again: it could not be cancelled when that was wanted */
 	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
@@ -103,18 +118,23 @@ int vf_watch_is_suspect(const struct vf_bundle *bundle)
 	return bundle->n_calls == 1 && bundle->calls[0]->losses >= VF_SUSPECT_LOSSES;
 }
 
-void vf_watch_library_ended(void *arg, const char *worker)
+void vf_watch_library_ended(void *arg, const char *address)
 {
 	struct vf_loop *loop = arg;
-	uint64_t id, now_ns = vf_now_ns();
-	void *value;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		struct vf_bundle *bundle = value;
-		const char *at = vine_task_get_addrport(bundle->task);
-		if (vf_watch_runs(bundle) && at && !strcmp(at, worker)) {
+	uint64_t now_ns = vf_now_ns();
+	for (uint32_t i = 0; i < loop->workers.n; i++) {
+		struct vf_bundle *bundle;
+		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there)
+		{
+			const char *at = vine_task_get_addrport(bundle->task);
+			if (!vf_watch_runs(bundle) || !at)
+				continue;
+			if (strcmp(at, address))
+				break; /* it is another worker */
+			if (!bundle->orphaned_ns)
+				LIST_INSERT_HEAD(&loop->orphans, bundle, orphan);
 			bundle->orphaned_ns = now_ns;
-			snprintf(bundle->orphaned_at, sizeof bundle->orphaned_at, "%s", worker);
+			snprintf(bundle->orphaned_at, sizeof bundle->orphaned_at, "%s", address);
 		}
 	}
 }
@@ -123,18 +143,17 @@ void vf_watch_library_ended(void *arg, const char *worker)
 there is time here. */
 static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
 {
-	uint64_t id;
-	void *value;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &value)) {
-		struct vf_bundle *bundle = value;
-		if (!bundle->orphaned_ns || bundle->given_up)
+	struct vf_bundle *next;
+	for (struct vf_bundle *bundle = LIST_FIRST(&loop->orphans); bundle; bundle = next) {
+		next = LIST_NEXT(bundle, orphan);
+		if (bundle->given_up)
 			continue;
 		if (!vf_watch_runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
+			LIST_REMOVE(bundle, orphan);
 			bundle->orphaned_ns = 0;
 		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
 			lose(loop, bundle);
-			bundle->given_up = loop->giving_up = 1;
+			vf_watch_abandon(loop, bundle);
 		}
 	}
 }
@@ -147,27 +166,34 @@ static int may_be_cancelled(const struct vf_bundle *bundle)
 	return is_in_state(bundle, "READY") || vf_watch_runs(bundle);
 }
 
+void vf_watch_abandon(struct vf_loop *loop, struct vf_bundle *bundle)
+{
+	if (!bundle->given_up)
+		LIST_INSERT_HEAD(&loop->given_up, bundle, giving_up);
+	bundle->given_up = loop->giving_up = 1;
+}
+
+void vf_watch_end(struct vf_bundle *bundle)
+{
+	if (bundle->orphaned_ns)
+		LIST_REMOVE(bundle, orphan);
+	if (bundle->given_up)
+		LIST_REMOVE(bundle, giving_up);
+	if (bundle->reads)
+		LIST_REMOVE(bundle, reader);
+}
+
 void vf_watch_give_up(struct vf_loop *loop)
 {
-	/* To cancel may end a connection; what follows from that walks through the bundles too, and may give
-	up more of them. So there are two passes, and the flags come first. */
-	uint64_t *ids = malloc((size_t)itable_size(loop->bundles) * sizeof *ids);
-	uint32_t n = 0;
-	uint64_t id;
-	void *bundle;
-	if (!ids)
-		return;
+	/* First: to cancel may end a connection, and what follows from that may give up more bundles, which
+	come in front. */
 	loop->giving_up = loop->breaking = 0;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &bundle)) {
-		if (((struct vf_bundle *)bundle)->given_up)
-			ids[n++] = id;
+	const struct vf_bundle *bundle;
+	LIST_FOREACH(bundle, &loop->given_up, giving_up)
+	{
+		if (may_be_cancelled(bundle))
+			vine_cancel_by_task_id(loop->manager, vine_task_get_id(bundle->task));
 	}
-	for (uint32_t i = 0; i < n; i++) {
-		if (may_be_cancelled(itable_lookup(loop->bundles, ids[i])))
-			vine_cancel_by_task_id(loop->manager, (int)ids[i]);
-	}
-	free(ids);
 }
 
 /* A worker has a time-out of its own, but one with a library never takes itself for idle. */
@@ -215,7 +241,7 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	vine_set_tasks_left_count(loop->manager, count_tasks_left(loop));
 	uint64_t now = vf_now_ns();
 	/* A worker tells its cores some time after it has connected: until then there is nothing to do but to wait for that. */
-	int new_to_us = loop->config.placing && loop->workers.n && !loop->workers.typical_slots;
+	int new_to_us = loop->workers.n && (loop->config.placing ? !loop->workers.typical_slots : loop->largest.cores <= 0);
 	if (connections == loop->connections && !new_to_us && now - loop->stats_ns < STATS_INTERVAL_MS * 1000000ull)
 		return;
 	struct vine_stats stats;
@@ -223,6 +249,8 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	loop->connections = connections;
 	loop->stats_ns = now;
 	look_for_orphans(loop, now);
+	vf_buffer_trim(&loop->frame);
+	vf_buffer_trim(&loop->command);
 
 	uint32_t slots = count_slots(loop, &stats);
 	if (!loop->config.placing && stats.workers_connected > 0)
@@ -230,14 +258,23 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	VF_SET(loop, workers_connected, (unsigned)stats.workers_connected);
 	VF_SET(loop, workers_joined, (unsigned)stats.workers_joined);
 	VF_SET(loop, slots, slots);
-	if (loop->config.placing)
-		VF_SET(loop, calls_too_large, loop->workers.n && vf_workers_slots(&loop->workers) ? count_too_large(loop) : 0);
+	/* A library has a little less than its worker: of the disk, part is for files that are kept. */
+	struct vf_resources most = {0};
+	if (!loop->config.placing || !vf_workers_most(&loop->workers, &most))
+		most = (struct vf_resources){(double)stats.max_cores, (double)stats.max_memory, (double)stats.max_disk, (double)stats.max_gpus};
+	loop->largest = most;
+	if (loop->config.placing || loop->config.command)
+		VF_SET(loop, calls_too_large, look_for_too_large(loop, now));
 	VF_SET(loop, manager_bytes_sent, (uint64_t)stats.bytes_sent);
 	VF_SET(loop, manager_bytes_received, (uint64_t)stats.bytes_received);
 	VF_SET(loop, max_cores, (uint64_t)stats.max_cores);
 	VF_SET(loop, max_memory, (uint64_t)stats.max_memory);
 	VF_SET(loop, max_disk, (uint64_t)stats.max_disk);
 	VF_SET(loop, max_gpus, (uint64_t)stats.max_gpus);
+	VF_SET(loop, usable_cores, (uint64_t)most.cores);
+	VF_SET(loop, usable_memory, (uint64_t)most.memory);
+	VF_SET(loop, usable_disk, (uint64_t)most.disk);
+	VF_SET(loop, usable_gpus, (uint64_t)most.gpus);
 
 	/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real call that wait. And its
 	answer tells of the node. */

@@ -156,6 +156,30 @@ struct vf_worker *vf_workers_choose(
 	return best;
 }
 
+uint32_t vf_workers_most(const struct vf_workers *workers, struct vf_resources *most)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < workers->n; i++) {
+		const struct vf_worker *worker = workers->items[i];
+		if (!worker->slots)
+			continue;
+		n++;
+		most->cores = fmax(most->cores, worker->has.cores);
+		most->memory = fmax(most->memory, worker->has.memory);
+		most->disk = fmax(most->disk, worker->has.disk);
+		most->gpus = fmax(most->gpus, worker->has.gpus);
+	}
+	return n;
+}
+
+int vf_workers_known(const struct vf_workers *workers)
+{
+	uint32_t i = 0;
+	while (i < workers->n && workers->items[i]->slots)
+		i++;
+	return i == workers->n;
+}
+
 int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *needs)
 {
 	for (uint32_t i = 0; i < workers->n; i++) {

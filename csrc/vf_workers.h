@@ -13,8 +13,12 @@ run. */
 #define VF_WORKERS_H
 
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "vf_call.h"
+
+struct vf_bundle;
+LIST_HEAD(vf_bundles, vf_bundle);
 
 struct vine_worker_info;
 
@@ -37,6 +41,7 @@ struct vf_worker {
 	double expected_ns; /* run time of the bundles it has, as far as it is known */
 	uint32_t index;    /* in the locality table */
 	uint8_t sending;   /* TaskVine sends it a task, with the files */
+	struct vf_bundles bundles;
 	struct vf_call_list dealt; /* what is to go there next (vf_score.h) */
 	uint8_t warm;      /* has had its first bundle, which is empty */
 	char *node;        /* what that told of the worker's node; NULL: nothing yet */
@@ -83,6 +88,11 @@ struct vf_worker *vf_workers_choose(
 void vf_worker_refuse(struct vf_worker *worker, uint64_t now_ns);
 void vf_worker_accept(struct vf_worker *worker);
 int vf_worker_is_paused(const struct vf_worker *worker, uint64_t now_ns);
+/* Raise `most` to what the workers have of which that is known, each by itself. Tells of how many it is. */
+uint32_t vf_workers_most(const struct vf_workers *workers, struct vf_resources *most);
+
+/* Whether it is known of all workers what they have. */
+int vf_workers_known(const struct vf_workers *workers);
 
 /* Whether any worker could ever take such a bundle. */
 int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *needs);

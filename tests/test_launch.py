@@ -384,3 +384,15 @@ def test_local_workers_keep_their_files_in_memory_if_there_is_room(monkeypatch, 
     monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1)
     monkeypatch.setenv("TMPDIR", "/users/choice")
     assert launch._local_scratch_dir(config) is None
+
+
+def test_local_workers_larger_than_this_machine_are_warned_of(tmp_path, caplog):
+    for fields in ({"cores": 9999}, {"memory": 10**9}, {"disk": 10**12}, {"cores": 1, "memory": 100, "disk": 100}):
+        for counts in ({}, {"min_workers": 1, "max_workers": 2}):
+            launch.make_launcher("factory", TaskVineFactoryConfig(**fields, **counts), str(tmp_path), None)
+    launch.make_launcher("factory", TaskVineFactoryConfig(batch_type="condor", cores=9999), str(tmp_path), None)
+    told = [record.getMessage().split(",")[0] for record in caplog.records]
+    cores, memory, disk = (
+        f"factory_config.{words}" for words in ("cores is 9999", f"memory is {10**9}", f"disk is {10**12}")
+    )
+    assert told == [cores, cores, memory, memory, disk, disk]

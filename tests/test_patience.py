@@ -1,81 +1,109 @@
-"""Warnings about what calls may wait for in vain, at a workplace made up."""
+"""What calls may wait for in vain, at a workplace made up."""
 
 import errno
 import resource
-import time
+import threading
 
 import pytest
+from parsl.executors.errors import InvalidResourceSpecification
+from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from vinefast import patience
 from vinefast.resources import CallSpec
 
-INTERVAL_S = 0.05
-
 
 class Engine:
-    """Workers and specifications as a test wants them."""
+    """Workers and specifications as a test wants them; what is too large has been so for some seconds."""
 
     def __init__(self, workers=1):
         self.workers = workers
-        self.specs = []
         self.accept_errno = 0
+        self.waiting = {}
+        self.refused = []
+        self.looks = threading.Semaphore(0)
 
     def stats(self):
-        most = {"max_cores": 2, "max_memory": 500, "max_disk": 900, "max_gpus": 0}
-        return {"workers_connected": self.workers, "accept_errno": self.accept_errno, **most}
+        self.looks.release()
+        most = {"usable_cores": 2, "usable_memory": 500, "usable_disk": 900, "usable_gpus": 0}
+        known = {"workers_connected": self.workers, "accept_errno": self.accept_errno}
+        return {**known, **(most if self.workers else dict.fromkeys(most, 0))}
 
-    def specifications(self):
-        return list(self.specs)
+    def too_large(self, seconds):
+        return [spec for spec, waited_s in list(self.waiting.items()) if waited_s >= seconds]
+
+    def refuse(self, specifications, make_exception):
+        for spec in specifications:
+            del self.waiting[spec]
+            self.refused.append(make_exception(spec))
 
 
 class Launcher:
+    def __init__(self, fixed=False, **fields):
+        self.fixed = fixed
+        self.config = TaskVineFactoryConfig(**fields)
+
     def diagnosis(self):
         return "Look at the log"
 
 
 @pytest.fixture
 def watch(monkeypatch):
-    """Let somebody watch an engine for some intervals."""
-    monkeypatch.setattr(patience, "_PATIENCE_S", INTERVAL_S)
-    watching = []
+    """Let somebody watch an engine, and wait until he has looked at all that there is."""
+    for name in ("_LOOK_S", "_NO_WORKER_S"):
+        monkeypatch.setattr(patience, name, 0.01)
+    monkeypatch.setattr(patience, "_TOO_LARGE_S", 0.0)
+    watching = {}
 
-    def watch(engine, strict=True):
-        if not watching:
-            watching.append(patience.Patience("melting", strict, engine, Launcher()))
-            watching[0].start()
-        time.sleep(6 * INTERVAL_S)
+    def watch(engine, strict=True, launcher=None, timeout_s=600):
+        if engine not in watching:
+            watching[engine] = patience.Patience("melting", strict, engine, launcher or Launcher(), timeout_s)
+            watching[engine].start()
+        for _ in range(6):
+            assert engine.looks.acquire(timeout=10)
+        return watching[engine]
 
     yield watch
-    watching[0].stop()
-    assert not watching[0]._thread.is_alive()
+    for one in watching.values():
+        one.stop()
+        assert not one._thread.is_alive()
 
 
 def test_absent_workers_are_complained_about_once(watch, caplog):
     engine = Engine(workers=0)
-    engine.specs.append(CallSpec(cores=64.0))
+    watch(engine)
     watch(engine)
     (record,) = caplog.records
     assert "No worker has come to executor melting" in record.getMessage()
     assert "Look at the log" in record.getMessage()
 
 
-def test_each_call_that_is_too_large_is_named_once(watch, caplog):
+def test_what_is_too_large_is_named_once(watch, caplog):
     engine = Engine()
-    engine.specs += [CallSpec(cores=64.0, memory=400, gpus=1), CallSpec(cores=2.0, disk=900), CallSpec(priority=9.0)]
+    engine.waiting[CallSpec(cores=64.0, memory=400, gpus=1)] = 5
+    engine.waiting[CallSpec(cores=64.0, memory=400, gpus=1, priority=3.0)] = 5
     watch(engine)
     (record,) = caplog.records
     assert "ask for cores=64, gpus=1," in record.getMessage()
     assert "a connected worker has is cores=2, gpus=0" in record.getMessage()
     assert "wait for a larger one" in record.getMessage()
-    engine.specs.append(CallSpec(memory=501))
+    engine.waiting[CallSpec(memory=501)] = 5
     watch(engine)
     assert [record.getMessage().count("memory=501") for record in caplog.records] == [0, 1]
+    assert not engine.refused
+
+
+def test_no_worker_has_all_of_what_each_has_some_of(watch, caplog):
+    engine = Engine()
+    engine.waiting[CallSpec(cores=2.0, memory=500)] = 5
+    watch(engine)
+    (record,) = caplog.records
+    assert "ask for cores=2, memory=500, but" in record.getMessage()
 
 
 def test_calls_that_run_in_a_slot_all_the_same_do_not_wait(watch, caplog):
     engine = Engine()
-    engine.specs.append(CallSpec(gpus=1))
-    watch(engine, strict=False)
+    watch(engine, strict=False).meet(CallSpec(gpus=1))
+    watch(engine)
     (record,) = caplog.records
     assert record.getMessage().endswith("gpus=0")
 
@@ -88,3 +116,46 @@ def test_workers_that_find_no_descriptor_are_told_of_once_and_what_to_raise(watc
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert f"as many files open as it may, {soft}," in record.getMessage()
     assert f"Raise the hard limit, which is {hard}" in record.getMessage() and "LimitNOFILE=" in record.getMessage()
+
+
+def test_where_larger_workers_may_come_calls_fail_in_the_end(watch):
+    engine = Engine()
+    engine.waiting |= {CallSpec(cores=3.0): 599, CallSpec(cores=4.0): 600}
+    watch(engine).meet(CallSpec(cores=5.0))
+    (error,) = engine.refused
+    assert isinstance(error, InvalidResourceSpecification) and error.invalid_keys == {"cores"}
+    for words in ("cores=4", "600 s", "cores=2", "larger-worker-timeout"):
+        assert words in str(error)
+
+
+def test_calls_may_wait_for_ever(watch):
+    engine = Engine()
+    engine.waiting[CallSpec(cores=3.0)] = 1e9
+    watch(engine, timeout_s=0)
+    assert not engine.refused
+
+
+def test_where_no_larger_worker_can_come_calls_fail_at_once(watch):
+    engine = Engine()
+    engine.waiting |= {CallSpec(cores=3.0, memory=500): 0, CallSpec(disk=901): 0}
+    one = watch(engine, launcher=Launcher(fixed=True))
+    (error,) = engine.refused
+    assert "cores=3" in str(error) and "cores=2" in str(error) and "memory" not in str(error)
+    one.meet(CallSpec(cores=2.0, memory=500))
+    one.meet(CallSpec(disk=901))  # somebody may make room there
+    with pytest.raises(InvalidResourceSpecification, match="gpus=1.*gpus=0.*factory_config") as caught:
+        one.meet(CallSpec(gpus=1))
+    assert caught.value.invalid_keys == {"gpus"}
+
+
+def test_a_disk_of_a_given_size_does_not_grow(watch):
+    engine = Engine()
+    one = watch(engine, launcher=Launcher(fixed=True, disk=900))
+    with pytest.raises(InvalidResourceSpecification, match="disk=901"):
+        one.meet(CallSpec(disk=901))
+
+
+def test_nobody_knows_what_workers_have_before_they_come(watch):
+    engine = Engine(workers=0)
+    watch(engine, launcher=Launcher(fixed=True)).meet(CallSpec(gpus=1))
+    assert not engine.refused

@@ -126,6 +126,7 @@ cdef extern from "vf_call.h" nogil:
         void *future
 
     bint vf_call_cancel(vf_call *call)
+    uint64_t vf_group_too_large_ns(const vf_group *group)
 
 
 cdef extern from "vf_frame.h" nogil:
@@ -311,6 +312,8 @@ cdef extern from "vf_loop.h" nogil:
         uint64_t workers_joined, workers_connected, slots
         uint64_t accept_errno, transfer_rate
         uint64_t max_cores, max_memory, max_disk, max_gpus
+        uint64_t files_looked_at
+        uint64_t usable_cores, usable_memory, usable_disk, usable_gpus
 
     int vf_loop_init(vf_loop *loop)
     void vf_loop_free(vf_loop *loop)

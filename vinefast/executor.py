@@ -168,6 +168,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first")
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
+        self._patience: Patience | None = None
         self._files_are_shared = True
         self._moves_files = False
         self._url_patience = URLStaging().patience
@@ -254,9 +255,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if self.worker_launch_method == "manual":
             self._say_how_to_start_workers(password_file)
         strict = self.function_exec_mode == "regular" or settings.placing
-        patience = Patience(self.label, strict, self._engine, self._launcher)
-        patience.start()
-        teardown.callback(patience.stop)
+        self._patience = Patience(
+            self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout
+        )
+        self._patience.start()
+        teardown.callback(self._patience.stop)
         self._submit = self._engine.submit
 
     def _password_file(self, directory: str, teardown: Teardown) -> str | None:
@@ -328,17 +331,23 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         EngineStopped
             Before start and after shutdown.
         parsl.executors.errors.InvalidResourceSpecification
-            If a key is not known or its value cannot work.
+            If a key is not known or its value cannot work, also since no worker can ever have so much.
         parsl.serialize.errors.SerializationError
             If the function or an argument cannot be serialized.
         vinefast.errors.InputMissing, vinefast.errors.UnreachableFile
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
         asks = resource_specification or not (resource_specification is None or resource_specification == {})
-        spec = self._specs.read(resource_specification) if asks else None
+        spec = self._read(resource_specification) if asks else None
         if self._moves_files and (plan := self._plan(func, args, kwargs, False)):
             return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)
+
+    def _read(self, resource_specification: Mapping[str, Any] | None) -> CallSpec | None:
+        spec = self._specs.read(resource_specification)
+        if spec is not None and self._patience is not None:
+            self._patience.meet(spec)
+        return spec
 
     def _plan(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], chunk: bool
@@ -406,7 +415,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             As `submit`, and whatever iterating over `arguments` raises.
         """
         rules.require("max_outstanding", max_outstanding, rules.POSITIVE)
-        return self._calls_ahead(func, arguments, self._specs.read(resource_specification), max_outstanding)
+        return self._calls_ahead(func, arguments, self._read(resource_specification), max_outstanding)
 
     def _calls_ahead(
         self, func: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], spec: CallSpec | None, ahead: int
@@ -460,7 +469,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         """
         rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
-        spec = self._specs.read(resource_specification)
+        spec = self._read(resource_specification)
 
         if options_of(func).keep:
             # Each value is a file of its own, and so each item a call.

@@ -81,6 +81,9 @@ class Launcher:
     local = False
     """Whether workers run on this machine, and so see the same files."""
 
+    fixed = False
+    """Whether all workers are here from the start, and alike: none will be larger."""
+
     brings_python = False
     """Whether workers run in an environment that was sent to them."""
 
@@ -260,6 +263,7 @@ class LocalLauncher(_CrewLauncher):
     """A fixed number of workers on this machine."""
 
     local = True
+    fixed = True
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
@@ -389,10 +393,32 @@ def make_launcher(
     if method == "provider":
         assert provider is not None
         return ProviderLauncher(config, directory, provider)
+    if config.batch_type == "local":
+        warn_of_more_than_here(config)
     fixed = config.min_workers == config.max_workers and config.python_env is None
     if config.batch_type == "local" and fixed:
         return LocalLauncher(config, directory)
     return FactoryLauncher(config, directory)
+
+
+def warn_of_more_than_here(config: TaskVineFactoryConfig) -> None:
+    """Warn of workers that take themselves for larger than this machine, which they believe if they are told."""
+    here = {
+        "cores": os.cpu_count() or 1,
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+    }
+    with suppress(OSError):  # which is met again where it matters
+        here["disk"] = shutil.disk_usage(_local_scratch_dir(config) or tempfile.gettempdir()).total >> 20
+    for name, there_is in here.items():
+        wanted = getattr(config, name)
+        if wanted and wanted > there_is:
+            logger.warning(
+                "factory_config.%s is %s, but this machine has %d%s: workers here will share out what is not there",
+                name,
+                wanted,
+                there_is,
+                "" if name == "cores" else " MB",
+            )
 
 
 def _name_for_a_shell(program: str) -> str:

@@ -1,9 +1,13 @@
-"""Warnings about what calls may wait for in vain: a worker, or one that is large enough."""
+"""What calls may wait for in vain, a worker, or one that is large enough: a warning, and in the end an error."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Iterable, Mapping
+
+from parsl.executors.errors import InvalidResourceSpecification
 
 from vinefast._core import Engine
 from vinefast.descriptors import why_none_is_left
@@ -12,12 +16,18 @@ from vinefast.resources import CallSpec
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_S = 30.0
+_LOOK_S = 0.25
+_NO_WORKER_S = 30.0
+# Where larger workers may come, they may do so a little after smaller ones.
+_TOO_LARGE_S = 3.0
+_MAX_REMEMBERED = 1000
 _RESOURCES = ("cores", "memory", "disk", "gpus")
+
+_Needs = tuple[float | int | None, ...]
 
 
 class Patience:
-    """A thread that looks now and then, and warns of each thing once.
+    """A thread that looks now and then, warns of each thing once, and fails calls that wait in vain.
 
     Parameters
     ----------
@@ -28,14 +38,21 @@ class Patience:
     engine : Engine
         Knows workers and calls.
     launcher : Launcher
-        Knows where to look if no worker comes.
+        Knows whether other workers may come, and where to look if none does.
+    timeout_s : float
+        How long calls may wait for a larger worker that may still come; 0: for ever.
     """
 
-    def __init__(self, label: str, strict: bool, engine: Engine, launcher: Launcher) -> None:
+    def __init__(self, label: str, strict: bool, engine: Engine, launcher: Launcher, timeout_s: float) -> None:
         self._label = label
         self._strict = strict
         self._engine = engine
         self._launcher = launcher
+        self._timeout_s = timeout_s
+        self._final: dict[str, int] | None = None
+        self._accepted: CallSpec | None = None
+        self._met: dict[_Needs, CallSpec] = {}
+        self._named: set[_Needs] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vinefast-patience", daemon=True)
 
@@ -49,42 +66,107 @@ class Patience:
         if self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _watch(self) -> None:
-        if self._stopped.wait(_PATIENCE_S):
+    def meet(self, specification: CallSpec) -> None:
+        """Look at what a call asks for before it is submitted.
+
+        Raises
+        ------
+        parsl.executors.errors.InvalidResourceSpecification
+            If no worker can ever have that.
+        """
+        if specification is self._accepted:
             return
-        stats = self._engine.stats()
-        refused = self._warn_if_refused(stats)
-        if not stats["workers_connected"] and not refused:
-            logger.warning(
-                "No worker has come to executor %s in %g s. %s", self._label, _PATIENCE_S, self._launcher.diagnosis()
-            )
-        compared: set[CallSpec] = set()
-        waited = set(self._engine.specifications())
-        while not self._stopped.wait(_PATIENCE_S):
-            refused = refused or self._warn_if_refused(self._engine.stats())
-            if self._engine.stats()["workers_connected"]:
-                for specification in waited - compared:
-                    self._compare(specification)
-                compared |= waited
-            waited = set(self._engine.specifications())
+        if not self._strict:
+            if len(self._met) < _MAX_REMEMBERED:
+                self._met[_needs(specification)] = specification
+        elif self._final is not None and _short(specification, self._final):
+            raise self._refusal(specification)
+        self._accepted = specification
 
-    def _warn_if_refused(self, stats: dict[str, int]) -> bool:
-        if stats["accept_errno"]:
-            logger.warning(
-                "Not every worker can join executor %s: %s", self._label, why_none_is_left(stats["accept_errno"])
-            )
-        return bool(stats["accept_errno"])
+    def _watch(self) -> None:
+        start_s = time.monotonic()
+        complained = refused = False
+        while not self._stopped.wait(_LOOK_S):
+            stats = self._engine.stats()
+            if stats["accept_errno"] and not refused:
+                refused = complained = True
+                reason = why_none_is_left(stats["accept_errno"])
+                logger.warning("Not every worker can join executor %s: %s", self._label, reason)
+            waited_s = time.monotonic() - start_s
+            if stats["workers_connected"] and stats["usable_cores"]:
+                complained = True
+                self._look({name: stats[f"usable_{name}"] for name in _RESOURCES}, waited_s)
+            elif not complained and waited_s >= _NO_WORKER_S:
+                complained = True
+                logger.warning(
+                    "No worker has come to executor %s in %g s. %s",
+                    self._label,
+                    _NO_WORKER_S,
+                    self._launcher.diagnosis(),
+                )
 
-    def _compare(self, specification: CallSpec) -> None:
+    def _look(self, most: Mapping[str, int], waited_s: float) -> None:
+        if not self._strict:
+            if waited_s >= _TOO_LARGE_S:
+                self._warn([spec for spec in self._met.values() if _short(spec, most)], most)
+            return
+        if self._launcher.fixed:
+            # What is free on a disk changes by itself.
+            final = {name: most[name] for name in _RESOURCES if name != "disk" or self._launcher.config.disk}
+            if final != self._final:
+                self._final, self._accepted = final, None
+        if self._final is not None:
+            self._refuse(spec for spec in self._engine.too_large(0) if _short(spec, self._final or {}))
+        self._warn(self._engine.too_large(_TOO_LARGE_S), most)
+        if self._timeout_s:
+            self._refuse(self._engine.too_large(self._timeout_s))
+
+    def _refuse(self, specifications: Iterable[CallSpec]) -> None:
+        refused = list(specifications)
+        if refused:
+            self._engine.refuse(refused, self._refusal)
+
+    def _refusal(self, specification: CallSpec) -> InvalidResourceSpecification:
         stats = self._engine.stats()
-        most = {name: stats[f"max_{name}"] for name in _RESOURCES}
-        wanted = {name: getattr(specification, name) for name in _RESOURCES}
-        short = [name for name in _RESOURCES if (wanted[name] or 0) > most[name]]
-        if short:
+        most = self._final or {name: stats[f"usable_{name}"] for name in _RESOURCES}
+        short = _short(specification, most) or _asked(specification)
+        if self._final is not None and _short(specification, most):
+            why = f"all workers of executor {self._label} are alike and have {_listed(most, short)}"
+            way_out = "ask for less, or give its workers more by factory_config"
+        else:
+            why = f"for {self._timeout_s:g} s no connected worker of executor {self._label} has had that"
+            why += f"; the most that any has is {_listed(most, short)}"
+            way_out = "ask for less, start larger workers, or set the tune parameter larger-worker-timeout"
+        asked = _listed({name: getattr(specification, name) for name in short}, short)
+        return InvalidResourceSpecification(set(short), f"The call asks for {asked}, but {why}: {way_out}")
+
+    def _warn(self, specifications: Iterable[CallSpec], most: Mapping[str, int]) -> None:
+        for specification in specifications:
+            needs = _needs(specification)
+            if needs in self._named or len(self._named) == _MAX_REMEMBERED:
+                continue
+            self._named.add(needs)
+            short = _short(specification, most) or _asked(specification)
             logger.warning(
                 "Calls of executor %s ask for %s, but the most that a connected worker has is %s%s",
                 self._label,
-                ", ".join(f"{name}={wanted[name]:g}" for name in short),
-                ", ".join(f"{name}={most[name]}" for name in short),
+                _listed({name: getattr(specification, name) for name in short}, short),
+                _listed(most, short),
                 ": they wait for a larger one" if self._strict else "",
             )
+
+
+def _needs(specification: CallSpec) -> _Needs:
+    return tuple(getattr(specification, name) for name in _RESOURCES)
+
+
+def _asked(specification: CallSpec) -> list[str]:
+    return [name for name in _RESOURCES if getattr(specification, name)]
+
+
+def _short(specification: CallSpec, most: Mapping[str, int]) -> list[str]:
+    return [name for name in most if (getattr(specification, name) or 0) > most[name]]
+
+
+def _listed(values: Mapping[str, float], names: Iterable[str]) -> str:
+    return ", ".join(f"{name}={values[name]:g}" if name in values else f"{name}=?" for name in names)

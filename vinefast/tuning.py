@@ -114,6 +114,13 @@ class Tuning(ParameterSet):
     large_task_check_interval: Count = Count(
         "How often to look for tasks that fit no worker.", 180_000_000, "microseconds", least=1, most=2**53
     )
+    larger_worker_timeout: Number = Number(
+        "A call that asks for more than any connected worker has fails after so long. At once, whatever this says, if "
+        "vinefast itself has started a fixed number of workers. 0: never.",
+        600.0,
+        "s",
+        tuned=False,
+    )
     load_from_shared_filesystem: Flag = Flag(
         "Let workers read files from the file system that they share with the manager.", False
     )

@@ -163,5 +163,23 @@ int main(void)
 	test_pack_aligned();
 	test_encode();
 	test_result();
+	/* Memory for a huge frame is given back once none has needed it for a while; what an ordinary one needs stays. */
+	struct vf_buffer large = {0};
+	struct vf_function one = {.body = "f", .body_nbytes = 1};
+	static char payload[16 << 20];
+	struct vf_call huge = {.function = &one, .payload = payload, .nbytes = sizeof payload};
+	struct vf_call *only[] = {&huge};
+	CHECK(!vf_frame_pack(&large, only, 1, 0, 0, 100) && large.capacity >= sizeof payload);
+	vf_buffer_trim(&large);
+	CHECK(large.capacity >= sizeof payload);
+	huge.nbytes = 100;
+	CHECK(!vf_frame_pack(&large, only, 1, 0, 0, 101));
+	vf_buffer_trim(&large);
+	CHECK(!large.data && !large.capacity);
+	CHECK(!vf_frame_pack(&large, only, 1, 0, 0, 102));
+	vf_buffer_trim(&large);
+	vf_buffer_trim(&large);
+	CHECK(large.capacity);
+	vf_buffer_free(&large);
 	return 0;
 }

@@ -121,9 +121,10 @@ static void test_only_what_is_ready_or_runs_is_cancelled(void)
 	begin();
 	for (int i = 0; i < N; i++) {
 		tasks[i].state = states[i];
-		bundles[i]->given_up = i < N - 1;
+		if (i < N - 1)
+			vf_watch_abandon(&loop, bundles[i]);
 	}
-	loop.giving_up = loop.breaking = 1;
+	loop.breaking = 1;
 	vf_watch_give_up(&loop);
 	CHECK(n_cancelled == 2 && was_cancelled(0) && was_cancelled(1));
 	CHECK(!loop.giving_up && !loop.breaking);
@@ -143,7 +144,7 @@ static void lose_worker(void)
 	uint64_t id;
 	void *bundle;
 	tasks[3].state = "WAITING_RETRIEVAL";
-	bundles[4]->given_up = loop.giving_up = 1;
+	vf_watch_abandon(&loop, bundles[4]);
 	itable_firstkey(loop.bundles);
 	while (itable_nextkey(loop.bundles, &id, &bundle))
 		;
@@ -154,9 +155,8 @@ static void test_a_worker_may_leave_while_its_tasks_are_cancelled(void)
 	begin();
 	for (int i = 0; i < 4; i++) {
 		tasks[i].state = "RUNNING";
-		bundles[i]->given_up = 1;
+		vf_watch_abandon(&loop, bundles[i]);
 	}
-	loop.giving_up = 1;
 	while_cancelling = lose_worker;
 	vf_watch_give_up(&loop);
 	CHECK(was_cancelled(0) && was_cancelled(1) && was_cancelled(2));

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import processes_marked, start_by_hand, wait_until
@@ -132,18 +133,63 @@ def test_a_killed_library_is_replaced(make_executor, mark):
 
 
 @pytest.mark.parametrize("mode", ["serverless", "regular"])
-def test_a_call_too_large_for_all_workers_is_named_in_a_warning(make_executor, monkeypatch, caplog, mode):
-    monkeypatch.setattr(patience, "_PATIENCE_S", 0.3)
+def test_a_call_too_large_for_all_workers_is_named_in_a_warning(make_executor, by_hand, monkeypatch, caplog, mode):
+    monkeypatch.setattr(patience, "_TOO_LARGE_S", 0.3)
     executor = make_executor(
-        function_exec_mode=mode, factory_config=TaskVineFactoryConfig(cores=2, memory=500, disk=500)
+        worker_launch_method="manual",
+        function_exec_mode=mode,
+        factory_config=TaskVineFactoryConfig(cores=2, memory=500, disk=500),
     )
-    future = executor.submit(abs, {"cores": 3, "memory": 501, "disk": 500}, -1)
+    by_hand(executor)
+    future = executor.submit(abs, {"cores": 3, "memory": 501, "disk": 300}, -1)
     assert executor.submit(abs, {"cores": 2}, -1).result(30) == 1
     assert wait_until(lambda: "ask for cores=3, memory=501, but" in caplog.text)
     assert "a connected worker has is cores=2, memory=500: they wait" in caplog.text
     time.sleep(1.0)
     assert caplog.text.count("ask for") == 1
     assert not future.done()
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_where_larger_workers_may_come_a_call_fails_after_a_time(make_executor, by_hand, mode):
+    executor = make_executor(
+        worker_launch_method="manual",
+        function_exec_mode=mode,
+        manager_config=TaskVineManagerConfig(port=0, tune_parameters={"larger-worker-timeout": 1}),
+        factory_config=TaskVineFactoryConfig(cores=2, memory=500, disk=500),
+    )
+    futures = [executor.submit(abs, {"cores": 3, "priority": k}, -1) for k in range(5)]
+    assert not futures[0].done()
+    by_hand(executor)
+    assert executor.submit(abs, {"cores": 2}, -1).result(30) == 1
+    for future in futures:
+        with pytest.raises(InvalidResourceSpecification, match="cores=3.*cores=2.*larger-worker-timeout"):
+            future.result(60)
+    assert wait_until(lambda: executor.outstanding() == 0)
+    assert executor.submit(abs, {"cores": 2}, -1).result(30) == 1
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_where_no_larger_worker_can_come_a_call_fails_at_once(make_executor, mode):
+    executor = make_executor(
+        function_exec_mode=mode,
+        factory_config=TaskVineFactoryConfig(cores=2, memory=500, disk=500),
+    )
+    # More than there is room for in regular mode.
+    futures = [executor.submit(abs, {"cores": 3, "memory": 501}, -1) for _ in range(10)]
+    for future in futures:
+        with pytest.raises(InvalidResourceSpecification, match="cores=3, memory=501.*alike.*cores=2, memory=500"):
+            future.result(30)
+    assert wait_until(lambda: executor.outstanding() == 0)
+    for specification in ({"cores": 3}, {"gpus": 1}, {"memory": 10**9}, {"disk": 501}):
+        (key,) = specification
+        with pytest.raises(InvalidResourceSpecification, match=key):
+            executor.submit(abs, specification, -1)
+        with pytest.raises(InvalidResourceSpecification, match=key):
+            executor.map(abs, [1], resource_specification=specification)
+        with pytest.raises(InvalidResourceSpecification, match=key):
+            executor.submit_many(abs, [(1,)], resource_specification=specification)
+    assert executor.submit(abs, {"cores": 2, "memory": 500, "disk": 300}, -1).result(30) == 1
 
 
 def assert_fails_to_start(executor, match, error=EngineStartError):

@@ -404,3 +404,23 @@ def test_a_large_file_goes_where_it_fits(small_disk, start, tmp_path):
     calls = [where(CachedFile(tmp_path / "large")) for _ in range(6)]
     assert {call.result(60)[0] for call in calls} == {"1"}
     assert executor.stats()["workers_joined"] == 2
+
+
+def test_a_file_is_looked_at_once_for_many_calls(make_executor, tmp_path):
+    executor = make_executor()
+    path = tmp_path / "shared"
+    path.write_text("x")
+    file = CachedFile(str(path))
+    for _ in range(3):
+        executor.submit(name_of_first, None, file).result(30)
+    n_calls = 3000
+    before = executor.stats()
+    futures = [executor.submit(name_of_first, None, file) for _ in range(n_calls)]
+    assert {future.result(60) for future in futures} == {"x"}
+    after = executor.stats()
+    assert after["files_looked_at"] - before["files_looked_at"] < n_calls  # it was three times for each
+
+
+def name_of_first(file):
+    with open(file.filepath) as content:
+        return content.read()

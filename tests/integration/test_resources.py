@@ -64,7 +64,9 @@ def test_wide_calls_get_their_turn_among_narrow_ones(eight, tmp_path):
     assert order[0] == "wide"
 
 
-def test_what_no_worker_can_take_waits_and_holds_up_nobody(eight):
+def test_what_no_worker_can_take_waits_and_holds_up_nobody(make_executor, by_hand):
+    eight = make_executor(worker_launch_method="manual", factory_config=EIGHT_CORES)
+    by_hand(eight)
     huge = eight.submit(abs, {"cores": 9}, -1)
     gpu = eight.submit(abs, {"gpus": 1}, -1)
     assert [eight.submit(abs, {"cores": 2}, -k).result(30) for k in range(20)] == list(range(20))

@@ -327,6 +327,25 @@ cdef class Engine:
         """All distinct resource specifications of the calls that are outstanding."""
         return self.specs.known()
 
+    def too_large(self, seconds):
+        """The specifications of calls that wait, and for so long have been too large for all workers that are there."""
+        return self.specs.too_large(seconds)
+
+    def refuse(self, specifications, make_exception):
+        """Fail the calls of these specifications that no worker has, each with what is made for its specification."""
+        refused = {<size_t><PyObject *>spec for spec in specifications}
+        futures = []
+        # Nothing within this loop lets another thread run, or starts a garbage collection, which might.
+        cdef vf_call *call = self.newest
+        while call != NULL:
+            if <size_t>(<void *>(<Call>call.future).spec.spec) in refused:
+                futures.append(<Call>call.future)
+            call = call.older
+        for future in reversed(futures):
+            record = (<Call>future).spec
+            if record is not None and vf_call_cancel(&(<Call>future).c_call):
+                complete(future, None, make_exception((<SpecRecord>record).spec))
+
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls, each with its own copy of `exception`, and refuse further calls.
 

@@ -14,8 +14,8 @@ cdef class SpecGroup:
 cdef class SpecRecord:
     """One resource specification.
 
-    Each call holds a reference, so it lives as long as C may look at it. The registry forgets it with its last outstanding
-    call; there may be two of the same then, which does no harm.
+    Each call holds a reference, so it lives as long as C may look at it. The registry forgets it with its last
+    outstanding call; there may be two of the same then, which does no harm.
     """
 
     cdef vf_spec c_spec
@@ -79,6 +79,17 @@ cdef class SpecRegistry:
         if record.group.n_specs == 0 and self.groups.get(record.group.key) is record.group:
             del self.groups[record.group.key]
         return 0
+
+    cdef list too_large(self, double seconds):
+        """Those for which, for so long, all workers that are there have been too small."""
+        cdef uint64_t now_ns = vf_now_ns()
+        cdef uint64_t since_ns
+        found = []
+        for record in list(self.by_id.values()):
+            since_ns = vf_group_too_large_ns((<SpecRecord>record).c_spec.group)
+            if since_ns and now_ns >= since_ns and now_ns - since_ns >= seconds * 1e9:
+                found.append((<SpecRecord>record).spec)
+        return found
 
     cdef list known(self):
         return [(<SpecRecord>record).spec for record in list(self.by_id.values())]
