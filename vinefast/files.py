@@ -18,9 +18,10 @@ from parsl.utils import RepresentationMixin, get_std_fname_mode
 
 from vinefast import library, rules, temps, urls
 from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine
-from vinefast.cached import CachedFile
-from vinefast.errors import InputMissing, UnreachableFile
+from vinefast.cached import CachedFile, caching_of_directory
+from vinefast.errors import InputMissing, InvalidConfiguration, UnreachableFile
 from vinefast.library import files as on_worker
+from vinefast.library import trees
 from vinefast.temps import Kept, Store, TempFile
 
 # What `vinefast._core.CallFiles` takes, without the name.
@@ -59,18 +60,16 @@ class WorkerPath(str):
             if file.is_remote:
                 path = cls.of_url(file.url, patience)
             else:
-                path = cls._named_like(file.path)
-                path.move = (FILE_INPUT, os.path.abspath(file.path))
+                path = cls._named_like(os.path.abspath(file.path))
+                path.move = (FILE_INPUT, caching.source)
         except OSError as error:
-            raise InputMissing(f"{file.path!r} ({error.filename}): {error.strerror}") from None
+            raise _unreadable(file.path, error) from None
         path.move = (*path.move[:2], caching)
         return path
 
     @classmethod
     def _named_like(cls, source: str) -> WorkerPath:
-        # TaskVine garbles other names.
-        name = os.path.basename(source.rstrip("/")).encode("ascii", "replace").decode().replace("?", "_")
-        return cls(f"u{next(_numbers):x}/{name or 'file'}")
+        return cls(f"u{next(_numbers):x}/{_file_name(os.path.basename(source.rstrip('/')))}")
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return on_worker.in_sandbox, (str(self),)
@@ -158,8 +157,9 @@ class StagedFiles(CallFiles):
             If that is impossible.
         """
         try:
-            for arrived, place, appended in self._returns:
+            for arrived, place, appended in sorted(self._returns, key=lambda each: each[1]):  # directories first
                 if os.path.lexists(arrived):
+                    _unpack(arrived)
                     _append(arrived, place) if appended else _replace(arrived, place)
         finally:
             for arrived, _, _ in self._returns:
@@ -213,6 +213,8 @@ class CallPlan:
         self._inputs: dict[str, Move] = {}
         self._outputs: dict[str, Move] = {}
         self._required: dict[str, str] = {}
+        self._directories: set[str] = set()
+        self._streams: set[str] = set()
         self._returns: list[tuple[str, str, bool]] = []
         self._made: dict[Store, str] = {}
         self._read: dict[Store, str] = {}
@@ -230,16 +232,24 @@ class CallPlan:
         InputMissing
             If an input cannot be read.
         InvalidConfiguration
-            If it makes a temporary file of another executor.
+            If it makes a temporary file of another executor, or one again that it reads.
         """
         for file in _files_in(args, kwargs):
+            if isinstance(file, TempFile):
+                continue  # found while it is pickled
             path = file.local_path if file.local_path is not None else file.path
             if isinstance(path, WorkerPath):
                 self._inputs[path] = path.move
             elif not self._shared and not os.path.isabs(path):
                 self._add_input(path, required=file.scheme == "file")
+        read = [file._store for file in _files_in(args, kwargs) if isinstance(file, TempFile)]
         for file in _listed(kwargs, "outputs"):
             if isinstance(file, TempFile):
+                if file._store.has_maker and any(file._store is other for other in read):
+                    raise InvalidConfiguration(
+                        f"{file!r} is an output of this call and one of its inputs, and an earlier call has made it: "
+                        "give it another TempFile for its output"
+                    )
                 self._make(file._store)
             elif isinstance(file, File) and not self._shared:
                 path = file.local_path if file.local_path is not None else file.path
@@ -253,6 +263,7 @@ class CallPlan:
                     mode = "w"  # as Parsl's bash apps have it
                 if not os.path.isabs(path):
                     self._add_output(path, appended=mode.startswith("a"))
+                    self._streams.add(self._name(path))
         return self
 
     def keep(self, store: Store) -> CallPlan:
@@ -286,7 +297,7 @@ class CallPlan:
             return self._made[store]
         if store.handle is not None and not store.lies_with(self._engine):
             return None
-        if store.handle is None or not store.handle.temp.has_maker:
+        if not store.has_maker:
             self._error = temps.without_maker(store.name)
             raise self._error
         return self._read.setdefault(store, self._name_of(store))
@@ -295,21 +306,33 @@ class CallPlan:
         """Give what was found; None if nothing is moved."""
         if not self:
             return None
-        own = tuple(name for name in self._outputs if name in self._inputs)
-        kept = self._made[self._kept] if self._kept is not None else None
+        # For TaskVine each has a name of ours: names of users are not all that it can write, and may meet.
+        aliases = (f"{self._directory}-{n:x}" for n in itertools.count())
+        moves: list[Move] = []
+
+        def moved(kind: int, source: Any, path: str, *caching: Any) -> tuple[str, str]:
+            moves.append((kind, source, alias := next(aliases), *caching))
+            return alias, path
+
+        def stores_moved(kind: int, stores: Mapping[Store, str]) -> list[tuple[str, str]]:
+            return [moved(kind, store.handle.temp, path) for store, path in stores.items() if store.handle is not None]
+
+        inputs = [moved(kind, source, path, *caching) for path, (kind, source, *caching) in self._inputs.items()]
+        outputs = [moved(kind, source, path) for path, (kind, source) in self._outputs.items()]
+        read, made = stores_moved(FILE_READ, self._read), stores_moved(FILE_MADE, self._made)
         trailer = on_worker.Plan(
             None if self._shared else self._directory,
-            (*self._outputs, *self._made.values()),
+            tuple(path for _, path in (*outputs, *made)),
             (*self._required.items(), *((path, store.name) for store, path in self._made.items())),
-            own,
-            tuple(self._made.values()),
-            kept,
+            tuple(path for path in self._outputs if path in self._inputs),
+            tuple(path for _, path in made),
+            self._made[self._kept] if self._kept is not None else None,
+            tuple(sorted(inputs, key=lambda each: each[1])),  # directories before what lies in them
+            tuple(self._directories),
+            tuple(read),
+            tuple(alias for alias, _ in (*outputs, *made)),
+            tuple(self._streams),
         )
-        moves: list[Move] = []
-        for part in (self._inputs, self._outputs):
-            moves += [(kind, source, name, *caching) for name, (kind, source, *caching) in part.items()]
-        for kind, stores in ((FILE_READ, self._read), (FILE_MADE, self._made)):
-            moves += [(kind, store.handle.temp, path) for store, path in stores.items() if store.handle is not None]
         return StagedFiles(
             moves, pickle.dumps(tuple(trailer), 5), self._returns, [*self._read, *self._made], self._kept
         )
@@ -321,7 +344,7 @@ class CallPlan:
         self._made.setdefault(store, self._name_of(store))
 
     def _name_of(self, store: Store) -> str:
-        return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", store.name)
+        return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", _file_name(store.name))
 
     def _add_input(self, path: str, required: bool) -> None:
         source = os.path.abspath(path)
@@ -330,7 +353,15 @@ class CallPlan:
                 return  # its staging provider brings it in the call
             reason = "it cannot be read" if os.path.exists(source) else "it does not exist"
             raise InputMissing(f"{path!r} ({source}): {reason}")
-        self._inputs[self._name(path)] = (FILE_INPUT, source)
+        if not os.path.isdir(source):
+            self._inputs[self._name(path)] = (FILE_INPUT, source)
+            return
+        try:
+            caching = caching_of_directory(source)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        self._directories.add(name := self._name(path))
+        self._inputs[name] = (FILE_INPUT, caching.source, caching)
 
     def _add_output(self, path: str, required: bool = False, appended: bool = False) -> None:
         name = self._name(path)
@@ -340,9 +371,9 @@ class CallPlan:
             self._return(name, os.path.abspath(path), appended)
 
     def _return(self, name: str, place: str, appended: bool = False) -> None:
-        directory, base = os.path.split(place)
+        directory = os.path.dirname(place)
         # Under a name of its own until it is whole: what is there stays until then.
-        arrived = os.path.join(directory, f".{base[:100]}.vinefast-{uuid.uuid4().hex}")
+        arrived = os.path.join(directory, f".vinefast-{uuid.uuid4().hex}")
         os.makedirs(directory, exist_ok=True)
         self._outputs[name] = (FILE_OUTPUT, arrived)
         self._returns.append((arrived, place, appended))
@@ -358,16 +389,32 @@ class CallPlan:
 
 
 def _files_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File]:
-    """Give the files that a call reads, but for those on workers."""
+    """Give the files that a call reads."""
     named = (value for name, value in kwargs.items() if name not in ("stdout", "stderr"))
     for value in itertools.chain(args, named, _listed(kwargs, "inputs")):
-        if isinstance(value, File) and not isinstance(value, TempFile):
+        if isinstance(value, File):
             yield value
 
 
 def _listed(kwargs: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = kwargs.get(name)
     return value if isinstance(value, (list, tuple)) else ()
+
+
+def _file_name(name: str) -> str:
+    return name if rules.is_file_name(name) else "file"
+
+
+def _unreadable(path: str, error: OSError) -> InputMissing:
+    return InputMissing(f"{path!r} ({error.filename or path}): {error.strerror or error}")
+
+
+def _unpack(arrived: str) -> None:
+    archive = os.path.join(arrived, trees.PACKED)
+    if os.path.lexists(archive):
+        trees.unpack(archive, f"{arrived}-unpacked")
+        shutil.rmtree(arrived)
+        os.rename(f"{arrived}-unpacked", arrived)
 
 
 def _append(arrived: str, place: str) -> None:

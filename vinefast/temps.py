@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.data_provider.files import File
 
+from vinefast import rules
 from vinefast.errors import InputMissing, InvalidConfiguration
 from vinefast.library import files as on_worker
 
@@ -96,11 +97,16 @@ class Store:
         """Whether calls of an engine can read it on its workers."""
         return self.handle is not None and self.handle.belongs_to(engine)
 
+    @property
+    def has_maker(self) -> bool:
+        """Whether a call has been submitted that makes it."""
+        return self.handle is not None and self.handle.temp.has_maker
+
     def run(
         self, function: Callable[..., Any], *args: Any, output: str | None = None, timeout: float | None = None
     ) -> Any:
         """Run a function of the library where the file is, and wait for what it returns."""
-        if self._submit is None or self.handle is None or not self.handle.temp.has_maker:
+        if self._submit is None or not self.has_maker:
             raise without_maker(self.name)
         return self._submit(function, *args, output=output).result(timeout)
 
@@ -111,7 +117,7 @@ class Store:
             return path
         with self._lock:
             if self._fetched is None:
-                place = os.path.join(self._directory, f"{id(self):x}-{self.name}")
+                place = os.path.join(self._directory, f"{id(self):x}", self.name)
                 self.run(on_worker.copy, reader, output=place, timeout=timeout)
                 self._fetched = place
             return self._fetched
@@ -149,7 +155,7 @@ class TempFile(File):
 
     def __init__(self, name: str) -> None:
         base = os.path.basename(name) if isinstance(name, str) else ""
-        if base in ("", ".", "..") or "\0" in base:
+        if not rules.is_file_name(base):
             raise InvalidConfiguration(f"the name of a TempFile is {name!r}; accepted: a string that can name a file")
         self._begin(Store(base))
 

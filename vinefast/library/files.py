@@ -1,5 +1,8 @@
 """The files of a call that TaskVine moves: where they lie while the call runs.
 
+TaskVine has a name of ours for each, an alias, beside the call's directory: names of users are not all that it can
+write, and may meet. Inputs are put in their places before the call, and outputs taken from theirs after it.
+
 Behind the call's own payload comes a pickled `Plan` and its length as ``u32``.
 """
 
@@ -10,9 +13,10 @@ import pickle
 import shutil
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from . import kept, parsl_side
+from . import kept, parsl_side, trees
 
 WORKER_PACKAGE = "vinefast_library"
 
@@ -39,6 +43,16 @@ class Plan(NamedTuple):
         Outputs that stay on the worker.
     kept:
         One of these, where the call's value stays instead of going back; its size goes back then.
+    inputs:
+        Aliases and paths of what comes from the submit side.
+    directories:
+        Of these, directories that the call may write new files to; TaskVine gives a link to what all calls see.
+    read:
+        Aliases and paths of what other calls have made.
+    aliases:
+        Of the outputs, in their order.
+    streams:
+        Outputs that are taken even if the call's process dies.
     """
 
     directory: str | None
@@ -47,6 +61,11 @@ class Plan(NamedTuple):
     own: tuple[str, ...]
     made: tuple[str, ...] = ()
     kept: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    directories: tuple[str, ...] = ()
+    read: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
 
 
 def enter(sandbox: bytes) -> None:
@@ -82,13 +101,7 @@ def identity(value: Any) -> Any:
 
 def copy(file: Any, place: str) -> None:
     """Put a file, or a directory, where it is brought back from."""
-    if os.path.isdir(file):
-        shutil.copytree(file, place, symlinks=True)
-        return
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copy2(file, place)
+    trees.link(file, place) if os.path.isdir(file) else trees.link_file(file, place)
 
 
 # What is pickled on the submit side must name these as workers do.
@@ -103,6 +116,30 @@ def split(payload: memoryview) -> tuple[memoryview, Plan]:
     return payload[: end - nbytes], Plan(*pickle.loads(payload[end - nbytes : end]))
 
 
+def place(plan: Plan) -> None:
+    """Put what TaskVine has brought for a call in its places."""
+    for alias, path in plan.inputs:
+        source, goal = _make_room(alias, path)
+        if path in plan.own:
+            _copy(source, goal)  # what a sandbox holds are links into the worker's cache
+        elif path in plan.directories:
+            trees.link(source, goal)
+        else:
+            os.rename(source, goal)
+    for alias, path in plan.read:
+        source, goal = _make_room(alias, path)
+        archive = os.path.join(source, trees.PACKED)
+        if os.path.lexists(archive):
+            trees.unpack(archive, goal)
+        else:
+            os.rename(source, goal)
+    for alias, path in zip(plan.aliases, plan.outputs, strict=True):
+        source, goal = in_sandbox(alias), in_sandbox(path)
+        os.makedirs(os.path.dirname(goal), exist_ok=True)
+        if path in plan.streams and not os.path.lexists(goal):
+            os.symlink(os.path.abspath(source), goal)
+
+
 def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
     """Run a call among its files.
 
@@ -111,50 +148,72 @@ def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
     parsl.app.errors.MissingOutputs
         If it leaves without one that it should have made.
     """
-    for path in plan.outputs:
-        os.makedirs(os.path.dirname(in_sandbox(path)), exist_ok=True)
-    for path in plan.own:
-        _separate(in_sandbox(path))
     before = os.getcwd()
     if plan.directory is not None:
         directory = in_sandbox(plan.directory)
         os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
+    failed = True
     try:
         result = call()
+        # An app that failed says so by what it returns.
+        raised = isinstance(result, parsl_side.RemoteExceptionWrapper)
+        if plan.kept is not None and not raised:
+            result = kept.write(result, in_sandbox(plan.kept))
+        failed = raised
     finally:
         os.chdir(before)
-    # An app that failed says so by what it returns.
-    failed = isinstance(result, parsl_side.RemoteExceptionWrapper)
-    if plan.kept is not None and not failed:
-        result = kept.write(result, in_sandbox(plan.kept))
-    if failed:
-        _remove_all(plan.made)  # nobody is to take them for whole
-    missing = [users for path, users in plan.required if not os.path.lexists(in_sandbox(path))]
-    if missing and not failed:
-        from parsl.app.errors import MissingOutputs
-        from parsl.data_provider.files import File
+        if failed:
+            with suppress(Exception):
+                _take(plan, failed)
+    if not failed:
+        missing = [users for path, users in plan.required if not os.path.exists(in_sandbox(path))]
+        _take(plan, failed=bool(missing))
+        if missing:
+            from parsl.app.errors import MissingOutputs
+            from parsl.data_provider.files import File
 
-        raise MissingOutputs(f"App {name} has not made {', '.join(missing)}", [File(path) for path in missing])
+            raise MissingOutputs(f"App {name} has not made {', '.join(missing)}", [File(path) for path in missing])
     return result
 
 
-def _remove_all(names: tuple[str, ...]) -> None:
-    for path in map(in_sandbox, names):
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
-        elif os.path.lexists(path):
-            os.unlink(path)
+def _take(plan: Plan, failed: bool) -> None:
+    """Put what a call has made where TaskVine takes it from."""
+    outputs = set(plan.outputs)
+    for alias, path in zip(plan.aliases, plan.outputs, strict=True):
+        if failed and path in plan.made:
+            continue  # nobody is to take it for whole
+        source, goal = in_sandbox(path), in_sandbox(alias)
+        if not os.path.exists(source) or os.path.realpath(source) == os.path.realpath(goal):
+            continue
+        if os.path.isdir(source) and not trees.returns_as_it_is(source):
+            os.mkdir(goal)
+            trees.pack(source, os.path.join(goal, trees.PACKED))
+        elif os.path.islink(source) or _lies_within(path, outputs):
+            _copy(source, goal)
+        else:
+            os.rename(source, goal)
 
 
-def _separate(path: str) -> None:
-    """Make a copy of what is a link into the worker's cache, which other calls read as well."""
-    copy = f"{path}.vinefast"
-    if os.path.isdir(path):
-        shutil.copytree(path, copy)
-        shutil.rmtree(path)
-    elif os.path.exists(path):
-        shutil.copy2(path, copy)
+def _make_room(alias: str, path: str) -> tuple[str, str]:
+    source, goal = in_sandbox(alias), in_sandbox(path)
+    os.makedirs(os.path.dirname(goal), exist_ok=True)
+    if os.path.isdir(goal) and not os.path.islink(goal):
+        shutil.rmtree(goal)
+    elif os.path.lexists(goal):
+        os.unlink(goal)
+    return source, goal
+
+
+def _lies_within(path: str, others: set[str]) -> bool:
+    while path := os.path.dirname(path):
+        if path in others:
+            return True
+    return False
+
+
+def _copy(source: str, goal: str) -> None:
+    if os.path.isdir(source):
+        shutil.copytree(source, goal, symlinks=True)
     else:
-        return
-    os.rename(copy, path)
+        shutil.copy2(source, goal)

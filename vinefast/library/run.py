@@ -339,6 +339,7 @@ def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
 
 def _run_with_files(function: Callable[..., Any], kind: int, payload: memoryview) -> Any:
     payload, plan = files.split(payload)
+    files.place(plan)  # first: arguments may be read from files
     args, kwargs = _unpack(kind, payload)
     return files.run(plan, lambda: function(*args, **kwargs), getattr(function, "__name__", repr(function)))
 
