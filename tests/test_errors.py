@@ -19,6 +19,7 @@ EXAMPLES = [
     errors.CallDied(3, None, ""),
     errors.ContextError("load_model", "OSError: no such file"),
     errors.ResultTooLarge("app", 5, "4 is the limit"),
+    errors.InputChanged("app", ["x"]),
     errors.RemoteError("Odd", "words", "Traceback ..."),
     *(kind("words") for kind in errors.RESULT_ERRORS.values()),
 ]

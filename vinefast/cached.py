@@ -73,6 +73,9 @@ class CachedFile(File):
     unpack : bool
         It is a tarball (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, or whatever the worker's ``tar``
         can read), unpacked once per worker; calls see the directory.
+    writable : bool
+        Each call gets a copy of its own, which it may change. Otherwise files are read-only, and a call that writes all
+        the same, as root may, fails with `vinefast.errors.InputChanged`, but for those in directories.
 
     Raises
     ------
@@ -83,7 +86,8 @@ class CachedFile(File):
     -----
     A file that has changed is sent again: its size, time and inode are looked at when a call is submitted, and when it
     is sent. Of a directory, sizes, times and modes of all that is in it are looked at when a call is submitted.
-    Unpacked tarballs and directories are symbolic links to what all calls of the worker see: do not write there.
+    Unpacked tarballs and directories are symbolic links to what all calls of the worker see, if not `writable`: files
+    there are read-only, but new ones can be made, and nobody notices. Do not.
     """
 
     # Whether there has ever been one; no executor looks for them before.
@@ -94,15 +98,18 @@ class CachedFile(File):
         source: str | os.PathLike[str],
         cache: Literal["call", "workflow", "worker", "forever"] = "workflow",
         unpack: bool = False,
+        writable: bool = False,
     ) -> None:
         rules.require("source", source, (_is_source, "a path, or an http, https or ftp URL"))
         rules.require("cache", cache, rules.one_of(*_LEVELS))
         rules.require("unpack", unpack, rules.FLAG)
+        rules.require("writable", writable, rules.FLAG)
         super().__init__(source)
         if not urlsplit(self.url).scheme:
             self.path, self.filename = self.url, os.path.basename(self.url)  # as it is, whatever a URL would make of it
         self.cache = cache
         self.unpack = unpack
+        self.writable = writable
         self.is_remote = self.scheme != "file"
         # Parsl has nothing to do before the call, whatever staging the executor has.
         self.scheme = "file"
@@ -110,7 +117,7 @@ class CachedFile(File):
 
     def cleancopy(self) -> CachedFile:
         """Copy it, as Parsl does for each call."""
-        return CachedFile(self.url, self.cache, self.unpack)
+        return CachedFile(self.url, self.cache, self.unpack, self.writable)
 
     __copy__ = cleancopy
 

@@ -41,9 +41,14 @@ class WorkerPath(str):
     ----------
     move : tuple
         Where they get it, as in the moves of `vinefast._core.CallFiles`, without the name.
+    writable : bool
+        Whether the call gets a copy of its own.
+    read_only : bool
+        Whether it may not write to what all calls see.
     """
 
     move: Move
+    writable = read_only = False
 
     @classmethod
     def of_url(cls, url: str, patience: urls.Patience) -> WorkerPath:
@@ -65,6 +70,7 @@ class WorkerPath(str):
         except OSError as error:
             raise _unreadable(file.path, error) from None
         path.move = (*path.move[:2], caching)
+        path.writable, path.read_only = file.writable, not file.writable
         return path
 
     @classmethod
@@ -214,6 +220,8 @@ class CallPlan:
         self._outputs: dict[str, Move] = {}
         self._required: dict[str, str] = {}
         self._directories: set[str] = set()
+        self._writable: set[str] = set()
+        self._read_only: set[str] = set()
         self._streams: set[str] = set()
         self._returns: list[tuple[str, str, bool]] = []
         self._made: dict[Store, str] = {}
@@ -239,7 +247,9 @@ class CallPlan:
                 continue  # found while it is pickled
             path = file.local_path if file.local_path is not None else file.path
             if isinstance(path, WorkerPath):
-                self._inputs[path] = path.move
+                self._inputs[name := str(path)] = path.move
+                if path.writable or path.read_only:
+                    (self._writable if path.writable else self._read_only).add(name)
             elif not self._shared and not os.path.isabs(path):
                 self._add_input(path, required=file.scheme == "file")
         read = [file._store for file in _files_in(args, kwargs) if isinstance(file, TempFile)]
@@ -324,13 +334,14 @@ class CallPlan:
             None if self._shared else self._directory,
             tuple(path for _, path in (*outputs, *made)),
             (*self._required.items(), *((path, store.name) for store, path in self._made.items())),
-            tuple(path for path in self._outputs if path in self._inputs),
+            (*(path for path in self._outputs if path in self._inputs), *self._writable),
             tuple(path for _, path in made),
             self._made[self._kept] if self._kept is not None else None,
             tuple(sorted(inputs, key=lambda each: each[1])),  # directories before what lies in them
             tuple(self._directories),
             tuple(read),
             tuple(alias for alias, _ in (*outputs, *made)),
+            tuple(self._read_only),
             tuple(self._streams),
         )
         return StagedFiles(

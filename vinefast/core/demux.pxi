@@ -87,6 +87,8 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
             exception = errors.CallDied(*pickle_loads(payload_of(record)))
         elif record.status == VF_STATUS_TOO_LARGE:
             exception = errors.ResultTooLarge(*pickle_loads(payload_of(record)))
+        elif record.status == VF_STATUS_CHANGED:
+            exception = errors.InputChanged(*pickle_loads(payload_of(record)))
         else:
             exception = failure_of(bundle)
         if files is not None and exception is None:

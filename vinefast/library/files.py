@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import stat
 import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from . import kept, parsl_side, trees
+from . import kept, parsl_side, seals, trees
+from .failure import Unrunnable, pack_changed
+from .frame import INPUT_CHANGED, INPUT_SPOILED
 
 WORKER_PACKAGE = "vinefast_library"
 
@@ -38,7 +41,7 @@ class Plan(NamedTuple):
     required:
         Of these, those that it must have written to, and what the user calls them.
     own:
-        Outputs that are inputs too.
+        Inputs of which the call gets copies: those that are outputs too, and those that it may write to.
     made:
         Outputs that stay on the worker.
     kept:
@@ -51,6 +54,8 @@ class Plan(NamedTuple):
         Aliases and paths of what other calls have made.
     aliases:
         Of the outputs, in their order.
+    read_only:
+        Inputs that the call's user may not write to.
     streams:
         Outputs that are taken even if the call's process dies.
     """
@@ -65,6 +70,7 @@ class Plan(NamedTuple):
     directories: tuple[str, ...] = ()
     read: tuple[tuple[str, str], ...] = ()
     aliases: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
 
 
@@ -116,16 +122,33 @@ def split(payload: memoryview) -> tuple[memoryview, Plan]:
     return payload[: end - nbytes], Plan(*pickle.loads(payload[end - nbytes : end]))
 
 
-def place(plan: Plan) -> None:
-    """Put what TaskVine has brought for a call in its places."""
+def place(plan: Plan) -> list[tuple[seals.Seal, str]]:
+    """Put what TaskVine has brought for a call in its places.
+
+    Returns
+    -------
+    list of (Seal, str)
+        Files that the call shares with others, and what the user calls them.
+
+    Raises
+    ------
+    Unrunnable
+        If another call has written to one of them.
+    """
+    sealed: list[tuple[seals.Seal, str]] = []
+    read_only = set(plan.read_only)
     for alias, path in plan.inputs:
         source, goal = _make_room(alias, path)
         if path in plan.own:
-            _copy(source, goal)  # what a sandbox holds are links into the worker's cache
-        elif path in plan.directories:
+            if not seals.is_intact(source):
+                raise Unrunnable(INPUT_SPOILED, b"")
+            _copy_to_write(source, goal)
+            continue
+        if path in plan.directories:
             trees.link(source, goal)
         else:
             os.rename(source, goal)
+        sealed += _seal(goal, path.partition("/")[2], path in read_only)
     for alias, path in plan.read:
         source, goal = _make_room(alias, path)
         archive = os.path.join(source, trees.PACKED)
@@ -133,20 +156,24 @@ def place(plan: Plan) -> None:
             trees.unpack(archive, goal)
         else:
             os.rename(source, goal)
+            sealed += _seal(goal, os.path.basename(path), False)
     for alias, path in zip(plan.aliases, plan.outputs, strict=True):
         source, goal = in_sandbox(alias), in_sandbox(path)
         os.makedirs(os.path.dirname(goal), exist_ok=True)
         if path in plan.streams and not os.path.lexists(goal):
             os.symlink(os.path.abspath(source), goal)
+    return sealed
 
 
-def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
+def run(plan: Plan, sealed: list[tuple[seals.Seal, str]], call: Callable[[], Any], name: str) -> Any:
     """Run a call among its files.
 
     Raises
     ------
     parsl.app.errors.MissingOutputs
         If it leaves without one that it should have made.
+    Unrunnable
+        If one of `sealed` was written to meanwhile.
     """
     before = os.getcwd()
     if plan.directory is not None:
@@ -163,9 +190,12 @@ def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
         failed = raised
     finally:
         os.chdir(before)
-        if failed:
+        changed = {users for seal, users in sealed if seal.is_broken()}
+        if failed or changed:
             with suppress(Exception):
-                _take(plan, failed)
+                _take(plan, True)
+        if changed:
+            raise Unrunnable(INPUT_CHANGED, pack_changed(name, sorted(changed)))
     if not failed:
         missing = [users for path, users in plan.required if not os.path.exists(in_sandbox(path))]
         _take(plan, failed=bool(missing))
@@ -193,6 +223,23 @@ def _take(plan: Plan, failed: bool) -> None:
             _copy(source, goal)
         else:
             os.rename(source, goal)
+        seals.unseal(goal)
+
+
+def _seal(goal: str, users: str, read_only: bool) -> list[tuple[seals.Seal, str]]:
+    if os.path.islink(goal) and os.path.isdir(goal):
+        seals.close_tree(goal)
+        return []
+    files = [goal]
+    if os.path.isdir(goal):
+        files = [entry.path for _, entry in trees.walk(goal) if entry.is_file(follow_symlinks=False)]
+    sealed = []
+    for file in files:
+        seal = seals.seal(file, read_only)
+        if seal is None:
+            raise Unrunnable(INPUT_SPOILED, b"")
+        sealed.append((seal, users))
+    return sealed
 
 
 def _make_room(alias: str, path: str) -> tuple[str, str]:
@@ -210,6 +257,13 @@ def _lies_within(path: str, others: set[str]) -> bool:
         if path in others:
             return True
     return False
+
+
+def _copy_to_write(source: str, goal: str) -> None:
+    _copy(source, goal)
+    for path in [goal, *(entry.path for _, entry in trees.walk(goal))] if os.path.isdir(goal) else [goal]:
+        if not os.path.islink(path):
+            os.chmod(path, os.stat(path).st_mode & 0o777 | stat.S_IWUSR)
 
 
 def _copy(source: str, goal: str) -> None:

@@ -339,9 +339,9 @@ def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
 
 def _run_with_files(function: Callable[..., Any], kind: int, payload: memoryview) -> Any:
     payload, plan = files.split(payload)
-    files.place(plan)  # first: arguments may be read from files
+    sealed = files.place(plan)  # first: arguments may be read from files
     args, kwargs = _unpack(kind, payload)
-    return files.run(plan, lambda: function(*args, **kwargs), getattr(function, "__name__", repr(function)))
+    return files.run(plan, sealed, lambda: function(*args, **kwargs), getattr(function, "__name__", repr(function)))
 
 
 def _run_chunk(function: Callable[..., Any], columns: tuple[list, ...]) -> list[Any] | tuple[list[Any], bytes]:

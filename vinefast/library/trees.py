@@ -41,8 +41,11 @@ def is_plain(name: str, mode: int, returns: bool = False) -> bool:
     if stat.S_ISDIR(mode):
         usual = stat.S_IMODE(mode) & 0o777 in _USUAL_MODES if returns else mode & stat.S_IRWXU == stat.S_IRWXU
         return usual and is_plain_name(name)
+    if stat.S_ISREG(mode):
+        # Copies of sealed files (seals.py) would be taken for these.
+        return not (returns and mode & stat.S_ISVTX) and is_plain_name(name)
     # What is no data, TaskVine leaves out on the way to workers, and gives up at on the way back.
-    return (stat.S_ISREG(mode) or not (returns or stat.S_ISLNK(mode))) and is_plain_name(name)
+    return not returns and not stat.S_ISLNK(mode) and is_plain_name(name)
 
 
 def walk(directory: str, under: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
