@@ -316,20 +316,29 @@ class CallPlan:
         """Give what was found; None if nothing is moved."""
         if not self:
             return None
-        # For TaskVine each has a name of ours: names of users are not all that it can write, and may meet.
+        # For TaskVine each has a name of ours: names of users are not all that it can write, and may meet. To rename
+        # costs, so what is alone in a directory keeps one that it can write.
         aliases = (f"{self._directory}-{n:x}" for n in itertools.count())
         moves: list[Move] = []
 
-        def moved(kind: int, source: Any, path: str, *caching: Any) -> tuple[str, str]:
-            moves.append((kind, source, alias := next(aliases), *caching))
+        def moved(kind: int, source: Any, path: str, *caching: Any, alone: bool = False) -> tuple[str, str]:
+            alias = path if alone and trees.is_plain_name(path) else next(aliases)
+            moves.append((kind, source, alias, *caching))
             return alias, path
 
-        def stores_moved(kind: int, stores: Mapping[Store, str]) -> list[tuple[str, str]]:
-            return [moved(kind, store.handle.temp, path) for store, path in stores.items() if store.handle is not None]
+        def stores_moved(kind: int, stores: Mapping[Store, str], alone: bool) -> list[tuple[str, str]]:
+            return [
+                moved(kind, store.handle.temp, path, alone=alone)
+                for store, path in stores.items()
+                if store.handle is not None
+            ]
 
-        inputs = [moved(kind, source, path, *caching) for path, (kind, source, *caching) in self._inputs.items()]
+        inputs = [
+            moved(kind, source, path, *caching, alone=path in self._read_only)
+            for path, (kind, source, *caching) in self._inputs.items()
+        ]
         outputs = [moved(kind, source, path) for path, (kind, source) in self._outputs.items()]
-        read, made = stores_moved(FILE_READ, self._read), stores_moved(FILE_MADE, self._made)
+        read, made = stores_moved(FILE_READ, self._read, True), stores_moved(FILE_MADE, self._made, False)
         trailer = on_worker.Plan(
             None if self._shared else self._directory,
             tuple(path for _, path in (*outputs, *made)),

@@ -52,6 +52,7 @@ def describe(path):
                 mode = "link"
             else:
                 held = None if os.path.isdir(full) else open(full, "rb").read()
+                mode &= mode if held is None else ~0o1222  # what calls share may be read-only, and is sealed
             found[os.path.relpath(full, path)] = mode, held
     return found
 

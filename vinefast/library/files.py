@@ -1,7 +1,8 @@
 """The files of a call that TaskVine moves: where they lie while the call runs.
 
 TaskVine has a name of ours for each, an alias, beside the call's directory: names of users are not all that it can
-write, and may meet. Inputs are put in their places before the call, and outputs taken from theirs after it.
+write, and may meet. Inputs are put in their places before the call, and outputs taken from theirs after it. Only what
+has a directory of its own, and a name that TaskVine can write, lies in its place from the beginning.
 
 Behind the call's own payload comes a pickled `Plan` and its length as ``u32``.
 """
@@ -138,25 +139,25 @@ def place(plan: Plan) -> list[tuple[seals.Seal, str]]:
     sealed: list[tuple[seals.Seal, str]] = []
     read_only = set(plan.read_only)
     for alias, path in plan.inputs:
-        source, goal = _make_room(alias, path)
+        source, goal = in_sandbox(alias), in_sandbox(path)
         if path in plan.own:
             if not seals.is_intact(source):
                 raise Unrunnable(INPUT_SPOILED, b"")
+            _make_room(goal)
             _copy_to_write(source, goal)
             continue
         if path in plan.directories:
+            _make_room(goal)
             trees.link(source, goal)
         else:
-            os.rename(source, goal)
+            _put(alias, path)
         sealed += _seal(goal, path.partition("/")[2], path in read_only)
     for alias, path in plan.read:
-        source, goal = _make_room(alias, path)
-        archive = os.path.join(source, trees.PACKED)
-        if os.path.lexists(archive):
-            trees.unpack(archive, goal)
+        if os.path.lexists(os.path.join(in_sandbox(alias), trees.PACKED)):
+            _unpack(alias, path)
         else:
-            os.rename(source, goal)
-            sealed += _seal(goal, os.path.basename(path), False)
+            _put(alias, path)
+            sealed += _seal(in_sandbox(path), os.path.basename(path), False)
     for alias, path in zip(plan.aliases, plan.outputs, strict=True):
         source, goal = in_sandbox(alias), in_sandbox(path)
         os.makedirs(os.path.dirname(goal), exist_ok=True)
@@ -242,14 +243,30 @@ def _seal(goal: str, users: str, read_only: bool) -> list[tuple[seals.Seal, str]
     return sealed
 
 
-def _make_room(alias: str, path: str) -> tuple[str, str]:
-    source, goal = in_sandbox(alias), in_sandbox(path)
+def _put(alias: str, path: str) -> None:
+    if alias != path:
+        _make_room(in_sandbox(path))
+        os.rename(in_sandbox(alias), in_sandbox(path))
+
+
+def _unpack(alias: str, path: str) -> None:
+    goal = in_sandbox(path)
+    if alias == path:
+        moved = f"{os.path.dirname(goal)}-packed"  # there is nothing else in it
+        os.rename(os.path.dirname(goal), moved)
+        packed = os.path.join(moved, os.path.basename(goal))
+    else:
+        packed = in_sandbox(alias)
+    _make_room(goal)
+    trees.unpack(os.path.join(packed, trees.PACKED), goal)
+
+
+def _make_room(goal: str) -> None:
     os.makedirs(os.path.dirname(goal), exist_ok=True)
     if os.path.isdir(goal) and not os.path.islink(goal):
         shutil.rmtree(goal)
     elif os.path.lexists(goal):
         os.unlink(goal)
-    return source, goal
 
 
 def _lies_within(path: str, others: set[str]) -> bool:
