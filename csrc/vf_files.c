@@ -168,9 +168,9 @@ static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
 	/* Of files with the same content, the first one is what workers get. */
 	if (input && file->label && file->kind == VF_FILE_INPUT)
 		stat(vine_file_source(input->archive ? input->archive : input->file), &declared);
-	if (input && (input->reason || !is_current(input, file, &declared))) {
+	if (input && (input->reason || input->spoiled || !is_current(input, file, &declared))) {
 		/* TaskVine knows files by size and second of their last change, and a worker would not try for the same name again. */
-		own_name = input->reason || (input->modified.tv_sec == now.st_mtim.tv_sec && input->nbytes == now.st_size);
+		own_name = input->reason || input->spoiled || (input->modified.tv_sec == now.st_mtim.tv_sec && input->nbytes == now.st_size);
 		n_failed = input->reason ? input->n_failed + 1 : 0;
 		retire(loop, input);
 		input = NULL;
@@ -216,6 +216,21 @@ void vf_files_end(struct vf_loop *loop, struct vf_call *call, int failed)
 		file->declared = NULL;
 	}
 	vf_temps_end(loop, call, failed);
+}
+
+void vf_files_spoiled(struct vf_loop *loop, struct vf_call *call)
+{
+	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
+		const struct vf_file *file = &call->files->items[i];
+		if (file->kind == VF_FILE_READ)
+			vf_temps_spoiled(loop, file->temp);
+		if (!vf_files_is_input(file) || !loop->shelf.by_source)
+			continue;
+		/* Not `file->declared`: since the call came, it may have been declared anew, and that be what its worker had. */
+		struct vf_declared *input = hash_table_lookup(loop->shelf.by_source, file->key ? file->key : file->source);
+		if (input)
+			input->spoiled = 1;
+	}
 }
 
 const struct vf_datum *vf_files_datum(const struct vf_file *file)

@@ -70,6 +70,7 @@ struct vf_declared {
 	uint32_t n_failed;  /* declarations of this source before this one that failed, in a row */
 	uint32_t n_users; /* calls, and bundles under way */
 	int stale;        /* the file has changed: only these know it */
+	int spoiled;      /* a call has written to it on its worker */
 	struct vf_declared *newer, *older; /* while nobody uses it */
 };
 
@@ -95,6 +96,9 @@ int vf_files_is_input(const struct vf_file *file);
 /* A call has come; it has come back for good, having failed or not. */
 void vf_files_begin(struct vf_loop *loop, struct vf_call *call);
 void vf_files_end(struct vf_loop *loop, struct vf_call *call, int failed);
+
+/* A worker's copies of what a call reads are not what they were: nobody is to get them any more. */
+void vf_files_spoiled(struct vf_loop *loop, struct vf_call *call);
 
 /* What a file that a call reads is in the cluster; NULL: nothing yet. */
 const struct vf_datum *vf_files_datum(const struct vf_file *file);

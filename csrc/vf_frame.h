@@ -58,6 +58,8 @@ enum vf_status {
 	VF_STATUS_NODE = 7,      /* about the worker's node: the answer to a bundle without calls */
 	VF_STATUS_TOO_LARGE = 8, /* its result fits neither a result frame nor the worker's disk */
 	VF_STATUS_ENGINE = 9,    /* never in a frame: the engine failed the bundle */
+	VF_STATUS_CHANGED = 10,  /* an input that calls share was written to while it ran */
+	VF_STATUS_SPOILED = 11,  /* not run: that had happened before, on its worker */
 };
 
 static inline int vf_status_is_result(uint32_t status)

@@ -141,19 +141,22 @@ static void return_to_queue(struct vf_loop *loop, struct vf_bundle *bundle)
 	vf_bundle_free(bundle);
 }
 
+static void send_without_inputs(struct vf_loop *loop, struct vf_call *call)
+{
+	call->solo = 1;
+	if (++call->losses > loop->config.max_losses)
+		vf_files_fail(loop, call);
+	else
+		vf_send_again(loop, call);
+}
+
 /* An input of some call vanished on the way, or cannot be fetched: each call is checked again, and goes alone. */
 static void return_without_inputs(struct vf_loop *loop, struct vf_bundle *bundle)
 {
 	VF_COUNT(loop, bundles_lost, 1);
 	VF_COUNT(loop, calls_lost, bundle->n_calls);
-	for (uint32_t i = bundle->n_calls; i-- > 0;) {
-		struct vf_call *call = bundle->calls[i];
-		call->solo = 1;
-		if (++call->losses > loop->config.max_losses)
-			vf_files_fail(loop, call);
-		else
-			vf_send_again(loop, call);
-	}
+	for (uint32_t i = bundle->n_calls; i-- > 0;)
+		send_without_inputs(loop, bundle->calls[i]);
 	vf_bundle_free(bundle);
 }
 
@@ -176,6 +179,11 @@ static void count_stages(struct vf_loop *loop, const struct vf_bundle *bundle, c
 	VF_COUNT(loop, bundle_ns, bundle->n_outcomes * header->run_ns);
 }
 
+static int is_of_call(uint32_t status)
+{
+	return status <= VF_STATUS_SPOILED && status != VF_STATUS_NODE && status != VF_STATUS_ENGINE;
+}
+
 /* Sort the records of a result frame: outcomes for the done ring, durations for the next packing, the rest waits again. Returns
 0, or -1 when the frame is not what a library writes; nothing has been changed then. */
 static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const struct vf_result_header *header)
@@ -187,7 +195,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 	if (header->n_records > bundle->n_calls)
 		return -1;
 	for (uint32_t i = 0; i < header->n_records; i++) {
-		if (vf_result_next(bundle->frame, header, &offset, &record) || (record.status > VF_STATUS_BUFFERS && record.status != VF_STATUS_TOO_LARGE))
+		if (vf_result_next(bundle->frame, header, &offset, &record) || !is_of_call(record.status))
 			return -1;
 	}
 
@@ -207,6 +215,12 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 			call->with_body = 1;
 			vf_send_again(loop, call);
 			missed++;
+			continue;
+		}
+		if (record.status >= VF_STATUS_CHANGED)
+			vf_files_spoiled(loop, call);
+		if (record.status == VF_STATUS_SPOILED) {
+			send_without_inputs(loop, call);
 			continue;
 		}
 		if (call->function != function) {

@@ -416,6 +416,12 @@ void vf_temps_drop(struct vf_loop *loop, struct vf_temp *temp, const struct vf_w
 		note_loss(loop, temp);
 }
 
+void vf_temps_spoiled(struct vf_loop *loop, struct vf_temp *temp)
+{
+	if (temp->state == VF_TEMP_THERE)
+		note_loss(loop, temp);
+}
+
 void vf_temps_settle(struct vf_loop *loop)
 {
 	if (loop->outdated)

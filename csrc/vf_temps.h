@@ -75,6 +75,9 @@ void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed);
 void vf_temps_hold(struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name);
 void vf_temps_drop(struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker);
 
+/* A call has written to it on its worker. Other copies may be of that one. */
+void vf_temps_spoiled(struct vf_loop *loop, struct vf_temp *temp);
+
 /* Each turn: take what the submitting side lets go, and have made again what is lost and needed. */
 void vf_temps_settle(struct vf_loop *loop);
 

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 from parsl.data_provider.data_manager import default_staging
@@ -116,9 +117,21 @@ def test_workers_see_a_plain_file_in_a_directory_of_its_own():
     assert isinstance(plan.error, InputMissing)
 
 
-def test_names_on_workers_are_those_that_taskvine_can_write():
-    assert WorkerPath.of_url("http://h/d/\u00e9 x?y=/z", Patience()).endswith("/_ x")
-    assert WorkerPath.of_url("http://h", Patience()).partition("/")[2]
+@pytest.mark.parametrize("odd", ["\u00e9 x", "t\tab", "new\nline", "a#b?c", os.fsdecode(b"\xff"), "x" * 255])
+def test_workers_see_a_file_under_its_name(odd):
+    Path(odd).write_text("odd")
+    file = CachedFile(odd)
+    assert (file.filepath, file.filename) == (odd, odd)
+    assert pickle.loads(pickle.dumps(file.cleancopy())).filepath == odd
+    seen = CallPlan(shared=True).seen(file)
+    assert (seen.filename, os.path.basename(seen.filepath)) == (odd, odd)
+    assert CallPlan(shared=True).find((seen,), {}).files() is not None
+
+
+@pytest.mark.parametrize("path", ["/..", "/d/..", "/d/" + "x" * 256])
+def test_what_is_at_a_url_without_a_name_has_one_on_workers(path):
+    assert WorkerPath.of_url(f"http://h{path}", Patience()).endswith("/file")
+    assert WorkerPath.of_url("http://h/d/\u00e9 x?y=/z", Patience()).endswith("/\u00e9 x")
 
 
 def test_what_a_shell_would_read_is_encoded():

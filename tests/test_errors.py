@@ -3,9 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
+from vinefast._build_info import TASKVINE_PREFIX
 
 from vinefast import errors
-from vinefast._build_info import TASKVINE_PREFIX
 
 EXAMPLES = [
     errors.VineFastError("words"),
@@ -19,6 +19,7 @@ EXAMPLES = [
     errors.CallDied(3, None, ""),
     errors.ContextError("load_model", "OSError: no such file"),
     errors.ResultTooLarge("app", 5, "4 is the limit"),
+    errors.InputChanged("app", ["x"]),
     errors.RemoteError("Odd", "words", "Traceback ..."),
     *(kind("words") for kind in errors.RESULT_ERRORS.values()),
 ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from parsl.data_provider.files import File
 
-from vinefast import rules
+from vinefast import packed, rules
 from vinefast._core import plan_of_call
+from vinefast.library import trees
 
 # TaskVine's vine_cache_level_t.
 _LEVELS = {"call": 0, "workflow": 1, "worker": 2, "forever": 3}
@@ -40,6 +40,8 @@ class Caching(NamedTuple):
         Whether calls see a symbolic link.
     version:
         Changes with the content.
+    source:
+        The path that TaskVine reads; it stays there as long as this.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Caching(NamedTuple):
     unpack: bool
     linked: bool
     version: int
+    source: str
 
 
 class CachedFile(File):
@@ -71,6 +74,9 @@ class CachedFile(File):
     unpack : bool
         It is a tarball (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, or whatever the worker's ``tar``
         can read), unpacked once per worker; calls see the directory.
+    writable : bool
+        Each call gets a copy of its own, which it may change. Otherwise files are read-only, and a call that writes all
+        the same, as root may, fails with `vinefast.errors.InputChanged`, but for those in directories.
 
     Raises
     ------
@@ -81,7 +87,8 @@ class CachedFile(File):
     -----
     A file that has changed is sent again: its size, time and inode are looked at when a call is submitted, and when it
     is sent. Of a directory, sizes, times and modes of all that is in it are looked at when a call is submitted.
-    Unpacked tarballs and directories are symbolic links to what all calls of the worker see: do not write there.
+    Unpacked tarballs and directories are symbolic links to what all calls of the worker see, if not `writable`: files
+    there are read-only, but new ones can be made, and nobody notices. Do not.
     """
 
     def __init__(
@@ -89,20 +96,25 @@ class CachedFile(File):
         source: str | os.PathLike[str],
         cache: Literal["call", "workflow", "worker", "forever"] = "workflow",
         unpack: bool = False,
+        writable: bool = False,
     ) -> None:
         rules.require("source", source, (_is_source, "a path, or an http, https or ftp URL"))
         rules.require("cache", cache, rules.one_of(*_LEVELS))
         rules.require("unpack", unpack, rules.FLAG)
+        rules.require("writable", writable, rules.FLAG)
         super().__init__(source)
+        if not urlsplit(self.url).scheme:
+            self.path, self.filename = self.url, os.path.basename(self.url)  # as it is, whatever a URL would make of it
         self.cache = cache
         self.unpack = unpack
+        self.writable = writable
         self.is_remote = self.scheme != "file"
         # Parsl has nothing to do before the call, whatever staging the executor has.
         self.scheme = "file"
 
     def cleancopy(self) -> CachedFile:
         """Copy it, as Parsl does for each call."""
-        return CachedFile(self.url, self.cache, self.unpack)
+        return CachedFile(self.url, self.cache, self.unpack, self.writable)
 
     __copy__ = cleancopy
 
@@ -115,11 +127,12 @@ class CachedFile(File):
         if plan is not None:
             seen = plan.seen(self)
             return File, (seen.url,), vars(seen)
-        return File, (self.url,), {"local_path": self.local_path}
+        return File, (self.url,), {"path": self.path, "filename": self.filename, "local_path": self.local_path}
 
     def as_file(self, local_path: str | None = None) -> File:
         """Give a plain file, seen at `local_path` by those who get it."""
         file = File(self.url)
+        file.path, file.filename = self.path, self.filename
         file.local_path = self.local_path if local_path is None else local_path
         return file
 
@@ -139,18 +152,40 @@ class CachedFile(File):
             If it cannot be read.
         """
         level = _LEVELS[self.cache]
-        label, version, linked, named = None, 0, self.unpack, self.url
+        label, source, version = None, self.url, 0
         if self.is_remote:
             if level >= _LEVELS["worker"]:
                 label = f"url-vinefast-{hashlib.blake2b(self.url.encode(), digest_size=16).hexdigest()}"
         else:
-            named = os.path.abspath(self.path)
-            is_directory = stat.S_ISDIR((status := os.stat(named)).st_mode)
-            linked = linked or is_directory
-            version = _version_of_tree(named) if is_directory else status.st_mtime_ns
+            source = os.path.abspath(self.path)
+            status = os.stat(source)
+            if stat.S_ISDIR(status.st_mode) and not self.unpack:
+                return caching_of_directory(source, level)
+            version = status.st_mtime_ns
             if level >= _LEVELS["worker"]:
-                label = f"file-vinefast-{_digest(named, (version, status.st_size, status.st_ino))}"
-        return Caching(f"{level} {self.unpack:d} {label or named}", label, level, self.unpack, linked, version)
+                label = f"file-vinefast-{_digest(source, (version, status.st_size, status.st_ino))}"
+        key = f"{level} {self.unpack:d} {label or source}"
+        return Caching(key, label, level, self.unpack, self.unpack, version, source)
+
+
+def caching_of_directory(directory: str, level: int = _LEVELS["workflow"]) -> Caching:
+    """Tell how TaskVine is to keep what is in a directory now, given by its absolute path.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or packed where it has to be.
+    """
+    tree = packed.look_at(directory)
+    label = None
+    if level >= _LEVELS["worker"]:
+        kind = "file" if tree.is_plain else "tree"
+        label = f"{kind}-vinefast-{_digest(directory, (tree.version,))}"
+    key = f"{level} {not tree.is_plain:d} {label or directory}"
+    if tree.is_plain:
+        return Caching(key, label, level, False, True, tree.version, directory)
+    archive = packed.archive_of(directory, tree.version)
+    return Caching(key, label, level, True, True, archive.version, archive)
 
 
 def _is_source(value: object) -> bool:
@@ -159,33 +194,13 @@ def _is_source(value: object) -> bool:
     return urlsplit(os.fspath(value)).scheme in ("", "file", "http", "https", "ftp")  # type: ignore[call-overload]
 
 
-def _tree(directory: str, under: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Give all that is in a directory, in an order that is always the same."""
-    with os.scandir(directory) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            name = os.path.join(under, entry.name)
-            yield name, entry
-            if entry.is_dir(follow_symlinks=False):
-                yield from _tree(entry.path, name)
-
-
-def _version_of_tree(directory: str) -> int:
-    digest = hashlib.blake2b(digest_size=8)
-    for name, entry in _tree(directory):
-        status = entry.stat(follow_symlinks=False)
-        digest.update(
-            f"{name}\0{status.st_size} {status.st_mtime_ns} {status.st_mode}\0".encode(errors="surrogateescape")
-        )
-    return int.from_bytes(digest.digest(), "little")
-
-
 def _digest(path: str, version: tuple[int, ...]) -> str:
     known = _digests.get(path)
     if known is not None and known[0] == version:
         return known[1]
     digest = hashlib.blake2b(digest_size=16)
     if os.path.isdir(path):
-        for name, entry in _tree(path):
+        for name, entry in trees.walk(path):
             mode = entry.stat(follow_symlinks=False).st_mode
             digest.update(f"{name}\0{mode}\0".encode(errors="surrogateescape"))
             if entry.is_symlink():

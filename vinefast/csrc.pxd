@@ -154,6 +154,7 @@ cdef extern from "vf_frame.h" nogil:
         VF_STATUS_BUFFERS
         VF_STATUS_NODE
         VF_STATUS_TOO_LARGE
+        VF_STATUS_CHANGED
         VF_STATUS_ENGINE
 
     struct vf_result_header:

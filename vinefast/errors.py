@@ -80,6 +80,31 @@ class InputMissing(TaskFailure):
     )
 
 
+class InputChanged(VineFastError):
+    """A file that calls share was written to on a worker while a call had it among its inputs.
+
+    That call or another one at the same time has done it. The file is sent to the worker anew for the calls to come.
+
+    Parameters
+    ----------
+    app : str
+        Name of the app.
+    inputs : list of str
+        Names of the files.
+    """
+
+    def __init__(self, app: str, inputs: list[str]) -> None:
+        super().__init__(app, inputs)
+        self.app = app
+        self.inputs = inputs
+
+    def __str__(self) -> str:
+        return (
+            f"While {self.app} ran, its input {', '.join(map(repr, self.inputs))} was written to on its worker, where "
+            "calls share it. Copy it first, or give the app CachedFile(..., writable=True)"
+        )
+
+
 class OutputMissing(TaskFailure):
     """A declared output file was not made."""
 

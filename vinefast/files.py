@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,10 @@ from parsl.utils import RepresentationMixin, get_std_fname_mode
 
 from vinefast import delivery, library, rules, temps, urls
 from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine, TempHandle
-from vinefast.cached import CachedFile
+from vinefast.cached import CachedFile, caching_of_directory
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
+from vinefast.library import trees
 from vinefast.temps import Kept, Store, TempFile
 
 # What `vinefast._core.CallFiles` takes, without the name.
@@ -41,9 +43,14 @@ class WorkerPath(str):
     ----------
     move : tuple
         Where they get it, as in the moves of `vinefast._core.CallFiles`, without the name.
+    writable : bool
+        Whether the call gets a copy of its own.
+    read_only : bool
+        Whether it may not write to what all calls see.
     """
 
     move: Move
+    writable = read_only = False
 
     @classmethod
     def of_url(cls, url: str, patience: urls.Patience) -> WorkerPath:
@@ -60,18 +67,17 @@ class WorkerPath(str):
             if file.is_remote:
                 path = cls.of_url(file.url, patience)
             else:
-                path = cls._named_like(file.path)
-                path.move = (FILE_INPUT, os.path.abspath(file.path))
+                path = cls._named_like(os.path.abspath(file.path))
+                path.move = (FILE_INPUT, caching.source)
         except OSError as error:
-            raise InputMissing(f"{file.path!r} ({error.filename}): {error.strerror}") from None
+            raise _unreadable(file.path, error) from None
         path.move = (*path.move[:2], caching)
+        path.writable, path.read_only = file.writable, not file.writable
         return path
 
     @classmethod
     def _named_like(cls, source: str) -> WorkerPath:
-        # TaskVine garbles other names.
-        name = os.path.basename(source.rstrip("/")).encode("ascii", "replace").decode().replace("?", "_")
-        return cls(f"u{next(_numbers):x}/{name or 'file'}")
+        return cls(f"u{next(_numbers):x}/{_file_name(os.path.basename(source.rstrip('/')))}")
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return on_worker.in_sandbox, (str(self),)
@@ -167,8 +173,9 @@ class StagedFiles(CallFiles):
             If that is impossible.
         """
         try:
-            for arrived, place, appended in self._returns:
+            for arrived, place, appended in sorted(self._returns, key=lambda each: each[1] or ""):  # directories first
                 if place is not None and os.path.lexists(arrived):
+                    _unpack(arrived)
                     delivery.put(arrived, place, appended)
         finally:
             for arrived, _, _ in self._returns:
@@ -217,6 +224,10 @@ class CallPlan:
         self._inputs: dict[str, Move] = {}
         self._outputs: dict[str, Move] = {}
         self._required: dict[str, str] = {}
+        self._directories: set[str] = set()
+        self._writable: set[str] = set()
+        self._read_only: set[str] = set()
+        self._streams: set[str] = set()
         self._returns: list[Return] = []
         self._made: dict[Store, Temporary] = {}
         self._read: dict[Store, Temporary] = {}
@@ -241,7 +252,7 @@ class CallPlan:
         for file in _files_in(args, kwargs):
             path = file.local_path if file.local_path is not None else file.path
             if isinstance(path, WorkerPath):
-                self._inputs[path] = path.move
+                self._read_at(path)
             elif not self._shared and not os.path.isabs(path):
                 self._add_input(path, required=file.scheme == "file")
         for file in _listed(kwargs, "outputs"):
@@ -259,6 +270,7 @@ class CallPlan:
                     mode = "w"  # as Parsl's bash apps have it
                 if not os.path.isabs(path):
                     self._add_output(path, appended=mode.startswith("a"), is_file=True)
+                    self._streams.add(self._name(path))
         return self
 
     def keep(self, store: Store) -> CallPlan:
@@ -308,8 +320,13 @@ class CallPlan:
                 self.error = error
                 raise
             known = self._seen[id(cached)] = cached, cached.as_file(path)
-            self._inputs[path] = path.move
+            self._read_at(path)
         return known[1]
+
+    def _read_at(self, path: WorkerPath) -> None:
+        self._inputs[name := str(path)] = path.move
+        if path.writable or path.read_only:
+            (self._writable if path.writable else self._read_only).add(name)
 
     def path_of(self, store: Store) -> str | None:
         """Give the path of what is on workers in the sandbox of the call's bundle; None if it is on others."""
@@ -327,25 +344,38 @@ class CallPlan:
         """Give what was found; None if nothing is moved."""
         if not self:
             return None
-        own = tuple(name for name in self._outputs if name in self._inputs)
-        kept = self._made[self._kept].path if self._kept is not None else None
-        made = {temporary.path: store.name for store, temporary in self._made.items()}
+        # For TaskVine each has a name of ours: names of users are not all that it can write, and may meet. To rename
+        # costs, so what is alone in a directory keeps one that it can write.
+        aliases = (f"{self._directory}-{n:x}" for n in itertools.count())
+        moves: list[Move] = []
+
+        def moved(kind: int, source: Any, path: str, *caching: Any, alone: bool = False) -> tuple[str, str]:
+            alias = path if alone and trees.is_plain_name(path) else next(aliases)
+            moves.append((kind, source, alias, *caching))
+            return alias, path
+
+        inputs = [
+            moved(kind, source, path, *caching, alone=path in self._read_only)
+            for path, (kind, source, *caching) in self._inputs.items()
+        ]
+        outputs = [moved(kind, source, path) for path, (kind, source) in self._outputs.items()]
+        read = [moved(FILE_READ, handle.temp, path, alone=True) for handle, path in self._read.values()]
+        made = [moved(FILE_MADE, handle.temp, path) for handle, path in self._made.values()]
         trailer = on_worker.Plan(
             None if self._shared else self._directory,
-            (*self._outputs, *made),
-            (*self._required.items(), *made.items()),
-            own,
-            tuple(made),
-            kept,
+            tuple(path for _, path in (*outputs, *made)),
+            (*self._required.items(), *((temporary.path, store.name) for store, temporary in self._made.items())),
+            (*(path for path in self._outputs if path in self._inputs), *self._writable),
+            tuple(path for _, path in made),
+            self._made[self._kept].path if self._kept is not None else None,
+            tuple(sorted(inputs, key=lambda each: each[1])),  # directories before what lies in them
+            tuple(self._directories),
+            tuple(read),
+            tuple(alias for alias, _ in (*outputs, *made)),
+            tuple(self._read_only),
+            tuple(self._streams),
         )
-        moves: list[Move] = []
-        for part in (self._inputs, self._outputs):
-            moves += [(kind, source, name, *caching) for name, (kind, source, *caching) in part.items()]
-        handles = []
-        for kind, temporaries in ((FILE_READ, self._read), (FILE_MADE, self._made)):
-            for handle, path in temporaries.values():
-                moves.append((kind, handle.temp, path))
-                handles.append(handle)
+        handles = [handle for handle, _ in (*self._read.values(), *self._made.values())]
         files = StagedFiles(moves, pickle.dumps(tuple(trailer), 5), self._returns, handles, self._kept)
         files.brings = self._brings
         return files
@@ -361,7 +391,7 @@ class CallPlan:
         self._made[store] = Temporary(handle, self._name_of(store))
 
     def _name_of(self, store: Store) -> str:
-        return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", store.name)
+        return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", _file_name(store.name))
 
     def _add_input(self, path: str, required: bool) -> None:
         source = os.path.abspath(path)
@@ -370,7 +400,15 @@ class CallPlan:
                 return  # its staging provider brings it in the call
             reason = "it cannot be read" if os.path.exists(source) else "it does not exist"
             raise InputMissing(f"{path!r} ({source}): {reason}")
-        self._inputs[self._name(path)] = (FILE_INPUT, source)
+        if not os.path.isdir(source):
+            self._inputs[self._name(path)] = (FILE_INPUT, source)
+            return
+        try:
+            caching = caching_of_directory(source)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        self._directories.add(name := self._name(path))
+        self._inputs[name] = (FILE_INPUT, caching.source, caching)
 
     def _add_output(self, path: str, required: bool = False, appended: bool = False, is_file: bool = False) -> None:
         name = self._name(path)
@@ -381,9 +419,9 @@ class CallPlan:
 
     def _return(self, name: str, place: str, appended: bool = False, is_file: bool = False) -> None:
         place = delivery.checked(place, is_file)
-        directory, base = os.path.split(place)
+        directory = os.path.dirname(place)
         # Under a name of its own until it is whole: what is there stays until then.
-        arrived = os.path.join(directory, f".{base[:100]}.vinefast-{uuid.uuid4().hex}")
+        arrived = os.path.join(directory, f".vinefast-{uuid.uuid4().hex}")
         os.makedirs(directory, exist_ok=True)
         self._outputs[name] = (FILE_OUTPUT, arrived)
         self._returns.append((arrived, place, appended))
@@ -409,3 +447,19 @@ def _files_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File
 def _listed(kwargs: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = kwargs.get(name)
     return value if isinstance(value, (list, tuple)) else ()
+
+
+def _file_name(name: str) -> str:
+    return name if rules.is_file_name(name) else "file"
+
+
+def _unreadable(path: str, error: OSError) -> InputMissing:
+    return InputMissing(f"{path!r} ({error.filename or path}): {error.strerror or error}")
+
+
+def _unpack(arrived: str) -> None:
+    archive = os.path.join(arrived, trees.PACKED)
+    if os.path.lexists(archive):
+        trees.unpack(archive, f"{arrived}-unpacked")
+        shutil.rmtree(arrived)
+        os.rename(f"{arrived}-unpacked", arrived)

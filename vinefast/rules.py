@@ -13,6 +13,9 @@ from vinefast.errors import InvalidConfiguration
 
 Rule = tuple[Callable[[Any], bool], str]
 
+# The usual limit of file systems.
+_NAME_NBYTES = 255
+
 
 def is_int(value: object) -> bool:
     """Tell whether it is a whole number, and not a bool."""
@@ -47,6 +50,14 @@ def is_names(value: object) -> bool:
 def is_path(value: object) -> bool:
     """Tell whether it can be a path."""
     return isinstance(value, os.PathLike) or is_name(value)
+
+
+def is_file_name(value: str) -> bool:
+    """Tell whether a file in a directory can have this name."""
+    try:
+        return value not in ("", ".", "..") and not {"/", "\0"} & set(value) and len(os.fsencode(value)) <= _NAME_NBYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def is_context(value: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from parsl.data_provider.files import File
 
+from vinefast import rules
 from vinefast._core import TempHandle, plan_of_call
 from vinefast.errors import InputMissing, InvalidConfiguration
 from vinefast.library import files as on_worker
@@ -168,7 +169,7 @@ class TempFile(File):
 
     def __init__(self, name: str) -> None:
         base = os.path.basename(name) if isinstance(name, str) else ""
-        if base in ("", ".", "..") or "\0" in base:
+        if not rules.is_file_name(base):
             raise InvalidConfiguration(f"the name of a TempFile is {name!r}; accepted: a string that can name a file")
         self._begin(Store(base))
 

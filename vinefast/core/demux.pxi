@@ -15,6 +15,7 @@ cdef inline object payload_of(const vf_record *record):
 cdef tuple RAISED = (str, str, str, (bytes, type(None)))
 cdef tuple DIED = ((int, type(None)), (int, type(None)), str)
 cdef tuple TOO_LARGE = (str, int, str)
+cdef tuple CHANGED = (str, list)
 
 
 cdef tuple fields_of(const vf_record *record, tuple types):
@@ -106,6 +107,8 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
             exception = errors.CallDied(*fields_of(record, DIED))
         elif record.status == VF_STATUS_TOO_LARGE:
             exception = errors.ResultTooLarge(*fields_of(record, TOO_LARGE))
+        elif record.status == VF_STATUS_CHANGED:
+            exception = errors.InputChanged(*fields_of(record, CHANGED))
         else:
             exception = failure_of(bundle)
         if files is not None and exception is None:

@@ -90,6 +90,11 @@ def pack_lack(function: object, lack: NoRoom) -> bytes:
     return pickle.dumps((name[:200], lack.nbytes, lack.reason), 5)
 
 
+def pack_changed(app: str, inputs: list[str]) -> bytes:
+    """Payload of status INPUT_CHANGED."""
+    return pickle.dumps((app, inputs), 5)
+
+
 def _last_frames(trace: TracebackType | None, count: int = 20) -> TracebackType | None:
     frames = []
     while trace is not None:

@@ -1,5 +1,9 @@
 """The files of a call that TaskVine moves: where they lie while the call runs.
 
+TaskVine has a name of ours for each, an alias, beside the call's directory: names of users are not all that it can
+write, and may meet. Inputs are put in their places before the call, and outputs taken from theirs after it. Only what
+has a directory of its own, and a name that TaskVine can write, lies in its place from the beginning.
+
 Behind the call's own payload comes a pickled `Plan` and its length as ``u32``.
 """
 
@@ -8,11 +12,15 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from . import kept, parsl_side
+from . import kept, parsl_side, seals, trees
+from .failure import Unrunnable, pack_changed
+from .frame import INPUT_CHANGED, INPUT_SPOILED
 
 WORKER_PACKAGE = "vinefast_library"
 
@@ -34,11 +42,23 @@ class Plan(NamedTuple):
     required:
         Of these, those that it must have written to, and what the user calls them.
     own:
-        Outputs that are inputs too.
+        Inputs of which the call gets copies: those that are outputs too, and those that it may write to.
     made:
         Outputs that stay on the worker.
     kept:
         One of these, where the call's value stays instead of going back; its size goes back then.
+    inputs:
+        Aliases and paths of what comes from the submit side.
+    directories:
+        Of these, directories that the call may write new files to; TaskVine gives a link to what all calls see.
+    read:
+        Aliases and paths of what other calls have made.
+    aliases:
+        Of the outputs, in their order.
+    read_only:
+        Inputs that the call's user may not write to.
+    streams:
+        Outputs that are taken even if the call's process dies.
     """
 
     directory: str | None
@@ -47,6 +67,12 @@ class Plan(NamedTuple):
     own: tuple[str, ...]
     made: tuple[str, ...] = ()
     kept: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    directories: tuple[str, ...] = ()
+    read: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
 
 
 def enter(sandbox: bytes) -> None:
@@ -82,13 +108,7 @@ def identity(value: Any) -> Any:
 
 def copy(file: Any, place: str) -> None:
     """Put a file, or a directory, where it is brought back from."""
-    if os.path.isdir(file):
-        shutil.copytree(file, place, symlinks=True)
-        return
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copy2(file, place)
+    trees.link(file, place) if os.path.isdir(file) else trees.link_file(file, place)
 
 
 # What is pickled on the submit side must name these as workers do.
@@ -103,58 +123,168 @@ def split(payload: memoryview) -> tuple[memoryview, Plan]:
     return payload[: end - nbytes], Plan(*pickle.loads(payload[end - nbytes : end]))
 
 
-def run(plan: Plan, call: Callable[[], Any], name: str) -> Any:
+def place(plan: Plan) -> list[tuple[seals.Seal, str]]:
+    """Put what TaskVine has brought for a call in its places.
+
+    Returns
+    -------
+    list of (Seal, str)
+        Files that the call shares with others, and what the user calls them.
+
+    Raises
+    ------
+    Unrunnable
+        If another call has written to one of them.
+    """
+    sealed: list[tuple[seals.Seal, str]] = []
+    read_only = set(plan.read_only)
+    for alias, path in plan.inputs:
+        source, goal = in_sandbox(alias), in_sandbox(path)
+        if path in plan.own:
+            if not seals.is_intact(source):
+                raise Unrunnable(INPUT_SPOILED, b"")
+            _make_room(goal)
+            _copy_to_write(source, goal)
+            continue
+        if path in plan.directories:
+            _make_room(goal)
+            trees.link(source, goal)
+        else:
+            _put(alias, path)
+        sealed += _seal(goal, path.partition("/")[2], path in read_only)
+    for alias, path in plan.read:
+        if os.path.lexists(os.path.join(in_sandbox(alias), trees.PACKED)):
+            _unpack(alias, path)
+        else:
+            _put(alias, path)
+            sealed += _seal(in_sandbox(path), os.path.basename(path), False)
+    for alias, path in zip(plan.aliases, plan.outputs, strict=True):
+        source, goal = in_sandbox(alias), in_sandbox(path)
+        os.makedirs(os.path.dirname(goal), exist_ok=True)
+        if path in plan.streams and not os.path.lexists(goal):
+            os.symlink(os.path.abspath(source), goal)
+    return sealed
+
+
+def run(plan: Plan, sealed: list[tuple[seals.Seal, str]], call: Callable[[], Any], name: str) -> Any:
     """Run a call among its files.
 
     Raises
     ------
     parsl.app.errors.MissingOutputs
         If it leaves without one that it should have made.
+    Unrunnable
+        If one of `sealed` was written to meanwhile.
     """
-    for path in plan.outputs:
-        os.makedirs(os.path.dirname(in_sandbox(path)), exist_ok=True)
-    for path in plan.own:
-        _separate(in_sandbox(path))
     before = os.getcwd()
     if plan.directory is not None:
         directory = in_sandbox(plan.directory)
         os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
+    failed = True
     try:
         result = call()
+        # An app that failed says so by what it returns.
+        raised = isinstance(result, parsl_side.RemoteExceptionWrapper)
+        if plan.kept is not None and not raised:
+            result = kept.write(result, in_sandbox(plan.kept))
+        failed = raised
     finally:
         os.chdir(before)
-    # An app that failed says so by what it returns.
-    failed = isinstance(result, parsl_side.RemoteExceptionWrapper)
-    if plan.kept is not None and not failed:
-        result = kept.write(result, in_sandbox(plan.kept))
-    if failed:
-        _remove_all(plan.made)  # nobody is to take them for whole
-    missing = [users for path, users in plan.required if not os.path.lexists(in_sandbox(path))]
-    if missing and not failed:
-        from parsl.app.errors import MissingOutputs
-        from parsl.data_provider.files import File
+        changed = {users for seal, users in sealed if seal.is_broken()}
+        if failed or changed:
+            with suppress(Exception):
+                _take(plan, True)
+        if changed:
+            raise Unrunnable(INPUT_CHANGED, pack_changed(name, sorted(changed)))
+    if not failed:
+        missing = [users for path, users in plan.required if not os.path.exists(in_sandbox(path))]
+        _take(plan, failed=bool(missing))
+        if missing:
+            from parsl.app.errors import MissingOutputs
+            from parsl.data_provider.files import File
 
-        raise MissingOutputs(f"App {name} has not made {', '.join(missing)}", [File(path) for path in missing])
+            raise MissingOutputs(f"App {name} has not made {', '.join(missing)}", [File(path) for path in missing])
     return result
 
 
-def _remove_all(names: tuple[str, ...]) -> None:
-    for path in map(in_sandbox, names):
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
-        elif os.path.lexists(path):
-            os.unlink(path)
+def _take(plan: Plan, failed: bool) -> None:
+    """Put what a call has made where TaskVine takes it from."""
+    outputs = set(plan.outputs)
+    for alias, path in zip(plan.aliases, plan.outputs, strict=True):
+        if failed and path in plan.made:
+            continue  # nobody is to take it for whole
+        source, goal = in_sandbox(path), in_sandbox(alias)
+        if not os.path.exists(source) or os.path.realpath(source) == os.path.realpath(goal):
+            continue
+        if os.path.isdir(source) and not trees.returns_as_it_is(source):
+            os.mkdir(goal)
+            trees.pack(source, os.path.join(goal, trees.PACKED))
+        elif os.path.islink(source) or _lies_within(path, outputs):
+            _copy(source, goal)
+        else:
+            os.rename(source, goal)
+        seals.unseal(goal)
 
 
-def _separate(path: str) -> None:
-    """Make a copy of what is a link into the worker's cache, which other calls read as well."""
-    copy = f"{path}.vinefast"
-    if os.path.isdir(path):
-        shutil.copytree(path, copy)
-        shutil.rmtree(path)
-    elif os.path.exists(path):
-        shutil.copy2(path, copy)
+def _seal(goal: str, users: str, read_only: bool) -> list[tuple[seals.Seal, str]]:
+    if os.path.islink(goal) and os.path.isdir(goal):
+        seals.close_tree(goal)
+        return []
+    files = [goal]
+    if os.path.isdir(goal):
+        files = [entry.path for _, entry in trees.walk(goal) if entry.is_file(follow_symlinks=False)]
+    sealed = []
+    for file in files:
+        seal = seals.seal(file, read_only)
+        if seal is None:
+            raise Unrunnable(INPUT_SPOILED, b"")
+        sealed.append((seal, users))
+    return sealed
+
+
+def _put(alias: str, path: str) -> None:
+    if alias != path:
+        _make_room(in_sandbox(path))
+        os.rename(in_sandbox(alias), in_sandbox(path))
+
+
+def _unpack(alias: str, path: str) -> None:
+    goal = in_sandbox(path)
+    if alias == path:
+        moved = f"{os.path.dirname(goal)}-packed"  # there is nothing else in it
+        os.rename(os.path.dirname(goal), moved)
+        packed = os.path.join(moved, os.path.basename(goal))
     else:
-        return
-    os.rename(copy, path)
+        packed = in_sandbox(alias)
+    _make_room(goal)
+    trees.unpack(os.path.join(packed, trees.PACKED), goal)
+
+
+def _make_room(goal: str) -> None:
+    os.makedirs(os.path.dirname(goal), exist_ok=True)
+    if os.path.isdir(goal) and not os.path.islink(goal):
+        shutil.rmtree(goal)
+    elif os.path.lexists(goal):
+        os.unlink(goal)
+
+
+def _lies_within(path: str, others: set[str]) -> bool:
+    while path := os.path.dirname(path):
+        if path in others:
+            return True
+    return False
+
+
+def _copy_to_write(source: str, goal: str) -> None:
+    _copy(source, goal)
+    for path in [goal, *(entry.path for _, entry in trees.walk(goal))] if os.path.isdir(goal) else [goal]:
+        if not os.path.islink(path):
+            os.chmod(path, os.stat(path).st_mode & 0o777 | stat.S_IWUSR)
+
+
+def _copy(source: str, goal: str) -> None:
+    if os.path.isdir(source):
+        shutil.copytree(source, goal, symlinks=True)
+    else:
+        shutil.copy2(source, goal)

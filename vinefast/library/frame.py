@@ -22,7 +22,7 @@ ARGUMENTS_WITH_BUFFERS = 3
 CHUNK = 16
 # Added to one of these: a plan for the call's files follows the arguments (files.py).
 FILES = 32
-_WITH_BUFFERS = {ARGUMENTS_WITH_BUFFERS + flags for flags in (0, CHUNK, FILES)}
+_WITH_BUFFERS = {ARGUMENTS_WITH_BUFFERS + flags for flags in (0, CHUNK, FILES, CHUNK + FILES)}
 
 # Statuses of a record.
 RESULT_NONE = 0
@@ -34,6 +34,8 @@ UNKNOWN_FUNCTION = 5
 RESULT_WITH_BUFFERS = 6
 ABOUT_NODE = 7
 TOO_LARGE = 8
+INPUT_CHANGED = 10
+INPUT_SPOILED = 11
 
 _PATH_MAX_NBYTES = 4096
 

@@ -435,12 +435,13 @@ def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
 
 def _run_with_files(function: Callable[..., Any], kind: int, payload: memoryview) -> Any:
     payload, plan = files.split(payload)
+    sealed = files.place(plan)  # first: arguments may be read from files
     args, kwargs = _unpack(kind & ~CHUNK, payload)
 
     def call() -> Any:
         return _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
 
-    return files.run(plan, call, getattr(function, "__name__", repr(function)))
+    return files.run(plan, sealed, call, getattr(function, "__name__", repr(function)))
 
 
 def _run_chunk(function: Callable[..., Any], columns: tuple[list, ...]) -> list[Any] | tuple[list[Any], bytes]:
