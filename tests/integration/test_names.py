@@ -213,9 +213,9 @@ def test_a_file_is_not_read_and_made_again_by_one_call(make_executor):
     executor = make_executor()
     file = TempFile("file")
     executor.submit(make, {}, "good", outputs=[file]).result(PATIENCE_S)
-    with pytest.raises(InvalidConfiguration, match="'file'> is an output of this call and one of its inputs"):
+    with pytest.raises(InvalidConfiguration, match="'file' is made by another call already"):
         executor.submit(texts, {}, inputs=[file], outputs=[file])
-    with pytest.raises(InvalidConfiguration, match="give it another TempFile"):
+    with pytest.raises(InvalidConfiguration, match="give each call that makes one a new TempFile"):
         executor.submit(make_at, {}, file.cleancopy(), outputs=[file])
     assert executor.submit(name_and_text, {}, file).result(PATIENCE_S)[-1] == "good"
     # Not made yet, it can only be meant as the path to write to.
