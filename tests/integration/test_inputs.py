@@ -18,10 +18,10 @@ import pytest
 from parsl.app.errors import MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
-from vinefast._build_info import TASKVINE_VERSION
 
 from tests.integration.processes import processes_marked, start_by_hand, wait_for_file, wait_until, workers_of
 from vinefast import CachedFile, URLStaging, VineFastExecutor
+from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InputMissing
 
 # From 7.15 on a worker that fetches as much as it may at once fails to unpack what comes then; all do it again.
