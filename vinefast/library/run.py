@@ -181,6 +181,7 @@ class Runner:
         except BaseException as error:
             if self._surroundings is not None:
                 self._surroundings.look()
+                _leave_if_spoilt(self._surroundings, self._memory)
             if self._memory.counters[layout.FINISHED]:
                 return
             again = resume or Resume()

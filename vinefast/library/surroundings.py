@@ -101,6 +101,15 @@ class Surroundings:
 
     def look(self) -> bool:
         """Put back what is not as it was; tells whether anything was not."""
+        try:
+            return self._look()
+        except (OSError, ValueError) as error:
+            # No descriptor is left, say. The call is over, and none after it is to blame.
+            self.spoilt = True
+            self._tell([f"too much ({error}: the process is replaced)"])
+            return True
+
+    def _look(self) -> bool:
         changed: list[str] = []
         # First what might strike in the midst of this.
         if (timers := tuple(map(_signal.getitimer, _TIMERS))) != self._timers:
@@ -121,7 +130,7 @@ class Surroundings:
             else:
                 sys.stdin, sys.stdout, sys.stderr = self._streams
                 changed.append("standard streams")
-        if any([getattr(stream, "closed", False) for stream in self._streams]):
+        if any(map(_is_closed, self._streams)):
             self._open_streams()
             changed.append("standard streams")
         if _ENVIRONMENT != self._environment:
@@ -206,11 +215,18 @@ class Surroundings:
 
     def _open_streams(self) -> None:
         for fd, name in enumerate(("stdin", "stdout", "stderr")):
-            if getattr(getattr(sys, name), "closed", False):
+            if _is_closed(getattr(sys, name)):
                 stream = open(fd, "w" if fd else "r", buffering=1, errors="backslashreplace", closefd=False)
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
+
+
+def _is_closed(stream: Any) -> bool:
+    try:
+        return getattr(stream, "closed", False)
+    except Exception:
+        return True  # what lay beneath it has been detached
 
 
 def _is_less(limit: int, other: int) -> bool:

@@ -618,6 +618,20 @@ def replace_stdout():
     sys.stdout = io.StringIO()
 
 
+def detach_stdout():
+    sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+
+
+def leave_no_descriptor():
+    """Leave standard output elsewhere, and no descriptor to put it back with."""
+    os.dup2(0, 1)
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        pass
+
+
 POISONS = [
     limit_files,
     limit_files_for_good,
@@ -631,6 +645,8 @@ POISONS = [
     close_standard,
     close_streams,
     replace_stdout,
+    detach_stdout,
+    leave_no_descriptor,
 ]
 
 
