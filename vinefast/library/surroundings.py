@@ -1,7 +1,8 @@
 """What calls may change in their slot's process for those that come after them, and what is put back of it.
 
-These are limits that were lowered, signal handlers, timers, umask, working directory, environment, and what the
-standard descriptors and streams are. What a function or a context changes while it is loaded is there to stay.
+These are limits that were lowered (Python's own on recursion, too), signal handlers and masks, timers, umask, working
+directory, environment, and what the standard descriptors and streams are. What a function or a context changes while it
+is loaded is there to stay.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ class Surroundings:
         self._timers = tuple(map(_signal.getitimer, _TIMERS))
         self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
         self._limits = tuple(map(resource.getrlimit, _LIMITS))
+        self._recursion = sys.getrecursionlimit()
+        self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._standard = tuple(map(identity, range(3)))
@@ -118,6 +121,12 @@ class Surroundings:
             self._put_back_handlers(handlers, changed)
         if os.umask(self._umask) != self._umask:
             changed.append("umask")
+        if sys.getrecursionlimit() < self._recursion:
+            sys.setrecursionlimit(self._recursion)
+            changed.append("recursion limit")
+        if _signal.pthread_sigmask(_signal.SIG_BLOCK, ()) != self._blocked:
+            self._unblock()
+            changed.append("blocked signals")
         if tuple(map(resource.getrlimit, _LIMITS)) != self._limits:
             self._raise_limits(changed)
         if tuple(map(identity, range(3))) != self._standard:
@@ -174,6 +183,15 @@ class Surroundings:
                 _signal.signal(number, before)
                 changed.append(f"handler of {signal.Signals(number).name}")
         self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
+
+    def _unblock(self) -> None:
+        for number in _signal.sigpending():
+            # To ignore one drops what is pending, which was for the call, and might end the process now.
+            handler = _signal.getsignal(number)
+            if handler is not None:
+                _signal.signal(number, _signal.SIG_IGN)
+                _signal.signal(number, handler)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
 
     def _raise_limits(self, changed: list[str]) -> None:
         for (number, name), before in zip(_LIMITS.items(), self._limits, strict=True):
