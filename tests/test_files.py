@@ -11,6 +11,7 @@ from vinefast._core import CallFiles
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.files import CallPlan, StagedFiles, URLStaging, WorkerPath
 from vinefast.library import files as on_worker
+from vinefast.library import trees
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +139,15 @@ def test_a_worker_path_becomes_a_path_in_the_sandbox():
     assert pickle.loads(pickle.dumps(file)).filepath == f"/sandbox/{file.local_path}"
     assert str(file.local_path).endswith("/x.csv")
     assert plan(staged_files((file,), {}, shared=True)).directory is None
+
+
+def test_nothing_is_left_of_what_cannot_be_unpacked(tmp_path):
+    arrived = tmp_path / "arrived"
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "file").write_bytes(bytes(50_000))
+    arrived.mkdir()
+    trees.pack(str(tmp_path / "made"), str(arrived / trees.PACKED))
+    os.truncate(arrived / trees.PACKED, 30_000)
+    with pytest.raises(Exception, match="unexpected end"):
+        StagedFiles([], b"", [(str(arrived), str(tmp_path / "place"), False)]).deliver()
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "made"]

@@ -14,6 +14,7 @@ from parsl.serialize.concretes import PickleSerializer
 from parsl.serialize.facade import methods_for_code
 
 from vinefast._core import FunctionRegistry, Stages
+from vinefast.library import by_value
 from vinefast.library.by_value import ByValue
 from vinefast.main_module import serialize_function
 
@@ -48,6 +49,12 @@ def deep(n):
 
 
 @pytest.fixture
+def elsewhere(monkeypatch):
+    """What is rebuilt has not come from this process."""
+    return lambda: monkeypatch.setattr(by_value, "_own", weakref.WeakSet())
+
+
+@pytest.fixture
 def main():
     """A namespace like that of a script."""
     namespace = {"__name__": "__main__"}
@@ -55,7 +62,7 @@ def main():
     return types.SimpleNamespace(**namespace), namespace
 
 
-def test_what_a_function_names_comes_along(main):
+def test_what_a_function_names_comes_along(main, elsewhere):
     module, namespace = main
     direct = module.direct
     wrapped = (
@@ -69,9 +76,30 @@ def test_what_a_function_names_comes_along(main):
     )
     bodies = [serialize_function(function) for function in wrapped]
     namespace.clear()
+    elsewhere()
     for body, uses in bodies:
         assert body.startswith(ByValue.identifier) and uses is not None
         assert deserialize(body)(16) == 12
+
+
+def test_a_class_that_comes_back_is_as_it_was(main, monkeypatch):
+    module, namespace = main
+    tool, method = module.Tool(), module.Tool.use
+    module.Tool.n = 1
+    there = ByValue().serialize(tool)
+    module.Tool.n = 2
+    assert type(ByValue().deserialize(there)) is module.Tool
+    assert module.Tool.n == 2 and module.Tool.use is method
+    namespace["FACTOR"] = 5
+    assert tool.use(4) == 10
+
+    # Where it has come to, what comes later is news, also after it has gone back.
+    for name in ("_own", "_foreign"):
+        monkeypatch.setattr(by_value, name, weakref.WeakSet())
+    assert ByValue().deserialize(there).n == 1
+    ByValue().serialize(tool)
+    module.Tool.n = 3
+    assert ByValue().deserialize(there).n == 1
 
 
 def test_functions_of_modules_go_as_before():

@@ -460,6 +460,11 @@ def _unreadable(path: str, error: OSError) -> InputMissing:
 def _unpack(arrived: str) -> None:
     archive = os.path.join(arrived, trees.PACKED)
     if os.path.lexists(archive):
-        trees.unpack(archive, f"{arrived}-unpacked")
-        shutil.rmtree(arrived)
-        os.rename(f"{arrived}-unpacked", arrived)
+        unpacked = f"{arrived}-unpacked"
+        try:
+            trees.unpack(archive, unpacked)
+            shutil.rmtree(arrived)
+            os.rename(unpacked, arrived)
+        except BaseException:
+            delivery.remove(unpacked)
+            raise

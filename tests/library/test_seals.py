@@ -1,5 +1,6 @@
 """Files that calls share: who writes to them is noticed."""
 
+import errno
 import mmap
 import os
 import shutil
@@ -54,8 +55,30 @@ def test_reading_moving_and_removing_change_nothing(file, tmp_path):
 
 
 def test_a_new_mode_does_not_hide_what_is_written(file):
+    os.utime(file, (1, 1))
     seal = seals.seal(file)
     os.chmod(file, 0o644)
+    append(file)
+    assert seals.seal(file)  # for another call, which takes it for new
+    assert seal.is_broken()
+
+
+def test_a_new_mode_alone_is_no_change(file):
+    seal = seals.seal(file, read_only=True)
+    os.chmod(file, 0o755)
+    assert not seal.is_broken()
+    assert os.stat(file).st_mode & 0o7777 == 0o1755
+    append(file)
+    assert seal.is_broken()
+    assert seals.seal(file) is None
+
+
+def test_a_file_system_without_locks(file, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EBADF, "on NFS")
+
+    monkeypatch.setattr(seals.fcntl, "flock", flock)
+    seal = seals.seal(file)
     append(file)
     assert seal.is_broken()
 

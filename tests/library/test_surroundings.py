@@ -9,7 +9,7 @@ import pickle
 import calls
 import pytest
 
-from vinefast.context import pack
+from vinefast.context import pack, serialize_with_context
 from vinefast.library.context import FILE
 
 from .encode import Call
@@ -65,3 +65,15 @@ def test_what_a_context_sets_stays(start_worker):
     for _ in range(2):
         records = worker.run([get, Call(calls.spoil_environment), get]).records
         assert [record.value for record in records] == ["wanted", None, "wanted"]
+
+
+def test_what_a_context_sets_stays_when_it_is_loaded_once_more(start_worker):
+    worker = start_worker(env={"VINEFAST_KEPT_CONTEXTS": "1"})
+    functions = {
+        value: serialize_with_context(calls.get_variable, functools.partial(calls.set_variable, "POISON", value), None)
+        for value in ("a", "b")
+    }
+    for _ in range(2):
+        for value, (body, _) in functions.items():
+            records = worker.run([Call(body, ("POISON",)), Call(calls.spin, (0.02,)), Call(body, ("POISON",))]).records
+            assert [record.value for record in records] == [value, "spun", value]

@@ -7,14 +7,22 @@ files come along beside those of the library.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import io
 import os
 import pickle
 import sys
+import weakref
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 PACKAGES = "packages"
+
+# Classes that were here when they were first pickled, and those that have come by value.
+_own: weakref.WeakSet[type] = weakref.WeakSet()
+_foreign: weakref.WeakSet[type] = weakref.WeakSet()
 
 _DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), PACKAGES)
 
@@ -26,10 +34,12 @@ class ByValue:
 
     def serialize(self, value: Any) -> bytes:
         """Pickle a value; functions and classes of ``__main__`` with all that they refer to."""
-        return _cloudpickle().dumps(value, protocol=5)
+        with io.BytesIO() as file:
+            _pickler()(file, protocol=5).dump(value)
+            return file.getvalue()
 
     def deserialize(self, body: bytes) -> Any:
-        """Rebuild a value. A class that has come from here is that class again."""
+        """Rebuild a value. A class that has come from here is that class again, and as it is here."""
         _cloudpickle()
         return pickle.loads(body)
 
@@ -43,6 +53,36 @@ def serialize(value: Any) -> bytes:
         What cloudpickle raises for what it cannot pickle.
     """
     return ByValue.identifier + b"\n" + ByValue().serialize(value)
+
+
+def set_class_state(cls: type, state: tuple[Callable[[type, Any], Any], Any]) -> type:
+    """Fill a class that has come by value; it may have come from here, and what it is here is not another's to say."""
+    if cls not in _own:
+        _foreign.add(cls)
+        fill, content = state
+        fill(cls, content)
+    return cls
+
+
+# Pickles are to name it as both sides know it.
+set_class_state.__module__ = "vinefast_library.by_value"
+
+
+@functools.cache
+def _pickler() -> type[pickle.Pickler]:
+    class Pickler(_cloudpickle().CloudPickler):  # type: ignore[misc]
+        """Of a class by value, cloudpickle would set all attributes anew where the class is back."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = super().reducer_override(obj)
+            if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
+                if obj not in _foreign:
+                    _own.add(obj)
+                make, args, content, items, pairs, fill = reduced
+                reduced = make, args, (fill, content), items, pairs, set_class_state
+            return reduced
+
+    return Pickler
 
 
 def _cloudpickle() -> ModuleType:

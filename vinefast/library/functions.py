@@ -94,6 +94,10 @@ class FunctionCache:
                 self._bodies.use(digest)
         return warm.function
 
+    def holds(self, digests: list[bytes]) -> bool:
+        """Whether `resolve` will load nothing for these."""
+        return self._warm.keys() >= set(digests)
+
     def _load(self, body: bytes) -> _Warm:
         function = parsl_side.deserialize_function(body)
         if isinstance(function, Bound):

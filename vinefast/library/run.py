@@ -181,6 +181,7 @@ class Runner:
         except BaseException as error:
             if self._surroundings is not None:
                 self._surroundings.look()
+                _leave_if_spoilt(self._surroundings, self._memory)
             if self._memory.counters[layout.FINISHED]:
                 return
             again = resume or Resume()
@@ -196,7 +197,9 @@ class Runner:
         surroundings = self._surroundings
         # Those that ran in a process which they then spoilt are to be watched in this one.
         to_run = [frame.functions[index] for index in {*frame.function_indices[first:]}] if first else frame.functions
-        watch = surroundings is not None and surroundings.begin([digest for digest, _ in to_run])
+        digests = [digest for digest, _ in to_run]
+        # What is loaded once more, since it was forgotten, may set something once more.
+        watch = surroundings is not None and (surroundings.begin(digests) or not self._functions.holds(digests))
         if surroundings is not None and watch:
             surroundings.look()
             _leave_if_spoilt(surroundings, self._memory)

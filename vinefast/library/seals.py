@@ -30,22 +30,31 @@ class Seal(NamedTuple):
         Where it is.
     inode:
         Its number; what the call puts in its place is another file.
+    time_ns:
+        Of its last change.
     is_kept:
         Whether the file system keeps what seals it.
     """
 
     path: str
     inode: int
+    time_ns: int
     is_kept: bool
 
     def is_broken(self) -> bool:
-        """Whether somebody has written to the file, or changed its mode, since it was sealed."""
+        """Whether somebody has written to the file since it was sealed. One who has only changed its mode has not."""
         try:
             status = os.stat(self.path)
         except OSError:
             return False  # the call has removed its name for it
-        is_sealed = status.st_mode & stat.S_ISVTX and _is_intact(status)
-        return self.is_kept and status.st_ino == self.inode and not is_sealed
+        if not self.is_kept or status.st_ino != self.inode:
+            return False
+        if status.st_mtime_ns != self.time_ns:
+            return True
+        if not status.st_mode & stat.S_ISVTX:
+            with suppress(OSError):
+                os.chmod(self.path, stat.S_IMODE(status.st_mode) | stat.S_ISVTX)
+        return False
 
 
 def is_intact(path: str) -> bool:
@@ -59,11 +68,14 @@ def seal(path: str, read_only: bool = False) -> Seal | None:
     if not status.st_mode & stat.S_ISVTX:
         with suppress(PermissionError), open(path, "rb") as file:
             # Else what is written after another slot has sealed it could be taken for what was there before.
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(OSError):  # not every file system can; NFS, only for files that are open for writing
+                fcntl.flock(file, fcntl.LOCK_EX)
             status = os.fstat(file.fileno())
             if not status.st_mode & stat.S_ISVTX:
                 status = _mark(file.fileno(), status, read_only)
-    return Seal(path, status.st_ino, bool(status.st_mode & stat.S_ISVTX)) if _is_intact(status) else None
+    if not _is_intact(status):
+        return None
+    return Seal(path, status.st_ino, status.st_mtime_ns, bool(status.st_mode & stat.S_ISVTX))
 
 
 def _mark(descriptor: int, status: os.stat_result, read_only: bool) -> os.stat_result:

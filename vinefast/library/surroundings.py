@@ -1,7 +1,8 @@
 """What calls may change in their slot's process for those that come after them, and what is put back of it.
 
-These are limits that were lowered, signal handlers, timers, umask, working directory, environment, and what the
-standard descriptors and streams are. What a function or a context changes while it is loaded is there to stay.
+These are limits that were lowered (Python's own on recursion, too), signal handlers and masks, timers, umask, working
+directory, environment, and what the standard descriptors and streams are. What a function or a context changes while it
+is loaded is there to stay.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ class Surroundings:
         self._timers = tuple(map(_signal.getitimer, _TIMERS))
         self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
         self._limits = tuple(map(resource.getrlimit, _LIMITS))
+        self._recursion = sys.getrecursionlimit()
+        self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._standard = tuple(map(identity, range(3)))
@@ -101,6 +104,15 @@ class Surroundings:
 
     def look(self) -> bool:
         """Put back what is not as it was; tells whether anything was not."""
+        try:
+            return self._look()
+        except (OSError, ValueError) as error:
+            # No descriptor is left, say. The call is over, and none after it is to blame.
+            self.spoilt = True
+            self._tell([f"too much ({error}: the process is replaced)"])
+            return True
+
+    def _look(self) -> bool:
         changed: list[str] = []
         # First what might strike in the midst of this.
         if (timers := tuple(map(_signal.getitimer, _TIMERS))) != self._timers:
@@ -109,6 +121,12 @@ class Surroundings:
             self._put_back_handlers(handlers, changed)
         if os.umask(self._umask) != self._umask:
             changed.append("umask")
+        if sys.getrecursionlimit() < self._recursion:
+            sys.setrecursionlimit(self._recursion)
+            changed.append("recursion limit")
+        if _signal.pthread_sigmask(_signal.SIG_BLOCK, ()) != self._blocked:
+            self._unblock()
+            changed.append("blocked signals")
         if tuple(map(resource.getrlimit, _LIMITS)) != self._limits:
             self._raise_limits(changed)
         if tuple(map(identity, range(3))) != self._standard:
@@ -121,7 +139,7 @@ class Surroundings:
             else:
                 sys.stdin, sys.stdout, sys.stderr = self._streams
                 changed.append("standard streams")
-        if any([getattr(stream, "closed", False) for stream in self._streams]):
+        if any(map(_is_closed, self._streams)):
             self._open_streams()
             changed.append("standard streams")
         if _ENVIRONMENT != self._environment:
@@ -166,6 +184,15 @@ class Surroundings:
                 changed.append(f"handler of {signal.Signals(number).name}")
         self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
 
+    def _unblock(self) -> None:
+        for number in _signal.sigpending():
+            # To ignore one drops what is pending, which was for the call, and might end the process now.
+            handler = _signal.getsignal(number)
+            if handler is not None:
+                _signal.signal(number, _signal.SIG_IGN)
+                _signal.signal(number, handler)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
+
     def _raise_limits(self, changed: list[str]) -> None:
         for (number, name), before in zip(_LIMITS.items(), self._limits, strict=True):
             now = resource.getrlimit(number)
@@ -206,11 +233,18 @@ class Surroundings:
 
     def _open_streams(self) -> None:
         for fd, name in enumerate(("stdin", "stdout", "stderr")):
-            if getattr(getattr(sys, name), "closed", False):
+            if _is_closed(getattr(sys, name)):
                 stream = open(fd, "w" if fd else "r", buffering=1, errors="backslashreplace", closefd=False)
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
+
+
+def _is_closed(stream: Any) -> bool:
+    try:
+        return getattr(stream, "closed", False)
+    except Exception:
+        return True  # what lay beneath it has been detached
 
 
 def _is_less(limit: int, other: int) -> bool:

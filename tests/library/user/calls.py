@@ -547,6 +547,8 @@ def look_around(path):
     return {
         "limits": [resource.getrlimit(number) for number in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)],
         "handlers": [str(signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGINT)],
+        "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        "recursion": sys.getrecursionlimit(),
         "timers": [signal.getitimer(which) for which in range(3)],
         "umask": mask,
         "environment": {name: os.environ.get(name) for name in ("HOME", "PATH", "POISON")},
@@ -618,6 +620,29 @@ def replace_stdout():
     sys.stdout = io.StringIO()
 
 
+def detach_stdout():
+    sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+
+
+def recurse_little():
+    sys.setrecursionlimit(60)
+
+
+def block_signals():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGTERM])
+    os.kill(os.getpid(), signal.SIGALRM)
+
+
+def leave_no_descriptor():
+    """Leave standard output elsewhere, and no descriptor to put it back with."""
+    os.dup2(0, 1)
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        pass
+
+
 POISONS = [
     limit_files,
     limit_files_for_good,
@@ -631,6 +656,10 @@ POISONS = [
     close_standard,
     close_streams,
     replace_stdout,
+    detach_stdout,
+    leave_no_descriptor,
+    recurse_little,
+    block_signals,
 ]
 
 
