@@ -118,8 +118,8 @@ cdef class Engine:
     cdef bint begun, opened, stopping, ended
     cdef set temps  # those that the manager thread may look at
     cdef bytes temps_dir, temps_prefix
-    cdef vf_bundle *aside  # came while the demux thread waited for something that was brought back
-    cdef vf_bundle *aside_last
+    cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
+    cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
     cdef object opening, open_error, failed, over
     cdef object demux_thread
     cdef int pid, forks
@@ -545,21 +545,18 @@ cdef class Engine:
 
     cdef vf_bundle *_take_done(self) noexcept:
         cdef vf_bundle *bundle = self.aside
-        self.aside = NULL
         if bundle == NULL:
             with nogil:
                 bundle = vf_loop_take_done(self.loop)
+            self.aside = bundle
         return bundle
 
-    cdef bint _finish_brought(self, int timeout_ms) except -1:
-        """Let results come, and finish those that were brought back; all others are put aside, in their order.
+    cdef bint _await_brought(self, int timeout_ms) except -1:
+        """Let results come, and finish those that were brought back; tells whether any may still come.
 
-        For user's code on this thread that waits for one of them. The others' callbacks are not called: they would run
-        within that code, each within the one before. Tells whether any may still come.
+        For user's code on this thread that waits for one of them.
         """
         cdef vf_bundle *bundle
-        cdef uint32_t i
-        cdef vf_outcome *outcome
         cdef bint closed = vf_loop_is_done_closed(self.loop)
         with nogil:
             bundle = vf_loop_take_done_within(self.loop, timeout_ms)
@@ -569,25 +566,40 @@ cdef class Engine:
             self.aside = bundle
         else:
             self.aside_last.link.next = &bundle.link
+        self._finish_brought(bundle)
+        return True
+
+    cdef int _finish_brought(self, vf_bundle *bundle) except -1:
+        """From this bundle on, finish what was brought back; all else stays aside, in its order.
+
+        The others' callbacks are not called: they would run within the user's code that waits, each within the one
+        before.
+        """
+        cdef uint32_t i
+        cdef vf_outcome *outcome
+        cdef vf_bundle *last = bundle
+        while last != NULL:  # first of all: what is unpickled below may come here again
+            self.aside_last = last
+            last = <vf_bundle *>last.link.next
         while bundle != NULL:
-            self.aside_last = bundle
             for i in range(bundle.n_outcomes):
                 outcome = &bundle.outcomes[i]
-                if not (<Call>outcome.call.future).brings_back():
+                if outcome.call == NULL or not (<Call>outcome.call.future).brings_back():
                     continue
                 future = self._forget(outcome.call)
                 outcome.call = NULL
                 # Not with the frame, which is the others' as well.
                 finish_surely(future, bundle, &outcome.record, None)
             bundle = <vf_bundle *>bundle.link.next
-        return True
+        return 0
 
     cdef int _wait_here(self, future, deadline) except -1:
         """On the demux thread, in user's code: wait for a future of what is brought back, of whatever engine."""
         future.add_done_callback(self._wake_demux)
+        self._finish_brought(self.aside)  # it may have come already, with what this thread is finishing
         while not future.done():
             left_s = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
-            if left_s <= 0 or not self._finish_brought(<int>ceil(1000 * left_s)):
+            if left_s <= 0 or not self._await_brought(<int>ceil(1000 * left_s)):
                 break
         return 0
 
@@ -596,22 +608,17 @@ cdef class Engine:
 
     def _finish_futures(self):
         """Until the done ring is closed. What comes from the user's code ends this as little as what it returns."""
-        cdef vf_bundle *bundle
-        cdef vf_bundle *following
-        while True:
+        cdef vf_bundle *bundle = self._take_done()
+        while bundle != NULL:
+            if bundle.temp != NULL:
+                self.temps.discard(<Temp>bundle.temp.object)
+            elif bundle.news:
+                self._note_node(bundle)
+            else:
+                self._finish_bundle(bundle)
+            self.aside = <vf_bundle *>bundle.link.next
+            vf_bundle_free(bundle)
             bundle = self._take_done()
-            if bundle == NULL:
-                return
-            while bundle != NULL:
-                following = <vf_bundle *>bundle.link.next
-                if bundle.temp != NULL:
-                    self.temps.discard(<Temp>bundle.temp.object)
-                elif bundle.news:
-                    self._note_node(bundle)
-                else:
-                    self._finish_bundle(bundle)
-                vf_bundle_free(bundle)
-                bundle = following
 
     cdef int _note_node(self, vf_bundle *bundle) except -1:
         about = <bytes>bundle.frame
@@ -623,6 +630,7 @@ cdef class Engine:
 
     cdef int _finish_bundle(self, vf_bundle *bundle) except -1:
         cdef uint32_t i
+        cdef vf_call *call
         cdef const vf_record *record
         cdef FrameMemory memory = None
         cdef FrameMemory kept
@@ -630,9 +638,11 @@ cdef class Engine:
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
-            if bundle.outcomes[i].call == NULL:
+            call = bundle.outcomes[i].call
+            if call == NULL:
                 continue  # finished by _finish_brought
-            future = self._forget(bundle.outcomes[i].call)
+            bundle.outcomes[i].call = NULL
+            future = self._forget(call)
             record = &bundle.outcomes[i].record
             kept = None
             # Where one result makes up most of a frame, its arrays may keep the frame alive.
