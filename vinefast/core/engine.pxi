@@ -36,13 +36,23 @@ cdef void note_fork() noexcept nogil:
 
 pthread_atfork(NULL, NULL, note_fork)
 
-# Its `engine`, on a demux thread, is the one whose futures that finishes.
+# Its `engine`, on a demux thread, is the one whose futures that finishes; `fails` tells that it fails some.
 cdef object this_thread = threading.local()
 
 
 def finishes_futures():
-    """Whether this thread is one on which futures of calls are finished, and their callbacks run."""
-    return hasattr(this_thread, "engine")
+    """Whether this thread is finishing futures of calls, so that what asks may be one of their callbacks."""
+    return hasattr(this_thread, "engine") or getattr(this_thread, "fails", False)
+
+
+cdef int fail(Call future, object exception) except -1:
+    """Fail a future on whatever thread. It may be one that a shutdown waits for, so its callbacks must not do that."""
+    before = getattr(this_thread, "fails", False)
+    this_thread.fails = True
+    try:
+        return complete(future, None, exception)
+    finally:
+        this_thread.fails = before
 
 
 cdef double POLL_SECONDS = 0.05
@@ -344,7 +354,7 @@ cdef class Engine:
         for future in reversed(futures):
             record = (<Call>future).spec
             if record is not None and vf_call_cancel(&(<Call>future).c_call):
-                complete(future, None, make_exception((<SpecRecord>record).spec))
+                fail(future, make_exception((<SpecRecord>record).spec))
 
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls, each with its own copy of `exception`, and refuse further calls.
@@ -361,7 +371,7 @@ cdef class Engine:
             call = call.older
         for future in reversed(futures):
             try:
-                complete(future, None, errors.anew(exception))
+                fail(future, errors.anew(exception))
             except BaseException:
                 log_exception(logger, "cannot fail %r", future)
 
