@@ -225,12 +225,15 @@ cdef class Engine:
         here.func, here.args, here.kwargs = <PyObject *>func, <PyObject *>args, <PyObject *>kwargs
         here.make_plan, here.chunk = <PyObject *>self.make_plan, chunk
         here.plan = here.error = NULL
+        cdef SpecRecord spec_record = self.default_spec if spec is None else self.specs.find(spec)
+        spec_record.n_calls += 1  # before anything else runs, which may end its last other call
         if plan is not None:
             Py_INCREF(plan)
             here.plan = <PyObject *>plan
         try:
-            return self._submit(&here, func, spec, chunk)
+            return self._submit(&here, func, spec_record, chunk)
         except BaseException:
+            self.specs.release(spec_record)
             if here.plan != NULL:
                 (<object>here.plan).withdraw()
             raise
@@ -238,14 +241,13 @@ cdef class Engine:
             Py_XDECREF(here.plan)
             Py_XDECREF(here.error)
 
-    cdef Call _submit(self, Arguments *here, object func, object spec, bint chunk):
+    cdef Call _submit(self, Arguments *here, object func, SpecRecord spec_record, bint chunk):
         if self.refusal is not None or self.forks != n_forks:
             raise self._refuse()
         cdef uint64_t start_ns = vf_now_ns()
         cdef int kind = VF_PAYLOAD_NONE
         # By itself, since a chunk takes another time than a call.
         cdef FunctionRecord function = (self.chunk_functions if chunk else self.functions).find(func)
-        cdef SpecRecord spec_record = self.default_spec if spec is None else self.specs.find(spec)
         cdef CallFiles files = None
         cdef bytes payload = serialize_call(here, function.keeps, &kind)
         if here.plan != NULL:
@@ -280,7 +282,6 @@ cdef class Engine:
         cdef vf_call *call = &future.c_call
         future.parsl_executor_task_id = self.n_submitted
         self.n_submitted += 1
-        future.spec.n_calls += 1
         if call.spec != &self.default_spec.c_spec:
             self.n_extra_cores += extra_cores(call.spec)
         call.future = <void *>future
@@ -314,9 +315,7 @@ cdef class Engine:
             self.n_extra_cores -= extra_cores(call.spec)
         future.payload = None
         future.function = None
-        future.spec.n_calls -= 1
-        if future.spec.n_calls == 0:
-            self.specs.forget(future.spec)
+        self.specs.release(future.spec)
         future.spec = None
         Py_DECREF(future)
         return future
