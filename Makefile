@@ -65,7 +65,8 @@ lint: build .venv/.lint
 CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
 CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h' csrc/tests/$(t).c),$(t)))
 CTEST_CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -pthread -Icsrc
-CTEST_FLAGS_plain := -O2
+# What compilers of some distributions have by default.
+CTEST_FLAGS_plain := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wno-cpp
 CTEST_FLAGS_address := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 CTEST_FLAGS_thread := -O1 -fsanitize=thread
 CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/%.ok) \

@@ -210,5 +210,8 @@ void vf_loop_run(struct vf_loop *loop)
 	while (itable_nextkey(loop->bundles, &id, &bundle))
 		vf_bundle_free(bundle);
 	itable_clear(loop->bundles, NULL);
+	if (loop->plain)
+		vine_task_delete(loop->plain);
+	loop->plain = NULL;
 	vf_watch_release_all(loop);
 }

@@ -174,6 +174,7 @@ struct vf_loop {
 	int giving_up; /* some bundles are to be cancelled, */
 	int breaking;  /* for which vine_wait() has been told to return */
 	struct itable *bundles; /* by task id */
+	struct vine_task *plain; /* asks for nothing, is never submitted; NULL: not needed so far */
 	struct vf_shelf shelf;
 	struct vf_locality locality;
 	struct vf_rate rate;

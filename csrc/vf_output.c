@@ -15,10 +15,13 @@ enum {
 /* Every free() of the extension looks here, so it must not cost a call. */
 static _Thread_local const void *kept_block __attribute__((tls_model("initial-exec")));
 
-/* The last bytes of a large block say how much was asked for: TaskVine keeps no length beside it. */
+/* The last bytes of a large block say how much was asked for: TaskVine keeps no length beside it. They may lie behind what was asked for,
+so the compiler is not to know the block's size, which _FORTIFY_SOURCE=3 would hold against them. */
 static char *note_of(const void *block)
 {
-	return (char *)block + malloc_usable_size((void *)block) - sizeof(size_t);
+	char *start = (char *)block;
+	__asm__("" : "+r"(start));
+	return start + malloc_usable_size(start) - sizeof(size_t);
 }
 
 /* The size of a block of `nbytes` with its note. */

@@ -110,15 +110,26 @@ struct seeker {
 	const struct vf_bundle *bundle;
 };
 
-/* What TaskVine says of a worker holds for other bundles too, unless this one asks for time. */
+/* What TaskVine says of a worker holds for other bundles too, unless this one asks for time, or for files: it may only have to wait for
+these. Then a task that asks for nothing is tried. */
+static int is_refused_to_all(const struct seeker *seeker, const struct vf_worker *worker)
+{
+	struct vf_loop *loop = seeker->loop;
+	const struct vf_bundle *bundle = seeker->bundle;
+	if (!bundle->n_calls || (bundle->calls[0]->spec->running_time_min <= 0 && !bundle->mounts.n_inputs && !bundle->reads))
+		return 1;
+	if (!loop->plain && (loop->plain = vine_task_create("F")))
+		vine_task_set_library_required(loop->plain, loop->config.library);
+	return loop->plain && !check_worker_against_task(loop->manager, worker->id, loop->plain);
+}
+
 static int is_accepted(const struct seeker *seeker, struct vf_worker *worker)
 {
-	const struct vf_bundle *bundle = seeker->bundle;
-	if (check_worker_against_task(seeker->loop->manager, worker->id, bundle->task)) {
+	if (check_worker_against_task(seeker->loop->manager, worker->id, seeker->bundle->task)) {
 		vf_worker_accept(worker);
 		return 1;
 	}
-	if (!bundle->n_calls || bundle->calls[0]->spec->running_time_min <= 0)
+	if (is_refused_to_all(seeker, worker))
 		vf_worker_refuse(worker, vf_now_ns());
 	return 0;
 }

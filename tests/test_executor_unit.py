@@ -20,6 +20,7 @@ from parsl.providers import LocalProvider, SlurmProvider
 import vinefast
 from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, VineFastExecutor
 from vinefast import executor as executor_module
+from vinefast.teardown import Teardown
 
 
 @pytest.fixture
@@ -453,3 +454,16 @@ def test_a_prefix_that_is_not_there_is_named(make, tmp_path, monkeypatch):
     monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path / "nowhere"))
     with pytest.raises(EngineStartError, match="VINEFAST_TASKVINE_PREFIX is '.*nowhere'.*unset it"):
         make().start()
+
+
+def test_a_teardown_that_frees_its_executor_is_not_held_up_by_that():
+    done = []
+    teardown = Teardown()
+    teardown.callback(done.append, "first")
+    teardown.callback(teardown.run)  # as weakref.finalize does
+    teardown.callback(done.append, "last")
+    thread = threading.Thread(target=teardown.run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert done == ["last", "first"]

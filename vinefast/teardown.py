@@ -21,6 +21,7 @@ class Teardown:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._runs_on: int | None = None
         self._stack = ExitStack()
 
     @property
@@ -34,10 +35,15 @@ class Teardown:
 
     def run(self) -> None:
         """Do it here and now; wait if another thread does."""
-        if self.is_ours:
+        # What it frees may be the executor, at whose end this is called again.
+        if self.is_ours and self._runs_on != threading.get_ident():
             self.begun = True
             with self._lock:
-                self._stack.close()
+                self._runs_on = threading.get_ident()
+                try:
+                    self._stack.close()
+                finally:
+                    self._runs_on = None
 
     def run_apart(self, wait: bool = True) -> None:
         """Do it on a thread of its own.

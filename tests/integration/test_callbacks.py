@@ -11,7 +11,7 @@ from parsl.dataflow.memoization import BasicMemoizer
 from parsl.utils import get_all_checkpoints
 
 import vinefast
-from tests.integration.processes import wait_for_file
+from tests.integration.processes import wait_for_file, wait_until
 from vinefast import EngineStopped, Kept, TempFile
 
 
@@ -110,6 +110,29 @@ def test_what_other_threads_bring_back_comes_meanwhile(executor, tmp_path):
     assert Path(there.fetch(timeout=30)).read_text() == "there"
     flag.touch()
     assert callback.outcome() == "late"
+
+
+def test_what_has_come_together_with_the_call_that_is_finished(executor):
+    """Another thread has asked for the file, which is there before the callback's turn comes."""
+    file, go = TempFile("a"), threading.Event()
+    executor.submit(write, {}, "text", outputs=[file]).result(30)
+
+    def returned_after(function):
+        before = executor.stats()["calls_returned"]
+        outcome = function()
+        assert wait_until(lambda: executor.stats()["calls_returned"] == before + 1)
+        return outcome
+
+    busy = returned_after(lambda: after(executor.submit(abs, {}, -1), lambda future: go.wait(30)))
+    callback = returned_after(lambda: after(executor.submit(abs, {}, -2), lambda future: file.fetch(timeout=30)))
+    found = []
+    other = threading.Thread(target=lambda: found.append(file.fetch(timeout=30)))
+    returned_after(other.start)
+    go.set()
+    assert busy.outcome()
+    assert Path(callback.outcome(10)).read_text() == "text"
+    other.join(30)
+    assert found == [callback.outcome()]
 
 
 def test_two_executors_that_wait_for_each_other(make_executor):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.processes import wait_until
 from tests.integration.test_exits import Ending, Silent, answers, returns_refusing
-from vinefast import EngineFailure, RemoteError, _core
+from vinefast import EngineFailure, RemoteError, TempFile, _core
 
 
 @parsl.python_app
@@ -62,6 +62,30 @@ def test_monitoring_that_cannot_be_told_of_nodes(make_executor, monkeypatch, cap
     assert answers(executor)
     assert not executor.bad_state_is_set
     executor.shutdown()  # which tells of the nodes that leave
+
+
+class Unresolved:
+    """A proxy of what only workers can reach."""
+
+    reachable = True
+
+    @property
+    def __class__(self):
+        if not self.reachable:
+            raise LookupError("what this stands for cannot be reached")
+        return Unresolved
+
+
+def write_and_give_unresolved(outputs=()):
+    open(outputs[0], "x").close()
+    return Unresolved()
+
+
+def test_results_that_do_not_tell_their_class(make_executor, monkeypatch):
+    monkeypatch.setattr(Unresolved, "reachable", False)
+    executor = make_executor()
+    assert type(executor.submit(write_and_give_unresolved, {}, outputs=[TempFile("a")]).result(30)) is Unresolved
+    assert answers(executor)
 
 
 def test_an_engine_whose_thread_fails_fails_everything_by_name(make_executor, monkeypatch):

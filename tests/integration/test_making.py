@@ -5,6 +5,7 @@ import threading
 
 import parsl
 import pytest
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.serialize.errors import SerializationError
 
 from tests.integration.processes import wait_for_file
@@ -107,6 +108,15 @@ def test_it_is_made_after_a_call_that_was_cancelled(make_executor, tmp_path):
         of_the_cancelled.result(30)
     assert executor.submit(read, {}, file).result(30) == "made"
     assert [future.result(30) for future in busy] == [None] * len(busy)
+
+
+def test_it_is_made_after_a_call_that_was_refused(executor):
+    """The former call is still in the engine when the next one comes."""
+    file = TempFile("a")
+    refused = executor.submit(write, {"cores": 1000}, "refused", outputs=[file])
+    assert isinstance(refused.exception(30), InvalidResourceSpecification)
+    executor.submit(write, {}, "made", outputs=[file]).result(30)
+    assert executor.submit(read, {}, file).result(30) == "made"
 
 
 def test_of_threads_that_would_make_it_at_once_one_does(executor):

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
@@ -76,6 +77,26 @@ def test_what_no_worker_can_take_waits_and_holds_up_nobody(make_executor, by_han
     assert huge.cancel() and gpu.cancel()
     eight.submit(abs, None, -1).result(30)
     assert wait_until(lambda: eight.stats()["calls_too_large"] == 0)
+
+
+class Last:
+    """Takes long to pickle: until no other call of its specification is left."""
+
+    def __init__(self, executor):
+        self._executor = executor
+
+    def __reduce__(self):
+        assert wait_until(lambda: self._executor.outstanding() == 0)
+        return int, (-1,)
+
+
+def test_a_call_that_was_made_while_the_last_one_like_it_ended_is_refused_too(make_executor, by_hand):
+    manager_config = TaskVineManagerConfig(port=0, tune_parameters={"larger-worker-timeout": 1})
+    executor = make_executor(worker_launch_method="manual", manager_config=manager_config)
+    by_hand(executor, "--cores=1")
+    for argument in (-1, Last(executor)):
+        future = executor.submit(abs, {"cores": 2}, argument)
+        assert isinstance(future.exception(30), InvalidResourceSpecification)
 
 
 def test_numeric_libraries_use_what_a_call_asks_for(eight):

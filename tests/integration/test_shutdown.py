@@ -14,6 +14,7 @@ from multiprocessing import shared_memory
 import psutil
 import pytest
 from parsl.executors.errors import BadStateException
+from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from tests.integration.processes import processes_marked, start_by_hand, wait_until
 from vinefast import TempFile, teardown
@@ -110,6 +111,28 @@ def test_from_a_callback(make_executor, mark):
     executor.submit(abs, {}, -1).add_done_callback(shut_down)
     assert done.wait(30)
     assert nothing_left(mark)
+
+
+@pytest.mark.parametrize("end", ["refused", "no worker can start"])
+def test_from_a_callback_on_a_thread_that_the_shutdown_ends(make_executor, tmp_path, end):
+    """Calls fail on other threads than the one that finishes them."""
+    program = tmp_path / "worker"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    refused = end == "refused"
+    workers = TaskVineFactoryConfig() if refused else TaskVineFactoryConfig(worker_executable=str(program))
+    executor = make_executor(factory_config=workers)
+    done = threading.Event()
+
+    def shut_down(future):
+        executor.shutdown()
+        done.set()
+
+    future = executor.submit(abs, {"cores": 1000} if refused else {}, -1)
+    future.add_done_callback(shut_down)
+    assert future.exception(60) is not None
+    assert done.wait(BOUND)
+    timed_shutdown(executor)
 
 
 def leave_much_behind():

@@ -36,13 +36,23 @@ cdef void note_fork() noexcept nogil:
 
 pthread_atfork(NULL, NULL, note_fork)
 
-# Its `engine`, on a demux thread, is the one whose futures that finishes.
+# Its `engine`, on a demux thread, is the one whose futures that finishes; `fails` tells that it fails some.
 cdef object this_thread = threading.local()
 
 
 def finishes_futures():
-    """Whether this thread is one on which futures of calls are finished, and their callbacks run."""
-    return hasattr(this_thread, "engine")
+    """Whether this thread is finishing futures of calls, so that what asks may be one of their callbacks."""
+    return hasattr(this_thread, "engine") or getattr(this_thread, "fails", False)
+
+
+cdef int fail(Call future, object exception) except -1:
+    """Fail a future on whatever thread. It may be one that a shutdown waits for, so its callbacks must not do that."""
+    before = getattr(this_thread, "fails", False)
+    this_thread.fails = True
+    try:
+        return complete(future, None, exception)
+    finally:
+        this_thread.fails = before
 
 
 cdef double POLL_SECONDS = 0.05
@@ -118,8 +128,8 @@ cdef class Engine:
     cdef bint begun, opened, stopping, ended
     cdef set temps  # those that the manager thread may look at
     cdef bytes temps_dir, temps_prefix
-    cdef vf_bundle *aside  # came while the demux thread waited for something that was brought back
-    cdef vf_bundle *aside_last
+    cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
+    cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
     cdef object opening, open_error, failed, over
     cdef object demux_thread
     cdef int pid, forks
@@ -215,12 +225,15 @@ cdef class Engine:
         here.func, here.args, here.kwargs = <PyObject *>func, <PyObject *>args, <PyObject *>kwargs
         here.make_plan, here.chunk = <PyObject *>self.make_plan, chunk
         here.plan = here.error = NULL
+        cdef SpecRecord spec_record = self.default_spec if spec is None else self.specs.find(spec)
+        spec_record.n_calls += 1  # before anything else runs, which may end its last other call
         if plan is not None:
             Py_INCREF(plan)
             here.plan = <PyObject *>plan
         try:
-            return self._submit(&here, func, spec, chunk)
+            return self._submit(&here, func, spec_record, chunk)
         except BaseException:
+            self.specs.release(spec_record)
             if here.plan != NULL:
                 (<object>here.plan).withdraw()
             raise
@@ -228,14 +241,13 @@ cdef class Engine:
             Py_XDECREF(here.plan)
             Py_XDECREF(here.error)
 
-    cdef Call _submit(self, Arguments *here, object func, object spec, bint chunk):
+    cdef Call _submit(self, Arguments *here, object func, SpecRecord spec_record, bint chunk):
         if self.refusal is not None or self.forks != n_forks:
             raise self._refuse()
         cdef uint64_t start_ns = vf_now_ns()
         cdef int kind = VF_PAYLOAD_NONE
         # By itself, since a chunk takes another time than a call.
         cdef FunctionRecord function = (self.chunk_functions if chunk else self.functions).find(func)
-        cdef SpecRecord spec_record = self.default_spec if spec is None else self.specs.find(spec)
         cdef CallFiles files = None
         cdef bytes payload = serialize_call(here, function.keeps, &kind)
         if here.plan != NULL:
@@ -270,7 +282,6 @@ cdef class Engine:
         cdef vf_call *call = &future.c_call
         future.parsl_executor_task_id = self.n_submitted
         self.n_submitted += 1
-        future.spec.n_calls += 1
         if call.spec != &self.default_spec.c_spec:
             self.n_extra_cores += extra_cores(call.spec)
         call.future = <void *>future
@@ -304,9 +315,7 @@ cdef class Engine:
             self.n_extra_cores -= extra_cores(call.spec)
         future.payload = None
         future.function = None
-        future.spec.n_calls -= 1
-        if future.spec.n_calls == 0:
-            self.specs.forget(future.spec)
+        self.specs.release(future.spec)
         future.spec = None
         Py_DECREF(future)
         return future
@@ -344,7 +353,7 @@ cdef class Engine:
         for future in reversed(futures):
             record = (<Call>future).spec
             if record is not None and vf_call_cancel(&(<Call>future).c_call):
-                complete(future, None, make_exception((<SpecRecord>record).spec))
+                fail(future, make_exception((<SpecRecord>record).spec))
 
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls, each with its own copy of `exception`, and refuse further calls.
@@ -361,7 +370,7 @@ cdef class Engine:
             call = call.older
         for future in reversed(futures):
             try:
-                complete(future, None, errors.anew(exception))
+                fail(future, errors.anew(exception))
             except BaseException:
                 log_exception(logger, "cannot fail %r", future)
 
@@ -545,21 +554,18 @@ cdef class Engine:
 
     cdef vf_bundle *_take_done(self) noexcept:
         cdef vf_bundle *bundle = self.aside
-        self.aside = NULL
         if bundle == NULL:
             with nogil:
                 bundle = vf_loop_take_done(self.loop)
+            self.aside = bundle
         return bundle
 
-    cdef bint _finish_brought(self, int timeout_ms) except -1:
-        """Let results come, and finish those that were brought back; all others are put aside, in their order.
+    cdef bint _await_brought(self, int timeout_ms) except -1:
+        """Let results come, and finish those that were brought back; tells whether any may still come.
 
-        For user's code on this thread that waits for one of them. The others' callbacks are not called: they would run
-        within that code, each within the one before. Tells whether any may still come.
+        For user's code on this thread that waits for one of them.
         """
         cdef vf_bundle *bundle
-        cdef uint32_t i
-        cdef vf_outcome *outcome
         cdef bint closed = vf_loop_is_done_closed(self.loop)
         with nogil:
             bundle = vf_loop_take_done_within(self.loop, timeout_ms)
@@ -569,25 +575,40 @@ cdef class Engine:
             self.aside = bundle
         else:
             self.aside_last.link.next = &bundle.link
+        self._finish_brought(bundle)
+        return True
+
+    cdef int _finish_brought(self, vf_bundle *bundle) except -1:
+        """From this bundle on, finish what was brought back; all else stays aside, in its order.
+
+        The others' callbacks are not called: they would run within the user's code that waits, each within the one
+        before.
+        """
+        cdef uint32_t i
+        cdef vf_outcome *outcome
+        cdef vf_bundle *last = bundle
+        while last != NULL:  # first of all: what is unpickled below may come here again
+            self.aside_last = last
+            last = <vf_bundle *>last.link.next
         while bundle != NULL:
-            self.aside_last = bundle
             for i in range(bundle.n_outcomes):
                 outcome = &bundle.outcomes[i]
-                if not (<Call>outcome.call.future).brings_back():
+                if outcome.call == NULL or not (<Call>outcome.call.future).brings_back():
                     continue
                 future = self._forget(outcome.call)
                 outcome.call = NULL
                 # Not with the frame, which is the others' as well.
                 finish_surely(future, bundle, &outcome.record, None)
             bundle = <vf_bundle *>bundle.link.next
-        return True
+        return 0
 
     cdef int _wait_here(self, future, deadline) except -1:
         """On the demux thread, in user's code: wait for a future of what is brought back, of whatever engine."""
         future.add_done_callback(self._wake_demux)
+        self._finish_brought(self.aside)  # it may have come already, with what this thread is finishing
         while not future.done():
             left_s = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
-            if left_s <= 0 or not self._finish_brought(<int>ceil(1000 * left_s)):
+            if left_s <= 0 or not self._await_brought(<int>ceil(1000 * left_s)):
                 break
         return 0
 
@@ -596,22 +617,17 @@ cdef class Engine:
 
     def _finish_futures(self):
         """Until the done ring is closed. What comes from the user's code ends this as little as what it returns."""
-        cdef vf_bundle *bundle
-        cdef vf_bundle *following
-        while True:
+        cdef vf_bundle *bundle = self._take_done()
+        while bundle != NULL:
+            if bundle.temp != NULL:
+                self.temps.discard(<Temp>bundle.temp.object)
+            elif bundle.news:
+                self._note_node(bundle)
+            else:
+                self._finish_bundle(bundle)
+            self.aside = <vf_bundle *>bundle.link.next
+            vf_bundle_free(bundle)
             bundle = self._take_done()
-            if bundle == NULL:
-                return
-            while bundle != NULL:
-                following = <vf_bundle *>bundle.link.next
-                if bundle.temp != NULL:
-                    self.temps.discard(<Temp>bundle.temp.object)
-                elif bundle.news:
-                    self._note_node(bundle)
-                else:
-                    self._finish_bundle(bundle)
-                vf_bundle_free(bundle)
-                bundle = following
 
     cdef int _note_node(self, vf_bundle *bundle) except -1:
         about = <bytes>bundle.frame
@@ -623,6 +639,7 @@ cdef class Engine:
 
     cdef int _finish_bundle(self, vf_bundle *bundle) except -1:
         cdef uint32_t i
+        cdef vf_call *call
         cdef const vf_record *record
         cdef FrameMemory memory = None
         cdef FrameMemory kept
@@ -630,9 +647,11 @@ cdef class Engine:
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
-            if bundle.outcomes[i].call == NULL:
+            call = bundle.outcomes[i].call
+            if call == NULL:
                 continue  # finished by _finish_brought
-            future = self._forget(bundle.outcomes[i].call)
+            bundle.outcomes[i].call = NULL
+            future = self._forget(call)
             record = &bundle.outcomes[i].record
             kept = None
             # Where one result makes up most of a frame, its arrays may keep the frame alive.

@@ -80,8 +80,8 @@ cdef class CallFiles:
 
     cdef int end(self, object result, object exception) except -1:
         """The call's future is about to be done."""
-        # An app that failed says so by what it returns.
-        failed = exception is not None or isinstance(result, RemoteExceptionWrapper)
+        # An app that failed says so by what it returns. By its type: isinstance() would ask what is the user's.
+        failed = exception is not None or issubclass(type(result), RemoteExceptionWrapper)
         for made in self.made():
             (<Temp>made).maker.end(failed)
         return 0

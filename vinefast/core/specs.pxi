@@ -14,15 +14,15 @@ cdef class SpecGroup:
 cdef class SpecRecord:
     """One resource specification.
 
-    Each call holds a reference, so it lives as long as C may look at it. The registry forgets it with its last
-    outstanding call; there may be two of the same then, which does no harm.
+    Each call holds a reference, so it lives as long as C may look at it. The registry forgets it with its last call
+    that is outstanding or being made.
     """
 
     cdef vf_spec c_spec
     cdef bytes category
     cdef object spec
     cdef SpecGroup group
-    cdef uint64_t n_calls
+    cdef uint64_t n_calls  # outstanding, or being made
 
     def __cinit__(self, spec, SpecGroup group):
         self.spec = spec
@@ -69,11 +69,15 @@ cdef class SpecRegistry:
         self.by_id[key] = record
         return record
 
-    cdef int forget(self, SpecRecord record) except -1:
-        """Its last outstanding call is done."""
-        cdef object key = <size_t><PyObject *>record.spec
+    cdef int release(self, SpecRecord record) except -1:
+        """One of its calls is done, or was not made."""
+        cdef object key
+        record.n_calls -= 1
+        if record.n_calls:
+            return 0
+        key = <size_t><PyObject *>record.spec
         if self.by_id.get(key) is not record:
-            return 0  # forgotten already, when a call of it was being made
+            return 0
         del self.by_id[key]
         record.group.n_specs -= 1
         if record.group.n_specs == 0 and self.groups.get(record.group.key) is record.group:

@@ -101,8 +101,10 @@ cdef class Again:
             (<Temp>made).maker = self
 
     cdef bint has_failed(self):
-        # One that is cancelled may stay with the manager thread for long.
-        return self.failed or self.first is not None and self.first.cancelled()
+        # One that is cancelled, or refused, may stay with the manager thread for long.
+        if self.failed or self.first is None:
+            return self.failed
+        return self.first.cancelled() or self.first.exception_ is not None
 
     cdef int end(self, bint failed) except -1:
         """Its first time is over."""
