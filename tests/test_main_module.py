@@ -74,6 +74,17 @@ def test_what_a_function_names_comes_along(main):
         assert deserialize(body)(16) == 12
 
 
+def test_tracebacks_name_the_program():
+    namespace = {"__name__": "__main__"}
+    exec(compile(SOURCE, "/home/user/program.py", "exec"), namespace)
+    direct = deserialize(serialize_function(namespace["direct"])[0])
+    for function in (direct, direct.__globals__["helper"]):
+        assert function.__code__.co_filename == "/home/user/program.py"
+    with pytest.raises(TypeError) as caught:
+        direct("x")
+    assert [str(entry.path) for entry in caught.traceback[1:3]] == ["/home/user/program.py"] * 2
+
+
 def test_functions_of_modules_go_as_before():
     for function in (len, pickle.dumps, functools.partial(pow, 2), lambda: None, pytest.raises):
         body, uses = serialize_function(function)

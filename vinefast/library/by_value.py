@@ -7,14 +7,19 @@ files come along beside those of the library.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import io
 import os
 import pickle
 import sys
-from types import ModuleType
+from collections import ChainMap
+from types import CodeType, ModuleType
 from typing import Any
 
 PACKAGES = "packages"
+
+_NO_FILE = "<dynamic-code>"
 
 _DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), PACKAGES)
 
@@ -26,7 +31,9 @@ class ByValue:
 
     def serialize(self, value: Any) -> bytes:
         """Pickle a value; functions and classes of ``__main__`` with all that they refer to."""
-        return _cloudpickle().dumps(value, protocol=5)
+        with io.BytesIO() as file:
+            _pickler()(file, protocol=5).dump(value)
+            return file.getvalue()
 
     def deserialize(self, body: bytes) -> Any:
         """Rebuild a value. A class that has come from here is that class again."""
@@ -55,3 +62,17 @@ def _cloudpickle() -> ModuleType:
         finally:
             sys.path.remove(_DIRECTORY)
     return module
+
+
+@functools.cache
+def _pickler() -> Any:
+    """Make cloudpickle's pickler, but code keeps its file, without which tracebacks name none."""
+    kind = _cloudpickle().CloudPickler
+    reduce = kind.dispatch_table[CodeType]
+
+    def reduce_code(code: CodeType) -> Any:
+        make, arguments = reduce(code)
+        file = code.co_filename
+        return make, tuple(file if isinstance(part, str) and part == _NO_FILE else part for part in arguments)
+
+    return type("Pickler", (kind,), {"dispatch_table": ChainMap({CodeType: reduce_code}, kind.dispatch_table)})
