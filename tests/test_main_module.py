@@ -101,6 +101,15 @@ def test_a_registered_method_of_the_users_wins(main):
     assert uses is None and not body.startswith(ByValue.identifier)
 
 
+def test_a_global_that_cannot_travel_is_named(main, caplog):
+    module, namespace = main
+    namespace["FACTOR"] = threading.Lock()
+    serialize_function(module.direct)
+    (record,) = caplog.records
+    assert "Function direct goes" in record.getMessage()
+    assert "since FACTOR cannot be serialized (cannot pickle '_thread.lock' object)" in record.getMessage()
+
+
 def test_a_global_that_cannot_travel_does_not_stop_a_function(main):
     module, namespace = main
     namespace["FACTOR"] = threading.Lock()
