@@ -209,6 +209,8 @@ def test_a_python_from_init_command_wins(run_command):
         ("set -eu; cd /; PATH=; false; true", "1"),
         ("set -- a b; IFS=-; unset PWD; exit 4", "4"),
         ("if [", "2"),
+        ("PATH=/nowhere", "127"),
+        ("set -eu; PATH=/nowhere; export PATH", "127"),
         ("false", "None"),
         ("true &&", "None"),
         ("cd /; set -- a b; IFS=-", "None"),

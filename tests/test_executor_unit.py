@@ -437,6 +437,7 @@ def test_an_argument_in_the_place_of_the_specification_is_named(make_apart, spec
         executor.submit(abs, specification)
     assert f"is {specification!r}; accepted: a dict or None" in str(caught.value)
     assert "submit(function, None, argument)" in str(caught.value)
+    assert "set()" not in str(caught.value)
 
 
 def test_a_working_dir_is_made_or_refused(make_apart, tmp_path):

@@ -102,6 +102,17 @@ def test_a_class_that_comes_back_is_as_it_was(main, monkeypatch):
     assert ByValue().deserialize(there).n == 1
 
 
+def test_tracebacks_name_the_program():
+    namespace = {"__name__": "__main__"}
+    exec(compile(SOURCE, "/home/user/program.py", "exec"), namespace)
+    direct = deserialize(serialize_function(namespace["direct"])[0])
+    for function in (direct, direct.__globals__["helper"]):
+        assert function.__code__.co_filename == "/home/user/program.py"
+    with pytest.raises(TypeError) as caught:
+        direct("x")
+    assert [str(entry.path) for entry in caught.traceback[1:3]] == ["/home/user/program.py"] * 2
+
+
 def test_functions_of_modules_go_as_before():
     for function in (len, pickle.dumps, functools.partial(pow, 2), lambda: None, pytest.raises):
         body, uses = serialize_function(function)
@@ -116,6 +127,15 @@ def test_a_registered_method_of_the_users_wins(main):
     finally:
         del methods_for_code[PickleSerializer.identifier]
     assert uses is None and not body.startswith(ByValue.identifier)
+
+
+def test_a_global_that_cannot_travel_is_named(main, caplog):
+    module, namespace = main
+    namespace["FACTOR"] = threading.Lock()
+    serialize_function(module.direct)
+    (record,) = caplog.records
+    assert "Function direct goes" in record.getMessage()
+    assert "since FACTOR cannot be serialized (cannot pickle '_thread.lock' object)" in record.getMessage()
 
 
 def test_a_global_that_cannot_travel_does_not_stop_a_function(main):

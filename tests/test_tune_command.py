@@ -123,3 +123,10 @@ def test_bad_input(program, arguments, message):
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_a_program_that_does_more_than_configure(tmp_path):
+    path = tmp_path / "working.py"
+    path.write_text("config = None\nraise OSError('no worker')\n")
+    output = " ".join(invoke("--config", str(path)).output.split())
+    assert "OSError: no worker. All of it runs for that, but for what is under if __name__ == '__main__'" in output

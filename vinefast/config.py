@@ -410,6 +410,14 @@ def _sources(directory: str) -> list[str]:
     return sorted(glob.glob(os.path.join(glob.escape(directory), "*.py")))
 
 
+# Without it, a worker would try in vain to start the program, and say nothing of why.
+_PYTHON_LEFT = """\
+if [ -n "$vinefast_before" ] && ! command -v python3 >/dev/null; then
+echo "There is no python3 on PATH after it: $PATH"
+exit 127
+fi"""
+
+
 def environment_command(environment: Environment, program: str, init_command: str = "", keep_path: bool = False) -> str:
     """Give the shell command that runs a Python program in an environment on a worker; arguments may be appended.
 
@@ -435,15 +443,16 @@ def python_command(program: str, init_command: str = "", python: str | None = sy
         f"if {usable}; then vinefast_python={shlex.quote(python or '')}; fi",
         f'exec "${{vinefast_python:-python3}}" {program}',
     ]
-    return _after(init_command, start)
+    return _after(init_command, start, _PYTHON_LEFT)
 
 
-def _after(init_command: str, start: list[str]) -> str:
+def _after(init_command: str, start: list[str], check: str = "") -> str:
     """Give the shell command that runs `init_command` and then `start`, the last line of which takes arguments.
 
     If `init_command` ends the shell, for which an error of syntax is enough, the program is started nevertheless, and
     answers calls with the reason (library/checked.py). A status other than 0 alone is no failure, since a test for
     something optional may be the last thing that it does; but it is one before ``&&``, as which stock takes it.
+    `check` may end the shell as well, after `init_command`.
     """
     if not init_command:
         return "\n".join(start)
@@ -469,6 +478,7 @@ vinefast_home="$PWD" vinefast_path="$PATH" vinefast_arguments="$*"
 vinefast_before="$(command -v python3)"
 trap vinefast_refuse EXIT
 eval "$vinefast_init"{" || exit" if required else ""}
+{check}
 trap - EXIT
 vinefast_start
 }}

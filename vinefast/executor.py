@@ -313,7 +313,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
     # Positional-only, unlike the base class: an app may have parameters of these names.
     def submit(  # type: ignore[override]
-        self, func: Callable[..., Any], resource_specification: Mapping[str, Any] | None, /, *args: Any, **kwargs: Any
+        self,
+        func: Callable[..., Any],
+        resource_specification: Mapping[str, Any] | None = None,
+        /,
+        *args: Any,
+        **kwargs: Any,
     ) -> Future:
         """Hand a call to the engine.
 
@@ -421,6 +426,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self, func: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], spec: CallSpec | None, ahead: int
     ) -> CallsAhead:
         def submit(args: tuple[Any, ...]) -> CallFuture:
+            if not isinstance(args, tuple):
+                raise TypeError(
+                    f"An item of arguments is {args!r}; accepted: a tuple of the arguments of one call, such as (1,)"
+                )
             if self._moves_files and (plan := self._plan(func, args, {}, False)):
                 return self._submit(func, args, {}, spec, False, plan)
             return self._submit(func, args, {}, spec)

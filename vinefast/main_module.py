@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import logging
 import sys
 import types
 import weakref
@@ -24,6 +25,8 @@ from vinefast.library.files import WORKER_PACKAGE
 # As in vinefast/files.py: what is pickled refers to the library as workers know it.
 sys.modules.setdefault(WORKER_PACKAGE, library)
 sys.modules.setdefault(f"{WORKER_PACKAGE}.by_value", by_value)
+
+logger = logging.getLogger(__name__)
 
 _NO_LIMIT = 0xFFFFFFFF
 _MISSING = object()
@@ -72,9 +75,29 @@ def serialize_function(function: Callable[..., Any]) -> tuple[bytes, Globals | N
         if found is not None:
             try:
                 return by_value.serialize(function), Globals(found)
-            except Exception:
-                pass  # one of the globals cannot travel, and may not be needed
+            except Exception as error:
+                _warn(function, found, error)  # that global may not be needed
     return parsl_serialize.serialize(_hashable(function), buffer_threshold=_NO_LIMIT), None
+
+
+def _warn(function: Callable[..., Any], found: list[tuple[dict[str, Any], str, Any]], error: Exception) -> None:
+    """Say which global keeps a function from bringing its globals along; the `NameError` may name another one."""
+    culprits: list[tuple[bool, str, Exception]] = []
+    for _, name, value in found:
+        if value is not _MISSING:
+            try:
+                by_value.serialize(value)
+            except Exception as reason:
+                # A function may only refer to the culprit.
+                culprits.append((isinstance(value, (types.FunctionType, type)), name, reason))
+    _, name, why = min(culprits, key=lambda culprit: culprit[0], default=(False, "something of it", error))
+    logger.warning(
+        "Function %s goes to workers without the globals of this program that it names, since %s cannot be serialized "
+        "(%s): make that in the function itself, or put the function into a module of its own",
+        getattr(function, "__name__", function),
+        name,
+        why,
+    )
 
 
 def _hashable(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -96,7 +96,7 @@ class SpecReader:
         except (TypeError, AttributeError):
             if not isinstance(specification, Mapping):
                 raise InvalidResourceSpecification(
-                    set(),
+                    {repr(specification)},
                     f"The resource specification is {specification!r}; accepted: a dict or None. submit takes it "
                     "before the arguments of the call: submit(function, None, argument)",
                 ) from None

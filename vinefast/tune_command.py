@@ -117,7 +117,12 @@ def _load(place: str, names: list[str]) -> Any:
     except InvalidConfiguration:
         raise
     except Exception as error:
-        raise click.UsageError(f"--config: {place} cannot be loaded: {type(error).__name__}: {error}") from None
+        hint = (
+            ". All of it runs for that, but for what is under if __name__ == '__main__'"
+            if os.path.exists(place)
+            else ""
+        )
+        raise click.UsageError(f"--config: {place} cannot be loaded: {type(error).__name__}: {error}{hint}") from None
     if found is None:
         raise click.UsageError(f"--config: there is no {names[0]!r} in {place}; write {place}:NAME")
     return found

@@ -450,3 +450,16 @@ def test_prints_of_a_call_do_not_harm_its_result(executor):
         return x
 
     assert [call(executor, chatty, i) for i in range(5)] == list(range(5))
+
+
+def test_a_specification_may_be_left_out(executor):
+    assert executor.submit(list).result(timeout=30) == []
+    assert executor.submit(dict, a=1).result(timeout=30) == {"a": 1}
+
+
+def test_a_future_as_argument_is_refused_with_what_to_do(executor):
+    future = executor.submit(abs, None, -1)
+    with pytest.raises(SerializationError) as caught:
+        executor.submit(abs, None, future)
+    assert "give the call its result()" in str(caught.value.__cause__)
+    assert executor.submit(abs, None, future.result()).result(timeout=30) == 1

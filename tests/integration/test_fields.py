@@ -121,17 +121,25 @@ def test_env_vars_and_init_command(make_executor, mode):
 
 
 @pytest.mark.parametrize("mode", ["serverless", "regular"])
-def test_an_init_command_that_fails_is_named_at_once(make_executor, mode):
-    command = "cd /; echo no such module: fish >&2; exit 7"
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("cd /; echo no such module: fish >&2; exit 7", 7, "no such module: fish"),
+        ("export PATH=/nowhere", 127, "There is no python3 on PATH after it: /nowhere"),
+    ],
+)
+def test_an_init_command_that_fails_is_named_at_once(make_executor, mode, command, status, words):
     executor = make_executor(
         function_exec_mode=mode, manager_config=TaskVineManagerConfig(port=0, init_command=command)
     )
     for _ in range(2):
         start = time.monotonic()
-        with pytest.raises(RemoteError, match="UnfitWorker: init_command failed on .* with exit status 7") as caught:
+        with pytest.raises(
+            RemoteError, match=f"UnfitWorker: init_command failed on .* with exit status {status}"
+        ) as caught:
             executor.submit(abs, {}, -1).result(30)
         assert time.monotonic() - start < 10
-        assert command in str(caught.value) and "Its last words: no such module: fish" in str(caught.value)
+        assert command in str(caught.value) and f"Its last words: {words}" in str(caught.value)
 
 
 def library_of_call(seconds):

@@ -129,6 +129,12 @@ def test_submit_many(executor):
     assert all(future.duration_ns > 0 for future in futures)
 
 
+def test_arguments_that_are_no_tuple_are_named(executor):
+    for item in (1, "ab", [2, 3]):
+        with pytest.raises(TypeError, match="accepted: a tuple"):
+            executor.submit_many(pow, [item])
+
+
 def test_submit_many_starts_at_once_and_keeps_its_bound(executor):
     read = itertools.count()
 

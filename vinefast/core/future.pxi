@@ -183,6 +183,12 @@ class CallFuture(Call, Future):
     def __init__(self):
         pass
 
+    def __reduce__(self):
+        raise TypeError(
+            "A future cannot be an argument of a call: give the call its result(), or use Parsl apps, which wait for "
+            "the futures that they are given"
+        )
+
 
 cdef inline int watch(Call self) except -1:
     """Show a future to the garbage collector, since from now on it may be part of a cycle."""

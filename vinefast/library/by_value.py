@@ -14,8 +14,9 @@ import os
 import pickle
 import sys
 import weakref
+from collections import ChainMap
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 PACKAGES = "packages"
@@ -23,6 +24,7 @@ PACKAGES = "packages"
 # Classes that were here when they were first pickled, and those that have come by value.
 _own: weakref.WeakSet[type] = weakref.WeakSet()
 _foreign: weakref.WeakSet[type] = weakref.WeakSet()
+_NO_FILE = "<dynamic-code>"
 
 _DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), PACKAGES)
 
@@ -70,8 +72,18 @@ set_class_state.__module__ = "vinefast_library.by_value"
 
 @functools.cache
 def _pickler() -> type[pickle.Pickler]:
-    class Pickler(_cloudpickle().CloudPickler):  # type: ignore[misc]
-        """Of a class by value, cloudpickle would set all attributes anew where the class is back."""
+    kind = _cloudpickle().CloudPickler
+    reduce = kind.dispatch_table[CodeType]
+
+    def reduce_code(code: CodeType) -> Any:
+        make, arguments = reduce(code)
+        file = code.co_filename
+        return make, tuple(file if isinstance(part, str) and part == _NO_FILE else part for part in arguments)
+
+    class Pickler(kind):  # type: ignore[misc, valid-type]
+        """Code keeps its file, without which tracebacks name none; and a class that is back keeps its attributes."""
+
+        dispatch_table = ChainMap({CodeType: reduce_code}, kind.dispatch_table)
 
         def reducer_override(self, obj: Any) -> Any:
             reduced = super().reducer_override(obj)
