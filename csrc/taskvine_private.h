@@ -49,9 +49,12 @@ enum {
 struct vine_worker_info *vine_worker_create(struct link *link);
 void vine_worker_delete(struct vine_worker_info *worker);
 
-/* vine_schedule.h; the second is its check of a worker's state, resources, library and blocklist */
+/* vine_schedule.h; the second is its check of a worker's state, resources, library and blocklist,
+the third gives a library there that has a free slot */
 struct vine_worker_info *vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task);
 int check_worker_against_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task);
+struct vine_task *vine_schedule_find_library(
+		struct vine_manager *manager, struct vine_worker_info *worker, const char *library_name);
 
 /* vine_manager.h, vine_manager_put.h; the result of the last is 0 for success */
 int vine_manager_shut_down_worker(struct vine_manager *manager, struct vine_worker_info *worker);

@@ -127,6 +127,7 @@ struct vf_loop_config {
 	const char *category;  /* of calls that do not name one; NULL: their function's name */
 	int allocation_mode;   /* how TaskVine chooses the resources of a category's tasks; negative: it does not */
 	size_t inline_nbytes;  /* larger frames are spilled */
+	uint64_t library_pause_ns; /* TaskVine starts no library anywhere for so long after one has failed */
 	double slow_factor; /* of disconnect-slow-worker-factor; 0: none */
 	double slots_per_worker; /* 0: slots = cores */
 	double cores_per_library; /* 0: a library takes its worker whole */
@@ -167,6 +168,7 @@ struct vf_loop {
 	struct vf_resources largest; /* the most that any worker has, each by itself */
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;
+	uint64_t library_failed_ns; /* when a library last ended by itself; 0: none has */
 	uint64_t released_ns; /* when we last looked for workers to let go */
 	uint64_t stamp;
 	int stopping;

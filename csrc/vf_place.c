@@ -123,8 +123,20 @@ static int is_refused_to_all(const struct seeker *seeker, const struct vf_worker
 	return loop->plain && !check_worker_against_task(loop->manager, worker->id, loop->plain);
 }
 
+/* TaskVine 7.14.5 takes a task off its list before it asks itself whether it may send the library for it, and never comes back to
+the task if not; later versions look for a worker again and again. */
+static int lacks_library(struct vf_loop *loop, const struct vf_worker *worker)
+{
+	return loop->library_failed_ns && vf_now_ns() - loop->library_failed_ns <= loop->config.library_pause_ns &&
+			!vine_schedule_find_library(loop->manager, worker->id, loop->config.library);
+}
+
 static int is_accepted(const struct seeker *seeker, struct vf_worker *worker)
 {
+	if (lacks_library(seeker->loop, worker)) {
+		vf_worker_refuse(worker, vf_now_ns());
+		return 0;
+	}
 	if (check_worker_against_task(seeker->loop->manager, worker->id, seeker->bundle->task)) {
 		vf_worker_accept(worker);
 		return 1;
@@ -170,7 +182,7 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 
 	if (!loop->config.placing && bundle->n_calls) {
 		struct vf_worker *chosen = vf_workers_find(&loop->workers, vf_poll_choose(loop->manager, task));
-		if (!chosen || meets_suspect(bundle, chosen))
+		if (!chosen || lacks_library(loop, chosen) || meets_suspect(bundle, chosen))
 			return NULL;
 		vf_place_bundle(loop, bundle, chosen);
 		return chosen->id;

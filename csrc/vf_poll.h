@@ -37,8 +37,9 @@ struct vf_poller {
 	void (*replica)(void *arg, const struct vine_worker_info *worker, const char *cached_name, int there);
 	/* Called when a worker has got or made a file, with how long that took. */
 	void (*cached)(void *arg, const struct vine_worker_info *worker, const char *cached_name, uint64_t nbytes, uint64_t took_us);
-	/* Called when a library has ended, with the address of its worker. No vine_* call that changes anything may be made. */
-	void (*library_ended)(void *arg, const char *worker);
+	/* Called when a library has ended, by itself or since its worker left or it was to, with the address of its worker. No vine_*
+	call that changes anything may be made. */
+	void (*library_ended)(void *arg, const char *worker, int by_itself);
 	/* Called when a task could not be sent, which may be tried again. No vine_* call that changes anything may be made. */
 	void (*unsent)(void *arg, struct vine_task *task);
 	/* Called when a worker failed to get a file. Tells whether it was from a URL. No vine_* call that changes anything may be made. */

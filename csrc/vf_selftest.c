@@ -204,11 +204,11 @@ static void cached(void *arg, const struct vine_worker_info *worker, const char 
 			"struct vine_file_replica is laid out otherwise");
 }
 
-static void library_ended(void *arg, const char *worker)
+static void library_ended(void *arg, const char *worker, int by_itself)
 {
 	struct meeting *meeting = arg;
 	expect(meeting, !strncmp(worker, "127.0.0.1:", 10), "The worker of a library that has ended has another address");
-	meeting->library_ended = 1;
+	meeting->library_ended |= by_itself;
 }
 
 static int invalidated(void *arg, const char *cachename, const char *reason)

@@ -66,7 +66,7 @@ void vf_watch_end(struct vf_bundle *bundle);
 
 /* A poller's `may_run` and `library_ended`. */
 int vf_watch_may_run(void *loop, struct vine_task *task);
-void vf_watch_library_ended(void *loop, const char *worker);
+void vf_watch_library_ended(void *loop, const char *worker, int by_itself);
 
 /* Cancel what is to be given up. Outside vine_wait(): to cancel a task that runs may end its worker's connection, which vine_wait()
 would still use. */

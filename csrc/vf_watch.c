@@ -118,10 +118,12 @@ int vf_watch_is_suspect(const struct vf_bundle *bundle)
 	return bundle->n_calls == 1 && bundle->calls[0]->losses >= VF_SUSPECT_LOSSES;
 }
 
-void vf_watch_library_ended(void *arg, const char *address)
+void vf_watch_library_ended(void *arg, const char *address, int by_itself)
 {
 	struct vf_loop *loop = arg;
 	uint64_t now_ns = vf_now_ns();
+	if (by_itself)
+		loop->library_failed_ns = now_ns;
 	for (uint32_t i = 0; i < loop->workers.n; i++) {
 		struct vf_bundle *bundle;
 		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there)

@@ -284,6 +284,7 @@ cdef extern from "vf_loop.h" nogil:
         const char *category
         int allocation_mode
         size_t inline_nbytes
+        uint64_t library_pause_ns
         double slow_factor
         double slots_per_worker
         double cores_per_library

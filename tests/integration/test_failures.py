@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import signal
 import socket
 import time
 
@@ -270,3 +271,24 @@ def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executo
     worker.wait()
     assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
     assert wait_until(lambda: not processes_marked(mark))
+
+
+def kill_library_once(flag):
+    if not os.path.exists(flag):
+        open(flag, "w").close()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(30)
+
+
+def test_a_worker_that_comes_after_a_library_has_died_takes_calls(make_executor, by_hand, tmp_path):
+    # TaskVine sends no library to anybody for a while, and 7.14.5 loses a task for which it would have to.
+    config = TaskVineManagerConfig(port=0, tune_parameters=Tuning(transient_error_interval=8))
+    executor = make_executor(worker_launch_method="manual", manager_config=config)
+    by_hand(executor, "--cores", "1")
+    culprit = executor.submit(kill_library_once, {}, str(tmp_path / "flag"))
+    # The manager has heard of it: the worker is thrown out, or its call is lost.
+    assert wait_until(lambda: not executor.stats()["workers_connected"] or executor.stats()["calls_lost"], 30)
+    by_hand(executor, "--cores", "1")
+    futures = [executor.submit(abs, {}, -i) for i in range(20)]
+    assert [f.result(25) for f in futures] == list(range(20))
+    culprit.result(30)
