@@ -425,7 +425,6 @@ FORKING = """
         other = VineFastExecutor(label="other")
         other.run_dir = sys.argv[1]
         with other:
-            other.start()
             assert other.submit(abs, {}, -2).result(30) == 2
         sys.exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
