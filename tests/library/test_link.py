@@ -107,27 +107,26 @@ def busy_worker(start_worker, tmp_path):
     return worker, processes
 
 
-@pytest.mark.parametrize("end", ["pipe", "SIGTERM", "SIGKILL", "group"])
-def test_nothing_is_left(start_worker, tmp_path, end):
-    worker, processes = busy_worker(start_worker, tmp_path)
+def begin_end(worker, end):
     if end == "pipe":
         worker.disconnect()
     elif end == "group":
         os.killpg(worker.process.pid, signal.SIGKILL)
     else:
         worker.process.send_signal(signal.Signals[end])
+
+
+@pytest.mark.parametrize("end", ["pipe", "SIGTERM", "SIGKILL", "group"])
+def test_nothing_is_left(start_worker, tmp_path, end):
+    worker, processes = busy_worker(start_worker, tmp_path)
+    begin_end(worker, end)
     wait_until(lambda: not any(map(is_alive, processes)), 2.0)
     worker.process.wait(1)
     wait_until(lambda: not descendants(worker.process.pid))
 
 
 def end_library(worker, end):
-    if end == "pipe":
-        worker.disconnect()
-    elif end == "group":
-        os.killpg(worker.process.pid, signal.SIGKILL)
-    else:
-        worker.process.send_signal(signal.Signals[end])
+    begin_end(worker, end)
     worker.process.wait(5)
 
 
