@@ -74,7 +74,8 @@ def assert_whole(command, digest, payloads):
     frame = decode_frame(decode_command(command))
     assert frame.slice_ms == SLICE_MS and frame.functions == [(digest, None)]
     assert set(frame.function_indices) == {0} and set(frame.payload_kinds) == {PICKLED}
-    assert frame.payload_nbytes == tuple(map(len, payloads)) and frame.payloads[frame.position :] == b"".join(payloads)
+    spans = zip(frame.starts, frame.ends, strict=True)
+    assert [bytes(frame.payloads[start:end]) for start, end in spans] == payloads
 
 
 def digest_of(function):
