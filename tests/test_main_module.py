@@ -13,7 +13,7 @@ from parsl.serialize import deserialize
 from parsl.serialize.concretes import PickleSerializer
 from parsl.serialize.facade import methods_for_code
 
-from vinefast._core import FunctionRegistry, Stages
+from vinefast._core import FunctionRegistry, Stages, unchanged
 from vinefast.library import by_value
 from vinefast.library.by_value import ByValue
 from vinefast.main_module import serialize_function
@@ -151,20 +151,20 @@ def test_another_object_under_a_name_is_noticed(main, name):
     for function in (module.direct, module.by_class, module.within):
         _, uses = serialize_function(function)
         before = namespace[name]
-        assert uses.unchanged()
+        assert unchanged(uses)
         namespace[name] = object()
-        assert not uses.unchanged()
+        assert not unchanged(uses)
         del namespace[name]
-        assert not uses.unchanged()
+        assert not unchanged(uses)
         namespace[name] = before
-        assert uses.unchanged()
+        assert unchanged(uses)
 
 
 def test_a_name_that_is_no_global_does_not_count(main):
     module, namespace = main
     _, uses = serialize_function(module.alone)
     namespace["FACTOR"] = namespace["x"] = 5
-    assert uses.unchanged()
+    assert unchanged(uses)
 
 
 def test_a_registry_serializes_again_what_has_changed(main):
@@ -186,5 +186,28 @@ def test_a_function_that_names_itself_can_go(main):
     assert deserialize(body)(2) == 6
     del module.deep, namespace["deep"]
     gc.collect()
-    assert alive() is None and not uses.unchanged()
+    assert alive() is None and not unchanged(uses)
     del registry
+
+
+def test_a_registry_tells_functions_apart_that_come_in_turn(main):
+    module, _ = main
+    registry = FunctionRegistry()
+    functions = [module.direct, module.within, len, module.alone]
+    records = [Stages.find_function(registry, function) for function in functions]
+    assert len(set(map(id, records))) == len(functions)
+    for _ in range(3):
+        assert [Stages.find_function(registry, function) for function in functions] == records
+
+
+def test_a_function_at_the_address_of_one_that_has_gone_is_another():
+    registry = FunctionRegistry()
+    bodies = {}
+    for number in range(200):
+        function = eval(f"lambda: {number}")
+        record = Stages.find_function(registry, function)
+        assert Stages.find_function(registry, function) is record
+        bodies.setdefault(id(function), []).append(Stages.pack([(record, b"", 0)], 0, False, 1))
+        del function, record
+    again = max(bodies.values(), key=len)
+    assert len(again) > 1 and len(set(map(bytes, again))) == len(again)

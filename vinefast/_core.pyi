@@ -12,6 +12,7 @@ from vinefast.apps import AppOptions
 from vinefast.config import EngineSettings
 from vinefast.files import CallPlan
 from vinefast.library.context import Context
+from vinefast.main_module import Use
 from vinefast.resources import CallSpec
 
 class CallFuture(Future[Any]):
@@ -22,6 +23,7 @@ class CallFuture(Future[Any]):
 
 def rebuild_exception(failure: tuple[str, str, str, bytes | None]) -> Exception: ...
 def finishes_futures() -> bool: ...
+def unchanged(uses: tuple[Use, ...]) -> bool: ...
 def plan_of_call() -> CallPlan | None: ...
 
 FILE_INPUT: int

@@ -17,7 +17,7 @@ from vinefast import library
 from vinefast.library import context as on_worker
 from vinefast.library.context import PARAMETER, Bound, Context
 from vinefast.library.files import WORKER_PACKAGE
-from vinefast.main_module import Globals, serialize_function
+from vinefast.main_module import Use, serialize_function
 
 # As in vinefast/files.py: what is pickled refers to the library as workers know it.
 sys.modules.setdefault(WORKER_PACKAGE, library)
@@ -45,7 +45,7 @@ def pack(function: Callable[[], Any]) -> Context:
 
 def serialize_with_context(
     func: Callable[..., Any], own: Callable[[], Any] | None, default: Context | None
-) -> tuple[bytes, Globals | None]:
+) -> tuple[bytes, tuple[Use, ...] | None]:
     """Serialize a function, and its context with it if it gets one.
 
     Parameters
@@ -59,7 +59,7 @@ def serialize_with_context(
 
     Returns
     -------
-    bytes, Globals or None
+    bytes, tuple of Use or None
         As `serialize_function`.
     """
     body, uses = serialize_function(func)

@@ -55,6 +55,9 @@ _CHUNKS_PER_SLOT = 4
 # Items, if each result stays on a worker.
 _KEPT_AHEAD = 1024
 
+# Types of an empty specification; anything else that is empty is read, and may be refused.
+_NO_SPECIFICATION = (dict, type(None))
+
 # Of the calls that bring files and values back.
 _FIRST = CallSpec(priority=sys.float_info.max)
 
@@ -342,8 +345,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         vinefast.errors.InputMissing, vinefast.errors.UnreachableFile
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
-        asks = resource_specification or not (resource_specification is None or resource_specification == {})
-        spec = self._read(resource_specification) if asks else None
+        spec = None
+        if resource_specification or type(resource_specification) not in _NO_SPECIFICATION:
+            spec = self._read(resource_specification)
         if self._moves_files and (plan := self._plan(func, args, kwargs, False)):
             return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)

@@ -13,7 +13,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import parsl.serialize.facade as parsl_serialize
 from parsl.serialize.concretes import DillCallableSerializer
@@ -29,31 +29,34 @@ sys.modules.setdefault(f"{WORKER_PACKAGE}.by_value", by_value)
 logger = logging.getLogger(__name__)
 
 _NO_LIMIT = 0xFFFFFFFF
-_MISSING = object()
+MISSING = object()
+"""The value of a name that is none."""
 
 # A longer container is taken for data, in which no functions are sought; and the search ends somewhere.
 _MAX_ITEMS = 1000
 _MAX_SEEN = 100_000
 
 
-class Globals:
-    """The globals of ``__main__`` that a function used when it was serialized.
+class Use(NamedTuple):
+    """A global of ``__main__`` as a function found it when that was serialized.
 
-    Parameters
+    Attributes
     ----------
-    found : list of (dict, str, object)
-        Namespace, name and value.
+    namespace : dict
+    name : str
+    value : object
+        `MISSING` if there was none.
+    weak : bool
+        Whether `value` is a weak reference to it.
     """
 
-    def __init__(self, found: list[tuple[dict[str, Any], str, Any]]) -> None:
-        self._found = [(namespace, name, _reference(value)) for namespace, name, value in found]
-
-    def unchanged(self) -> bool:
-        """Whether each name still refers to the same object; a change within an object is not seen."""
-        return all(namespace.get(name, _MISSING) is value() for namespace, name, value in self._found)
+    namespace: dict[str, Any]
+    name: str
+    value: Any
+    weak: bool
 
 
-def serialize_function(function: Callable[..., Any]) -> tuple[bytes, Globals | None]:
+def serialize_function(function: Callable[..., Any]) -> tuple[bytes, tuple[Use, ...] | None]:
     """Serialize a function, by value if it, or what it wraps, belongs to ``__main__``.
 
     A serialization method that the user has registered with Parsl is used instead.
@@ -62,8 +65,8 @@ def serialize_function(function: Callable[..., Any]) -> tuple[bytes, Globals | N
     -------
     bytes
         What ``parsl.serialize.deserialize`` takes.
-    Globals or None
-        What it depends on.
+    tuple of Use, optional
+        What it depends on; empty: on nothing. None if it does not go by value.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def serialize_function(function: Callable[..., Any]) -> tuple[bytes, Globals | N
         found = _globals_used(function)
         if found is not None:
             try:
-                return by_value.serialize(function), Globals(found)
+                return by_value.serialize(function), tuple(_use(*each) for each in found)
             except Exception as error:
                 _warn(function, found, error)  # that global may not be needed
     return parsl_serialize.serialize(_hashable(function), buffer_threshold=_NO_LIMIT), None
@@ -84,7 +87,7 @@ def _warn(function: Callable[..., Any], found: list[tuple[dict[str, Any], str, A
     """Say which global keeps a function from bringing its globals along; the `NameError` may name another one."""
     culprits: list[tuple[bool, str, Exception]] = []
     for _, name, value in found:
-        if value is not _MISSING:
+        if value is not MISSING:
             try:
                 by_value.serialize(value)
             except Exception as reason:
@@ -114,11 +117,11 @@ def _user_has_methods() -> bool:
     return len(methods) != 1 or type(next(iter(methods.values()))) is not DillCallableSerializer
 
 
-def _reference(value: Any) -> Callable[[], Any]:
+def _use(namespace: dict[str, Any], name: str, value: Any) -> Use:
     # What a function refers to may refer to that function, which is to end when the user drops it.
     if isinstance(value, (types.FunctionType, type)):
-        return weakref.ref(value)
-    return lambda: value
+        return Use(namespace, name, weakref.ref(value), True)
+    return Use(namespace, name, value, False)
 
 
 def _globals_used(function: Any) -> list[tuple[dict[str, Any], str, Any]] | None:
@@ -136,8 +139,8 @@ def _globals_used(function: Any) -> list[tuple[dict[str, Any], str, Any]] | None
             if item.__globals__.get("__name__") == "__main__":
                 belongs = True
                 for name in _global_names(item.__code__):
-                    value = item.__globals__.get(name, _MISSING)
-                    if value is not _MISSING or not hasattr(builtins, name):
+                    value = item.__globals__.get(name, MISSING)
+                    if value is not MISSING or not hasattr(builtins, name):
                         found.append((item.__globals__, name, value))
                         ahead.append(value)
         elif isinstance(item, type):

@@ -255,7 +255,7 @@ cdef class Engine:
             if files is not None:
                 payload = checked_size(func, files.after(payload))
                 kind |= VF_PAYLOAD_FILES
-        cdef Call future = CallFuture.__new__(CallFuture)
+        cdef Call future = new_call()
         future.payload = payload
         future.function = function
         future.spec = spec_record

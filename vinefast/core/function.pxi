@@ -7,6 +7,7 @@ import weakref
 
 from vinefast.apps import options_of
 from vinefast.context import serialize_with_context
+from vinefast.main_module import MISSING
 
 # Parsl wraps an app anew for each call, to monitor it or to bound its time. The wrappers of one app differ in identity
 # alone: they are the same code around the same things.
@@ -68,13 +69,30 @@ cdef class FunctionRecord:
         memcpy(self.c_function.digest, PyBytes_AS_STRING(digest), VF_DIGEST_NBYTES)
 
 
-cdef FunctionRecord known(dict records, object key):
-    """Find a record that still holds."""
-    cdef PyObject *entry = PyDict_GetItem(records, key)
-    if entry == NULL:
-        return None
-    cdef tuple found = <tuple>entry
-    return <FunctionRecord>found[0] if found[1] is None or found[1].unchanged() else None
+cpdef bint unchanged(tuple uses) except -1:
+    """Whether each global that a function uses is still the same object; a change within an object is not seen.
+
+    Looked at for each call, hence here.
+
+    Parameters
+    ----------
+    uses : tuple of vinefast.main_module.Use
+    """
+    cdef tuple use
+    cdef PyObject *now
+    cdef object each, before
+    for each in uses:
+        use = <tuple>each  # of a class of its own
+        now = PyDict_GetItem(<dict>use[0], use[1])
+        before = use[2]() if use[3] is True else use[2]
+        if (now if now != NULL else <PyObject *>MISSING) != <PyObject *>before:
+            return False
+    return True
+
+
+cdef inline bint holds(tuple entry) except -1:
+    """Whether the globals that a function uses are still the same."""
+    return entry[1] is None or unchanged(<tuple>entry[1])
 
 
 cdef class FunctionRegistry:
@@ -92,6 +110,8 @@ cdef class FunctionRegistry:
     cdef dict by_wrapper_key  # (record, globals, func)
     cdef object by_digest     # (digest, whether results are kept): record, as long as anybody else holds it
     cdef object context
+    cdef PyObject *newest_func  # found last, since the next one is mostly the same; not ours
+    cdef tuple newest           # its entry in `by_id`
     cdef uint64_t n_serialized
 
     def __cinit__(self, context=None):
@@ -101,32 +121,48 @@ cdef class FunctionRegistry:
         self.by_digest = weakref.WeakValueDictionary()
 
     cdef FunctionRecord find(self, object func):
+        if <PyObject *>func == self.newest_func and holds(self.newest):
+            return <FunctionRecord>self.newest[0]
         # The entry goes when the function goes, so an id is never taken for that of a later object.
         cdef object key = <size_t><PyObject *>func
-        cdef FunctionRecord record = known(self.by_id, key)
-        if record is not None:
-            return record
+        cdef tuple found
+        cdef PyObject *entry = PyDict_GetItem(self.by_id, key)
+        if entry != NULL and holds(<tuple>entry):
+            found = <tuple>entry
+            self.set_newest(<PyObject *>func, found)
+            return <FunctionRecord>found[0]
         cdef object shared_key = wrapper_key(func)
         if shared_key is None:
             return self.add(func, key)
-        record = known(self.by_wrapper_key, shared_key)
-        if record is not None:
-            return record
+        entry = PyDict_GetItem(self.by_wrapper_key, shared_key)
+        if entry != NULL and holds(<tuple>entry):
+            return <FunctionRecord>(<tuple>entry)[0]
         record, uses = self.serialize(func)
         if len(self.by_wrapper_key) >= MAX_WRAPPERS:
             del self.by_wrapper_key[next(iter(self.by_wrapper_key))]
         self.by_wrapper_key[shared_key] = (record, uses, func)
         return record
 
+    cdef int set_newest(self, PyObject *func, tuple entry) except -1:
+        # Freed at the end of this method: in between, another thread might come here.
+        cdef tuple before = self.newest
+        self.newest = entry
+        self.newest_func = func
+        return 0
+
     cdef FunctionRecord add(self, object func, object key):
-        cdef dict by_id = self.by_id
         record, uses = self.serialize(func)
         try:
-            reference = weakref.ref(func, lambda _: by_id.pop(key, None))
+            reference = weakref.ref(func, lambda _: self.forget(key))
         except TypeError:
             return record  # cannot be watched: serialized each time, still sent once
-        by_id[key] = (record, uses, reference)
+        self.by_id[key] = (record, uses, reference)
         return record
+
+    cdef object forget(self, object key):
+        if <size_t>self.newest_func == <size_t>key:
+            self.set_newest(NULL, None)
+        self.by_id.pop(key, None)
 
     cdef tuple serialize(self, object func):
         cdef bytes body

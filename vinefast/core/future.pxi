@@ -24,8 +24,11 @@ cdef extern from "Python.h":
     bint PyObject_GC_IsTracked(object op)
     bint PyObject_IS_GC(object op)
     int PyObject_GenericSetAttr(object op, object name, object value) except -1
+    ctypedef struct PyTypeObject:
+        object (*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
 
 cdef object make_condition = threading.Condition
+cdef tuple NO_ARGUMENTS = ()
 cdef object logger = logging.getLogger("vinefast.core")
 # What is set by an assignment to anything else may be part of a cycle.
 cdef frozenset OWN_ATTRIBUTES = frozenset(
@@ -188,6 +191,12 @@ class CallFuture(Call, Future):
             "A future cannot be an argument of a call: give the call its result(), or use Parsl apps, which wait for "
             "the futures that they are given"
         )
+
+
+cdef inline Call new_call():
+    """As `CallFuture.__new__(CallFuture)`, at a third of its cost."""
+    cdef PyTypeObject *cls = <PyTypeObject *>CallFuture
+    return <Call>cls.tp_new(cls, <PyObject *>NO_ARGUMENTS, NULL)
 
 
 cdef inline int watch(Call self) except -1:
