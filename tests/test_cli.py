@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import pytest
 from click.testing import CliRunner
 
-from tests.integration.processes import MARK, processes_marked, wait_until
+from tests.integration.processes import MARK, left_of, processes_marked
 from vinefast.bench import picture
 from vinefast.bench.peers import PEERS
 from vinefast.bench.record import make_record, summarize
@@ -35,7 +35,7 @@ def mark(monkeypatch):
     value = uuid.uuid4().hex
     monkeypatch.setenv(MARK, value)
     yield value
-    assert wait_until(lambda: not processes_marked(value))
+    assert not left_of(value)
 
 
 @pytest.fixture
@@ -146,10 +146,10 @@ def test_peer_that_fails_to_start(mark, fake_dask, tmp_path):
 
 def test_peer_that_hangs(mark, fake_dask, tmp_path):
     fake_dask("import subprocess; subprocess.run('sleep 100 & sleep 100', shell=True)")
-    arguments = ["--tiny", "--executors", "dask,floor", "--measures", "executor", "--timeout", "3", "--output", "out"]
-    subprocess.run([*PROGRAM, *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    arguments = ["--tiny", "--executors", "dask,floor", "--measures", "executor", "--timeout", "10", "--output", "out"]
+    subprocess.run([*PROGRAM, *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=110)
     record = json.loads((tmp_path / "out/bench.json").read_text())
-    assert [failure["reason"] for failure in record["failures"]] == ["no answer for 3 s"]
+    assert [failure["reason"] for failure in record["failures"]] == ["no answer for 10 s"]
     assert {sample["executor"] for sample in record["samples"]} == {"floor"}
 
 
@@ -176,7 +176,7 @@ def test_ended_in_the_middle(mark, tmp_path, monkeypatch, end):
     assert len(processes_marked(mark)) > 3
     program.send_signal(end)
     program.communicate(timeout=30)
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
     if end == signal.SIGINT:
         assert program.returncode == 130
         record = json.loads((tmp_path / "out/bench.json").read_text())

@@ -11,7 +11,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.integration.hosts import Cluster
-from tests.integration.processes import MARK, processes_marked, start_by_hand, wait_until, workers_of
+from tests.integration.processes import MARK, left_of, processes_marked, start_by_hand, wait_until, workers_of
 from vinefast import VineFastExecutor
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def make_executor(mark, tmp_path):
     yield make
     for executor in executors:
         executor.shutdown()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def executor(mark, tmp_path_factory):
     executor.start()
     yield executor
     executor.shutdown()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def load(mark, tmp_path):
         if not dfk.cleanup_called:
             dfk.cleanup()
         parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 @pytest.fixture

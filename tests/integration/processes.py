@@ -35,6 +35,18 @@ def wait_until(condition, seconds=10.0):
     return True
 
 
+def left_of(mark, seconds=10.0):
+    """Wait until no process has the mark of a test; after so long, describe those that still have."""
+    wait_until(lambda: not processes_marked(mark), seconds)
+    found = []
+    for process in processes_marked(mark):
+        try:
+            found.append(f"{process.pid} {process.status()}, child of {process.ppid()}: {' '.join(process.cmdline())}")
+        except psutil.Error:
+            pass
+    return found
+
+
 def start_by_hand(command, directory, **variables):
     """Start a worker as a user would, its files in `directory`, with further environment variables."""
     return subprocess.Popen(

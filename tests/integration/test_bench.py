@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import psutil
 
-from tests.integration.processes import processes_marked, wait_until
+from tests.integration.processes import left_of, wait_until
 from vinefast.bench.measures import MEASURES
 
 
@@ -37,7 +37,7 @@ def test_all_measures(mark, tmp_path):
             assert row["metrics"]["share_of_slots"]["median"] <= 1.01
     for name in MEASURES:
         assert f"{name}: {MEASURES[name].title}" in program.stdout
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def in_session(session):
@@ -67,4 +67,4 @@ def test_killed_in_the_middle(mark, tmp_path):
     (failure,) = json.loads((tmp_path / "out/bench.json").read_text())["failures"]
     assert "ended with -9" in failure["reason"]
     assert in_session(child.pid) == []
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)

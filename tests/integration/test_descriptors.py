@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.processes import processes_marked, wait_until
+from tests.integration.processes import left_of, wait_until
 
 SOFT, HARD = 100, 200
 N_CALLS = 200
@@ -77,7 +77,7 @@ def program(mark, tmp_path):
     yield program
     program.process.kill()
     program.process.communicate()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def test_calls_go_on_at_the_limit_of_open_files(program):

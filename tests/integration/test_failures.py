@@ -12,7 +12,7 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from tests.integration.processes import left_of, processes_marked, start_by_hand, wait_until
 from vinefast import Tuning, patience
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
 
@@ -270,7 +270,7 @@ def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executo
     worker.kill()
     worker.wait()
     assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def kill_library_once(flag):

@@ -13,7 +13,7 @@ from parsl.app.errors import BashExitFailure, MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_for_file, wait_until
+from tests.integration.processes import left_of, start_by_hand, wait_for_file
 from vinefast import URLStaging, VineFastExecutor
 from vinefast.errors import InputMissing
 
@@ -69,7 +69,7 @@ def apart(request, mark, tmp_path, monkeypatch):
     worker.wait()
     assert not [name for name in os.listdir(here) if ".vinefast-" in name]
     parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def test_files_travel_and_calls_do_not_meet(apart):

@@ -20,7 +20,7 @@ from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_for_file, wait_until, workers_of
+from tests.integration.processes import left_of, start_by_hand, wait_for_file, wait_until, workers_of
 from vinefast import CachedFile, URLStaging, VineFastExecutor
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InputMissing
@@ -109,7 +109,7 @@ def start(mark, tmp_path, monkeypatch):
         worker.terminate()
         worker.wait()
     parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 @pytest.fixture

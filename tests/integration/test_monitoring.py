@@ -17,7 +17,7 @@ from parsl.monitoring.remote import monitor_wrapper
 from parsl.providers import LocalProvider
 from parsl.tests.test_monitoring.test_basic import row_counts_parametrized
 
-from tests.integration.processes import processes_marked, wait_until
+from tests.integration.processes import left_of, wait_until
 from vinefast import VineFastExecutor
 
 RADIOS = {"filesystem": FilesystemRadio, "udp": lambda: UDPRadio(address="localhost", atexit_timeout=0)}
@@ -78,7 +78,7 @@ def monitored(mark, tmp_path):
 
     yield make
     parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_row_counts_of_parsl(mark, tmp_path, monkeypatch, radio):
 
     row_counts_parametrized(tmp_path, config)
     parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def test_light_monitoring_starts_no_process(monitored, query):
@@ -233,7 +233,7 @@ def test_a_function_with_a_walltime_is_serialized_once(mark, tmp_path):
         assert in_time.result(60) is None
         assert executor.stats()["functions_serialized"] == 3
     parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def test_wrappers_around_different_things_are_different(executor, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from parsl.data_provider.files import File
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from tests.integration.processes import left_of, start_by_hand, wait_until
 from vinefast import CachedFile, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InvalidConfiguration
 
@@ -113,7 +113,7 @@ def start(mark, tmp_path, monkeypatch):
     for executor in started:
         executor.shutdown()
     assert not [name for name in os.listdir(here) if ".vinefast-" in name]
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 @pytest.mark.parametrize("mode", ["serverless", "regular"])

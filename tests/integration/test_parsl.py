@@ -9,7 +9,7 @@ from parsl.app.errors import BashExitFailure
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 from parsl.providers import LocalProvider
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from tests.integration.processes import left_of, start_by_hand, wait_until
 from vinefast import VineFastExecutor
 
 
@@ -167,7 +167,7 @@ def test_two_executors_at_once(mark, tmp_path):
 
         assert [first().result(60), second().result(60)] == [1, 2]
     parsl.clear()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def test_priority(load):

@@ -9,7 +9,7 @@ import nbclient
 import nbformat
 import pytest
 
-from tests.integration.processes import processes_marked, wait_until
+from tests.integration.processes import left_of
 
 LOAD = """
     import parsl
@@ -99,7 +99,7 @@ def run(mark, tmp_path):
         return done.stdout
 
     yield run
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 def test_script_that_never_cleans_up(run, tmp_path):
@@ -299,4 +299,4 @@ def test_notebook(mark, tmp_path, monkeypatch):
         for output in cell.outputs
     ]
     assert shown == [repr(sys.executable), "all is well\n", "40", "-9", "TypeError", "-16"]
-    assert wait_until(lambda: not processes_marked(mark), 20)
+    assert not left_of(mark, 20)

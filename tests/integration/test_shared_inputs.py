@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from parsl.data_provider.files import File
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from tests.integration.processes import left_of, start_by_hand
 from vinefast import CachedFile, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InputChanged
 
@@ -75,7 +75,7 @@ def start(mark, tmp_path, monkeypatch):
 
     yield start
     stop()
-    assert wait_until(lambda: not processes_marked(mark))
+    assert not left_of(mark)
 
 
 @pytest.fixture(params=["file", "directory", "cached", "forever", "temp", "temp directory"])

@@ -16,7 +16,7 @@ import pytest
 from parsl.executors.errors import BadStateException
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from tests.integration.processes import processes_marked, start_by_hand, wait_until
+from tests.integration.processes import left_of, processes_marked, start_by_hand, wait_until
 from vinefast import TempFile, teardown
 from vinefast.errors import EngineStopped
 
@@ -364,7 +364,7 @@ def test_program_killed_outright(mark, tmp_path):
     assert len(processes_marked(mark)) > 2
     program.kill()
     program.wait()
-    assert wait_until(lambda: not processes_marked(mark), 20)
+    assert not left_of(mark, 20)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
@@ -378,7 +378,7 @@ def test_no_temporary_file_is_left_by_a_killed_program(mark, tmp_path, monkeypat
     ending = f"import os\n{kill_worker if worker == 'killed' else ''}\nos.kill(os.getpid(), {end:d})\n"
     script.write_text(textwrap.dedent(PROGRAM.partition("futures =")[0]) + ending)
     subprocess.run([sys.executable, str(script), str(tmp_path / "runinfo")], timeout=60)
-    assert wait_until(lambda: not processes_marked(mark), 20)
+    assert not left_of(mark, 20)
     assert list(scratch.iterdir()) == []
 
 
