@@ -27,7 +27,7 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast import config, monitoring, rules, temps
+from vinefast import config, log_locks, monitoring, rules, temps
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
 from vinefast.apps import options_of
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
@@ -214,6 +214,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         for path in (directory, runtime_dir):
             os.makedirs(path, exist_ok=True)
         raise_limit()
+        log_locks.hold_safely()
         self._launcher = make_launcher(self.worker_launch_method, self.factory_config, directory, self.provider)
         teardown.callback(self._launcher.stop)
         address = manager_address(self.manager_config.address, self._launcher.local)
