@@ -8,7 +8,7 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from vinefast import patience
+from vinefast import patience, teardown
 from vinefast.resources import CallSpec
 
 
@@ -159,3 +159,30 @@ def test_nobody_knows_what_workers_have_before_they_come(watch):
     engine = Engine(workers=0)
     watch(engine, launcher=Launcher(fixed=True)).meet(CallSpec(gpus=1))
     assert not engine.refused
+
+
+def test_who_calls_back_for_ever_does_not_hold_up_the_end(watch, monkeypatch, caplog):
+    monkeypatch.setattr(teardown, "_JOIN_S", 0.1)
+    called, go_on = threading.Event(), threading.Event()
+
+    class Refusing(Engine):
+        def refuse(self, specifications, make_exception):
+            super().refuse(specifications, make_exception)
+            called.set()
+            assert go_on.wait(30)
+
+    engine = Refusing()
+    engine.waiting[CallSpec(cores=64.0)] = 700
+    watcher = patience.Patience("melting", True, engine, Launcher(), 600)
+    watcher.start()
+    assert called.wait(30)
+    watcher.stop()
+    assert "vinefast-patience" in caplog.text
+    go_on.set()
+    watcher.stop()
+    watcher._thread.join(30)
+    assert not watcher._thread.is_alive()
+
+
+def test_one_that_never_began_can_be_ended():
+    patience.Patience("melting", True, Engine(), Launcher(), 600).stop()

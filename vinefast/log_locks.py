@@ -29,9 +29,7 @@ def _is_plain(handler: logging.Handler) -> bool:
     """Whether its lock is all that there is to `acquire` and `release`."""
     kind = type(handler)
     return (
-        handler.lock is not None
-        and kind.acquire is logging.Handler.acquire
-        and kind.release is logging.Handler.release
+        handler.lock is not None and kind.acquire is logging.Handler.acquire and kind.release is logging.Handler.release
     )
 
 

@@ -13,6 +13,7 @@ from vinefast._core import Engine
 from vinefast.descriptors import why_none_is_left
 from vinefast.launch import Launcher
 from vinefast.resources import CallSpec
+from vinefast.teardown import join
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +62,9 @@ class Patience:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, or leave it behind if a callback of the user's keeps it."""
         self._stopped.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        join(self._thread)
 
     def meet(self, specification: CallSpec) -> None:
         """Look at what a call asks for before it is submitted.
