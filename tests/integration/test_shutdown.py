@@ -286,6 +286,21 @@ def test_interrupted_at_any_line(make_executor, monkeypatch):
     assert n > 20 and n_begun > 5
 
 
+def test_start_is_interrupted(make_executor, mark):
+    """Here and there, among some 17 000 lines: it leaves nothing running, and the executor is shut down."""
+    n = 1
+    executor = make_executor(start=False)
+    while interrupt_at(n, executor.start):
+        assert nothing_left(mark)
+        assert wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("vinefast-")])
+        with pytest.raises(EngineStopped):
+            executor.submit(abs, {}, -1)
+        executor = make_executor(start=False)
+        n += 499
+    assert n > 5000
+    assert executor.submit(abs, {}, -1).result(30) == 1
+
+
 def test_ctrl_c_while_a_worker_takes_its_time(make_executor, mark, monkeypatch):
     executor = make_executor()
     futures = [executor.submit(time.sleep, {}, 60) for _ in range(10)]
