@@ -1,8 +1,11 @@
 """What calls may wait for in vain, at a workplace made up."""
 
 import errno
+import os
 import resource
+import signal
 import threading
+import time
 
 import pytest
 from parsl.executors.errors import InvalidResourceSpecification
@@ -182,6 +185,32 @@ def test_who_calls_back_for_ever_does_not_hold_up_the_end(watch, monkeypatch, ca
     watcher.stop()
     watcher._thread.join(30)
     assert not watcher._thread.is_alive()
+
+
+def test_in_a_child_that_a_callback_forks_nobody_watches(watch):
+    children, forked = [], threading.Event()
+
+    class Forking(Engine):
+        def refuse(self, specifications, make_exception):
+            super().refuse(specifications, make_exception)
+            pid = os.fork()
+            if pid:
+                children.append(pid)
+                forked.set()
+
+    engine = Forking()
+    engine.waiting[CallSpec(cores=64.0)] = 700
+    watch(engine)
+    assert forked.wait(30)
+    for _ in range(1000):
+        pid, status = os.waitpid(children[0], os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+    assert pid and status == 0
 
 
 def test_one_that_never_began_can_be_ended():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -85,8 +86,10 @@ class Patience:
 
     def _watch(self) -> None:
         start_s = time.monotonic()
+        pid = os.getpid()
         complained = refused = False
-        while not self._stopped.wait(_LOOK_S):
+        # A callback of a refused call may have forked.
+        while not self._stopped.wait(_LOOK_S) and os.getpid() == pid:
             stats = self._engine.stats()
             if stats["accept_errno"] and not refused:
                 refused = complained = True
