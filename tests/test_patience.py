@@ -31,6 +31,9 @@ class Engine:
         known = {"workers_connected": self.workers, "accept_errno": self.accept_errno}
         return {**known, **(most if self.workers else dict.fromkeys(most, 0))}
 
+    def finishing_s(self):
+        return 0.0
+
     def too_large(self, seconds):
         return [spec for spec, waited_s in list(self.waiting.items()) if waited_s >= seconds]
 

@@ -1,11 +1,13 @@
-"""What calls may wait for in vain, a worker, or one that is large enough: a warning, and in the end an error."""
+"""What calls may wait for in vain, a worker, a larger one, or a callback: a warning, and in the end an error."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 
 from parsl.executors.errors import InvalidResourceSpecification
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
 _NO_WORKER_S = 30.0
+_CALLBACK_S = 30.0
 # Where larger workers may come, they may do so a little after smaller ones.
 _TOO_LARGE_S = 3.0
 _MAX_REMEMBERED = 1000
@@ -55,6 +58,7 @@ class Patience:
         self._accepted: CallSpec | None = None
         self._met: dict[_Needs, CallSpec] = {}
         self._named: set[_Needs] = set()
+        self._held_up = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vinefast-patience", daemon=True)
 
@@ -95,6 +99,7 @@ class Patience:
                 refused = complained = True
                 reason = why_none_is_left(stats["accept_errno"])
                 logger.warning("Not every worker can join executor %s: %s", self._label, reason)
+            self._look_at_callbacks()
             waited_s = time.monotonic() - start_s
             if stats["workers_connected"] and stats["usable_cores"]:
                 complained = True
@@ -107,6 +112,20 @@ class Patience:
                     _NO_WORKER_S,
                     self._launcher.diagnosis(),
                 )
+
+    def _look_at_callbacks(self) -> None:
+        if self._held_up or self._engine.finishing_s() < _CALLBACK_S:
+            return
+        self._held_up = True
+        frame = sys._current_frames().get(self._engine.demux_thread.ident or 0)
+        logger.warning(
+            "No call of executor %s has been finished for %g s, since done callbacks run one after the other. One that "
+            "waits for a Parsl app waits for ever: give that app a callback, or wait on another thread. This one is "
+            "here:\n%s",
+            self._label,
+            _CALLBACK_S,
+            "".join(traceback.format_stack(frame)),
+        )
 
     def _look(self, most: Mapping[str, int], waited_s: float) -> None:
         if not self._strict:

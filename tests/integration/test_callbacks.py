@@ -17,7 +17,7 @@ from parsl.utils import get_all_checkpoints
 
 import vinefast
 from tests.integration.processes import processes_marked, wait_for_file, wait_until
-from vinefast import EngineStopped, Kept, TempFile
+from vinefast import EngineStopped, Kept, TempFile, patience
 from vinefast.errors import WaitInCallback
 
 
@@ -279,6 +279,31 @@ def test_of_calls_that_fail_together_none_waits_for_another(make_executor, end):
     outcomes = [callback.outcome() for callback in callbacks]
     assert isinstance(outcomes[0], WaitInCallback)  # the last one had not failed when the first did
     assert all(future.exception(30) is not None for future in futures)
+
+
+def test_who_holds_up_all_calls_is_shown_once(load, monkeypatch, caplog):
+    monkeypatch.setattr(patience, "_CALLBACK_S", 0.5)
+    load()
+    go_on = threading.Event()
+
+    @parsl.python_app
+    def app():
+        return 1
+
+    def wait_for_another(future):
+        other = app()
+        while not other.done() and not go_on.wait(0.1):
+            pass
+
+    app().add_done_callback(wait_for_another)
+    try:
+        assert wait_until(lambda: "wait_for_another" in caplog.text, 30)
+        time.sleep(4 * patience._LOOK_S)
+    finally:
+        go_on.set()
+    (said,) = [record for record in caplog.records if record.name == "vinefast.patience"]
+    assert "done callbacks run one after the other" in said.getMessage()
+    assert app().result(30) == 1
 
 
 FORKING = """

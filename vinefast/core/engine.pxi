@@ -126,6 +126,7 @@ cdef class Engine:
     cdef uint64_t n_submitted, n_finished
     cdef int64_t n_extra_cores  # of the outstanding calls
     cdef uint64_t serialize_ns, return_ns, complete_ns
+    cdef uint64_t finishing_since_ns  # the bundle whose futures are being finished; 0: none is
     cdef object refusal  # of calls, an exception; None: they are taken
     cdef object stopped
     cdef bint begun, opened, stopping, ended
@@ -134,7 +135,7 @@ cdef class Engine:
     cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
     cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
     cdef object opening, open_error, failed, over
-    cdef object demux_thread
+    cdef readonly object demux_thread
     cdef int pid, forks
     cdef readonly int port
 
@@ -383,6 +384,11 @@ cdef class Engine:
                     log_exception(logger, "cannot fail %r", future)
                 if self.is_elsewhere():
                     return
+
+    def finishing_s(self):
+        """For how long the futures of one bundle have been being finished, with their callbacks; 0: none are."""
+        cdef uint64_t since_ns = self.finishing_since_ns
+        return (vf_now_ns() - since_ns) * 1e-9 if since_ns else 0.0
 
     def pending(self):
         """Give one of the outstanding calls that are not done; None if there is none."""
@@ -684,6 +690,7 @@ cdef class Engine:
         cdef FrameMemory memory = None
         cdef FrameMemory kept
         cdef uint64_t start_ns = vf_now_ns()
+        self.finishing_since_ns = start_ns
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
@@ -700,6 +707,7 @@ cdef class Engine:
             finish_surely(future, bundle, record, kept)
             if self.is_elsewhere():
                 return 0
+        self.finishing_since_ns = 0
         if bundle.returned_ns:
             self.complete_ns += vf_now_ns() - start_ns
         return 0
