@@ -4,6 +4,8 @@ import asyncio
 import concurrent.futures
 import gc
 import struct
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -186,3 +188,48 @@ def test_a_callback_added_by_a_collection_is_not_lost(collection):
         collected = collection.end()
         Stages.finish(NONE, [future])
         assert sorted(seen) == (["ours", "theirs"] if collected else ["ours"])
+
+
+# What a waiter and who finishes the future do, over and over.
+INTERRUPTED = """
+import os, random, signal, threading, time
+from vinefast._core import CallFuture
+
+future = CallFuture()
+condition = future._condition
+over = threading.Event()
+
+def take_it():
+    while not over.is_set():
+        with condition:
+            pass
+
+def interrupt():
+    time.sleep(random.uniform(0, 0.004))
+    os.kill(os.getpid(), signal.SIGINT)
+
+other = threading.Thread(target=take_it)
+other.start()
+left = 0
+for _ in range(200):
+    interrupter = threading.Thread(target=interrupt)
+    try:
+        interrupter.start()
+        while True:
+            with condition:
+                pass
+    except KeyboardInterrupt:
+        pass
+    while condition._is_owned():
+        left += 1
+        condition.release()
+    interrupter.join()
+over.set()
+other.join()
+print(left)
+"""
+
+
+def test_ctrl_c_leaves_its_condition_unlocked():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("0\n", "")

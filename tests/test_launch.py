@@ -1,6 +1,8 @@
 """Launchers with real programs, against a listening socket or a real manager."""
 
+import errno
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -131,6 +133,48 @@ def test_a_worker_that_was_killed_is_replaced(start, manager):
     process.kill()
     worker_on(manager).close()
     assert processes_of(launcher) != [process]
+
+
+def test_a_worker_is_replaced_once_there_are_descriptors_again(start, manager, caplog):
+    failures, taken = [], []
+    launcher = start(failures.append)
+    worker_on(manager).close()
+    (process,) = processes_of(launcher)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 300), hard))
+    try:
+        with pytest.raises(OSError):
+            while True:
+                taken.append(os.dup(0))
+        process.kill()
+        wait_until(lambda: "No vine_worker can be started" in caplog.text)
+        time.sleep(3 * launch._POLL_S)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    worker_on(manager).close()
+    assert not failures
+    assert caplog.text.count("can be started") == 1
+
+
+@pytest.mark.parametrize("lack", [errno.EAGAIN, errno.ENOMEM, errno.ENOSPC])
+def test_a_worker_is_replaced_once_there_is_room_again(start, manager, monkeypatch, lack):
+    failures, tried = [], []
+    launcher = start(failures.append)
+    worker_on(manager).close()
+    (process,) = processes_of(launcher)
+
+    def refuse(*args, **options):
+        tried.append(args)
+        raise OSError(lack, os.strerror(lack))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(launch.subprocess, "Popen", refuse)
+        process.kill()
+        wait_until(lambda: len(tried) > 1)
+    worker_on(manager).close()
+    assert not failures
 
 
 def test_a_retired_launcher_replaces_no_worker(start, manager):

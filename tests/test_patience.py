@@ -1,14 +1,17 @@
 """What calls may wait for in vain, at a workplace made up."""
 
 import errno
+import os
 import resource
+import signal
 import threading
+import time
 
 import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from vinefast import patience
+from vinefast import patience, teardown
 from vinefast.resources import CallSpec
 
 
@@ -27,6 +30,9 @@ class Engine:
         most = {"usable_cores": 2, "usable_memory": 500, "usable_disk": 900, "usable_gpus": 0}
         known = {"workers_connected": self.workers, "accept_errno": self.accept_errno}
         return {**known, **(most if self.workers else dict.fromkeys(most, 0))}
+
+    def finishing_s(self):
+        return 0.0
 
     def too_large(self, seconds):
         return [spec for spec, waited_s in list(self.waiting.items()) if waited_s >= seconds]
@@ -159,3 +165,56 @@ def test_nobody_knows_what_workers_have_before_they_come(watch):
     engine = Engine(workers=0)
     watch(engine, launcher=Launcher(fixed=True)).meet(CallSpec(gpus=1))
     assert not engine.refused
+
+
+def test_who_calls_back_for_ever_does_not_hold_up_the_end(watch, monkeypatch, caplog):
+    monkeypatch.setattr(teardown, "_JOIN_S", 0.1)
+    called, go_on = threading.Event(), threading.Event()
+
+    class Refusing(Engine):
+        def refuse(self, specifications, make_exception):
+            super().refuse(specifications, make_exception)
+            called.set()
+            assert go_on.wait(30)
+
+    engine = Refusing()
+    engine.waiting[CallSpec(cores=64.0)] = 700
+    watcher = patience.Patience("melting", True, engine, Launcher(), 600)
+    watcher.start()
+    assert called.wait(30)
+    watcher.stop()
+    assert "vinefast-patience" in caplog.text
+    go_on.set()
+    watcher.stop()
+    watcher._thread.join(30)
+    assert not watcher._thread.is_alive()
+
+
+def test_in_a_child_that_a_callback_forks_nobody_watches(watch):
+    children, forked = [], threading.Event()
+
+    class Forking(Engine):
+        def refuse(self, specifications, make_exception):
+            super().refuse(specifications, make_exception)
+            pid = os.fork()
+            if pid:
+                children.append(pid)
+                forked.set()
+
+    engine = Forking()
+    engine.waiting[CallSpec(cores=64.0)] = 700
+    watch(engine)
+    assert forked.wait(30)
+    for _ in range(1000):
+        pid, status = os.waitpid(children[0], os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+    assert pid and status == 0
+
+
+def test_one_that_never_began_can_be_ended():
+    patience.Patience("melting", True, Engine(), Launcher(), 600).stop()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from threading import Thread
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,7 @@ class FunctionRegistry:
 
 class Engine:
     port: int
+    demux_thread: Thread
     make_plan: Callable[[], Callable[..., CallPlan] | None] | None
     def __init__(
         self,
@@ -78,6 +80,8 @@ class Engine:
         plan: CallPlan | None = None,
     ) -> CallFuture: ...
     def outstanding(self) -> int: ...
+    def pending(self) -> CallFuture | None: ...
+    def finishing_s(self) -> float: ...
     def specifications(self) -> list[CallSpec]: ...
     def too_large(self, seconds: float) -> list[CallSpec]: ...
     def refuse(

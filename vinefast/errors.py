@@ -34,6 +34,16 @@ class EngineStopped(VineFastError):
         super().__init__(reason)
 
 
+class WaitInCallback(VineFastError):
+    """A done callback waits for a call of its executor, which its own thread would have to finish."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a done callback cannot wait for a call of its executor, for no call is done before it returns: give that "
+            "call a callback with add_done_callback(), or wait on another thread; done() tells at once"
+        )
+
+
 class UnreachableFile(VineFastError):
     """A call names a relative path, which means nothing to a worker without the submit side's files."""
 

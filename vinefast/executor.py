@@ -11,7 +11,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -27,7 +27,7 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast import config, monitoring, rules, temps
+from vinefast import config, log_locks, monitoring, rules, temps
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
 from vinefast.apps import options_of
 from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
@@ -204,10 +204,31 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 raise
 
     def __enter__(self) -> Self:
-        """Start the executor, if Parsl has not done so; it is shut down at the end."""
+        """Start the executor, if Parsl has not done so; it is shut down at the end.
+
+        As with the executors of `concurrent.futures`, the end of the block waits for all calls, those that callbacks
+        submit meanwhile included. If the block raises, Ctrl-C included, they fail with `EngineStopped` instead.
+        """
         if self._teardown is None or self._teardown.begun:
             self.start()
         return self
+
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> Literal[False]:
+        try:
+            if exc_type is None:
+                self._wait_for_calls()
+        finally:
+            self.shutdown()
+        return False
+
+    def _wait_for_calls(self) -> None:
+        # In a forked process, which may leave the block as well, nobody would finish them.
+        while self._engine is not None and self._teardown is not None and self._teardown.is_ours:
+            future = self._engine.pending()
+            if future is None:
+                break
+            with suppress(CancelledError):
+                future.exception()
 
     def _start(self, teardown: Teardown) -> None:
         if not self.run_dir:
@@ -217,6 +238,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         for path in (directory, runtime_dir):
             os.makedirs(path, exist_ok=True)
         raise_limit()
+        log_locks.hold_safely()
         self._launcher = make_launcher(self.worker_launch_method, self.factory_config, directory, self.provider)
         teardown.callback(self._launcher.stop)
         address = manager_address(self.manager_config.address, self._launcher.local)
@@ -261,8 +283,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._patience = Patience(
             self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout
         )
-        self._patience.start()
         teardown.callback(self._patience.stop)
+        self._patience.start()
         self._submit = self._engine.submit
 
     def _password_file(self, directory: str, teardown: Teardown) -> str | None:

@@ -7,6 +7,7 @@ used where its work is needed: for batch systems, and where the number of local 
 
 from __future__ import annotations
 
+import errno
 import glob
 import logging
 import os
@@ -25,12 +26,13 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
 from vinefast.contact import Contact
-from vinefast.descriptors import with_former_limit
+from vinefast.descriptors import why_none_is_left, with_former_limit
 from vinefast.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.library.process import GRACE_S, MARK
 from vinefast.programs import find_program
 from vinefast.scratch import Scratch, sweep
+from vinefast.teardown import join
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,9 @@ _LOCAL_FACTORY_GRACE_S = 0.5
 _KEEPER_S = GRACE_S + 0.5
 _LOOK_S = 0.02
 _BATCH_GRACE_S = 10.0
+
+# What passes when somebody else needs less.
+_LACKS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 OnFailure = Callable[[Exception], None]
 
@@ -173,8 +178,8 @@ class _CrewLauncher(Launcher):
     def stop(self) -> None:
         """End the processes and remove their files."""
         self.retire()
-        if self._thread not in (None, threading.current_thread()):
-            self._thread.join()
+        if self._thread is not None:
+            join(self._thread)
         processes = [process for process in self._processes if process is not None]
         deadline_s = time.monotonic() + self.grace_s
         for process in processes:
@@ -186,7 +191,11 @@ class _CrewLauncher(Launcher):
                     process.wait(_NUDGE_S)
             if process.poll() is None:
                 logger.info("Killing %s (pid %d), which did not end by itself", self.program, process.pid)
-            _bury(process)
+            try:
+                _bury(process)
+            except OSError as error:  # /proc cannot be read
+                logger.warning("Not all that %s (pid %d) has started is ended: %s", self.program, process.pid, error)
+                process.kill()
         self._processes = []
         if self._scratch is not None:
             self._scratch.close()
@@ -213,7 +222,9 @@ class _CrewLauncher(Launcher):
 
     def _watch(self, on_failure: OnFailure) -> None:
         sweep(self._place)
+        lack: OSError | None = None
         while not self._retired.wait(_POLL_S):
+            former, lack = lack, None
             for index, process in enumerate(self._processes):
                 try:
                     if process is None:
@@ -221,14 +232,18 @@ class _CrewLauncher(Launcher):
                         if time.monotonic() >= self._started_s[index] + pause_s:
                             self._begin(index)
                     elif process.poll() is not None:
-                        self._processes[index] = None
                         self._lost(index, process)
                 except Exception as error:
-                    on_failure(error)
-                    return
+                    if not isinstance(error, OSError) or error.errno not in _LACKS:
+                        on_failure(error)
+                        return
+                    lack = error
+            if lack is not None and former is None:
+                logger.warning("No %s can be started at present: %s", self.program, _why(lack))
 
     def _lost(self, index: int, process: subprocess.Popen[bytes]) -> None:
         _bury(process)
+        self._processes[index] = None
         lived_s = time.monotonic() - self._started_s[index]
         # Killed is not failed: a call may do that to its worker, which says nothing about the next.
         early = lived_s < _SOON_S and process.returncode != -signal.SIGKILL
@@ -494,7 +509,13 @@ def _spawn(
                 start_new_session=True,
             )
         except OSError as error:
+            if error.errno in _LACKS:
+                raise
             raise EngineStartError(f"Cannot run {command[0]}: {error.strerror}") from error
+
+
+def _why(lack: OSError) -> str:
+    return why_none_is_left(lack.errno) if lack.errno in (errno.EMFILE, errno.ENFILE) else str(lack)
 
 
 def _bury(process: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,8 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -53,8 +54,8 @@ class CallsAhead(Iterator[CallFuture]):
     def __next__(self) -> CallFuture:
         if not self._exhausted and len(self._futures) <= self._ahead // 2:
             for future in self._taken:
-                if not future.done():
-                    wait([future])
+                with suppress(CancelledError):
+                    future.exception()
             self._taken.clear()
             self._fill()
         if not self._futures:

@@ -1,10 +1,13 @@
-"""What calls may wait for in vain, a worker, or one that is large enough: a warning, and in the end an error."""
+"""What calls may wait for in vain, a worker, a larger one, or a callback: a warning, and in the end an error."""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 
 from parsl.executors.errors import InvalidResourceSpecification
@@ -13,11 +16,13 @@ from vinefast._core import Engine
 from vinefast.descriptors import why_none_is_left
 from vinefast.launch import Launcher
 from vinefast.resources import CallSpec
+from vinefast.teardown import join
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
 _NO_WORKER_S = 30.0
+_CALLBACK_S = 30.0
 # Where larger workers may come, they may do so a little after smaller ones.
 _TOO_LARGE_S = 3.0
 _MAX_REMEMBERED = 1000
@@ -53,6 +58,7 @@ class Patience:
         self._accepted: CallSpec | None = None
         self._met: dict[_Needs, CallSpec] = {}
         self._named: set[_Needs] = set()
+        self._held_up = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vinefast-patience", daemon=True)
 
@@ -61,10 +67,9 @@ class Patience:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, or leave it behind if a callback of the user's keeps it."""
         self._stopped.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        join(self._thread)
 
     def meet(self, specification: CallSpec) -> None:
         """Look at what a call asks for before it is submitted.
@@ -85,13 +90,16 @@ class Patience:
 
     def _watch(self) -> None:
         start_s = time.monotonic()
+        pid = os.getpid()
         complained = refused = False
-        while not self._stopped.wait(_LOOK_S):
+        # A callback of a refused call may have forked.
+        while not self._stopped.wait(_LOOK_S) and os.getpid() == pid:
             stats = self._engine.stats()
             if stats["accept_errno"] and not refused:
                 refused = complained = True
                 reason = why_none_is_left(stats["accept_errno"])
                 logger.warning("Not every worker can join executor %s: %s", self._label, reason)
+            self._look_at_callbacks()
             waited_s = time.monotonic() - start_s
             if stats["workers_connected"] and stats["usable_cores"]:
                 complained = True
@@ -104,6 +112,20 @@ class Patience:
                     _NO_WORKER_S,
                     self._launcher.diagnosis(),
                 )
+
+    def _look_at_callbacks(self) -> None:
+        if self._held_up or self._engine.finishing_s() < _CALLBACK_S:
+            return
+        self._held_up = True
+        frame = sys._current_frames().get(self._engine.demux_thread.ident or 0)
+        logger.warning(
+            "No call of executor %s has been finished for %g s, since done callbacks run one after the other. One that "
+            "waits for a Parsl app waits for ever: give that app a callback, or wait on another thread. This one is "
+            "here:\n%s",
+            self._label,
+            _CALLBACK_S,
+            "".join(traceback.format_stack(frame)),
+        )
 
     def _look(self, most: Mapping[str, int], waited_s: float) -> None:
         if not self._strict:

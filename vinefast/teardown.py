@@ -12,6 +12,22 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+# For how long one thread may hold up a shutdown.
+_JOIN_S = 5.0
+
+
+def join(thread: threading.Thread) -> None:
+    """Wait until a daemon thread of ours has ended, unless this is it, or it never started.
+
+    It may be in a callback of the user's, and that may take for ever. It may also never come to its first line, if
+    whoever started it was interrupted within that.
+    """
+    if thread.ident is None or thread is threading.current_thread():
+        return
+    thread.join(_JOIN_S)
+    if thread.is_alive():
+        logger.warning("%s goes on, since a callback that it has called does not return", thread.name)
+
 
 class Teardown:
     """What is to be undone, last thing first, each once."""

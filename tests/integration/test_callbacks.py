@@ -1,8 +1,13 @@
 """Bringing values and files back in done callbacks, which run on the thread that finishes futures."""
 
 import pickle
+import subprocess
+import sys
+import textwrap
 import threading
+import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import as_completed, wait
 from pathlib import Path
 
 import parsl
@@ -11,8 +16,9 @@ from parsl.dataflow.memoization import BasicMemoizer
 from parsl.utils import get_all_checkpoints
 
 import vinefast
-from tests.integration.processes import wait_for_file, wait_until
-from vinefast import EngineStopped, Kept, TempFile
+from tests.integration.processes import processes_marked, wait_for_file, wait_until
+from vinefast import EngineStopped, Kept, TempFile, patience
+from vinefast.errors import WaitInCallback
 
 
 @vinefast.mark(keep=True)
@@ -209,3 +215,149 @@ def test_parsl_checkpoints_kept_values(load):
                 except EOFError:
                     break
     assert sorted(map(len, found)) == list(range(1, 30))
+
+
+def nap(value=None):
+    time.sleep(0.05)
+    return value
+
+
+WAITS = {
+    "result": lambda executor: executor.submit(nap, {}).result(),
+    "result with a time-out": lambda executor: executor.submit(nap, {}).result(60),
+    "exception": lambda executor: executor.submit(nap, {}).exception(),
+    "wait": lambda executor: wait([executor.submit(nap, {}) for _ in range(3)]),
+    "as_completed": lambda executor: list(as_completed([executor.submit(nap, {})])),
+    "map": lambda executor: list(executor.map(nap, range(1000))),
+    "submit_many": lambda executor: [future.result() for future in executor.submit_many(nap, [(1,)] * 10)],
+}
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_who_waits_for_an_ordinary_call_is_told_at_once(executor, how):
+    callback = after(executor.submit(abs, {}, -1), lambda future: WAITS[how](executor))
+    assert isinstance(callback.outcome(), WaitInCallback)
+    assert executor.submit(abs, {}, -2).result(30) == 2
+    assert wait_until(lambda: executor.outstanding() == 0)
+
+
+def test_who_only_asks_gets_an_answer(executor):
+    def ask(future):
+        other = executor.submit(nap, {})
+        with pytest.raises(FutureTimeoutError):
+            other.result(0)
+        return other.done(), other
+
+    done, other = after(executor.submit(abs, {}, -1), ask).outcome()
+    assert not done and other.result(30) is None
+
+
+def test_the_next_call_may_have_a_callback_of_its_own(executor):
+    last = Callback(lambda future: future.result())
+    executor.submit(abs, {}, -1).add_done_callback(
+        lambda future: executor.submit(pow, {}, 2, 3).add_done_callback(
+            lambda future: executor.submit(pow, {}, future.result(), 2).add_done_callback(last)
+        )
+    )
+    assert last.outcome() == 64
+
+
+def test_another_executors_call_may_be_waited_for(make_executor):
+    one, other = make_executor(), make_executor()
+    assert after(one.submit(abs, {}, -1), lambda future: other.submit(abs, {}, -2).result(30)).outcome() == 2
+
+
+@pytest.mark.parametrize("end", ["refused", "bad state", "shutdown"])
+def test_of_calls_that_fail_together_none_waits_for_another(make_executor, end):
+    executor = make_executor(**({} if end == "refused" else {"worker_launch_method": "manual"}))
+    futures = [executor.submit(abs, {"cores": 1000} if end == "refused" else {}, -1) for _ in range(3)]
+    callbacks = [after(futures[i], lambda future, i=i: futures[i - 1].exception()) for i in range(3)]
+    if end == "bad state":
+        executor.set_bad_state_and_fail_all(ValueError("blocks keep failing"))
+    elif end == "shutdown":
+        executor.shutdown()
+    outcomes = [callback.outcome() for callback in callbacks]
+    assert isinstance(outcomes[0], WaitInCallback)  # the last one had not failed when the first did
+    assert all(future.exception(30) is not None for future in futures)
+
+
+def test_who_holds_up_all_calls_is_shown_once(load, monkeypatch, caplog):
+    monkeypatch.setattr(patience, "_CALLBACK_S", 0.5)
+    load()
+    go_on = threading.Event()
+
+    @parsl.python_app
+    def app():
+        return 1
+
+    def wait_for_another(future):
+        other = app()
+        while not other.done() and not go_on.wait(0.1):
+            pass
+
+    app().add_done_callback(wait_for_another)
+    try:
+        assert wait_until(lambda: "wait_for_another" in caplog.text, 30)
+        time.sleep(4 * patience._LOOK_S)
+    finally:
+        go_on.set()
+    (said,) = [record for record in caplog.records if record.name == "vinefast.patience"]
+    assert "done callbacks run one after the other" in said.getMessage()
+    assert app().result(30) == 1
+
+
+FORKING = """
+    import os, sys, threading
+    from vinefast import VineFastExecutor
+    from vinefast._core import finishes_futures
+
+    executor = VineFastExecutor()
+    executor.run_dir = sys.argv[1]
+    executor.start()
+    called, children = [], []
+
+    def fork(future):
+        assert finishes_futures()
+        pid = os.fork()
+        if pid:
+            children.append(pid)
+            return
+        assert not finishes_futures()
+        other = VineFastExecutor(label="other")
+        other.run_dir = sys.argv[1]
+        with other:
+            assert other.submit(abs, {}, -2).result(30) == 2
+        with open(os.path.join(sys.argv[1], "child"), "w") as file:
+            file.write("worked")
+
+    def note(future):
+        with open(os.path.join(sys.argv[1], f"noted-{os.getpid()}"), "a") as file:
+            file.write("x")
+
+    go = threading.Event()
+    executor.submit(abs, {}, -1).add_done_callback(lambda future: go.wait(30))  # so that the others come together
+    first = executor.submit(abs, {}, -1)
+    first.add_done_callback(fork)
+    first.add_done_callback(note)
+    futures = [executor.submit(abs, {}, -1) for _ in range(100)]
+    for future in futures:
+        future.add_done_callback(note)
+    go.set()
+    for future in futures:
+        assert future.result(30) == 1
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+    executor.shutdown()
+    names = os.listdir(sys.argv[1])
+    assert [name for name in names if name.startswith("noted-")] == [f"noted-{os.getpid()}"], names
+    assert "child" in names
+    print("all is well")
+"""
+
+
+def test_a_callback_may_fork(mark, tmp_path):
+    """In the child nothing is finished, and nobody's callback is called: it ends when the callback returns."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FORKING), str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "all is well\n", done.stderr
+    assert wait_until(lambda: not processes_marked(mark))

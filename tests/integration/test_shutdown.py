@@ -286,6 +286,21 @@ def test_interrupted_at_any_line(make_executor, monkeypatch):
     assert n > 20 and n_begun > 5
 
 
+def test_start_is_interrupted(make_executor, mark):
+    """Here and there, among some 17 000 lines: it leaves nothing running, and the executor is shut down."""
+    n = 1
+    executor = make_executor(start=False)
+    while interrupt_at(n, executor.start):
+        assert nothing_left(mark)
+        assert wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("vinefast-")])
+        with pytest.raises(EngineStopped):
+            executor.submit(abs, {}, -1)
+        executor = make_executor(start=False)
+        n += 499
+    assert n > 5000
+    assert executor.submit(abs, {}, -1).result(30) == 1
+
+
 def test_ctrl_c_while_a_worker_takes_its_time(make_executor, mark, monkeypatch):
     executor = make_executor()
     futures = [executor.submit(time.sleep, {}, 60) for _ in range(10)]
@@ -322,6 +337,60 @@ def test_nothing_grows_over_many_lives(make_executor, mark, tmp_path):
         live()
     assert wait_until(lambda: this.num_threads() <= before[0])
     assert this.num_fds() <= before[1]
+
+
+def test_the_end_of_a_block_waits_for_calls(make_executor, mark):
+    """Those that callbacks submit meanwhile included, as long as they are submitted before theirs return."""
+    futures, chained = [], []
+    with make_executor(start=False) as executor:
+        futures.extend(executor.submit(time.sleep, {}, 0.01) for _ in range(100))
+        futures.append(executor.submit(time.sleep, {}, 1))
+        futures.append(executor.submit(divmod, {}, 1, 0))
+        futures[0].add_done_callback(lambda future: chained.append(executor.submit(time.sleep, {}, 1.5)))
+        cancelled = executor.submit(abs, {}, -1)
+        cancelled.cancel()
+    assert all(future.done() for future in futures)
+    assert all(future.exception(0) is None for future in futures[:-1])
+    assert isinstance(futures[-1].exception(0), ZeroDivisionError)
+    assert chained[0].exception(0) is None
+    with pytest.raises(EngineStopped):
+        executor.submit(abs, {}, -1)
+    assert nothing_left(mark)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_the_end_of_a_block_that_raises_does_not(make_executor, mark, error):
+    start = time.monotonic()
+    with pytest.raises(error), make_executor(start=False) as executor:
+        future = executor.submit(time.sleep, {}, 60)
+        raise error
+    assert time.monotonic() - start < BOUND
+    assert isinstance(future.exception(0), EngineStopped)
+    assert nothing_left(mark)
+
+
+def test_ctrl_c_while_the_end_of_a_block_waits(make_executor, mark):
+    executor = make_executor()
+
+    def interrupt():
+        assert wait_until(lambda: executor.stats()["calls_submitted"] == 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), executor:
+        interrupter.start()
+        future = executor.submit(time.sleep, {}, 60)
+    assert time.monotonic() - start < BOUND
+    assert isinstance(future.exception(0), EngineStopped)
+    assert nothing_left(mark)
+
+
+def test_the_end_of_a_block_after_the_executor_could_not_go_on(make_executor):
+    with make_executor(worker_launch_method="manual") as executor:
+        future = executor.submit(abs, {}, -1)
+        executor.set_bad_state_and_fail_all(ValueError("blocks keep failing"))
+    assert isinstance(future.exception(0), BadStateException)
 
 
 PROGRAM = """
@@ -399,21 +468,32 @@ def test_end_of_a_program_that_never_cleans_up(mark, tmp_path):
 
 
 FORKING = """
-    import os, sys
+    import os, sys, time
+    from concurrent.futures import wait
     from vinefast import EngineStopped, VineFastExecutor
 
     executor = VineFastExecutor()
     executor.run_dir = sys.argv[1]
     executor.start()
     assert executor.submit(abs, {}, -1).result(30) == 1
+    pending = executor.submit(time.sleep, {}, 2)
     pid = os.fork()
     if not pid:
-        try:
-            executor.submit(abs, {}, -1)
-        except EngineStopped as error:
-            assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error), error
-        else:
-            sys.exit("taken")
+        for ask in (
+            lambda: executor.submit(abs, {}, -1),
+            pending.result,
+            pending.exception,
+            lambda: pending.result(60),
+            lambda: wait([pending]),
+        ):
+            try:
+                ask()
+            except EngineStopped as error:
+                assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error), error
+            else:
+                sys.exit("taken")
+        assert not pending.cancel()
+        executor.__exit__(None, None, None)
         for call in (lambda: list(executor.map(abs, [-1])), lambda: list(executor.submit_many(abs, [(-1,)]))):
             try:
                 call()
@@ -429,6 +509,7 @@ FORKING = """
         sys.exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert executor.submit(abs, {}, -3).result(30) == 3
+    assert pending.result(30) is None
     assert executor.stats()["workers_joined"] == 1
     executor.shutdown()
     print("all is well")

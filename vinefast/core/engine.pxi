@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 
 from posix.unistd cimport getpid
 
@@ -36,23 +37,24 @@ cdef void note_fork() noexcept nogil:
 
 pthread_atfork(NULL, NULL, note_fork)
 
-# Its `engine`, on a demux thread, is the one whose futures that finishes; `fails` tells that it fails some.
+# Its `engine`, on a demux thread, is the one whose futures that finishes; `failing` are those that it is to fail.
 cdef object this_thread = threading.local()
 
 
 def finishes_futures():
     """Whether this thread is finishing futures of calls, so that what asks may be one of their callbacks."""
-    return hasattr(this_thread, "engine") or getattr(this_thread, "fails", False)
+    return hasattr(this_thread, "engine") or getattr(this_thread, "failing", None) is not None
 
 
-cdef int fail(Call future, object exception) except -1:
-    """Fail a future on whatever thread. It may be one that a shutdown waits for, so its callbacks must not do that."""
-    before = getattr(this_thread, "fails", False)
-    this_thread.fails = True
+@contextmanager
+def failing(list futures):
+    """Fail these on whatever thread. It may be one that a shutdown waits for, so their callbacks must not do that."""
+    before = getattr(this_thread, "failing", None)
+    this_thread.failing = futures
     try:
-        return complete(future, None, exception)
+        yield
     finally:
-        this_thread.fails = before
+        this_thread.failing = before
 
 
 cdef double POLL_SECONDS = 0.05
@@ -65,12 +67,13 @@ cdef int64_t FIRST_BANDWIDTH = 16 << 20
 cdef object starting = threading.Lock()
 
 
-def _forget_starts():
-    global starting
+def _begin_in_child():
+    global starting, this_thread
     starting = threading.Lock()
+    this_thread = threading.local()  # a callback may have forked
 
 
-os.register_at_fork(after_in_child=_forget_starts)
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 cdef void report_fatal(const char *message, void *arg) noexcept nogil:
@@ -123,6 +126,7 @@ cdef class Engine:
     cdef uint64_t n_submitted, n_finished
     cdef int64_t n_extra_cores  # of the outstanding calls
     cdef uint64_t serialize_ns, return_ns, complete_ns
+    cdef uint64_t finishing_since_ns  # the bundle whose futures are being finished; 0: none is
     cdef object refusal  # of calls, an exception; None: they are taken
     cdef object stopped
     cdef bint begun, opened, stopping, ended
@@ -131,7 +135,7 @@ cdef class Engine:
     cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
     cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
     cdef object opening, open_error, failed, over
-    cdef object demux_thread
+    cdef readonly object demux_thread
     cdef int pid, forks
     cdef readonly int port
 
@@ -242,7 +246,7 @@ cdef class Engine:
             Py_XDECREF(here.error)
 
     cdef Call _submit(self, Arguments *here, object func, SpecRecord spec_record, bint chunk):
-        if self.refusal is not None or self.forks != n_forks:
+        if self.refusal is not None or self.is_elsewhere():
             raise self._refuse()
         cdef uint64_t start_ns = vf_now_ns()
         cdef int kind = VF_PAYLOAD_NONE
@@ -285,6 +289,7 @@ cdef class Engine:
         if call.spec != &self.default_spec.c_spec:
             self.n_extra_cores += extra_cores(call.spec)
         call.future = <void *>future
+        future.engine = <void *>self
         Py_INCREF(future)
         call.older = self.newest
         if self.newest != NULL:
@@ -294,10 +299,10 @@ cdef class Engine:
         vf_loop_submit(self.loop, call)
 
     cdef object _refuse(self):
-        if self.forks != n_forks:
+        if self.is_elsewhere():
             return errors.EngineStopped(
                 f"the executor works in the process that started it (pid {self.pid}), from which this one "
-                f"(pid {getpid()}) was forked: submit there, or start another executor here"
+                f"(pid {getpid()}) was forked: submit calls and wait for them there, or start another executor here"
             )
         return errors.anew(self.refusal)
 
@@ -322,7 +327,7 @@ cdef class Engine:
 
     cdef int let_go(self, Temp temp) except -1:
         """Nobody will ask for a temporary file any more."""
-        if self.ended or self.forks != n_forks:
+        if self.ended or self.is_elsewhere():
             self.temps.discard(temp)
         else:
             vf_loop_let_go(self.loop, &temp.c_temp)
@@ -350,10 +355,13 @@ cdef class Engine:
             if <size_t>(<void *>(<Call>call.future).spec.spec) in refused:
                 futures.append(<Call>call.future)
             call = call.older
-        for future in reversed(futures):
-            record = (<Call>future).spec
-            if record is not None and vf_call_cancel(&(<Call>future).c_call):
-                fail(future, make_exception((<SpecRecord>record).spec))
+        with failing(futures):
+            for future in reversed(futures):
+                record = (<Call>future).spec
+                if record is not None and vf_call_cancel(&(<Call>future).c_call):
+                    complete(future, None, make_exception((<SpecRecord>record).spec))
+                if self.is_elsewhere():
+                    return
 
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls, each with its own copy of `exception`, and refuse further calls.
@@ -368,11 +376,43 @@ cdef class Engine:
         while call != NULL:
             futures.append(<Call>call.future)
             call = call.older
-        for future in reversed(futures):
-            try:
-                fail(future, errors.anew(exception))
-            except BaseException:
-                log_exception(logger, "cannot fail %r", future)
+        with failing(futures):
+            for future in reversed(futures):
+                try:
+                    complete(future, None, errors.anew(exception))
+                except BaseException:
+                    log_exception(logger, "cannot fail %r", future)
+                if self.is_elsewhere():
+                    return
+
+    def finishing_s(self):
+        """For how long the futures of one bundle have been being finished, with their callbacks; 0: none are."""
+        cdef uint64_t since_ns = self.finishing_since_ns
+        return (vf_now_ns() - since_ns) * 1e-9 if since_ns else 0.0
+
+    def pending(self):
+        """Give one of the outstanding calls that are not done; None if there is none."""
+        cdef vf_call *call = self.newest
+        while call != NULL:
+            if (<Call>call.future).state is PENDING:
+                return <Call>call.future
+            call = call.older
+        return None
+
+    cdef bint is_elsewhere(self) noexcept:
+        """Whether this is the copy in a process that was forked, also a moment ago by a callback."""
+        return self.forks != n_forks
+
+    cdef int check_wait(self, future) except -1:
+        """Refuse to wait for a call of this engine where nobody would finish it."""
+        if self.is_elsewhere():
+            raise self._refuse()
+        if getattr(this_thread, "engine", None) is self:
+            raise errors.WaitInCallback()
+        for other in getattr(this_thread, "failing", None) or ():
+            if other is future:
+                raise errors.WaitInCallback()
+        return 0
 
     def stats(self):
         """Counts since the start, and the state now.
@@ -404,7 +444,7 @@ cdef class Engine:
         May be called more than once, from any thread, in any state; takes seconds at the most. Whoever is interrupted
         while this waits has nothing to make up for.
         """
-        if self.forks != n_forks or self.ended:
+        if self.is_elsewhere() or self.ended:
             return
         self.stopping = True
         if self.refusal is None:
@@ -527,10 +567,13 @@ cdef class Engine:
         except BaseException as error:
             reason = f"the thread that finishes futures has failed: {errors.described(error)}"
             log_exception(logger, "%s", reason)
-        if reason is None:
-            self.fail_outstanding(self.stopped)
-        else:
-            self._fail(reason)
+        if not self.is_elsewhere():
+            if reason is None:
+                self.fail_outstanding(self.stopped)
+            else:
+                self._fail(reason)
+        if self.is_elsewhere():  # a callback has forked, and this is the child, which ends with this thread
+            return
         self.failed.set()
         if self.fatal.happened:
             return  # the manager thread sleeps for ever, and its memory with it
@@ -626,6 +669,8 @@ cdef class Engine:
                 self._note_node(bundle)
             else:
                 self._finish_bundle(bundle)
+            if self.is_elsewhere():
+                return
             self.aside = <vf_bundle *>bundle.link.next
             vf_bundle_free(bundle)
             bundle = self._take_done()
@@ -645,6 +690,7 @@ cdef class Engine:
         cdef FrameMemory memory = None
         cdef FrameMemory kept
         cdef uint64_t start_ns = vf_now_ns()
+        self.finishing_since_ns = start_ns
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
         for i in range(bundle.n_outcomes):
@@ -659,6 +705,9 @@ cdef class Engine:
             if record.status == VF_STATUS_BUFFERS and record.nbytes > bundle.frame_nbytes // 2:
                 kept = memory = keep_frame(bundle, memory)
             finish_surely(future, bundle, record, kept)
+            if self.is_elsewhere():
+                return 0
+        self.finishing_since_ns = 0
         if bundle.returned_ns:
             self.complete_ns += vf_now_ns() - start_ns
         return 0

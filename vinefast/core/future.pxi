@@ -27,7 +27,20 @@ cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
         object (*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
 
-cdef object make_condition = threading.Condition
+
+class CallCondition(threading.Condition):
+    """A condition that is locked, and let go of, in one step.
+
+    Those of `threading` are in Python: KeyboardInterrupt comes there while the lock is held, and nobody lets go of it.
+    """
+
+    def __enter__(self):
+        return self._lock.__enter__()
+
+    def __exit__(self, *args):
+        return self._lock.__exit__(*args)
+
+
 cdef tuple NO_ARGUMENTS = ()
 cdef object logger = logging.getLogger("vinefast.core")
 # What is set by an assignment to anything else may be part of a cycle.
@@ -49,6 +62,7 @@ cdef class Call:
     cdef SpecRecord spec            # None: the engine's default
     cdef CallFiles files
     cdef object state, outcome, exception_, condition, waiter_list, callbacks
+    cdef void *engine               # lives at least as long as this is pending; NULL: was made by itself
 
     cdef readonly uint64_t parsl_executor_task_id
     """The executor's own number of the call."""
@@ -97,13 +111,14 @@ cdef class Call:
     @property
     def _condition(self):
         if self.condition is None:
-            condition = make_condition()
+            condition = CallCondition()
             if self.condition is None:  # another thread may have been here while that was made
                 self.condition = condition
         return self.condition
 
     @property
     def _waiters(self):
+        check_wait(self, None)
         if self.waiter_list is None:
             waiters = []
             if self.waiter_list is None:  # another thread may have been here while that was made
@@ -144,10 +159,20 @@ cdef class Call:
             If the call was cancelled.
         TimeoutError
             If the call has not finished in time.
+        vinefast.errors.WaitInCallback
+            At once, on the thread that finishes it.
+        vinefast.errors.EngineStopped
+            At once, in a process that was forked while the call was outstanding.
         """
         if self.state is FINISHED and self.exception_ is None:
             return self.outcome
+        check_wait(self, timeout)
         return Future.result(self, timeout)
+
+    def exception(self, timeout=None):
+        """Return what the call raised, or None, waiting for it as `result` does."""
+        check_wait(self, timeout)
+        return Future.exception(self, timeout)
 
     def add_done_callback(self, fn):
         """Call `fn(future)` when the call is done, at once if it is done already."""
@@ -167,6 +192,8 @@ cdef class Call:
             False when the call has been sent to a worker or is done.
         """
         cdef bint of_engine = self.c_call.future != NULL
+        if self.engine != NULL and (<Engine>self.engine).is_elsewhere():
+            return False
         with self._condition:
             if of_engine and self.state is PENDING and not vf_call_cancel(&self.c_call):
                 return False
@@ -199,6 +226,16 @@ cdef inline Call new_call():
     return <Call>cls.tp_new(cls, <PyObject *>NO_ARGUMENTS, NULL)
 
 
+cdef int check_wait(Call future, timeout) except -1:
+    """Refuse to wait where that would be for ever."""
+    if timeout is not None and timeout <= 0:
+        return 0
+    # From here to the reference to the engine nothing lets another thread run.
+    if future.engine != NULL and future.state is PENDING:
+        (<Engine>future.engine).check_wait(future)
+    return 0
+
+
 cdef inline int watch(Call self) except -1:
     """Show a future to the garbage collector, since from now on it may be part of a cycle."""
     if not PyObject_GC_IsTracked(self):
@@ -229,12 +266,18 @@ cdef void log_exception(object log, object text, object subject) noexcept:
 
 
 cdef void run_callbacks(Call future, list callbacks) noexcept:
-    """Call them all, whatever they raise: the thread that does this has other futures to finish."""
+    """Call them all, whatever they raise: the thread that does this has other futures to finish.
+
+    If one forks, the child calls no others: they are the parent's.
+    """
+    cdef int forks = n_forks
     for callback in callbacks:
         try:
             callback(future)
         except BaseException:
             log_exception(LOGGER, "exception calling callback for %r", future)
+        if forks != n_forks:
+            return
 
 
 cdef int complete(Call future, object result, object exception) except -1:

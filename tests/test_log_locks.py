@@ -1,0 +1,51 @@
+"""Ctrl-C while a program logs leaves no handler locked."""
+
+import subprocess
+import sys
+
+# Two threads that log: so the main thread mostly waits for the lock when it is interrupted.
+PROGRAM = """
+import logging, os, random, signal, sys, threading, time
+from vinefast import log_locks
+
+log_locks.hold_safely()
+log_locks.hold_safely()
+handler = logging.FileHandler(sys.argv[1])
+logger = logging.getLogger("a")
+logger.addHandler(handler)
+over = threading.Event()
+
+def log():
+    while not over.is_set():
+        logger.warning("from the other thread")
+
+def interrupt():
+    time.sleep(random.uniform(0, 0.004))
+    os.kill(os.getpid(), signal.SIGINT)
+
+other = threading.Thread(target=log)
+other.start()
+left = 0
+for _ in range(200):
+    interrupter = threading.Thread(target=interrupt)
+    try:
+        interrupter.start()
+        while True:
+            logger.warning("from the main thread")
+    except KeyboardInterrupt:
+        pass
+    while handler.lock._is_owned():
+        left += 1
+        handler.lock.release()
+    interrupter.join()
+over.set()
+other.join()
+print(left)
+"""
+
+
+def test_no_handler_stays_locked(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "log")], capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
