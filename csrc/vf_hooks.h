@@ -44,6 +44,8 @@ prototype in taskvine_private.h. */
 		"one more worker may get a URL from its server: we say when") \
 	_(cctools_debug, 714, 999, "debug", "vine_manager", "it is said, and no more than that, why a worker did not get a file") \
 	_(cctools_fatal, 714, 999, "debug", "vine_manager vine_task", "it would end the user's process") \
+	_(link_readline, 714, 999, "link", "vine_manager", \
+		"what a library that has ended, or a call that it had, has written follows their last message, and is read as the next") \
 	_(link_accept, 714, 999, "link", "vine_manager", "it tries for 5 s without a pause if no descriptor is left") \
 	_(accept, 714, 999, "libc", "link", "a worker's connection takes no descriptor that the program may need") \
 	_(listen, 714, 999, "libc", "link", "the queue of workers that want to join holds six, and those it has no room for try later") \

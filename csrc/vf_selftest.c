@@ -27,6 +27,7 @@ enum {
 static const char BUFFER[] = "vinefast-buffer";
 static const char URL[] = "vinefast-url";
 static const char LIBRARY[] = "vinefast-selftest";
+static const char LAST_WORDS[] = "not a message\nbut 2 lines\n";
 static const char REASON[] = "nobody answers there";
 
 struct meeting {
@@ -72,13 +73,17 @@ static void answer_task(struct script *script)
 {
 	/* 7.14 takes the seventh number for the task, later ones the eighth. */
 	if (script->is_library) {
-		dprintf(script->fd, "complete %d 0 0 0 1 2 %lld %lld\n", VINE_RESULT_LIBRARY_EXIT, script->task, script->task);
+		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_LIBRARY_EXIT, strlen(LAST_WORDS),
+				strlen(LAST_WORDS), script->task, script->task, LAST_WORDS);
 	} else if (*script->transfer) {
 		dprintf(script->fd, "cache-update %s %d %d %d 0 %d 1 X\n", BUFFER, VINE_BUFFER, VINE_CACHE_LEVEL_WORKFLOW,
 				FILE_NBYTES, TOOK_US);
 		dprintf(script->fd, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON), script->transfer, REASON);
 		dprintf(script->fd, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES, script->task, script->task);
 		*script->transfer = 0;
+	} else {
+		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_FORSAKEN, strlen(LAST_WORDS),
+				strlen(LAST_WORDS), script->task, script->task, LAST_WORDS);
 	}
 }
 
@@ -326,6 +331,8 @@ static void run_library(struct meeting *meeting)
 	int id = vine_submit(meeting->manager, call);
 	for (int64_t end_s = now_s() + PATIENCE_S; !meeting->library_ended && now_s() < end_s;)
 		vine_wait(meeting->manager, 1);
+	vine_wait(meeting->manager, 1);
+	expect(meeting, meeting->worker != NULL, "What a library has said ends its worker's connection");
 	vine_cancel_by_task_id(meeting->manager, id);
 	vine_task_delete(wait_for_task(meeting));
 }

@@ -119,18 +119,24 @@ def test_a_connection_that_takes_no_calls_delays_none(make_executor, by_hand):
     assert max(place - i for place, i in enumerate(ended)) < 40
 
 
-def test_a_killed_library_is_replaced(make_executor, mark):
-    executor = make_executor()
+def library_and_worker():
+    library = psutil.Process(os.getppid())
+    return library.pid, library.ppid()
 
-    def library_pid():
-        import os
 
-        return os.getppid()
-
-    first = executor.submit(library_pid, {}).result(30)
-    os.kill(first, 9)
-    second = executor.submit(library_pid, {}).result(60)
-    assert second != first
+@pytest.mark.parametrize("tuned", [{}, {"watch-library-logfiles": 1}], ids=["", "watched"])
+def test_a_killed_library_is_replaced(make_executor, tuned):
+    executor = make_executor(manager_config=TaskVineManagerConfig(port=0, tune_parameters=tuned))
+    library, worker = executor.submit(library_and_worker, {}).result(30)
+    futures = [executor.submit(nap, {}, 0.05, i) for i in range(20)]
+    futures[0].result(30)
+    os.kill(library, signal.SIGKILL)
+    assert [future.result(60) for future in futures] == list(range(20))
+    other, its_worker = executor.submit(library_and_worker, {}).result(60)
+    assert other != library
+    # Nothing that the library wrote is taken for a message of its worker, which would be dropped for that.
+    assert its_worker == worker
+    assert executor.stats()["workers_joined"] == 1
 
 
 @pytest.mark.parametrize("mode", ["serverless", "regular"])
@@ -262,15 +268,31 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
         process.wait(10)
 
 
-def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executor, mark, tmp_path):
+@pytest.mark.parametrize("has_library", [True, False])
+def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executor, mark, tmp_path, has_library):
     """Nobody watches a worker that was started by hand: the library must end what the worker leaves."""
     executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
     worker = start_by_hand(shlex.split(executor.worker_command), tmp_path)
-    assert executor.submit(abs, {}, -1).result(30) == 1
+    library, _ = executor.submit(library_and_worker, {}).result(30)
+    if not has_library:
+        os.kill(library, signal.SIGKILL)
+        assert wait_until(lambda: not psutil.pid_exists(library))
     worker.kill()
     worker.wait()
     assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
     assert not left_of(mark)
+
+
+def test_a_worker_whose_library_was_killed_leaves_with_the_manager(make_executor, by_hand, mark):
+    executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
+    worker = by_hand(executor)
+    library, _ = executor.submit(library_and_worker, {}).result(30)
+    futures = [executor.submit(nap, {}, 0.05) for _ in range(20)]
+    futures[0].result(30)
+    os.kill(library, signal.SIGKILL)
+    executor.shutdown()
+    assert wait_until(lambda: worker.poll() is not None)
+    assert wait_until(lambda: not processes_marked(mark))
 
 
 def kill_library_once(flag):

@@ -2,7 +2,8 @@
 
 A worker ends a library by SIGKILL to its process group. The children then die with the supervisor (``PDEATHSIG``), but
 what user code started in turn lives on, in the children's groups or in its own, and nobody is left to end it: but for
-the keeper, which sleeps in a read of a pipe until the supervisor's end of it closes.
+the keeper, which sleeps in a read of a pipe until the supervisor's end of it closes. It also ends what a worker leaves
+that is killed while it has no library.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 from typing import NoReturn
 
 from .process import Kin, end_processes, kill_processes, living
+from .worker_link import WorkerLink
 
 # What a pipe takes at once.
 _ROOM_NBYTES = 65536
@@ -27,11 +29,13 @@ class Keeper:
     ----------
     n_groups:
         Entries of the table: one per slot, and one for the nursery.
+    link:
+        To the worker that is not to be survived by its transfer server.
     close:
         Descriptors that the keeper must not hold open.
     """
 
-    def __init__(self, n_groups: int, close: tuple[int, ...]) -> None:
+    def __init__(self, n_groups: int, link: WorkerLink, close: tuple[int, ...]) -> None:
         self._groups = memoryview(mmap.mmap(-1, 8 * n_groups)).cast("Q")
         self._kin = Kin()
         read_fd, self._fd = os.pipe()
@@ -42,7 +46,7 @@ class Keeper:
         if pid == 0:
             for fd in (self._fd, *close):
                 os.close(fd)
-            self._watch(read_fd)
+            self._watch(read_fd, link)
         os.close(read_fd)
 
     def note(self, index: int, pid: int) -> None:
@@ -61,7 +65,7 @@ class Keeper:
         except OSError:
             kill_processes(processes)  # there is no keeper
 
-    def _watch(self, fd: int) -> NoReturn:
+    def _watch(self, fd: int, link: WorkerLink) -> NoReturn:
         try:
             os.setsid()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -75,6 +79,12 @@ class Keeper:
             named = {int(pid): started for pid, started in (line.split() for line in told.splitlines())}
             named.pop(os.getpid(), None)
             groups = set(self._groups) - {0}
-            end_processes(lambda: {**living(named), **self._kin.find(groups)})
+
+            def find() -> dict[int, bytes]:
+                link.bury_worker()
+                return {**living(named), **self._kin.find(groups)}
+
+            end_processes(find)
+            link.outlive_worker()
         finally:
             os._exit(0)

@@ -107,6 +107,37 @@ def children_of(pid: int) -> dict[int, bytes]:
     return {child: started for child in children if (started := _start_time(child))}
 
 
+def started_at(pid: int) -> dict[int, bytes]:
+    """Give one process as `children_of` does; nothing if there is none."""
+    started = _start_time(pid)
+    return {pid: started} if started else {}
+
+
+def command_of(pid: int) -> bytes:
+    """Give the command line of a process; empty if it has ended."""
+    try:
+        return _read(pid, "cmdline")
+    except OSError:
+        return b""
+
+
+def open_files(pid: int) -> dict[int, str]:
+    """Give what a process has open, by descriptor."""
+    found = {}
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                found[int(entry.name)] = os.readlink(entry.path)
+    except OSError:
+        pass  # it has ended
+    return found
+
+
+def sockets_of(pid: int) -> dict[int, str]:
+    """Give the sockets of a process, by descriptor."""
+    return {fd: target for fd, target in open_files(pid).items() if target.startswith("socket:")}
+
+
 def living(processes: dict[int, bytes]) -> dict[int, bytes]:
     """Give those that still run."""
     return {pid: started for pid, started in processes.items() if _stat(pid)[19] == started and _stat(pid)[0] != b"Z"}

@@ -169,9 +169,9 @@ class Supervisor:
         return here if there in (None, here) else f"{here}; but the submit side has {there}"
 
     def _leave(self, exit_code: int) -> NoReturn:
-        # The keeper does the rest, with time: for what the children have started, children die with us.
+        # The keeper does the rest, with time: for what the children have started, children die with us; and for what a
+        # worker that is no more has left.
         self._keeper.tell(descendants_of(self._pid))
-        self._link.bury_worker()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)

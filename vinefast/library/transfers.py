@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 
-from .process import children_of, kill_processes
+from .process import children_of, kill_processes, open_files, sockets_of
 
 # Looks are counted, not seconds: a worker that was suspended with all its processes finds none of them guilty.
 _N_LOOKS = 3
@@ -32,7 +32,7 @@ _SYS_PIDFD_GETFD = 438
 
 def admit_more(worker_pid: int) -> None:
     """Let as many others as the kernel allows wait for the transfer server of a worker."""
-    for connection in _copies(worker_pid, _sockets(worker_pid)):
+    for connection in _copies(worker_pid, sockets_of(worker_pid)):
         with connection:
             if _is_tcp(connection) and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 connection.listen(socket.SOMAXCONN)
@@ -85,12 +85,12 @@ class TransferWatch:
 
     def _disconnect(self, pid: int) -> bool:
         """Shut the connections down that a child has and the worker does not; tells whether there were any."""
-        shared = set(_sockets(self._worker_pid).values())
-        own = [fd for fd, inode in _sockets(pid).items() if inode not in shared]
+        shared = set(sockets_of(self._worker_pid).values())
+        own = [fd for fd, inode in sockets_of(pid).items() if inode not in shared]
         return any([_shut_down(connection) for connection in _copies(pid, own)])
 
     def _fetched(self, pid: int) -> str:
-        for target in _open_files(pid).values():
+        for target in open_files(pid).values():
             if target.startswith(self._transfers):
                 return target[len(self._transfers) :].partition("/")[0]
         return ""
@@ -107,22 +107,6 @@ class TransferWatch:
             return
         print(f"vinefast: ending the transfer of {name}, of which nothing comes any more", flush=True)
         kill_processes({pid: started})
-
-
-def _open_files(pid: int) -> dict[int, str]:
-    """Paths by descriptor."""
-    found = {}
-    try:
-        with os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                found[int(entry.name)] = os.readlink(entry.path)
-    except OSError:
-        pass  # it has ended
-    return found
-
-
-def _sockets(pid: int) -> dict[int, str]:
-    return {fd: target for fd, target in _open_files(pid).items() if target.startswith("socket:")}
 
 
 def _copies(pid: int, fds: Iterable[int]) -> Iterator[socket.socket]:

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .process import children_of, kill_processes
+from .process import children_of, command_of, kill_processes, living, sockets_of, started_at
 
 _CHUNK_NBYTES = 1 << 20
 _FIRST_LOOK_S = 0.001
 _LAST_LOOK_S = 1.0
-_BURIAL_S = 0.5
+_PACKAGE = __name__.partition(".")[0].encode()
 
 
 class WorkerGone(Exception):
@@ -49,8 +49,15 @@ class WorkerLink:
         self.look_at: float | None = None
         self._look_again_s = _FIRST_LOOK_S
         self._worker_pid = worker_pid
-        self._siblings = children_of(worker_pid)
-        self._siblings.pop(os.getpid(), None)
+        self._worker = started_at(worker_pid)
+        self._library_pid = os.getpid()
+        # Forks of the worker: its transfer server, above all.
+        sockets = {*sockets_of(worker_pid).values()}
+        self._siblings = {
+            pid: started
+            for pid, started in children_of(worker_pid).items()
+            if pid != os.getpid() and not sockets.isdisjoint(sockets_of(pid).values())
+        }
         self._unread = bytearray()
         for fd in (in_fd, out_fd):
             os.set_inheritable(fd, False)
@@ -120,17 +127,25 @@ class WorkerLink:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
-    def bury_worker(self) -> None:
-        """Kill what a worker that was killed has left: its transfer server would hold its connection to the manager
-        open for ever, so that the manager would not notice.
+    def bury_worker(self) -> bool:
+        """Kill what the worker has left if it is no more, and tell whether that is so: its transfer server would hold
+        its connection to the manager open for ever, so that the manager would not notice.
         """
-        # A process that dies closes its pipes a moment before it stops being our parent.
-        deadline = time.monotonic() + _BURIAL_S
-        while os.getppid() == self._worker_pid:
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.01)
-        kill_processes(self._siblings)
+        gone = not living(self._worker)
+        if gone:
+            kill_processes(self._siblings)
+        return gone
+
+    def outlive_worker(self) -> None:
+        """Stay to bury the worker, when its library has ended, until it has another one that will."""
+        pause_s = _FIRST_LOOK_S
+        while self._siblings and not self.bury_worker() and not self._has_successor():
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_LOOK_S)
+
+    def _has_successor(self) -> bool:
+        children = children_of(self._worker_pid).keys() - {self._library_pid}
+        return any(_PACKAGE in command_of(pid) for pid in children)
 
     def receive(self) -> list[tuple[bytes, bytes]]:
         """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""
