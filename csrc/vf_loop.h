@@ -128,6 +128,7 @@ struct vf_loop_config {
 	int allocation_mode;   /* how TaskVine chooses the resources of a category's tasks; negative: it does not */
 	size_t inline_nbytes;  /* larger frames are spilled */
 	uint64_t library_pause_ns; /* TaskVine starts no library anywhere for so long after one has failed */
+	uint32_t max_library_failures; /* in a row, with no bundle that came back in between; then calls fail */
 	double slow_factor; /* of disconnect-slow-worker-factor; 0: none */
 	double slots_per_worker; /* 0: slots = cores */
 	double cores_per_library; /* 0: a library takes its worker whole */
@@ -169,6 +170,8 @@ struct vf_loop {
 	int connections; /* when we last looked; -1: never */
 	uint64_t stats_ns;
 	uint64_t library_failed_ns; /* when a library last ended by itself; 0: none has */
+	int library_failed; /* and TaskVine counts it */
+	uint32_t library_failures; /* in a row */
 	uint64_t released_ns; /* when we last looked for workers to let go */
 	uint64_t stamp;
 	int stopping;

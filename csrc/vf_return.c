@@ -325,8 +325,9 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		}
 		char *output = (char *)vine_task_get_stdout(task);
 		if (bundle->given_up && result == VINE_RESULT_CANCELLED) {
-			result = VINE_RESULT_MAX_RETRIES;
-			output = "each worker or library that had the call was lost";
+			int hopeless = vf_watch_is_hopeless(loop);
+			result = hopeless ? VINE_RESULT_LIBRARY_EXIT : VINE_RESULT_MAX_RETRIES;
+			output = hopeless ? (char *)vf_watch_why_hopeless() : "each worker or library that had the call was lost";
 		} else if (result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == VF_EXIT_NO_ROOM) {
 			result = VINE_RESULT_STDOUT_MISSING;
 			output = "The worker's disk is full: there is no room for any result.";
@@ -336,6 +337,7 @@ void vf_return_task(struct vf_loop *loop, struct vine_task *task)
 		int complete = result == VINE_RESULT_SUCCESS || result == VINE_RESULT_OUTPUT_MISSING;
 		int whole = complete && vine_task_get_exit_code(task) == 0 && output;
 		if (whole && open_frame(bundle, output, &header) == 0 && read_frame(loop, bundle, &header) == 0) {
+			loop->library_failures = 0;
 			if (worker) {
 				worker->slots = header.slots;
 				worker->has = header.has;

@@ -118,6 +118,10 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	double needed = n_calls ? calls[0]->spec->needs.cores : 0;
 	uint32_t cores = needed > 0 ? (uint32_t)ceil(needed) : 0;
 
+	if (bundle && n_calls && vf_watch_is_hopeless(loop)) {
+		vf_return_failed(loop, bundle, VINE_RESULT_LIBRARY_EXIT, vf_watch_why_hopeless());
+		return;
+	}
 	if (bundle && vf_frame_pack(&loop->frame, calls, n_calls, loop->config.slice_ms, cores, ++loop->stamp) == 0) {
 		task = make_task(loop, bundle);
 		id = task ? vine_submit(loop->manager, task) : 0;

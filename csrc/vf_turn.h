@@ -60,6 +60,10 @@ enum {
 int vf_watch_runs(const struct vf_bundle *bundle);
 int vf_watch_is_suspect(const struct vf_bundle *bundle);
 
+/* Whether libraries have ended so often by themselves that no call will ever run; what to tell of that. */
+int vf_watch_is_hopeless(const struct vf_loop *loop);
+const char *vf_watch_why_hopeless(void);
+
 /* A bundle is to be cancelled; it has come back. */
 void vf_watch_abandon(struct vf_loop *loop, struct vf_bundle *bundle);
 void vf_watch_end(struct vf_bundle *bundle);

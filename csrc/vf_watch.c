@@ -91,10 +91,52 @@ static void look_at_offered(struct vf_loop *loop)
 	loop->offered_id = 0;
 }
 
+/* TaskVine gives a library up for good after so many failures, whatever succeeded in between, and 7.14.5
+leaves the calls that need it waiting. It counts anew from when a library is installed. */
+static void keep_library(struct vf_loop *loop)
+{
+	struct vine_task *library = loop->library_failed && loop->config.library ?
+			vine_manager_find_library_template(loop->manager, loop->config.library) : NULL;
+	loop->library_failed = 0;
+	if (library)
+		vine_manager_install_library(loop->manager, library, loop->config.library);
+}
+
+int vf_watch_is_hopeless(const struct vf_loop *loop)
+{
+	return loop->library_failures > loop->config.max_library_failures;
+}
+
+const char *vf_watch_why_hopeless(void)
+{
+	return "Libraries have ended by themselves more often in a row than max-library-retries allows, and no call "
+			"came back in between. The tune parameter watch-library-logfiles brings what they have written.";
+}
+
+/* What has been sent fails; what waits does so when it would be sent, and what comes later is tried. */
+static void give_library_up(struct vf_loop *loop)
+{
+	uint64_t id;
+	void *item;
+	if (!vf_watch_is_hopeless(loop))
+		return;
+	if (!loop->n_waiting && !loop->running) {
+		loop->library_failures = 0;
+		return;
+	}
+	itable_firstkey(loop->bundles);
+	while (itable_nextkey(loop->bundles, &id, &item)) {
+		struct vf_bundle *bundle = item;
+		if (bundle->n_calls && !bundle->given_up)
+			vf_watch_abandon(loop, bundle);
+	}
+}
+
 /* TaskVine gives the task of a lost worker to the next one, for ever. This is where it does so. */
 int vf_watch_may_run(void *arg, struct vine_task *task)
 {
 	struct vf_loop *loop = arg;
+	keep_library(loop); /* here, since TaskVine looks at its count when it sends one */
 	look_at_offered(loop); /* from 7.16 on several are offered within a turn */
 	loop->offered_id = (uint64_t)vine_task_get_id(task);
 	struct vf_bundle *bundle = itable_lookup(loop->bundles, loop->offered_id);
@@ -122,8 +164,13 @@ void vf_watch_library_ended(void *arg, const char *address, int by_itself)
 {
 	struct vf_loop *loop = arg;
 	uint64_t now_ns = vf_now_ns();
-	if (by_itself)
+	if (by_itself) {
+		/* Several at once are one failure: of a file system, say. */
+		uint64_t last_ns = loop->library_failed_ns;
+		loop->library_failures += !last_ns || now_ns - last_ns > loop->config.library_pause_ns;
 		loop->library_failed_ns = now_ns;
+		loop->library_failed = 1;
+	}
 	for (uint32_t i = 0; i < loop->workers.n; i++) {
 		struct vf_bundle *bundle;
 		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there)
@@ -251,6 +298,7 @@ void vf_watch_workers(struct vf_loop *loop, int connections)
 	loop->connections = connections;
 	loop->stats_ns = now;
 	look_for_orphans(loop, now);
+	give_library_up(loop);
 	vf_buffer_trim(&loop->frame);
 	vf_buffer_trim(&loop->command);
 

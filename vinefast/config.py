@@ -451,7 +451,8 @@ def _after(init_command: str, start: list[str], check: str = "") -> str:
 
     If `init_command` ends the shell, for which an error of syntax is enough, the program is started nevertheless, and
     answers calls with the reason (library/checked.py). A status other than 0 alone is no failure, since a test for
-    something optional may be the last thing that it does; but it is one before ``&&``, as which stock takes it.
+    something optional may be the last thing that it does; but it is one before ``&&``, as which stock takes it, and so
+    is 127, by which a shell tells that there is no such command.
     `check` may end the shell as well, after `init_command`.
     """
     if not init_command:
@@ -477,7 +478,7 @@ vinefast_run() {{
 vinefast_home="$PWD" vinefast_path="$PATH" vinefast_arguments="$*"
 vinefast_before="$(command -v python3)"
 trap vinefast_refuse EXIT
-eval "$vinefast_init"{" || exit" if required else ""}
+eval "$vinefast_init"{" || exit" if required else f"{chr(10)}[ $? != 127 ] || exit 127"}
 {check}
 trap - EXIT
 vinefast_start

@@ -285,6 +285,7 @@ cdef extern from "vf_loop.h" nogil:
         int allocation_mode
         size_t inline_nbytes
         uint64_t library_pause_ns
+        uint32_t max_library_failures
         double slow_factor
         double slots_per_worker
         double cores_per_library

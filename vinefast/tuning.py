@@ -146,8 +146,8 @@ class Tuning(ParameterSet):
     )
     long_timeout: Count = Count("Wait so long for the rest of a message.", 3600, "s", least=1)
     max_library_retries: Count = Count(
-        "Failures of a library, after which it is given up. TaskVine takes 1 for all larger numbers, its default but "
-        "cannot be set.",
+        "Failures of libraries in a row, with no bundle that came back in between, after which the calls that wait "
+        "fail. TaskVine takes 1 for all larger numbers; its default cannot be set.",
         15,
         "failures",
         most=1,

@@ -314,3 +314,28 @@ def test_a_worker_that_comes_after_a_library_has_died_takes_calls(make_executor,
     futures = [executor.submit(abs, {}, -i) for i in range(20)]
     assert [f.result(25) for f in futures] == list(range(20))
     culprit.result(30)
+
+
+def test_libraries_that_die_now_and_then_are_replaced_for_ever(make_executor):
+    config = TaskVineManagerConfig(port=0, tune_parameters={"max-library-retries": 1})
+    executor = make_executor(manager_config=config)
+    libraries = set()
+    for _ in range(4):
+        library, _ = executor.submit(library_and_worker, {}).result(30)
+        libraries.add(library)
+        os.kill(library, signal.SIGKILL)
+        assert wait_until(lambda library=library: not psutil.pid_exists(library))
+    assert executor.submit(abs, {}, -1).result(30) == 1
+    assert len(libraries) == 4
+
+
+def test_where_every_library_dies_calls_fail_with_the_reason(make_executor):
+    config = TaskVineManagerConfig(port=0, tune_parameters={"max-library-retries": 1}, init_command="kill -9 $$")
+    executor = make_executor(manager_config=config)
+    for _ in range(2):
+        futures = [executor.submit(abs, {}, -i) for i in range(50)]
+        for future in futures:
+            with pytest.raises(TaskFailure, match="max-library-retries|was lost") as caught:
+                future.result(60)
+            assert caught.value.result in ("VINE_RESULT_LIBRARY_EXIT", "VINE_RESULT_MAX_RETRIES")
+    assert wait_until(lambda: executor.outstanding() == 0)

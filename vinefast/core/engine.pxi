@@ -507,6 +507,7 @@ cdef class Engine:
         config.rule.max_nbytes = tuning.bundle_nbytes
         config.inline_nbytes = tuning.inline_nbytes
         config.library_pause_ns = <uint64_t>(tuning.transient_error_interval * 1e9)
+        config.max_library_failures = tuning.max_library_retries
         config.slow_factor = tuning.disconnect_slow_worker_factor
         config.allocation_mode = -1
         if settings.allocation_mode is not None:
