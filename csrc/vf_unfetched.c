@@ -15,6 +15,8 @@ same file, for ever. So a call whose files could not be sent twice fails. */
 
 static const char UNSENT[] = "the connection to its worker broke each time it was sent; is the worker's disk full?";
 
+static const char UNSAID[] = "the worker could not get it, and does not say why";
+
 /* What a worker puts before the words of whoever fetched or made the file: until 7.14, from 7.15 on. */
 static const char *const PREFIXES[] = {"error creating file at worker: ", "error transferring file: "};
 static const char REFUSED[] = "returned error: 4"; /* curl's words for all of HTTP's 400 to 499 */
@@ -34,7 +36,7 @@ int vf_unfetched_note(void *arg, const char *cachename, const char *reason)
 		size_t nbytes = strlen(reason);
 		while (nbytes && reason[nbytes - 1] == '\n')
 			nbytes--;
-		input->reason = strndup(reason, nbytes);
+		input->reason = nbytes ? strndup(reason, nbytes) : strdup(UNSAID);
 		input->failed_ns = vf_now_ns();
 		input->final |= input->n_failed || strstr(reason, REFUSED);
 	}

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,12 @@ def test_what_a_shell_would_read_is_encoded():
     assert (quote + options).endswith('--fail --connect-timeout 3 --speed-limit 1 --speed-time "4')
     with pytest.raises(InputMissing, match="too long"):
         curl_source("http://h/" + "x" * 4000, Patience())
+
+
+def test_why_a_url_failed_is_told_where_there_is_no_dev_stdout(tmp_path):
+    source = curl_source("http://127.0.0.1:1/x", Patience())
+    # As TaskVine's worker does, which names /dev/stdout.
+    command = f'curl -sSL --stderr "{tmp_path}/no/stdout" -o "{tmp_path}/x" "{source}"'
+    run = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True)
+    assert run.returncode == 7
+    assert run.stdout.startswith("curl: (7)")

@@ -63,6 +63,9 @@ class Engine:
     def outstanding(self):
         return len(self.calls)
 
+    def pending(self):
+        return None
+
     def fail_outstanding(self, exception):
         self.failures.append(exception)
 

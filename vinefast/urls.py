@@ -40,8 +40,10 @@ def curl_source(url: str, patience: Patience) -> str:
     # TaskVine's worker runs `curl -sSL --stderr /dev/stdout -o "PATH" "SOURCE"` through a shell: an error page would be
     # taken for the file, and a server that does not answer would hold the call for ever. What stands behind the quote
     # that ends the URL are options of that command, on workers of any kind; the last quote is TaskVine's. A task that
-    # fetches would do as well, but TaskVine does not share what such a task made among workers.
-    options = f'--globoff --fail --connect-timeout {patience.connect_s} --speed-limit 1 --speed-time "{patience.idle_s}'
+    # fetches would do as well, but TaskVine does not share what such a task made among workers. `--stderr -` is the
+    # standard output as well, where there is no /dev/stdout.
+    limits = f"--connect-timeout {patience.connect_s} --speed-limit 1"
+    options = f'--stderr - --globoff --fail {limits} --speed-time "{patience.idle_s}'
     source = f'{urllib.parse.quote(url, safe=_PLAIN)}" {options}'
     nbytes = sum(1 if character.isalnum() else 3 for character in source)
     if nbytes > _LONGEST:

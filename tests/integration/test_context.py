@@ -220,5 +220,7 @@ def test_nothing_is_left_of_a_killed_library(load, context, trace):
     family = library.children(recursive=True)
     assert int(lines(trace)[0]) in {process.pid for process in family}
     os.kill(library.pid, signal.SIGKILL)
-    assert wait_until(lambda: not any(process.is_running() for process in family))
+    # One may outlive the library until its worker has another: that which removes what a library leaves.
+    assert wait_until(lambda: sum(process.is_running() for process in family) <= 1)
     assert multiply(1).result(60) == 7
+    assert wait_until(lambda: not any(process.is_running() for process in family))
