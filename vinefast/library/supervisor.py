@@ -578,13 +578,14 @@ class Supervisor:
             return
         record, done, dead_functions = bundle.resume
         progress = (counters[layout.DONE], len(dead_functions))
-        bundle.stalled = bundle.stalled + 1 if progress == bundle.progress else 0
+        stage = counters[layout.STAGE]
+        counters[layout.STAGE] = layout.OUTSIDE
+        # A call that was running is done with: given back now, it would run twice.
+        bundle.stalled = bundle.stalled + 1 if progress == bundle.progress and stage != layout.RUNNING else 0
         bundle.progress = progress
         if bundle.stalled == _MAX_STALLED:
             self._finish(each, slot.NO_FRAME)
             return
-        stage = counters[layout.STAGE]
-        counters[layout.STAGE] = layout.OUTSIDE
         if stage == layout.OUTSIDE:
             return
         tail = log_tail(each.log_path, counters[layout.LOG_START])

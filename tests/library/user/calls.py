@@ -40,6 +40,10 @@ def write_line(path, text, result=None):
     return text if result is None else result
 
 
+def write_pid_and_line(path, text, result):
+    return write_line(path, f"{os.getpid()} {text}", result)
+
+
 def sleep(seconds, value=None):
     time.sleep(seconds)
     return value
