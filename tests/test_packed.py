@@ -1,6 +1,10 @@
 """Directories that travel as one file: packed once per version, and gone when nobody needs them."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -59,3 +63,23 @@ def test_an_archive_that_cannot_be_written_leaves_nothing(odd, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         packed.archive_of(odd, 3)
     assert os.listdir(packed._directory()) == before
+
+
+def test_nothing_is_left_of_a_program_that_was_killed(odd, tmp_path):
+    program = f"import os; from vinefast import packed; packed.archive_of({odd!r}, 1); os.kill(os.getpid(), 9)"
+    (tmp_path / "tmp").mkdir()
+    run = subprocess.run([sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
+    assert run.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while os.listdir(tmp_path / "tmp") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert os.listdir(tmp_path / "tmp") == []
+
+
+def test_an_archive_goes_at_the_end_of_the_program(odd, tmp_path):
+    program = f"from vinefast import packed; print(packed.archive_of({odd!r}, 1))"
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith(str(tmp_path / "tmp"))
+    assert os.listdir(tmp_path / "tmp") == []

@@ -12,13 +12,14 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from vinefast.library import trees
+from vinefast.scratch import Scratch, sweep
 
 # By directory, with the version that they are of; the oldest go first. What calls need stays until they are done.
 _archives: dict[str, tuple[int, Archive]] = {}
 _ARCHIVES_MAX = 64
 
 # Where they lie, and the process whose they are.
-_place: tuple[str, int] | None = None
+_place: tuple[Scratch, int] | None = None
 
 
 class Tree(NamedTuple):
@@ -84,9 +85,15 @@ def _directory() -> str:
     global _place
     if _place is None or _place[1] != os.getpid():
         _archives.clear()  # a fork has those of its parent, who may remove them
-        _place = tempfile.mkdtemp(prefix="vinefast-packed-"), os.getpid()
-        atexit.register(_remove, *_place)
-    return _place[0]
+        sweep(None)
+        _place = Scratch(None), os.getpid()
+        atexit.register(_close, *_place)
+    return _place[0].path
+
+
+def _close(scratch: Scratch, pid: int) -> None:
+    if pid == os.getpid():
+        scratch.close()
 
 
 def _remove(directory: str, pid: int) -> None:
