@@ -30,7 +30,7 @@ enum vf_file_kind {
 };
 
 struct vf_file {
-	const char *source; /* path here, or URL with options of curl (vinefast/urls.py), or what the user calls it */
+	const char *source; /* path here, or URL with options of curl (vinefast/data/urls.py), or what the user calls it */
 	const char *name;   /* path in the sandbox of the bundle, unlike that of any other call's file */
 	int kind;
 	struct vf_temp *temp;

@@ -15,10 +15,10 @@ from parsl.serialize import deserialize
 import vinefast
 from vinefast import InvalidConfiguration
 from vinefast._core import FunctionRecord, FunctionRegistry, Stages
-from vinefast.apps import AppOptions, options_of
-from vinefast.context import pack, parameters_before, serialize_with_context
+from vinefast.calls.apps import AppOptions, options_of
+from vinefast.calls.context import pack, parameters_before, serialize_with_context
 from vinefast.library.context import Bound
-from vinefast.main_module import serialize_function
+from vinefast.calls.main_module import serialize_function
 
 
 def load():
@@ -88,7 +88,7 @@ def test_apps_of_one_function_have_each_its_own_context():
 def test_workers_need_nothing_of_vinefast_for_a_mark():
     marked = vinefast.mark(functools.partial(use, 1), context=load)
     body = dill.dumps(wrap_error(marked))
-    assert b"vinefast.apps" not in body and b"AppOptions" not in body
+    assert b"vinefast.calls.apps" not in body and b"AppOptions" not in body
     assert options_of(dill.loads(body)) == AppOptions()
 
 

@@ -13,9 +13,9 @@ from parsl.data_provider.files import File
 
 from vinefast import CachedFile, InvalidConfiguration, URLStaging
 from vinefast.errors import InputMissing
-from vinefast.files import CallPlan, WorkerPath
+from vinefast.data.plan import CallPlan, WorkerPath
 from vinefast.library import files as on_worker
-from vinefast.urls import Patience, curl_source
+from vinefast.data.urls import Patience, curl_source
 
 URL = "http://host/data/x.csv"
 

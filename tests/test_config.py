@@ -7,7 +7,7 @@ import sysconfig
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from vinefast import config
+from vinefast.settings import engine as config
 from vinefast.errors import InvalidConfiguration
 
 

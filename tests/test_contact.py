@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vinefast import contact
+from vinefast.workers import contact
 from vinefast.errors import EngineStartError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vinefast import delivery
+from vinefast.data import delivery
 
 
 @pytest.fixture(autouse=True)

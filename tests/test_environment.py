@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from vinefast.environment import PYTHON, calls_environment, named_environment
+from vinefast.workers.environment import PYTHON, calls_environment, named_environment
 from vinefast.errors import InvalidConfiguration
 
 

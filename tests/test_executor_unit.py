@@ -20,7 +20,7 @@ from parsl.providers import LocalProvider, SlurmProvider
 import vinefast
 from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, VineFastExecutor
 from vinefast import executor as executor_module
-from vinefast.teardown import Teardown
+from vinefast._teardown import Teardown
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_a_call_goes_to_the_engine_as_it_is(make_apart):
     executor.submit(print, None, 1, func=2, resource_specification=3, self=4)
     executor.submit(print, {}, 1)
     executor.submit(print, {"cores": 2})
-    spec = vinefast.resources.CallSpec(cores=2.0)
+    spec = vinefast.settings.resources.CallSpec(cores=2.0)
     assert executor._engine.calls == [
         (print, (1,), {"func": 2, "resource_specification": 3, "self": 4}, None),
         (print, (1,), {}, None),
@@ -192,7 +192,7 @@ def test_unknown_resources_and_the_order_of_priorities_are_the_users_choice(make
         make_apart().submit(print, {"core": 1})
     executor = make_apart(label="as-htex", strict_resources=False, priority_order="lowest_first")
     executor.submit(print, {"core": 1, "priority": 2})
-    assert executor._engine.calls[-1][3] == vinefast.resources.CallSpec(priority=-2.0)
+    assert executor._engine.calls[-1][3] == vinefast.settings.resources.CallSpec(priority=-2.0)
 
 
 def test_working_directory_only_where_files_are_shared(make_apart):
@@ -406,7 +406,7 @@ def test_an_interrupted_start_leaves_nothing(make, monkeypatch):
     def interrupted(self, contact, on_failure):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vinefast.launch.LocalLauncher.start", interrupted)
+    monkeypatch.setattr("vinefast.workers.launch.LocalLauncher.start", interrupted)
     executor = make()
     with pytest.raises(KeyboardInterrupt):
         executor.start()

@@ -9,7 +9,7 @@ from parsl.data_provider.files import File
 
 from vinefast._core import CallFiles
 from vinefast.errors import InputMissing, UnreachableFile
-from vinefast.files import CallPlan, StagedFiles, URLStaging, WorkerPath
+from vinefast.data.plan import CallPlan, StagedFiles, URLStaging, WorkerPath
 from vinefast.library import files as on_worker
 from vinefast.library import trees
 

@@ -17,9 +17,9 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher, WrappedLauncher
 from parsl.providers import LocalProvider, SlurmProvider
 
-from vinefast import launch, programs
-from vinefast.contact import Contact
-from vinefast.environment import PYTHON
+from vinefast.workers import launch, programs
+from vinefast.workers.contact import Contact
+from vinefast.workers.environment import PYTHON
 from vinefast.errors import EngineFailure, EngineStartError
 
 
@@ -391,7 +391,7 @@ def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
         "import sys, time\n"
         "from parsl.executors.taskvine import TaskVineFactoryConfig\n"
         "from vinefast import launch\n"
-        "from vinefast.contact import Contact\n"
+        "from vinefast.workers.contact import Contact\n"
         "launcher = launch.FactoryLauncher(TaskVineFactoryConfig(max_workers=2), sys.argv[1])\n"
         "launcher.start(Contact('127.0.0.1', int(sys.argv[2])), print)\n"
         "print(launcher._processes[0].pid, flush=True)\n"

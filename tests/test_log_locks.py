@@ -6,7 +6,7 @@ import sys
 # Two threads that log: so the main thread mostly waits for the lock when it is interrupted.
 PROGRAM = """
 import logging, os, random, signal, sys, threading, time
-from vinefast import log_locks
+from vinefast import _log_locks as log_locks
 
 log_locks.hold_safely()
 log_locks.hold_safely()

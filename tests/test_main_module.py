@@ -16,7 +16,7 @@ from parsl.serialize.facade import methods_for_code
 from vinefast._core import FunctionRegistry, Stages, unchanged
 from vinefast.library import by_value
 from vinefast.library.by_value import ByValue
-from vinefast.main_module import serialize_function
+from vinefast.calls.main_module import serialize_function
 
 SOURCE = """
 import math

@@ -1,6 +1,6 @@
 """Where a call's time goes, from counters."""
 
-from vinefast.overhead import overhead
+from vinefast.calls.overhead import overhead
 
 STATS = {
     "calls_submitted": 20,

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from vinefast import CachedFile, packed
-from vinefast.cached import caching_of_directory
+from vinefast.data.cached import caching_of_directory
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from vinefast import patience, teardown
-from vinefast.resources import CallSpec
+from vinefast.workers import warnings as patience
+from vinefast import _teardown as teardown
+from vinefast.settings.resources import CallSpec
 
 
 class Engine:

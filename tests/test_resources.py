@@ -3,7 +3,7 @@ import logging
 import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 
-from vinefast.resources import CallSpec, SpecReader
+from vinefast.settings.resources import CallSpec, SpecReader
 
 READER = SpecReader()
 

@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from tests.integration.processes import wait_until
-from vinefast import scratch
-from vinefast.scratch import Scratch, sweep
+from vinefast.workers import scratch
+from vinefast.workers.scratch import Scratch, sweep
 
 PROGRAM = """
 import sys, time
-from vinefast.scratch import Scratch
+from vinefast.workers.scratch import Scratch
 scratch = Scratch(sys.argv[1], janitor=sys.argv[2] == "janitor")
 open(scratch.path + "/file", "w").close()
 print(scratch.path, flush=True)

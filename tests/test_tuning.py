@@ -12,7 +12,7 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 from tests.test_setup import taskvine
 from vinefast import Tuning, VineFastExecutor, parameter
 from vinefast.errors import InvalidConfiguration
-from vinefast.parameter import Choice, Flag, Proportion
+from vinefast.settings.parameter import Choice, Flag, Proportion
 
 ALL = list(Tuning.parameters.values())
 NEWEST = "8.0.0"

@@ -1,8 +1,8 @@
 """A drop-in Parsl executor on the TaskVine engine, with a Cython core for thousands of short Python calls a second."""
 
-from vinefast.apps import mark, python_app
-from vinefast.cached import CachedFile
-from vinefast.config import VERSION as __version__
+from vinefast.calls.apps import mark, python_app
+from vinefast.data.cached import CachedFile
+from vinefast.settings.engine import VERSION as __version__
 from vinefast.errors import (
     CallDied,
     ContextError,
@@ -17,9 +17,9 @@ from vinefast.errors import (
     VineFastError,
 )
 from vinefast.executor import VineFastExecutor
-from vinefast.files import URLStaging
-from vinefast.temps import Kept, TempFile
-from vinefast.tuning import Tuning
+from vinefast.data.plan import URLStaging
+from vinefast.data.temps import Kept, TempFile
+from vinefast.settings.tuning import Tuning
 
 __all__ = [
     "CachedFile",

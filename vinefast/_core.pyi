@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from vinefast.apps import AppOptions
-from vinefast.config import EngineSettings
-from vinefast.files import CallPlan
+from vinefast.calls.apps import AppOptions
+from vinefast.settings.engine import EngineSettings
+from vinefast.data.plan import CallPlan
 from vinefast.library.context import Context
-from vinefast.main_module import Use
-from vinefast.resources import CallSpec
+from vinefast.calls.main_module import Use
+from vinefast.settings.resources import CallSpec
 
 class CallFuture(Future[Any]):
     @property

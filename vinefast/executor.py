@@ -27,22 +27,25 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast import config, log_locks, monitoring, rules, temps
+from vinefast.settings import engine as config, rules
+from vinefast import _log_locks as log_locks
+from vinefast.workers import monitoring
+from vinefast.data import temps
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
-from vinefast.apps import options_of
-from vinefast.contact import Contact, catalog_hosts, manager_address, name_in_catalog
-from vinefast.context import pack
-from vinefast.descriptors import raise_limit
-from vinefast.environment import calls_environment
+from vinefast.calls.apps import options_of
+from vinefast.workers.contact import Contact, catalog_hosts, manager_address, name_in_catalog
+from vinefast.calls.context import pack
+from vinefast.workers.descriptors import raise_limit
+from vinefast.workers.environment import calls_environment
 from vinefast.errors import EngineStartError, EngineStopped, anew
-from vinefast.files import CallPlan, URLStaging
-from vinefast.launch import Launcher, make_launcher
+from vinefast.data.plan import CallPlan, URLStaging
+from vinefast.workers.launch import Launcher, make_launcher
 from vinefast.library.context import Context
-from vinefast.many import CallsAhead, Chunks, results_in_order
-from vinefast.overhead import Overhead, overhead
-from vinefast.patience import Patience
-from vinefast.resources import CallSpec, SpecReader
-from vinefast.teardown import Teardown
+from vinefast.calls.many import CallsAhead, Chunks, results_in_order
+from vinefast.calls.overhead import Overhead, overhead
+from vinefast.workers.warnings import Patience
+from vinefast.settings.resources import CallSpec, SpecReader
+from vinefast._teardown import Teardown
 
 if TYPE_CHECKING:
     from typing_extensions import Self

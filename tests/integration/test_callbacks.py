@@ -301,7 +301,7 @@ def test_who_holds_up_all_calls_is_shown_once(load, monkeypatch, caplog):
         time.sleep(4 * patience._LOOK_S)
     finally:
         go_on.set()
-    (said,) = [record for record in caplog.records if record.name == "vinefast.patience"]
+    (said,) = [record for record in caplog.records if record.name == "vinefast.workers.warnings"]
     assert "done callbacks run one after the other" in said.getMessage()
     assert app().result(30) == 1
 

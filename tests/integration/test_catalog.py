@@ -9,7 +9,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
-from vinefast.programs import find_program
+from vinefast.workers.programs import find_program
 
 
 def two_free_ports():

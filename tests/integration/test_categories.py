@@ -8,7 +8,7 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.integration.processes import wait_until
 from vinefast.errors import EngineStartError, InvalidConfiguration
-from vinefast.programs import RESOURCE_MONITOR_VARIABLE, find_resource_monitor
+from vinefast.workers.programs import RESOURCE_MONITOR_VARIABLE, find_resource_monitor
 
 
 def first():

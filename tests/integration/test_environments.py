@@ -16,7 +16,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 from venv_pack import pack
 
 from tests.integration.processes import start_by_hand
-from vinefast.environment import PYTHON
+from vinefast.workers.environment import PYTHON
 from vinefast.errors import RemoteError
 
 # Of the environment alone.

@@ -11,7 +11,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 
 from tests.integration.processes import wait_until
 from vinefast.errors import RemoteError
-from vinefast.programs import find_program
+from vinefast.workers.programs import find_program
 
 TESTS = Path(__file__).parents[1]
 FIELDS = "integration/test_fields.py::"

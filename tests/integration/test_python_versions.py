@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from vinefast import config
+from vinefast.settings import engine as config
 from vinefast.errors import RemoteError
 from vinefast.library import parsl_side
 

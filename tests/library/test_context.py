@@ -12,7 +12,7 @@ from pathlib import Path
 import calls
 import pytest
 
-from vinefast.context import pack, serialize_with_context
+from vinefast.calls.context import pack, serialize_with_context
 from vinefast.errors import ContextError, RemoteError
 from vinefast.library.context import FILE
 

@@ -16,7 +16,7 @@ import calls
 import dill
 import pytest
 
-from vinefast.context import pack
+from vinefast.calls.context import pack
 from vinefast.library.context import FILE
 
 from .conftest import is_alive, wait_until

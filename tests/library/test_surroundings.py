@@ -9,7 +9,7 @@ import pickle
 import calls
 import pytest
 
-from vinefast.context import pack, serialize_with_context
+from vinefast.calls.context import pack, serialize_with_context
 from vinefast.library.context import FILE
 
 from .encode import Call

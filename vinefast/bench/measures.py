@@ -19,7 +19,7 @@ from vinefast.bench.calls import echo, hold, increment, nap, noop
 from vinefast.bench.effort import Effort
 from vinefast.bench.peers import PEERS, Peer
 from vinefast.bench.timing import one_at_a_time, rate, timed
-from vinefast.overhead import overhead
+from vinefast.calls.overhead import overhead
 
 Sample = tuple[str, dict[str, float]]
 

@@ -19,12 +19,12 @@ cdef extern from *:
 
 
 def plan_of_call():
-    """Give the `vinefast.files.CallPlan` of the call whose arguments this thread serializes; None if none.
+    """Give the `vinefast.data.plan.CallPlan` of the call whose arguments this thread serializes; None if none.
 
     Raises
     ------
     Exception
-        As `vinefast.files.CallPlan.find`, of which the call's submit is told as well.
+        As `vinefast.data.plan.CallPlan.find`, of which the call's submit is told as well.
     """
     cdef Arguments *here = <Arguments *>vf_arguments
     if here == NULL or <object>here.make_plan is None:

@@ -101,7 +101,7 @@ cdef class Engine:
 
     Parameters
     ----------
-    settings : vinefast.config.EngineSettings
+    settings : vinefast.settings.engine.EngineSettings
         Not changed here.
     on_failure : callable
         Called with an `errors.EngineFailure` on the demux thread when the engine dies at run time, after all
@@ -206,12 +206,12 @@ cdef class Engine:
         func : callable
         args : tuple
         kwargs : dict
-        spec : vinefast.resources.CallSpec, optional
+        spec : vinefast.settings.resources.CallSpec, optional
             The call's resource specification.
         chunk : bool
             Call the function once for each row of the columns that `args` then are. The result is a list of results;
             if a row raised, a tuple of the list so far and what `rebuild_exception` takes, pickled.
-        plan : vinefast.files.CallPlan, optional
+        plan : vinefast.data.plan.CallPlan, optional
             Of the files that TaskVine is to move. If not given, `make_plan` makes it once such a file is found, which
             happens while the arguments are pickled.
 

@@ -1,4 +1,4 @@
-# The files of a call that TaskVine moves, as C sees them; vinefast/files.py finds them among a call's arguments.
+# The files of a call that TaskVine moves, as C sees them; vinefast/data/plan.py finds them among a call's arguments.
 
 from parsl.app.errors import RemoteExceptionWrapper
 
@@ -11,7 +11,7 @@ cdef class CallFiles:
 
     Parameters
     ----------
-    moves : list of (int, str or Temp, str) or (int, str, str, vinefast.cached.Caching)
+    moves : list of (int, str or Temp, str) or (int, str, str, vinefast.data.cached.Caching)
         `FILE_INPUT`, `FILE_URL` or `FILE_OUTPUT` and the path or URL, or `FILE_READ` or `FILE_MADE` and the `Temp`; the
         path in the sandbox of the call's bundle; and how it is cached.
     trailer : bytes

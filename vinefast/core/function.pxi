@@ -5,9 +5,9 @@ import importlib
 import types
 import weakref
 
-from vinefast.apps import options_of
-from vinefast.context import serialize_with_context
-from vinefast.main_module import MISSING
+from vinefast.calls.apps import options_of
+from vinefast.calls.context import serialize_with_context
+from vinefast.calls.main_module import MISSING
 
 # Parsl wraps an app anew for each call, to monitor it or to bound its time. The wrappers of one app differ in identity
 # alone: they are the same code around the same things.
@@ -45,7 +45,7 @@ cdef object content_key(object content):
 cdef class FunctionRecord:
     """One distinct function: its serialized body, and the C record that the manager thread learns into.
 
-    `options` is what it was marked with (`vinefast.apps.AppOptions`).
+    `options` is what it was marked with (`vinefast.calls.apps.AppOptions`).
 
     Lives as long as the registry knows it or a call of it is outstanding; each call holds a reference.
     """
@@ -76,7 +76,7 @@ cpdef bint unchanged(tuple uses) except -1:
 
     Parameters
     ----------
-    uses : tuple of vinefast.main_module.Use
+    uses : tuple of vinefast.calls.main_module.Use
     """
     cdef tuple use
     cdef PyObject *now

@@ -9,7 +9,7 @@ import socket
 import time
 from contextlib import suppress
 
-from vinefast import programs
+from vinefast.workers import programs
 
 SCHEDULERS = {
     "files": VINE_SCHEDULE_FILES,

@@ -1,6 +1,6 @@
 # Resource specifications as C sees them.
 
-from vinefast.resources import CallSpec
+from vinefast.settings.resources import CallSpec
 
 
 cdef class SpecGroup:

@@ -1,4 +1,4 @@
-# Temporary files as C sees them (csrc/vf_temps.h), and the calls that make lost ones again; vinefast/temps.py is what
+# Temporary files as C sees them (csrc/vf_temps.h), and the calls that make lost ones again; vinefast/data/temps.py is what
 # users see of them.
 
 

@@ -82,7 +82,7 @@ def enter(sandbox: bytes) -> None:
 
 
 def in_sandbox(name: str) -> str:
-    """Give the path of one of the bundle's files: what a `vinefast.files.WorkerPath` becomes on a worker."""
+    """Give the path of one of the bundle's files: what a `vinefast.data.plan.WorkerPath` becomes on a worker."""
     return os.path.join(_sandbox, name)
 
 
@@ -97,7 +97,7 @@ def temp_file(name: str) -> Any:
 
 
 def read_kept(name: str) -> Any:
-    """Give the value that a `vinefast.temps.Kept` is on a worker."""
+    """Give the value that a `vinefast.data.temps.Kept` is on a worker."""
     return kept.read(in_sandbox(name))
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from vinefast import packing
+from vinefast.workers import packing
 from vinefast.errors import InvalidConfiguration
 
 logger = logging.getLogger(__name__)

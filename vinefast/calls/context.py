@@ -17,9 +17,9 @@ from vinefast import library
 from vinefast.library import context as on_worker
 from vinefast.library.context import PARAMETER, Bound, Context
 from vinefast.library.files import WORKER_PACKAGE
-from vinefast.main_module import Use, serialize_function
+from vinefast.calls.main_module import Use, serialize_function
 
-# As in vinefast/files.py: what is pickled refers to the library as workers know it.
+# As in vinefast/data/plan.py: what is pickled refers to the library as workers know it.
 sys.modules.setdefault(WORKER_PACKAGE, library)
 sys.modules.setdefault(f"{WORKER_PACKAGE}.context", on_worker)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vinefast.bench.command import bench
-from vinefast.tune_command import tune
+from vinefast.cli.tune import tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,7 +11,7 @@ from typing import Any
 
 from parsl.executors.errors import InvalidResourceSpecification
 
-from vinefast.rules import Rule, is_int_valued, is_name, is_number
+from vinefast.settings.rules import Rule, is_int_valued, is_name, is_number
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from parsl.executors.errors import InvalidResourceSpecification
 
 from vinefast._core import Engine
-from vinefast.descriptors import why_none_is_left
-from vinefast.launch import Launcher
-from vinefast.resources import CallSpec
-from vinefast.teardown import join
+from vinefast.workers.descriptors import why_none_is_left
+from vinefast.workers.launch import Launcher
+from vinefast.settings.resources import CallSpec
+from vinefast._teardown import join
 
 logger = logging.getLogger(__name__)
 

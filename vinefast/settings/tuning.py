@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vinefast.errors import InvalidConfiguration
-from vinefast.parameter import OLDEST, Bytes, Choice, Count, Flag, Number, ParameterSet, Proportion
+from vinefast.settings.parameter import OLDEST, Bytes, Choice, Count, Flag, Number, ParameterSet, Proportion
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

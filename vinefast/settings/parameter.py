@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InvalidConfiguration
-from vinefast.rules import is_int_valued, is_number
+from vinefast.settings.rules import is_int_valued, is_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self

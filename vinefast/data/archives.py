@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from vinefast.library import trees
-from vinefast.scratch import Scratch, sweep
+from vinefast.workers.scratch import Scratch, sweep
 
 # By directory, with the version that they are of; the oldest go first. What calls need stays until they are done.
 _archives: dict[str, tuple[int, Archive]] = {}

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from parsl.data_provider.files import File
 
-from vinefast import packed, rules
+from vinefast.data import archives as packed
+from vinefast.settings import rules
 from vinefast._core import plan_of_call
 from vinefast.library import trees
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from parsl.data_provider.files import File
 
-from vinefast import rules
+from vinefast.settings import rules
 from vinefast._core import TempHandle, plan_of_call
 from vinefast.errors import InputMissing, InvalidConfiguration
 from vinefast.library import files as on_worker

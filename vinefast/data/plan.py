@@ -15,13 +15,15 @@ from parsl.data_provider.files import File
 from parsl.data_provider.staging import Staging
 from parsl.utils import RepresentationMixin, get_std_fname_mode
 
-from vinefast import delivery, library, rules, temps, urls
+from vinefast import library
+from vinefast.data import delivery, temps, urls
+from vinefast.settings import rules
 from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine, TempHandle
-from vinefast.cached import CachedFile, caching_of_directory
+from vinefast.data.cached import CachedFile, caching_of_directory
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
 from vinefast.library import trees
-from vinefast.temps import Kept, Store, TempFile
+from vinefast.data.temps import Kept, Store, TempFile
 
 # What `vinefast._core.CallFiles` takes, without the name.
 Move = tuple[Any, ...]

@@ -8,8 +8,8 @@ from typing import Any
 
 import parsl
 
-from vinefast import rules
-from vinefast.context import name_of, parameters_before
+from vinefast.settings import rules
+from vinefast.calls.context import name_of, parameters_before
 from vinefast.errors import InvalidConfiguration
 
 # Parsl's wrappers carry a function's attributes along.

@@ -12,7 +12,7 @@ from parsl.monitoring.radios.base import MonitoringRadioSender, RadioConfig
 from parsl.monitoring.radios.htex import HTEXRadio
 from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadio
 
-from vinefast.rules import Rule
+from vinefast.settings.rules import Rule
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from vinefast import library
 from vinefast.library import by_value
 from vinefast.library.files import WORKER_PACKAGE
 
-# As in vinefast/files.py: what is pickled refers to the library as workers know it.
+# As in vinefast/data/plan.py: what is pickled refers to the library as workers know it.
 sys.modules.setdefault(WORKER_PACKAGE, library)
 sys.modules.setdefault(f"{WORKER_PACKAGE}.by_value", by_value)
 

@@ -14,11 +14,11 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 from rich.console import Console
 from rich.table import Table
 
-from vinefast import config
+from vinefast.settings import engine as config
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InvalidConfiguration
-from vinefast.parameter import Parameter
-from vinefast.tuning import Tuning
+from vinefast.settings.parameter import Parameter
+from vinefast.settings.tuning import Tuning
 
 # A file has no width.
 _WIDTH = 150

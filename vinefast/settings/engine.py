@@ -17,15 +17,15 @@ from typing import Any, Literal
 import cloudpickle
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from vinefast.environment import PYTHON, SCRIPT, Environment
+from vinefast.workers.environment import PYTHON, SCRIPT, Environment
 from vinefast.errors import InvalidConfiguration
 from vinefast.library import parsl_side
 from vinefast.library.by_value import PACKAGES
 from vinefast.library.context import FILE as CONTEXT_FILE
 from vinefast.library.context import Context
 from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
-from vinefast.programs import find_resource_monitor
-from vinefast.rules import (
+from vinefast.workers.programs import find_resource_monitor
+from vinefast.settings.rules import (
     CONTEXT,
     COUNT,
     FLAG,
@@ -42,7 +42,7 @@ from vinefast.rules import (
     optional,
     require,
 )
-from vinefast.tuning import Tuning
+from vinefast.settings.tuning import Tuning
 
 logger = logging.getLogger(__name__)
 

@@ -25,14 +25,14 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
-from vinefast.contact import Contact
-from vinefast.descriptors import why_none_is_left, with_former_limit
-from vinefast.environment import SCRIPT, Environment, named_environment
+from vinefast.workers.contact import Contact
+from vinefast.workers.descriptors import why_none_is_left, with_former_limit
+from vinefast.workers.environment import SCRIPT, Environment, named_environment
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.library.process import GRACE_S, MARK
-from vinefast.programs import find_program
-from vinefast.scratch import Scratch, sweep
-from vinefast.teardown import join
+from vinefast.workers.programs import find_program
+from vinefast.workers.scratch import Scratch, sweep
+from vinefast._teardown import join
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What travels with calls, and what stays on workers."""
