@@ -17,8 +17,8 @@ from vinefast import InvalidConfiguration
 from vinefast._core import FunctionRecord, FunctionRegistry, Stages
 from vinefast.calls.apps import AppOptions, options_of
 from vinefast.calls.context import pack, parameters_before, serialize_with_context
-from vinefast.library.context import Bound
 from vinefast.calls.main_module import serialize_function
+from vinefast.library.context import Bound
 
 
 def load():

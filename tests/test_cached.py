@@ -12,10 +12,10 @@ from parsl.data_provider.file_noop import NoOpFileStaging
 from parsl.data_provider.files import File
 
 from vinefast import CachedFile, InvalidConfiguration, URLStaging
-from vinefast.errors import InputMissing
 from vinefast.data.plan import CallPlan, WorkerPath
+from vinefast.data.urls import Timeouts, curl_source
+from vinefast.errors import InputMissing
 from vinefast.library import files as on_worker
-from vinefast.data.urls import Patience, curl_source
 
 URL = "http://host/data/x.csv"
 
@@ -131,21 +131,21 @@ def test_workers_see_a_file_under_its_name(odd):
 
 @pytest.mark.parametrize("path", ["/..", "/d/..", "/d/" + "x" * 256])
 def test_what_is_at_a_url_without_a_name_has_one_on_workers(path):
-    assert WorkerPath.of_url(f"http://h{path}", Patience()).endswith("/file")
-    assert WorkerPath.of_url("http://h/d/\u00e9 x?y=/z", Patience()).endswith("/\u00e9 x")
+    assert WorkerPath.of_url(f"http://h{path}", Timeouts()).endswith("/file")
+    assert WorkerPath.of_url("http://h/d/\u00e9 x?y=/z", Timeouts()).endswith("/\u00e9 x")
 
 
 def test_what_a_shell_would_read_is_encoded():
-    source = curl_source('http://h/$(x)`y`"\\ \u00e9%20[1]{2}?a=b&c#d', Patience(3, 4))
+    source = curl_source('http://h/$(x)`y`"\\ \u00e9%20[1]{2}?a=b&c#d', Timeouts(3, 4))
     url, quote, options = source.partition('"')
     assert url == "http://h/%24(x)%60y%60%22%5C%20%C3%A9%20[1]{2}?a=b&c#d"
     assert (quote + options).endswith('--fail --connect-timeout 3 --speed-limit 1 --speed-time "4')
     with pytest.raises(InputMissing, match="too long"):
-        curl_source("http://h/" + "x" * 4000, Patience())
+        curl_source("http://h/" + "x" * 4000, Timeouts())
 
 
 def test_why_a_url_failed_is_told_where_there_is_no_dev_stdout(tmp_path):
-    source = curl_source("http://127.0.0.1:1/x", Patience())
+    source = curl_source("http://127.0.0.1:1/x", Timeouts())
     # As TaskVine's worker does, which names /dev/stdout.
     command = f'curl -sSL --stderr "{tmp_path}/no/stdout" -o "{tmp_path}/x" "{source}"'
     run = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True)

@@ -7,14 +7,19 @@ import sysconfig
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from vinefast.settings import engine as config
 from vinefast.errors import InvalidConfiguration
+from vinefast.settings import checks
+from vinefast.settings.engine import engine_settings
+from vinefast.workers.command import library_files, program_path, python_command
+from vinefast.workers.environment import PYTHON
 
 
 def settings(exec_mode="serverless", password_file=None, working_dir=None, **fields):
     manager_config = TaskVineManagerConfig(**fields)
-    config.check_manager_config(manager_config)
-    return config.engine_settings(manager_config, exec_mode, "/logs", password_file, working_dir)
+    checks.check_manager_config(manager_config)
+    return engine_settings(
+        manager_config, exec_mode, "/logs", password_file, working_dir, project_name=manager_config.project_name
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ def settings(exec_mode="serverless", password_file=None, working_dir=None, **fie
 )
 def test_a_bad_manager_field_is_named_with_its_value(field, value):
     with pytest.raises(InvalidConfiguration, match=field) as caught:
-        config.check_manager_config(TaskVineManagerConfig(**{field: value}))
+        checks.check_manager_config(TaskVineManagerConfig(**{field: value}))
     assert "accepted: " in str(caught.value)
 
 
@@ -72,14 +77,14 @@ def test_a_bad_manager_field_is_named_with_its_value(field, value):
 )
 def test_a_bad_factory_field_is_named_with_its_value(fields, name):
     with pytest.raises(InvalidConfiguration, match=f"factory_config.{name} is .*accepted: "):
-        config.check_factory_config(TaskVineFactoryConfig(**fields))
+        checks.check_factory_config(TaskVineFactoryConfig(**fields))
 
 
 def test_configurations_must_be_parsls():
     with pytest.raises(InvalidConfiguration, match="manager_config is .*TaskVineManagerConfig"):
-        config.check_manager_config({"port": 1})
+        checks.check_manager_config({"port": 1})
     with pytest.raises(InvalidConfiguration, match="factory_config is .*TaskVineFactoryConfig"):
-        config.check_factory_config({})
+        checks.check_factory_config({})
 
 
 def test_fields_reach_the_engine():
@@ -126,8 +131,8 @@ def test_who_chooses_workers(fields, placing):
 def test_configuration_is_left_as_it_is():
     manager_config = TaskVineManagerConfig(env_vars={"A": 1}, library_config={"num_slots": 2})
     before = copy.deepcopy(manager_config)
-    config.check_manager_config(manager_config)
-    config.engine_settings(manager_config, "serverless", "/logs", None, "/here")
+    checks.check_manager_config(manager_config)
+    engine_settings(manager_config, "serverless", "/logs", None, "/here")
     assert manager_config == before
 
 
@@ -140,8 +145,8 @@ def test_modules_of_the_program_are_found_by_the_library(monkeypatch, tmp_path):
     beside = str(tmp_path)
     pythons = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")]
     monkeypatch.setattr(sys, "path", [beside, "", f"{beside}/missing", *pythons])
-    assert config.program_path() == [beside, os.getcwd()]
-    got = config.engine_settings(TaskVineManagerConfig(), "serverless", "/logs", None, None, module_path=["/a", "/b"])
+    assert program_path() == [beside, os.getcwd()]
+    got = engine_settings(TaskVineManagerConfig(), "serverless", "/logs", None, None, module_path=["/a", "/b"])
     assert got.env_vars["VINEFAST_PATH"] == "/a:/b"
 
 
@@ -151,14 +156,14 @@ def test_debug_log_is_kept_on_demand(monkeypatch):
 
 
 def test_library_files_are_a_whole_package(tmp_path):
-    names = {name for _, name in config.library_files()}
+    names = {name for _, name in library_files()}
     assert {"vinefast_library/__init__.py", "vinefast_library/__main__.py", "vinefast_library/once.py"} <= names
-    assert all(os.path.isfile(path) for path, _ in config.library_files())
+    assert all(os.path.isfile(path) for path, _ in library_files())
 
 
 def test_modes_run_different_modules():
-    assert settings("serverless").command.endswith(f"-m vinefast_library.checked {config.PYTHON} vinefast_library")
-    assert settings("regular").command.endswith(f"-m vinefast_library.checked {config.PYTHON} vinefast_library.once")
+    assert settings("serverless").command.endswith(f"-m vinefast_library.checked {PYTHON} vinefast_library")
+    assert settings("regular").command.endswith(f"-m vinefast_library.checked {PYTHON} vinefast_library.once")
 
 
 @pytest.fixture
@@ -171,7 +176,7 @@ def run_command(tmp_path):
     other.chmod(0o755)
 
     def run(init_command="", python=sys.executable):
-        command = config.python_command("-m who", init_command, python) + " --in-pipe-fd 3"
+        command = python_command("-m who", init_command, python) + " --in-pipe-fd 3"
         return subprocess.run(
             ["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
         ).stdout.split()
@@ -221,7 +226,7 @@ def test_the_program_starts_whatever_init_command_does(tmp_path, shell, init_com
     (tmp_path / "told.py").write_text(
         "import os, sys; print(os.environ.get('VINEFAST_INIT_STATUS'), os.getcwd(), *sys.argv[1:])"
     )
-    command = config.python_command("-m told", init_command) + " --in-pipe-fd 3"
+    command = python_command("-m told", init_command) + " --in-pipe-fd 3"
     # Bash keeps to POSIX, as a worker's /bin/sh.
     options = ["--posix"] if shell == "bash" else []
     ran = subprocess.run([shell, *options, "-c", command], cwd=tmp_path, capture_output=True, text=True)
@@ -233,14 +238,14 @@ def test_a_password_that_the_engine_cannot_take_is_refused(tmp_path, content):
     path = tmp_path / "password"
     path.write_bytes(content)
     with pytest.raises(InvalidConfiguration, match="project_password_file"):
-        config.check_password_file(str(path))
+        checks.check_password_file(str(path))
 
 
 def test_a_password_file_must_be_readable(tmp_path):
     with pytest.raises(InvalidConfiguration, match="No such file"):
-        config.check_password_file(str(tmp_path / "password"))
+        checks.check_password_file(str(tmp_path / "password"))
     with pytest.raises(InvalidConfiguration, match="directory"):
-        config.check_password_file(str(tmp_path))
+        checks.check_password_file(str(tmp_path))
 
 
 def test_autolabel_becomes_what_taskvine_calls_it(monkeypatch, tmp_path):
@@ -249,10 +254,10 @@ def test_autolabel_becomes_what_taskvine_calls_it(monkeypatch, tmp_path):
     monitor.chmod(0o755)
     monkeypatch.setenv("CCTOOLS_RESOURCE_MONITOR", str(monitor))
     fields = {"autolabel": True, "autolabel_algorithm": "bucketing", "autolabel_window": 7}
-    got = config.engine_settings(TaskVineManagerConfig(**fields), "regular", "logs", None, None)
+    got = engine_settings(TaskVineManagerConfig(**fields), "regular", "logs", None, None)
     assert (got.resource_monitor, got.allocation_mode) == (str(monitor), "bucketing")
     assert got.tuning == {"peer-transfers": True, "category-steady-n-tasks": 7}
-    got = config.engine_settings(TaskVineManagerConfig(**{**fields, "autolabel": False}), "regular", "logs", None, None)
+    got = engine_settings(TaskVineManagerConfig(**{**fields, "autolabel": False}), "regular", "logs", None, None)
     assert (got.resource_monitor, got.allocation_mode, got.tuning.category_steady_n_tasks) == (None, None, 25)
 
 
@@ -269,7 +274,7 @@ def test_autolabel_becomes_what_taskvine_calls_it(monkeypatch, tmp_path):
     ],
 )
 def test_fields_for_another_batch_system_are_named_in_a_warning(fields, method, ignored, caplog):
-    config.warn_of_unused_fields(TaskVineFactoryConfig(**fields), method)
+    checks.warn_of_unused_fields(TaskVineFactoryConfig(**fields), method)
     assert len(caplog.records) == len(ignored)
     for name in ignored:
         assert f"factory_config.{name}" in caplog.text

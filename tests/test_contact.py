@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from vinefast.workers import contact
 from vinefast.errors import EngineStartError
+from vinefast.workers import contact
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from vinefast.workers.environment import PYTHON, calls_environment, named_environment
 from vinefast.errors import InvalidConfiguration
+from vinefast.workers.environment import PYTHON, calls_environment, named_environment
 
 
 @pytest.fixture(autouse=True)

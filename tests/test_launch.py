@@ -17,10 +17,10 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher, WrappedLauncher
 from parsl.providers import LocalProvider, SlurmProvider
 
+from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.workers import launch, programs
 from vinefast.workers.contact import Contact
 from vinefast.workers.environment import PYTHON
-from vinefast.errors import EngineFailure, EngineStartError
 
 
 @pytest.fixture

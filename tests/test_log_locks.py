@@ -6,10 +6,10 @@ import sys
 # Two threads that log: so the main thread mostly waits for the lock when it is interrupted.
 PROGRAM = """
 import logging, os, random, signal, sys, threading, time
-from vinefast import _log_locks as log_locks
+from vinefast import _log_locks
 
-log_locks.hold_safely()
-log_locks.hold_safely()
+_log_locks.hold_safely()
+_log_locks.hold_safely()
 handler = logging.FileHandler(sys.argv[1])
 logger = logging.getLogger("a")
 logger.addHandler(handler)

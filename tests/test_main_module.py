@@ -14,9 +14,9 @@ from parsl.serialize.concretes import PickleSerializer
 from parsl.serialize.facade import methods_for_code
 
 from vinefast._core import FunctionRegistry, Stages, unchanged
+from vinefast.calls.main_module import serialize_function
 from vinefast.library import by_value
 from vinefast.library.by_value import ByValue
-from vinefast.calls.main_module import serialize_function
 
 SOURCE = """
 import math

@@ -1,8 +1,10 @@
 """A drop-in Parsl executor on the TaskVine engine, with a Cython core for thousands of short Python calls a second."""
 
+from vinefast._version import VERSION as __version__
 from vinefast.calls.apps import mark, python_app
 from vinefast.data.cached import CachedFile
-from vinefast.settings.engine import VERSION as __version__
+from vinefast.data.staging import URLStaging
+from vinefast.data.temps import Kept, TempFile
 from vinefast.errors import (
     CallDied,
     ContextError,
@@ -17,8 +19,6 @@ from vinefast.errors import (
     VineFastError,
 )
 from vinefast.executor import VineFastExecutor
-from vinefast.data.plan import URLStaging
-from vinefast.data.temps import Kept, TempFile
 from vinefast.settings.tuning import Tuning
 
 __all__ = [

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from vinefast.calls.apps import AppOptions
-from vinefast.settings.engine import EngineSettings
+from vinefast.calls.main_module import Use
 from vinefast.data.plan import CallPlan
 from vinefast.library.context import Context
-from vinefast.calls.main_module import Use
+from vinefast.settings.engine import EngineSettings
 from vinefast.settings.resources import CallSpec
 
 class CallFuture(Future[Any]):

@@ -27,25 +27,28 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast.settings import engine as config, rules
-from vinefast import _log_locks as log_locks
-from vinefast.workers import monitoring
-from vinefast.data import temps
+from vinefast import _log_locks
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
+from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
-from vinefast.workers.contact import Contact, catalog_hosts, manager_address, name_in_catalog
 from vinefast.calls.context import pack
-from vinefast.workers.descriptors import raise_limit
-from vinefast.workers.environment import calls_environment
-from vinefast.errors import EngineStartError, EngineStopped, anew
-from vinefast.data.plan import CallPlan, URLStaging
-from vinefast.workers.launch import Launcher, make_launcher
-from vinefast.library.context import Context
 from vinefast.calls.many import CallsAhead, Chunks, results_in_order
 from vinefast.calls.overhead import Overhead, overhead
-from vinefast.workers.warnings import Patience
+from vinefast.data import temps
+from vinefast.data.plan import CallPlan
+from vinefast.data.staging import URLStaging
+from vinefast.errors import EngineStartError, EngineStopped, anew
+from vinefast.library.context import Context
+from vinefast.settings import checks, rules
+from vinefast.settings.engine import engine_settings
 from vinefast.settings.resources import CallSpec, SpecReader
-from vinefast._teardown import Teardown
+from vinefast.workers import monitoring
+from vinefast.workers.command import program_path
+from vinefast.workers.contact import Contact, catalog_hosts, manager_address, name_in_catalog
+from vinefast.workers.descriptors import raise_limit
+from vinefast.workers.environment import calls_environment
+from vinefast.workers.launch import Launcher, make_launcher
+from vinefast.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -139,11 +142,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             manager_config = TaskVineManagerConfig(port=0)
         if factory_config is None:
             factory_config = TaskVineFactoryConfig()
-        config.check_manager_config(manager_config)
-        config.check_autolabel(manager_config, function_exec_mode)
-        config.check_context(context, context_scope, function_exec_mode)
-        config.check_factory_config(factory_config)
-        config.warn_of_unused_fields(factory_config, worker_launch_method)
+        checks.check_manager_config(manager_config)
+        checks.check_autolabel(manager_config, function_exec_mode)
+        checks.check_context(context, context_scope, function_exec_mode)
+        checks.check_factory_config(factory_config)
+        checks.warn_of_unused_fields(factory_config, worker_launch_method)
         for name, value, kind in (
             ("provider", provider, ExecutionProvider),
             ("storage_access", storage_access, list),
@@ -174,10 +177,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first")
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
-        self._patience: Patience | None = None
+        self._watchdog: Watchdog | None = None
         self._files_are_shared = True
         self._moves_files = False
-        self._url_patience = URLStaging().patience
+        self._url_timeouts = URLStaging().timeouts
         self._lifecycle = threading.RLock()
         self._teardown: Teardown | None = None  # since start or shutdown
         self._submit: Callable[..., CallFuture] = _refuser(EngineStopped("the executor has not been started"))
@@ -241,7 +244,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         for path in (directory, runtime_dir):
             os.makedirs(path, exist_ok=True)
         raise_limit()
-        log_locks.hold_safely()
+        _log_locks.hold_safely()
         self._launcher = make_launcher(self.worker_launch_method, self.factory_config, directory, self.provider)
         teardown.callback(self._launcher.stop)
         address = manager_address(self.manager_config.address, self._launcher.local)
@@ -249,13 +252,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
         staging = [provider for provider in self.storage_access or () if isinstance(provider, URLStaging)]
         if self.working_dir is not None and self._files_are_shared:
-            config.check_working_dir(self.working_dir)
+            checks.check_working_dir(self.working_dir)
         self._moves_files = not self._files_are_shared or bool(staging)
-        self._url_patience = (staging or [URLStaging()])[0].patience
+        self._url_timeouts = (staging or [URLStaging()])[0].timeouts
         if self.monitoring_messages is not None and not self._files_are_shared:
             self._warn_of_unshared_radio()
         context = None if self.context is None else pack(self.context)
-        settings = config.engine_settings(
+        settings = engine_settings(
             self.manager_config,
             self.function_exec_mode,
             runtime_dir,
@@ -265,13 +268,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             gpus=self.factory_config.gpus,
             environment=calls_environment(self.manager_config),
             python=None if self._launcher.brings_python else sys.executable,
-            module_path=config.program_path() if self._files_are_shared else (),
+            module_path=program_path() if self._files_are_shared else (),
             context=context,
             context_file=self._context_file(directory, context) if self.context_scope == "worker" else None,
+            project_name=name_in_catalog(self.manager_config.project_name),
+            idle_timeout_s=self._launcher.idle_timeout_s,
+            min_workers=self.factory_config.min_workers,
         )
-        settings.project_name = name_in_catalog(self.manager_config.project_name)
-        settings.idle_timeout_s = self._launcher.idle_timeout_s
-        settings.min_workers = self.factory_config.min_workers
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
         self._engine.make_plan = weakref.WeakMethod(self._plan)
         teardown.callback(self._engine.stop)
@@ -283,18 +286,18 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if self.worker_launch_method == "manual":
             self._say_how_to_start_workers(password_file)
         strict = self.function_exec_mode == "regular" or settings.placing
-        self._patience = Patience(
+        self._watchdog = Watchdog(
             self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout
         )
-        teardown.callback(self._patience.stop)
-        self._patience.start()
+        teardown.callback(self._watchdog.stop)
+        self._watchdog.start()
         self._submit = self._engine.submit
 
     def _password_file(self, directory: str, teardown: Teardown) -> str | None:
         chosen = self.manager_config.project_password_file
         if chosen is not None:
             path = os.path.abspath(chosen)
-            config.check_password_file(path)
+            checks.check_password_file(path)
             return path
         if self.worker_launch_method == "manual":
             return None
@@ -379,14 +382,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
     def _read(self, resource_specification: Mapping[str, Any] | None) -> CallSpec | None:
         spec = self._specs.read(resource_specification)
-        if spec is not None and self._patience is not None:
-            self._patience.meet(spec)
+        if spec is not None and self._watchdog is not None:
+            self._watchdog.meet(spec)
         return spec
 
     def _plan(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], chunk: bool
     ) -> CallPlan:
-        plan = CallPlan(self._files_are_shared, self._engine, self._claim, self._url_patience)
+        plan = CallPlan(self._files_are_shared, self._engine, self._claim, self._url_timeouts)
         try:
             plan.find(tuple(chain.from_iterable(args)) if chunk else args, kwargs)
             if options_of(func).keep and not chunk:

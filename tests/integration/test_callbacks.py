@@ -17,8 +17,9 @@ from parsl.utils import get_all_checkpoints
 
 import vinefast
 from tests.integration.processes import processes_marked, wait_for_file, wait_until
-from vinefast import EngineStopped, Kept, TempFile, patience
+from vinefast import EngineStopped, Kept, TempFile
 from vinefast.errors import WaitInCallback
+from vinefast.workers import watchdog
 
 
 @vinefast.mark(keep=True)
@@ -282,7 +283,7 @@ def test_of_calls_that_fail_together_none_waits_for_another(make_executor, end):
 
 
 def test_who_holds_up_all_calls_is_shown_once(load, monkeypatch, caplog):
-    monkeypatch.setattr(patience, "_CALLBACK_S", 0.5)
+    monkeypatch.setattr(watchdog, "_CALLBACK_S", 0.5)
     load()
     go_on = threading.Event()
 
@@ -298,7 +299,7 @@ def test_who_holds_up_all_calls_is_shown_once(load, monkeypatch, caplog):
     app().add_done_callback(wait_for_another)
     try:
         assert wait_until(lambda: "wait_for_another" in caplog.text, 30)
-        time.sleep(4 * patience._LOOK_S)
+        time.sleep(4 * watchdog._LOOK_S)
     finally:
         go_on.set()
     (said,) = [record for record in caplog.records if record.name == "vinefast.workers.warnings"]

@@ -18,8 +18,7 @@ PROGRAM = f"""
 import json, logging, os, resource, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT}, {HARD}))
 from parsl.executors.taskvine import TaskVineFactoryConfig
-from vinefast import VineFastExecutor, patience
-patience._PATIENCE_S = 0.2
+from vinefast import VineFastExecutor
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
 def limit():

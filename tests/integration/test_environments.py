@@ -16,8 +16,8 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 from venv_pack import pack
 
 from tests.integration.processes import start_by_hand
-from vinefast.workers.environment import PYTHON
 from vinefast.errors import RemoteError
+from vinefast.workers.environment import PYTHON
 
 # Of the environment alone.
 MODULE = """

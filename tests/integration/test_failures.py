@@ -13,8 +13,9 @@ from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.integration.processes import left_of, processes_marked, start_by_hand, wait_until
-from vinefast import Tuning, patience
+from vinefast import Tuning
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
+from vinefast.workers import watchdog
 
 QUICK = 10.0  # a start that fails, does so within this many seconds
 
@@ -141,7 +142,7 @@ def test_a_killed_library_is_replaced(make_executor, tuned):
 
 @pytest.mark.parametrize("mode", ["serverless", "regular"])
 def test_a_call_too_large_for_all_workers_is_named_in_a_warning(make_executor, by_hand, monkeypatch, caplog, mode):
-    monkeypatch.setattr(patience, "_TOO_LARGE_S", 0.3)
+    monkeypatch.setattr(watchdog, "_TOO_LARGE_S", 0.3)
     executor = make_executor(
         worker_launch_method="manual",
         function_exec_mode=mode,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from vinefast.settings import engine as config
 from vinefast.errors import RemoteError
 from vinefast.library import parsl_side
+from vinefast.workers.environment import PYTHON
 
 
 def other_pythons():
@@ -21,7 +21,7 @@ def other_pythons():
     for path in {str(path) for path in (*beside, *named) if path}:
         command = [path, "-c", "import sys; print(*sys.version_info[:2])"]
         answer = subprocess.run(command, capture_output=True, text=True)
-        if answer.returncode == 0 and tuple(answer.stdout.split()) != tuple(config.PYTHON.split(".")):
+        if answer.returncode == 0 and tuple(answer.stdout.split()) != tuple(PYTHON.split(".")):
             found[tuple(map(int, answer.stdout.split()))] = path
     return [found[version] for version in sorted(found)[:: max(1, len(found) - 1)]]
 
@@ -50,7 +50,7 @@ def test_another_version_is_refused_with_both_named(make_executor, tmp_path, exe
         if exec_mode == "serverless":
             calls.append(executor.submit(add, {"cores": 1000, "memory": 1}, 1, 2))
         for call in calls:
-            with pytest.raises(RemoteError, match=rf"version 3\.\d+\.\d+.* Python {config.PYTHON} .*env_pack"):
+            with pytest.raises(RemoteError, match=rf"version 3\.\d+\.\d+.* Python {PYTHON} .*env_pack"):
                 call.result(30)
         executor.shutdown()
 

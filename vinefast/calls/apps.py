@@ -8,9 +8,9 @@ from typing import Any
 
 import parsl
 
-from vinefast.settings import rules
 from vinefast.calls.context import name_of, parameters_before
 from vinefast.errors import InvalidConfiguration
+from vinefast.settings import rules
 
 # Parsl's wrappers carry a function's attributes along.
 _MARK = "__vinefast__"

@@ -14,10 +14,10 @@ from parsl.app.bash import remote_side_bash_executor
 from parsl.serialize.errors import SerializationError
 
 from vinefast import library
+from vinefast.calls.main_module import Use, serialize_function
 from vinefast.library import context as on_worker
 from vinefast.library.context import PARAMETER, Bound, Context
 from vinefast.library.files import WORKER_PACKAGE
-from vinefast.calls.main_module import Use, serialize_function
 
 # As in vinefast/data/plan.py: what is pickled refers to the library as workers know it.
 sys.modules.setdefault(WORKER_PACKAGE, library)

@@ -14,9 +14,10 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 from rich.console import Console
 from rich.table import Table
 
-from vinefast.settings import engine as config
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InvalidConfiguration
+from vinefast.settings.checks import check_manager_config
+from vinefast.settings.engine import tuning_of
 from vinefast.settings.parameter import Parameter
 from vinefast.settings.tuning import Tuning
 
@@ -103,8 +104,8 @@ def _configured(where: str) -> Tuning:
     found = getattr(found, "manager_config", found)
     if not isinstance(found, TaskVineManagerConfig):
         return Tuning.of(found)
-    config.check_manager_config(found)
-    return config.tuning(found)
+    check_manager_config(found)
+    return tuning_of(found)
 
 
 def _load(place: str, names: list[str]) -> Any:

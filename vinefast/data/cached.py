@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from parsl.data_provider.files import File
 
-from vinefast.data import archives as packed
-from vinefast.settings import rules
 from vinefast._core import plan_of_call
+from vinefast.data import archives as packed
 from vinefast.library import trees
+from vinefast.settings import rules
 
 # TaskVine's vine_cache_level_t.
 _LEVELS = {"call": 0, "workflow": 1, "worker": 2, "forever": 3}

@@ -6,123 +6,26 @@ import itertools
 import os
 import pickle
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from parsl.data_provider.files import File
-from parsl.data_provider.staging import Staging
-from parsl.utils import RepresentationMixin, get_std_fname_mode
+from parsl.utils import get_std_fname_mode
 
-from vinefast import library
+from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, CallFiles, Engine, TempHandle
 from vinefast.data import delivery, temps, urls
-from vinefast.settings import rules
-from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, FILE_URL, CallFiles, Engine, TempHandle
 from vinefast.data.cached import CachedFile, caching_of_directory
+from vinefast.data.staging import Move, WorkerPath, file_name, unreadable
+from vinefast.data.temps import Kept, Store, TempFile
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
 from vinefast.library import trees
-from vinefast.data.temps import Kept, Store, TempFile
-
-# What `vinefast._core.CallFiles` takes, without the name.
-Move = tuple[Any, ...]
 
 # As `StagedFiles` takes them.
 Return = tuple[str, str | None, bool]
 
 _numbers = itertools.count()
-
-# On workers the library is a package of this name, and what is pickled refers to it there.
-sys.modules.setdefault(on_worker.WORKER_PACKAGE, library)
-sys.modules.setdefault(f"{on_worker.WORKER_PACKAGE}.files", on_worker)
-
-
-class WorkerPath(str):
-    """The path of a file that only workers have: an absolute path there, a mere name here.
-
-    Attributes
-    ----------
-    move : tuple
-        Where they get it, as in the moves of `vinefast._core.CallFiles`, without the name.
-    writable : bool
-        Whether the call gets a copy of its own.
-    read_only : bool
-        Whether it may not write to what all calls see.
-    """
-
-    move: Move
-    writable = read_only = False
-
-    @classmethod
-    def of_url(cls, url: str, patience: urls.Patience) -> WorkerPath:
-        """Make a path for one call's view of what is at a URL."""
-        path = cls._named_like(url.partition("?")[0])
-        path.move = (FILE_URL, urls.curl_source(url, patience))
-        return path
-
-    @classmethod
-    def of_cached(cls, file: CachedFile, patience: urls.Patience) -> WorkerPath:
-        """Make a path for one call's view of a `CachedFile`."""
-        try:
-            caching = file.caching()
-            if file.is_remote:
-                path = cls.of_url(file.url, patience)
-            else:
-                path = cls._named_like(os.path.abspath(file.path))
-                path.move = (FILE_INPUT, caching.source)
-        except OSError as error:
-            raise _unreadable(file.path, error) from None
-        path.move = (*path.move[:2], caching)
-        path.writable, path.read_only = file.writable, not file.writable
-        return path
-
-    @classmethod
-    def _named_like(cls, source: str) -> WorkerPath:
-        return cls(f"u{next(_numbers):x}/{_file_name(os.path.basename(source.rstrip('/')))}")
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return on_worker.in_sandbox, (str(self),)
-
-
-class URLStaging(Staging, RepresentationMixin):
-    """Let workers fetch ``http``, ``https`` and ``ftp`` inputs themselves: once each, for all calls that read them.
-
-    For an executor's `storage_access`, before other providers. Workers need ``curl``.
-
-    Parameters
-    ----------
-    connect_timeout_s : int
-        How long a worker waits for a server's answer to its call, in seconds.
-    idle_timeout_s : int
-        How long it waits for the next byte.
-
-    Raises
-    ------
-    InvalidConfiguration
-        If one of them is not a positive whole number.
-    """
-
-    def __init__(
-        self, connect_timeout_s: int = urls.Patience().connect_s, idle_timeout_s: int = urls.Patience().idle_s
-    ) -> None:
-        rules.require("connect_timeout_s", connect_timeout_s, rules.POSITIVE)
-        rules.require("idle_timeout_s", idle_timeout_s, rules.POSITIVE)
-        self.connect_timeout_s = connect_timeout_s
-        self.idle_timeout_s = idle_timeout_s
-
-    def can_stage_in(self, file: File) -> bool:
-        """Whether this provider brings the file."""
-        return file.scheme in ("http", "https", "ftp")
-
-    def stage_in(self, dm: Any, executor: str, file: File, parent_fut: Any) -> None:
-        """Leave it to TaskVine: nothing has to run before the call."""
-        file.local_path = WorkerPath.of_url(file.url, self.patience)
-
-    @property
-    def patience(self) -> urls.Patience:
-        """How long workers wait for servers."""
-        return urls.Patience(self.connect_timeout_s, self.idle_timeout_s)
 
 
 class Temporary(NamedTuple):
@@ -200,7 +103,7 @@ class CallPlan:
         Whose workers these are.
     claim : callable, optional
         Lets the call make a `Store`, by a new handle of that engine; gives the one before.
-    patience : urls.Patience, optional
+    timeouts : urls.Timeouts, optional
         With the servers of URLs.
 
     Attributes
@@ -214,9 +117,9 @@ class CallPlan:
         shared: bool,
         engine: Engine | None = None,
         claim: Callable[[Store, TempHandle], TempHandle | None] | None = None,
-        patience: urls.Patience | None = None,
+        timeouts: urls.Timeouts | None = None,
     ) -> None:
-        self._patience = patience or urls.Patience()
+        self._timeouts = timeouts or urls.Timeouts()
         self._seen: dict[int, tuple[CachedFile, File]] = {}
         self.error: Exception | None = None
         self._shared = shared
@@ -317,7 +220,7 @@ class CallPlan:
         known = self._seen.get(id(cached))
         if known is None:
             try:
-                path = WorkerPath.of_cached(cached, self._patience)
+                path = WorkerPath.of_cached(cached, self._timeouts)
             except InputMissing as error:
                 self.error = error
                 raise
@@ -393,7 +296,7 @@ class CallPlan:
         self._made[store] = Temporary(handle, self._name_of(store))
 
     def _name_of(self, store: Store) -> str:
-        return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", _file_name(store.name))
+        return os.path.join(self._directory, f"t{len(self._made) + len(self._read)}", file_name(store.name))
 
     def _add_input(self, path: str, required: bool) -> None:
         source = os.path.abspath(path)
@@ -408,7 +311,7 @@ class CallPlan:
         try:
             caching = caching_of_directory(source)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         self._directories.add(name := self._name(path))
         self._inputs[name] = (FILE_INPUT, caching.source, caching)
 
@@ -449,14 +352,6 @@ def _files_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File
 def _listed(kwargs: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = kwargs.get(name)
     return value if isinstance(value, (list, tuple)) else ()
-
-
-def _file_name(name: str) -> str:
-    return name if rules.is_file_name(name) else "file"
-
-
-def _unreadable(path: str, error: OSError) -> InputMissing:
-    return InputMissing(f"{path!r} ({error.filename or path}): {error.strerror or error}")
 
 
 def _unpack(arrived: str) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from parsl.data_provider.files import File
 
-from vinefast.settings import rules
 from vinefast._core import TempHandle, plan_of_call
 from vinefast.errors import InputMissing, InvalidConfiguration
 from vinefast.library import files as on_worker
+from vinefast.settings import rules
 
 Forget = Callable[[], None]
 Bring = Callable[..., tuple[Future, Forget]]

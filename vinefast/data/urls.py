@@ -14,7 +14,7 @@ _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"$
 _LONGEST = 3800
 
 
-class Patience(NamedTuple):
+class Timeouts(NamedTuple):
     """How long a worker waits for a server, in seconds.
 
     Attributes
@@ -29,7 +29,7 @@ class Patience(NamedTuple):
     idle_s: int = 30
 
 
-def curl_source(url: str, patience: Patience) -> str:
+def curl_source(url: str, timeouts: Timeouts) -> str:
     """Give TaskVine's source of a file at a URL.
 
     Raises
@@ -42,8 +42,8 @@ def curl_source(url: str, patience: Patience) -> str:
     # that ends the URL are options of that command, on workers of any kind; the last quote is TaskVine's. A task that
     # fetches would do as well, but TaskVine does not share what such a task made among workers. `--stderr -` is the
     # standard output as well, where there is no /dev/stdout.
-    limits = f"--connect-timeout {patience.connect_s} --speed-limit 1"
-    options = f'--stderr - --globoff --fail {limits} --speed-time "{patience.idle_s}'
+    limits = f"--connect-timeout {timeouts.connect_s} --speed-limit 1"
+    options = f'--stderr - --globoff --fail {limits} --speed-time "{timeouts.idle_s}'
     source = f'{urllib.parse.quote(url, safe=_PLAIN)}" {options}'
     nbytes = sum(1 if character.isalnum() else 3 for character in source)
     if nbytes > _LONGEST:

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from vinefast.workers import packing
 from vinefast.errors import InvalidConfiguration
+from vinefast.workers import packing
 
 logger = logging.getLogger(__name__)
 

@@ -25,14 +25,14 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
+from vinefast._teardown import join
+from vinefast.errors import EngineFailure, EngineStartError
+from vinefast.library.process import GRACE_S, MARK
 from vinefast.workers.contact import Contact
 from vinefast.workers.descriptors import why_none_is_left, with_former_limit
 from vinefast.workers.environment import SCRIPT, Environment, named_environment
-from vinefast.errors import EngineFailure, EngineStartError
-from vinefast.library.process import GRACE_S, MARK
 from vinefast.workers.programs import find_program
 from vinefast.workers.scratch import Scratch, sweep
-from vinefast._teardown import join
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ class Launcher:
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start workers; `on_failure` is called, on another thread, if it turns out that none can run."""
         # Managers of the same name may follow each other; nothing follows at an address.
-        patience = [f"--connect-timeout={_RECONNECT_S}"] if contact.project_name is None else []
-        arguments = [*patience, *_worker_arguments(self.config, contact, elsewhere=True)]
+        reconnection = [f"--connect-timeout={_RECONNECT_S}"] if contact.project_name is None else []
+        arguments = [*reconnection, *_worker_arguments(self.config, contact, elsewhere=True)]
         self.worker_command = shlex.join([_name_for_a_shell(self.config.worker_executable), *arguments])
 
     def retire(self) -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from vinefast import CachedFile, packed
+from vinefast import CachedFile
 from vinefast.data.cached import caching_of_directory
 
 
@@ -43,13 +43,13 @@ def test_packed_and_plain_content_have_different_labels(odd):
 
 
 def test_an_archive_goes_when_nobody_needs_it(odd, tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "_ARCHIVES_MAX", 2)
-    needed = packed.archive_of(odd, 1)
-    unneeded = str(packed.archive_of(odd, 2))
+    monkeypatch.setattr(archives, "_ARCHIVES_MAX", 2)
+    needed = archives.archive_of(odd, 1)
+    unneeded = str(archives.archive_of(odd, 2))
     for i in range(2):
         other = tmp_path / str(i)
         other.mkdir()
-        packed.archive_of(str(other), 1)
+        archives.archive_of(str(other), 1)
     assert os.path.exists(needed)
     assert not os.path.exists(os.path.dirname(unneeded))
 
@@ -58,15 +58,15 @@ def test_an_archive_that_cannot_be_written_leaves_nothing(odd, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed.trees, "pack", full)
-    before = os.listdir(packed._directory())
+    monkeypatch.setattr(archives.trees, "pack", full)
+    before = os.listdir(archives._directory())
     with pytest.raises(OSError, match="No space left"):
-        packed.archive_of(odd, 3)
-    assert os.listdir(packed._directory()) == before
+        archives.archive_of(odd, 3)
+    assert os.listdir(archives._directory()) == before
 
 
 def test_nothing_is_left_of_a_program_that_was_killed(odd, tmp_path):
-    program = f"import os; from vinefast import packed; packed.archive_of({odd!r}, 1); os.kill(os.getpid(), 9)"
+    program = f"import os; from vinefast.data import archives; archives.archive_of({odd!r}, 1); os.kill(os.getpid(), 9)"
     (tmp_path / "tmp").mkdir()
     run = subprocess.run([sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
     assert run.returncode == -signal.SIGKILL
@@ -77,7 +77,7 @@ def test_nothing_is_left_of_a_program_that_was_killed(odd, tmp_path):
 
 
 def test_an_archive_goes_at_the_end_of_the_program(odd, tmp_path):
-    program = f"from vinefast import packed; print(packed.archive_of({odd!r}, 1))"
+    program = f"from vinefast.data import archives; print(archives.archive_of({odd!r}, 1))"
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)

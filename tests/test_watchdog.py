@@ -11,9 +11,9 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from vinefast.workers import warnings as patience
-from vinefast import _teardown as teardown
+from vinefast import _teardown
 from vinefast.settings.resources import CallSpec
+from vinefast.workers import watchdog
 
 
 class Engine:
@@ -57,13 +57,13 @@ class Launcher:
 def watch(monkeypatch):
     """Let somebody watch an engine, and wait until he has looked at all that there is."""
     for name in ("_LOOK_S", "_NO_WORKER_S"):
-        monkeypatch.setattr(patience, name, 0.01)
-    monkeypatch.setattr(patience, "_TOO_LARGE_S", 0.0)
+        monkeypatch.setattr(watchdog, name, 0.01)
+    monkeypatch.setattr(watchdog, "_TOO_LARGE_S", 0.0)
     watching = {}
 
     def watch(engine, strict=True, launcher=None, timeout_s=600):
         if engine not in watching:
-            watching[engine] = patience.Patience("melting", strict, engine, launcher or Launcher(), timeout_s)
+            watching[engine] = watchdog.Watchdog("melting", strict, engine, launcher or Launcher(), timeout_s)
             watching[engine].start()
         for _ in range(6):
             assert engine.looks.acquire(timeout=10)
@@ -169,7 +169,7 @@ def test_nobody_knows_what_workers_have_before_they_come(watch):
 
 
 def test_who_calls_back_for_ever_does_not_hold_up_the_end(watch, monkeypatch, caplog):
-    monkeypatch.setattr(teardown, "_JOIN_S", 0.1)
+    monkeypatch.setattr(_teardown, "_JOIN_S", 0.1)
     called, go_on = threading.Event(), threading.Event()
 
     class Refusing(Engine):
@@ -180,11 +180,11 @@ def test_who_calls_back_for_ever_does_not_hold_up_the_end(watch, monkeypatch, ca
 
     engine = Refusing()
     engine.waiting[CallSpec(cores=64.0)] = 700
-    watcher = patience.Patience("melting", True, engine, Launcher(), 600)
+    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600)
     watcher.start()
     assert called.wait(30)
     watcher.stop()
-    assert "vinefast-patience" in caplog.text
+    assert "vinefast-watchdog" in caplog.text
     go_on.set()
     watcher.stop()
     watcher._thread.join(30)
@@ -218,4 +218,4 @@ def test_in_a_child_that_a_callback_forks_nobody_watches(watch):
 
 
 def test_one_that_never_began_can_be_ended():
-    patience.Patience("melting", True, Engine(), Launcher(), 600).stop()
+    watchdog.Watchdog("melting", True, Engine(), Launcher(), 600).stop()

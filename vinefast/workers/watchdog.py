@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from parsl.executors.errors import InvalidResourceSpecification
 
 from vinefast._core import Engine
+from vinefast._teardown import join
+from vinefast.settings.resources import CallSpec
 from vinefast.workers.descriptors import why_none_is_left
 from vinefast.workers.launch import Launcher
-from vinefast.settings.resources import CallSpec
-from vinefast._teardown import join
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _RESOURCES = ("cores", "memory", "disk", "gpus")
 _Needs = tuple[float | int | None, ...]
 
 
-class Patience:
+class Watchdog:
     """A thread that looks now and then, warns of each thing once, and fails calls that wait in vain.
 
     Parameters
@@ -60,7 +60,7 @@ class Patience:
         self._named: set[_Needs] = set()
         self._held_up = False
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="vinefast-patience", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="vinefast-watchdog", daemon=True)
 
     def start(self) -> None:
         """Begin to wait."""

@@ -1,0 +1,176 @@
+"""What users configure in Parsl's terms, held against what can work before anything is started."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
+
+from vinefast.errors import InvalidConfiguration
+from vinefast.settings.rules import (
+    CONTEXT,
+    COUNT,
+    FLAG,
+    NAME,
+    PATH,
+    POSITIVE,
+    TEXT,
+    Rule,
+    instance_of,
+    is_environment,
+    is_int,
+    is_names,
+    one_of,
+    optional,
+    require,
+)
+from vinefast.settings.tuning import Tuning
+
+logger = logging.getLogger(__name__)
+
+# TaskVine keeps challenge and password in a buffer of 2 KB and does not look.
+_PASSWORD_MAX_NBYTES = 1024
+
+AUTOLABEL_ALGORITHMS = ("max-xput", "bucketing", "max")
+
+_MANAGER_RULES: dict[str, Rule] = {
+    "port": (lambda value: is_int(value) and 0 <= value < 65536, "a port number, or 0 for any free port"),
+    "address": optional(NAME),
+    "project_name": optional(NAME),
+    "project_password_file": optional(PATH),
+    "env_vars": optional((is_environment, "a dict of values by name of variable")),
+    "init_command": optional(TEXT),
+    "env_pack": optional(PATH),
+    "app_pack": FLAG,
+    "extra_pkgs": optional((is_names, "a list of what pip can install")),
+    "max_retries": optional(COUNT),
+    "library_config": optional((lambda value: isinstance(value, Mapping), "a dict")),
+    "shared_fs": FLAG,
+    "autocategory": FLAG,
+    "autolabel": FLAG,
+    "autolabel_algorithm": one_of(*AUTOLABEL_ALGORITHMS),
+    "autolabel_window": optional(POSITIVE),
+    "enable_peer_transfers": FLAG,
+    "wait_for_workers": optional(COUNT),
+    "vine_log_dir": optional(PATH),
+}
+
+_LIBRARY_KEYS = ("num_slots", "cores", "memory", "disk")
+
+_BATCH_TYPES = (
+    *("local", "condor", "slurm", "sge", "uge", "pbs", "torque", "moab", "lsf", "flux", "cluster"),
+    *("amazon", "k8s", "dryrun"),
+)
+
+_FACTORY_RULES: dict[str, Rule] = {
+    "factory_timeout": COUNT,
+    "scratch_dir": optional(PATH),
+    "min_workers": COUNT,
+    "max_workers": POSITIVE,
+    "workers_per_cycle": COUNT,
+    "worker_options": optional(TEXT),
+    "worker_executable": NAME,
+    "worker_timeout": POSITIVE,
+    "cores": optional(COUNT),
+    "gpus": optional(COUNT),
+    "memory": optional(COUNT),
+    "disk": optional(COUNT),
+    "python_env": optional(PATH),
+    "batch_type": (lambda value: value in _BATCH_TYPES, "one of " + ", ".join(map(repr, _BATCH_TYPES))),
+    "condor_requirements": optional(TEXT),
+    "batch_options": optional(TEXT),
+}
+
+
+def check_manager_config(config: TaskVineManagerConfig) -> None:
+    """Raise `InvalidConfiguration` for the first field of a manager configuration that cannot work."""
+    require("manager_config", config, instance_of(TaskVineManagerConfig))
+    for name, rule in _MANAGER_RULES.items():
+        require(f"manager_config.{name}", getattr(config, name), rule)
+    for key, value in (config.library_config or {}).items():
+        require("a key of manager_config.library_config", key, one_of(*_LIBRARY_KEYS))
+        require(f"manager_config.library_config[{key!r}]", value, optional(POSITIVE))
+    Tuning.of(config.tune_parameters)
+
+
+def check_working_dir(path: str) -> None:
+    """Make the directory where staging puts files, or raise `InvalidConfiguration`."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (OSError, ValueError) as error:
+        raise InvalidConfiguration(
+            f"working_dir is {path!r}; accepted: a directory in which this program can make files ({error})"
+        ) from None
+
+
+def check_factory_config(config: TaskVineFactoryConfig) -> None:
+    """Raise `InvalidConfiguration` for the first field of a factory configuration that cannot work."""
+    require("factory_config", config, instance_of(TaskVineFactoryConfig))
+    for name, rule in _FACTORY_RULES.items():
+        require(f"factory_config.{name}", getattr(config, name), rule)
+    if config.min_workers > config.max_workers:
+        raise InvalidConfiguration(
+            f"factory_config.min_workers is {config.min_workers}; accepted: at most max_workers, {config.max_workers}"
+        )
+
+
+def check_autolabel(config: TaskVineManagerConfig, exec_mode: str) -> None:
+    """Raise `InvalidConfiguration` if resources of calls are to be measured that have no process of their own."""
+    if config.autolabel and exec_mode != "regular":
+        raise InvalidConfiguration(
+            f"manager_config.autolabel is True and function_exec_mode is {exec_mode!r}; accepted: autolabel with "
+            "function_exec_mode='regular' alone, since TaskVine measures processes, and warm ones run many calls"
+        )
+
+
+def check_context(context: Callable[[], Any] | None, scope: str, exec_mode: str) -> None:
+    """Raise `InvalidConfiguration` if an executor's context, or its scope, cannot work."""
+    require("context", context, optional(CONTEXT))
+    require("context_scope", scope, one_of("slot", "worker"))
+    if scope == "worker" and context is None:
+        raise InvalidConfiguration("context_scope is 'worker' and context is None; accepted: with a context alone")
+    if scope == "worker" and exec_mode != "serverless":
+        raise InvalidConfiguration(
+            f"context_scope is 'worker' and function_exec_mode is {exec_mode!r}; accepted: context_scope='worker' with "
+            "function_exec_mode='serverless' alone, since fresh processes share nothing"
+        )
+
+
+def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> None:
+    """Warn of fields of a factory configuration that are set, but mean nothing to this batch system."""
+    batch_type = config.batch_type if launch_method == "factory" else None
+    for name, used in (
+        ("condor_requirements", batch_type == "condor"),
+        ("batch_options", batch_type not in (None, "local")),
+    ):
+        value = getattr(config, name)
+        if value is not None and not used:
+            logger.warning(
+                "Ignoring factory_config.%s, %r: worker_launch_method is %r, factory_config.batch_type %r",
+                name,
+                value,
+                launch_method,
+                config.batch_type,
+            )
+
+
+def check_password_file(path: str) -> None:
+    """Raise `InvalidConfiguration` if TaskVine cannot use a password file."""
+    try:
+        with open(path, "rb") as file:
+            password = file.read(_PASSWORD_MAX_NBYTES + 1)
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"manager_config.project_password_file is {path!r}, which cannot be read: {error.strerror}"
+        ) from error
+    if not password.strip() or b"\0" in password or len(password) > _PASSWORD_MAX_NBYTES:
+        raise InvalidConfiguration(
+            f"manager_config.project_password_file is {path!r}; accepted: a file with 1 to {_PASSWORD_MAX_NBYTES} "
+            "bytes of text"
+        )

@@ -1,0 +1,122 @@
+"""The shell command that runs a Python program on a worker, and the files that the program needs there."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+import sys
+import sysconfig
+
+import cloudpickle
+
+from vinefast import library
+from vinefast.library.by_value import PACKAGES
+from vinefast.workers.environment import Environment
+
+LIBRARY_PACKAGE = "vinefast_library"
+
+# In the sandbox of a worker's task.
+SCRIPT_NAME = f"{LIBRARY_PACKAGE}/environment.sh"
+ARCHIVE_NAME = "vinefast_environment"
+
+
+def program_path() -> list[str]:
+    """Give the directories where this program finds modules of its own, neither Python's nor installed ones."""
+    installed = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    return [
+        os.path.abspath(directory)
+        for directory in sys.path
+        if not directory.startswith(installed)
+        and os.path.basename(directory) not in ("site-packages", "dist-packages")
+        and os.path.isdir(os.path.abspath(directory))
+    ]
+
+
+def library_files() -> list[tuple[str, str]]:
+    """List what a worker needs to run calls: local path and name in the sandbox."""
+    directory = os.path.dirname(library.__file__)
+    files = [(path, f"{LIBRARY_PACKAGE}/{os.path.basename(path)}") for path in _sources(directory)]
+    package = os.path.join(LIBRARY_PACKAGE, PACKAGES, "cloudpickle")
+    files += [(path, f"{package}/{os.path.basename(path)}") for path in _sources(os.path.dirname(cloudpickle.__file__))]
+    return files
+
+
+def _sources(directory: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(directory), "*.py")))
+
+
+# Without it, a worker would try in vain to start the program, and say nothing of why.
+_PYTHON_LEFT = """\
+if [ -n "$vinefast_before" ] && ! command -v python3 >/dev/null; then
+echo "There is no python3 on PATH after it: $PATH"
+exit 127
+fi"""
+
+
+def environment_command(environment: Environment, program: str, init_command: str = "", keep_path: bool = False) -> str:
+    """Give the shell command that runs a Python program in an environment on a worker; arguments may be appended.
+
+    A ``PYTHONPATH`` of the worker's own would bring packages of another environment, so it goes unless `keep_path`.
+    """
+    # The directories of a worker's tasks lie side by side.
+    run = environment.command(SCRIPT_NAME, ARCHIVE_NAME, parent="..")
+    lines = ["" if keep_path else "unset PYTHONPATH", f"exec {run} python3 {program}"]
+    return _after(init_command, [line for line in lines if line])
+
+
+def python_command(program: str, init_command: str = "", python: str | None = sys.executable) -> str:
+    """Give the shell command that runs a Python program on a worker; arguments may be appended.
+
+    The submit side's interpreter is preferred where it exists, since it has the packages that the calls need; but a
+    ``python3`` that `init_command` brings is there for a reason.
+    """
+    usable = f"[ -x {shlex.quote(python or '')} ]"
+    if init_command:
+        usable = f'[ "$vinefast_python" = "$vinefast_before" ] && {usable}'
+    start = [
+        'vinefast_python="$(command -v python3)"',
+        f"if {usable}; then vinefast_python={shlex.quote(python or '')}; fi",
+        f'exec "${{vinefast_python:-python3}}" {program}',
+    ]
+    return _after(init_command, start, _PYTHON_LEFT)
+
+
+def _after(init_command: str, start: list[str], check: str = "") -> str:
+    """Give the shell command that runs `init_command` and then `start`, the last line of which takes arguments.
+
+    If `init_command` ends the shell, for which an error of syntax is enough, the program is started nevertheless, and
+    answers calls with the reason (library/checked.py). A status other than 0 alone is no failure, since a test for
+    something optional may be the last thing that it does; but it is one before ``&&``, as which stock takes it, and so
+    is 127, by which a shell tells that there is no such command.
+    `check` may end the shell as well, after `init_command`.
+    """
+    if not init_command:
+        return "\n".join(start)
+    required = init_command.rstrip().endswith("&&")
+    init_command = init_command.rstrip().removesuffix("&&")
+    return f"""\
+vinefast_init={shlex.quote(init_command)}
+vinefast_start() {{
+unset IFS
+cd "$vinefast_home"
+{chr(10).join(start)} $vinefast_arguments
+}}
+vinefast_refuse() {{
+VINEFAST_INIT_STATUS=$?
+VINEFAST_INIT_COMMAND="$vinefast_init"
+trap - EXIT
+PATH="$vinefast_path"
+export PATH VINEFAST_INIT_STATUS VINEFAST_INIT_COMMAND
+vinefast_start
+}}
+vinefast_run() {{
+vinefast_home="$PWD" vinefast_path="$PATH" vinefast_arguments="$*"
+vinefast_before="$(command -v python3)"
+trap vinefast_refuse EXIT
+eval "$vinefast_init"{" || exit" if required else f"{chr(10)}[ $? != 127 ] || exit 127"}
+{check}
+trap - EXIT
+vinefast_start
+}}
+vinefast_run"""
