@@ -9,6 +9,7 @@ import time
 import pytest
 
 from vinefast import CachedFile
+from vinefast.data import archives
 from vinefast.data.cached import caching_of_directory
 
 
