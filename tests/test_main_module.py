@@ -204,7 +204,8 @@ def test_a_function_at_the_address_of_one_that_has_gone_is_another():
     registry = FunctionRegistry()
     bodies = {}
     for number in range(200):
-        function = eval(f"lambda: {number}")
+        # With globals of its own: eval() keeps the locals of whoever calls it, and Parsl's serializer the last functions.
+        function = eval(f"lambda: {number}", {"__name__": "__main__"})
         record = Stages.find_function(registry, function)
         assert Stages.find_function(registry, function) is record
         bodies.setdefault(id(function), []).append(Stages.pack([(record, b"", 0)], 0, False, 1))
