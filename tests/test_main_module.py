@@ -204,7 +204,7 @@ def test_a_function_at_the_address_of_one_that_has_gone_is_another():
     registry = FunctionRegistry()
     bodies = {}
     for number in range(200):
-        # With globals of its own: eval() keeps the locals of whoever calls it, and Parsl's serializer the last functions.
+        # With globals of its own: eval() keeps its caller's locals, and Parsl's serializer the last functions.
         function = eval(f"lambda: {number}", {"__name__": "__main__"})
         record = Stages.find_function(registry, function)
         assert Stages.find_function(registry, function) is record
