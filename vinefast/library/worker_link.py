@@ -51,6 +51,7 @@ class WorkerLink:
         self._worker_pid = worker_pid
         self._worker = started_at(worker_pid)
         self._library_pid = os.getpid()
+        self._library = started_at(self._library_pid)
         # Forks of the worker: its transfer server, above all.
         sockets = {*sockets_of(worker_pid).values()}
         self._siblings = {
@@ -136,10 +137,14 @@ class WorkerLink:
             kill_processes(self._siblings)
         return gone
 
-    def outlive_worker(self) -> None:
-        """Stay to bury the worker, when its library has ended, until it has another one that will."""
+    def outlive_library(self) -> None:
+        """Stay when the library has ended: until the worker knows it, and to bury the worker until it has another
+        library that will.
+        """
         pause_s = _FIRST_LOOK_S
-        while self._siblings and not self.bury_worker() and not self._has_successor():
+        while not self.bury_worker() and (
+            started_at(self._library_pid) == self._library or (self._siblings and not self._has_successor())
+        ):
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_LOOK_S)
 
