@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
 import signal
 import struct
@@ -60,6 +61,8 @@ class WorkerLink:
             if pid != os.getpid() and not sockets.isdisjoint(sockets_of(pid).values())
         }
         self._unread = bytearray()
+        # One for all reads: one for each costs as much as the rest of a small message.
+        self._chunk = memoryview(mmap.mmap(-1, _CHUNK_NBYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         for fd in (in_fd, out_fd):
             os.set_inheritable(fd, False)
         os.set_blocking(in_fd, False)
@@ -155,13 +158,13 @@ class WorkerLink:
     def receive(self) -> list[tuple[bytes, bytes]]:
         """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""
         try:
-            chunk = os.read(self.in_fd, _CHUNK_NBYTES)
+            nbytes = os.readv(self.in_fd, [self._chunk])
         except BlockingIOError:
             return []
-        if not chunk:
+        if not nbytes:
             raise WorkerGone("the worker closed the pipe of messages")
         unread = self._unread
-        unread += chunk
+        unread += self._chunk[:nbytes]
         messages = []
         start = 0
         while True:
