@@ -11,7 +11,7 @@ CSRC := $(wildcard csrc/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) \
   $(wildcard csrc/*.h vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build engine demo test ctest parsl-suite bench lint clean distclean
+.PHONY: build engine demo test ctest parsl-suite bench lint format clean distclean
 
 build: .venv/.built
 
@@ -57,7 +57,13 @@ lint: build .venv/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vinefast
+	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/tests/*.[ch]
 	$(BIN)/mypy
+
+format: .venv/.lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i csrc/*.[ch] csrc/tests/*.[ch]
 
 # C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; behind the engine
 # once more, since the engine needs the glibc shim.

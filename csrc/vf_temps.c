@@ -247,9 +247,10 @@ int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
 static uint64_t generation_of(const struct vf_bundle *bundle)
 {
 	uint64_t sum = 0;
-	for (uint32_t i = 0; i < bundle->n_calls; i++)
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		FOR_EACH(temp, bundle->calls[i], is_read)
 		sum += temp->generation;
+	}
 	return sum;
 }
 
@@ -286,9 +287,10 @@ int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_t
 static unsigned states_of(const struct vf_bundle *bundle)
 {
 	unsigned states = 0;
-	for (uint32_t i = 0; i < bundle->n_calls; i++)
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		FOR_EACH(temp, bundle->calls[i], is_read)
 		states |= 1u << temp->state;
+	}
 	return states;
 }
 

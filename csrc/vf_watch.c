@@ -96,7 +96,8 @@ leaves the calls that need it waiting. It counts anew from when a library is ins
 static void keep_library(struct vf_loop *loop)
 {
 	struct vine_task *library = loop->library_failed && loop->config.library ?
-			vine_manager_find_library_template(loop->manager, loop->config.library) : NULL;
+			vine_manager_find_library_template(loop->manager, loop->config.library) :
+			NULL;
 	loop->library_failed = 0;
 	if (library)
 		vine_manager_install_library(loop->manager, library, loop->config.library);
@@ -110,7 +111,7 @@ int vf_watch_is_hopeless(const struct vf_loop *loop)
 const char *vf_watch_why_hopeless(void)
 {
 	return "Libraries have ended by themselves more often in a row than max-library-retries allows, and no call "
-			"came back in between. The tune parameter watch-library-logfiles brings what they have written.";
+	       "came back in between. The tune parameter watch-library-logfiles brings what they have written.";
 }
 
 /* What has been sent fails; what waits does so when it would be sent, and what comes later is tried. */
