@@ -174,8 +174,7 @@ void vf_watch_library_ended(void *arg, const char *address, int by_itself)
 	}
 	for (uint32_t i = 0; i < loop->workers.n; i++) {
 		struct vf_bundle *bundle;
-		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there)
-		{
+		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there) {
 			const char *at = vine_task_get_addrport(bundle->task);
 			if (!vf_watch_runs(bundle) || !at)
 				continue;
@@ -239,8 +238,7 @@ void vf_watch_give_up(struct vf_loop *loop)
 	come in front. */
 	loop->giving_up = loop->breaking = 0;
 	const struct vf_bundle *bundle;
-	LIST_FOREACH(bundle, &loop->given_up, giving_up)
-	{
+	LIST_FOREACH(bundle, &loop->given_up, giving_up) {
 		if (may_be_cancelled(bundle))
 			vine_cancel_by_task_id(loop->manager, vine_task_get_id(bundle->task));
 	}
