@@ -79,7 +79,7 @@ lint: build .venv/.lint $(CSRC:csrc/%.c=build/lint/%.ok) ## formats, types, stub
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-null-argument
 
 # .clang-tidy says what the other is asked for.
-build/lint/%.ok: csrc/%.c $(wildcard csrc/*.h) Makefile .clang-tidy build/ctest/engine.cflags | .venv/.lint
+build/lint/%.ok: csrc/%.c $(wildcard csrc/*.h) Makefile .clang-tidy | .venv/.lint build/ctest/engine.cflags
 	@mkdir -p $(@D)
 	@echo 'analyze $*'
 	@gcc $(CTEST_CFLAGS) -O2 $(GCC_ANALYZER) @build/ctest/engine.cflags -c $< -o /dev/null

@@ -45,9 +45,20 @@ def test_files_are_where_they_are_said_to_be(document):
         assert [name for name in NAMED.findall(document.read_text()) if not (ROOT / name).exists()] == []
 
 
+def targets():
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+
+
 def test_targets_are_in_the_makefile(document):
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(TARGET.findall(document.read_text())) <= targets
+    assert set(TARGET.findall(document.read_text())) <= targets()
+
+
+def test_workflows_run_targets_and_nothing_else():
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        steps = re.findall(r"run: (.+)", path.read_text())
+        named = [step.split()[1] for step in steps if step.startswith("make ")]
+        assert named and set(named) <= targets(), path
+        assert all(step.startswith(("make ", "apt-get ")) for step in steps), path
 
 
 def test_help_tells_of_every_target():
