@@ -65,7 +65,9 @@ enum vf_hook {
 #define VF_HOOK_NUMBER(name, ...) VF_HOOK_##name,
 	VF_HOOKS(VF_HOOK_NUMBER)
 #undef VF_HOOK_NUMBER
+	/* clang-format off */
 	VF_N_HOOKS,
+	/* clang-format on */
 };
 
 /* Those that have been at work on this thread, a bit for each. */

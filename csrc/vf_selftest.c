@@ -270,8 +270,10 @@ static struct vine_file *declare(struct meeting *meeting, const char *name, cons
 {
 	struct vine_file *file = vine_file_create(source, name, data, data ? strlen(data) : 0, (vine_file_type_t)type, NULL,
 			VINE_CACHE_LEVEL_WORKFLOW, 0);
-	expect(meeting, file && vine_manager_declare_file(meeting->manager, file) == file &&
-			vine_manager_lookup_file(meeting->manager, name) == file, "A file that was declared is not found");
+	expect(meeting,
+			file && vine_manager_declare_file(meeting->manager, file) == file &&
+					vine_manager_lookup_file(meeting->manager, name) == file,
+			"A file that was declared is not found");
 	return file;
 }
 

@@ -11,6 +11,8 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 from vinefast.environment import PYTHON, calls_environment, named_environment
 from vinefast.errors import InvalidConfiguration
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from vinefast.contact import Contact
 from vinefast.environment import PYTHON
 from vinefast.errors import EngineFailure, EngineStartError
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def manager():

@@ -11,6 +11,8 @@ from tests.integration.processes import wait_until
 from vinefast import scratch
 from vinefast.scratch import Scratch, sweep
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = """
 import sys, time
 from vinefast.scratch import Scratch
