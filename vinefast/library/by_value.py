@@ -8,7 +8,7 @@ files come along beside those of the library.
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import io
 import os
 import pickle
@@ -157,9 +157,27 @@ def _cloudpickle() -> ModuleType:
     """Import cloudpickle; on a worker in the submit side's release, since another may not understand its pickles."""
     module = sys.modules.get("cloudpickle")
     if module is None:
-        sys.path.insert(0, _DIRECTORY)
+        # The worker's own is compiled already.
+        place = [] if _is_installed() else [_DIRECTORY]
+        sys.path[:0] = place
         try:
             module = importlib.import_module("cloudpickle")
         finally:
-            sys.path.remove(_DIRECTORY)
+            for path in place:
+                sys.path.remove(path)
     return module
+
+
+def _is_installed() -> bool:
+    """Whether the cloudpickle that is found anyway is the same as that beside us, file by file."""
+    brought = os.path.join(_DIRECTORY, "cloudpickle")
+    try:
+        (installed,) = importlib.util.find_spec("cloudpickle").submodule_search_locations  # type: ignore
+        return all(_read(brought, name) == _read(installed, name) for name in os.listdir(brought) if name[-3:] == ".py")
+    except (ImportError, OSError, AttributeError, TypeError, ValueError):
+        return False
+
+
+def _read(directory: str, name: str) -> bytes:
+    with open(os.path.join(directory, name), "rb") as file:
+        return file.read()
