@@ -115,6 +115,7 @@ struct vf_snapshot {
 };
 
 struct vf_loop_config {
+	const char *password; /* of the manager; NULL: none */
 	const char *command;  /* regular mode: the shell command of one call; NULL: function calls of a library */
 	const char *library;  /* name of the library, in serverless mode */
 	struct vine_file **inputs; /* regular mode: files that each task needs */
