@@ -359,7 +359,7 @@ int __wrap_link_readline(struct link *link, char *line, size_t length, time_t st
 	if (result <= 0 || (last_line && !strcmp(line, last_line)))
 		last_line = NULL;
 	else if (!last_line)
-		last_line = !strcmp(line, "resources") ? "end" : !strncmp(line, "GET ", 4) ? "" : NULL;
+		last_line = !strcmp(line, "resources") ? "end" : (!strncmp(line, "GET ", 4) ? "" : NULL);
 	if (result > 0 && !strncmp(line, "complete ", 9))
 		skip_output(link, line);
 	return result;

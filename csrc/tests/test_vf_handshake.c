@@ -22,7 +22,8 @@ those that say nothing, half of it, or what is wrong cost no time, and no descri
 enum {
 	LONG_MS = 20000,
 	MANY = 600, /* more than are kept aside */
-	PROOF_MS = 5000, GREETING_MS = 60000,
+	PROOF_MS = 5000,
+	GREETING_MS = 60000,
 };
 
 static const char GREETING[] = "taskvine 12 host Linux machine 7\ninfo worker-id a\nresources\ncores 1\nend\n";
