@@ -1,4 +1,5 @@
 # make demo, make test: each alone takes a fresh clone to its end. Nothing is installed outside this directory.
+# make help lists the targets: what follows ## is what it says of them.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,11 +12,14 @@ CSRC := $(wildcard csrc/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) \
   $(wildcard csrc/*.h vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build engine demo test ctest parsl-suite bench lint clean distclean
+.PHONY: build help engine demo test unit ctest parsl-suite bench docs lint format wheels clean distclean
 
-build: .venv/.built
+build: .venv/.built ## set up .venv and build the core (what make alone does)
 
-engine:
+help: ## say this
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+engine: ## find TaskVine, or unpack it into .taskvine
 	@$(PYTHON) scripts/install-taskvine
 
 $(BIN)/python:
@@ -33,36 +37,77 @@ $(BIN)/python:
 	fi
 	@touch $@
 
-demo: build
+demo: build ## the melting of a copper cluster
 	$(BIN)/python examples/molecular_dynamics.py
 
-test: build ctest
+# PYTEST_ARGS go to pytest as well.
+test: build $(if $(T),,ctest) ## all tests; with T=tests/test_files.py, T='tests -k cached' ... these alone
+ifdef T
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(T)
+else
 	$(BIN)/python -m pytest -q benches --benchmark-disable
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	$(MAKE) --no-print-directory parsl-suite
+endif
 
-# Parsl's own tests, with vinefast as the executor.
+unit: build ctest-plain ## the quick tests: no sanitizers, and none that starts processes
+	$(BIN)/python -m pytest -q -m 'not processes' $(PYTEST_ARGS)
+
 MODE ?= serverless
-parsl-suite: build
+parsl-suite: build ## Parsl's own tests, with vinefast as the executor; MODE=regular, MODE=htex
 	$(BIN)/python tests/parsl_suite/run.py $(MODE)
 
-bench: build
-	$(BIN)/python -m pytest benches $(PYTEST_ARGS)
+bench: build ## measure, stage by stage; with T=benches/bench_pack.py that alone
+	$(BIN)/python -m pytest $(or $(T),benches) $(PYTEST_ARGS)
 
 .venv/.lint: pyproject.toml | build
 	@$(PIP) install -q -e '.[lint]'
 	@touch $@
 
-lint: build .venv/.lint
+lint: build .venv/.lint $(CSRC:csrc/%.c=build/lint/%.ok) ## formats, types, stubs, spelling, and what analyzers say of csrc
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vinefast
+	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/tests/*.[ch]
+	$(BIN)/codespell
 	$(BIN)/mypy
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist conf/stubtest.txt --concise \
+	  --ignore-missing-stub --ignore-disjoint-bases vinefast._core
+
+# Without optimization, which would take faults away before they are seen. What gcc's analyzer is not asked for: it thinks that a pointer
+# may be NULL because it was compared with one that is, and does not see that memcpy() sets a pointer; memcpy() of no bytes from NULL
+# does no harm.
+GCC_ANALYZER := -O0 -fanalyzer -Wno-analyzer-null-dereference -Wno-analyzer-null-argument -Wno-analyzer-use-of-uninitialized-value
+
+# .clang-tidy says what the other is asked for.
+build/lint/%.ok: csrc/%.c $(wildcard csrc/*.h) Makefile .clang-tidy | .venv/.lint build/ctest/engine.cflags
+	@mkdir -p $(@D)
+	@echo 'analyze $*'
+	@gcc $(CTEST_CFLAGS) $(GCC_ANALYZER) @build/ctest/engine.cflags -c $< -o /dev/null
+	@$(BIN)/clang-tidy --quiet $< -- -std=gnu11 -Icsrc $$(cat build/ctest/engine.cflags) 2> build/lint/$*.log || { cat build/lint/$*.log >&2; exit 1; }
+	@touch $@
+
+format: .venv/.lint ## lay the code out as make lint wants it
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i csrc/*.[ch] csrc/tests/*.[ch]
+
+docs: build ## check that what the documents name is there: files, headings, targets
+	$(BIN)/python -m pytest -q tests/test_documents.py
+
+# A wheel is tried as it would be used: alone, in an environment of its own.
+wheels: build ## a wheel of this Python in dist/, with which the README's first program runs
+	rm -rf build/wheel dist/*.whl
+	$(PIP) wheel -q --no-deps -w dist .
+	$(BIN)/python -m venv build/wheel
+	build/wheel/bin/python -m pip --disable-pip-version-check install -q dist/*.whl
+	awk '/^```python/ { inside = 1; next } /^```/ && inside { exit } inside' README.md > build/wheel/first.py
+	cd build/wheel && bin/python first.py
 
 # C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; behind the engine
 # once more, since the engine needs the glibc shim.
 
-CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
+CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/$(if $(filter ctest,$(MAKECMDGOALS)),$(or $(T),test_*),test_*).c))
 CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h' csrc/tests/$(t).c),$(t)))
 CTEST_CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -pthread -Icsrc
 # What compilers of some distributions have by default.
@@ -75,7 +120,11 @@ CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/
 # The thread sanitizer of older compilers does not know the address layout that newer kernels randomise.
 FIXED_LAYOUT := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-ctest: $(CTEST_RUNS)
+ctest: $(CTEST_RUNS) ## C tests, also under the sanitizers; with T=test_vf_ring that alone
+	@$(if $(CTESTS),,echo 'csrc/tests has no $(T).c' >&2; exit 1)
+
+.PHONY: ctest-plain
+ctest-plain: $(CTESTS:%=build/ctest/plain/%.ok)
 
 build/ctest/engine.cflags build/ctest/engine.libs: build/ctest/engine.%: .venv/.built
 	@mkdir -p $(@D)
@@ -96,8 +145,8 @@ build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libvf.a build/ctest/engin
 endef
 $(foreach variant,plain address thread,$(eval $(call ctest_variant,$(variant))))
 
-clean:
+clean: ## what was built
 	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so .venv/.[bil]*
 
-distclean: clean
+distclean: clean ## and what was installed
 	rm -rf .venv .taskvine

@@ -45,6 +45,10 @@ enum {
 /* What debug() is given when a worker has failed to get a file: its host, its address, the file, the reason. */
 #define VINE_FORMAT_INVALIDATED "%s (%s) invalidated %s with error: %s"
 
+/* link_auth.h, sha1.h */
+int link_auth_password(struct link *link, const char *password, time_t stoptime);
+void dttools_sha1_buffer(const void *data, size_t nbytes, unsigned char *digest);
+
 /* vine_worker_info.h */
 struct vine_worker_info *vine_worker_create(struct link *link);
 void vine_worker_delete(struct vine_worker_info *worker);

@@ -5,13 +5,13 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vf_hooks.h"
 
 enum {
 	PAUSE_MS = 500,
+	SHORT_PAUSE_MS = 50,
 	FALLBACK_RESERVE = 64,
 	RESERVED_PART = 8, /* of few descriptors */
 };
@@ -21,16 +21,20 @@ static _Thread_local const struct link *listening;
 static _Thread_local int64_t again_ms;
 static _Thread_local int accept_errno;
 
-static int64_t now_ms(void)
+int vf_accept_is_listening(const struct link *link)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return link == listening;
 }
 
-int vf_accept_pause_ms(const struct link *link, int64_t at_ms)
+int vf_accept_pause_ms(int64_t at_ms)
 {
-	return link == listening && again_ms > at_ms ? (int)(again_ms - at_ms) : 0;
+	return again_ms > at_ms ? (int)(again_ms - at_ms) : 0;
+}
+
+void vf_accept_pause(int64_t at_ms, int error)
+{
+	accept_errno = error;
+	again_ms = at_ms + (error ? PAUSE_MS : SHORT_PAUSE_MS);
 }
 
 int vf_accept_errno(void)
@@ -47,29 +51,22 @@ static int first_for_workers(void)
 	return limit.rlim_cur >= 2 * FD_SETSIZE ? FD_SETSIZE : (int)limit.rlim_cur / RESERVED_PART;
 }
 
-static int is_lack_of_descriptors(int error)
+int vf_accept_is_lack(int error)
 {
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-int __wrap_accept(int fd, struct sockaddr *restrict address, socklen_t *restrict nbytes)
+int vf_accept_one(int fd, struct sockaddr *restrict address, socklen_t *restrict nbytes)
 {
-	VF_FIRED(accept);
 	int first = first_for_workers();
-	int connection = -1;
 	/* Before: what has been accepted can only be closed, and its worker would come back at once. */
 	int place = fcntl(fd, F_DUPFD_CLOEXEC, first);
-	if (place >= 0) {
-		close(place);
-		connection = __real_accept(fd, address, nbytes);
-	}
-	if (connection < 0) {
-		if (is_lack_of_descriptors(errno)) {
-			accept_errno = errno;
-			again_ms = now_ms() + PAUSE_MS;
-		}
+	if (place < 0)
 		return -1;
-	}
+	close(place);
+	int connection = __real_accept(fd, address, nbytes);
+	if (connection < 0)
+		return -1;
 	accept_errno = 0;
 	place = fcntl(connection, F_DUPFD_CLOEXEC, first);
 	if (place < 0) /* another thread was faster */

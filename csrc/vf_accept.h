@@ -8,11 +8,24 @@ nothing with numbers from FD_SETSIZE (1024) on. */
 #define VF_ACCEPT_H
 
 #include <stdint.h>
+#include <sys/socket.h>
 
 struct link;
 
-/* For how long nobody is to be accepted on a link; 0: one that waits there may be. */
-int vf_accept_pause_ms(const struct link *link, int64_t now_ms);
+/* Whether a link is the one that workers are accepted on, as far as that is known. */
+int vf_accept_is_listening(const struct link *link);
+
+/* For how long nobody is to be accepted there; 0: one that waits may be. */
+int vf_accept_pause_ms(int64_t now_ms);
+
+/* Nobody is for a while; with the system's reason, or 0. */
+void vf_accept_pause(int64_t now_ms, int error);
+
+/* As accept(). */
+int vf_accept_one(int listening, struct sockaddr *restrict address, socklen_t *restrict nbytes);
+
+/* Whether an errno tells that no more can be accepted for now. */
+int vf_accept_is_lack(int error);
 
 /* Why the last one could not be accepted; 0: it could, or nobody has come. */
 int vf_accept_errno(void);

@@ -16,7 +16,7 @@ enum {
 /* A worker takes no notice of the exit status of what makes a file, and of nothing it prints: so the output has to be missing if
 anything went wrong, and why is put where the worker looks for the words of a transfer that failed. */
 #define UNPACK "mkdir unpacked && why=$(LC_ALL=C tar xpf input -C unpacked --no-same-owner 2>&1) && mv unpacked output ||" \
-	" { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
+	       " { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
 
 /* What workers call it: the name of its content if there is one and it is free, else one that nothing else has. */
 static void make_name(struct vf_loop *loop, const char *label, char name[LABEL_NBYTES])

@@ -45,9 +45,12 @@ prototype in taskvine_private.h. */
 	_(cctools_debug, 714, 999, "debug", "vine_manager", "it is said, and no more than that, why a worker did not get a file") \
 	_(cctools_fatal, 714, 999, "debug", "vine_manager vine_task", "it would end the user's process") \
 	_(link_readline, 714, 999, "link", "vine_manager", \
-		"what a library that has ended, or a call that it had, has written follows their last message, and is read as the next") \
+		"it waits for an hour for the rest of a line, and takes what a library that has ended has written for the next one") \
 	_(link_accept, 714, 999, "link", "vine_manager", "it tries for 5 s without a pause if no descriptor is left") \
-	_(accept, 714, 999, "libc", "link", "a worker's connection takes no descriptor that the program may need") \
+	_(accept, 714, 999, "libc", "link", \
+		"a worker's connection takes no descriptor that the program may need, and is seen by TaskVine when it has spoken") \
+	_(link_auth_password, 714, 999, "link_auth", "vine_manager", \
+		"it reads for 5 s from one connection: we have heard the password before") \
 	_(listen, 714, 999, "libc", "link", "the queue of workers that want to join holds six, and those it has no room for try later") \
 	_(malloc, 714, 999, "libc", "vine_manager", "a task's output begins where arrays can be used as they lie") \
 	_(free, 714, 999, "libc", "vine_task", "a task's output outlives the task")
@@ -62,7 +65,9 @@ enum vf_hook {
 #define VF_HOOK_NUMBER(name, ...) VF_HOOK_##name,
 	VF_HOOKS(VF_HOOK_NUMBER)
 #undef VF_HOOK_NUMBER
+	/* clang-format off */
 	VF_N_HOOKS,
+	/* clang-format on */
 };
 
 /* Those that have been at work on this thread, a bit for each. */

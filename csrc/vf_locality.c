@@ -29,7 +29,7 @@ static int resize(void *pointer, uint64_t n, size_t item_nbytes)
 
 static uint32_t larger_room(uint32_t room)
 {
-	return room < 4 ? 4 : room < UINT32_MAX / 2 ? 2 * room : UINT32_MAX;
+	return room < 4 ? 4 : (room < UINT32_MAX / 2 ? 2 * room : UINT32_MAX);
 }
 
 int vf_locality_init(struct vf_locality *l, const struct vf_locality_rule *rule, uint64_t seed)

@@ -192,6 +192,7 @@ void vf_loop_run(struct vf_loop *loop)
 			.fetching = vf_unfetched_wait,
 			.arg = loop,
 			.wake = &loop->submitted_wake,
+			.password = loop->config.password,
 	});
 	while (!atomic_load(&loop->stop)) {
 		struct vine_task *task = vine_wait(loop->manager, WAIT_SECONDS);

@@ -89,6 +89,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 `accept_errno` is the system's reason why some worker could not be accepted, at last; 0: all could.
 `transfer_rate` is what transfers between workers have lately achieved, each by itself, in bytes per second, if that is to be learned;
 `calls_too_large` are those of the waiting ones that ask for more than any worker has, `max_...` is the most that any worker has, and `usable_...` the most that a call can get. `files_looked_at` counts looks at the inputs of calls. */
+/* clang-format off */
 #define VF_COUNTERS(_) \
 	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
@@ -98,6 +99,7 @@ in the slot with its companions (`bundle_ns`), and running (`calls_ns`). From `c
 	_(workers_joined) _(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
 	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
 	_(files_looked_at) _(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
+/* clang-format on */
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a snapshot taken in motion. */
 struct vf_counters {
@@ -113,6 +115,7 @@ struct vf_snapshot {
 };
 
 struct vf_loop_config {
+	const char *password; /* of the manager; NULL: none */
 	const char *command;  /* regular mode: the shell command of one call; NULL: function calls of a library */
 	const char *library;  /* name of the library, in serverless mode */
 	struct vine_file **inputs; /* regular mode: files that each task needs */

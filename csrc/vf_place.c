@@ -96,8 +96,7 @@ static int meets_suspect(const struct vf_bundle *bundle, const struct vf_worker 
 	const struct vf_bundle *other;
 	if (!vf_watch_is_suspect(bundle))
 		return 0;
-	LIST_FOREACH(other, &worker->bundles, there)
-	{
+	LIST_FOREACH(other, &worker->bundles, there) {
 		if (vf_watch_is_suspect(other) && vf_watch_runs(other))
 			return 1;
 	}

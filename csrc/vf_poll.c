@@ -1,6 +1,8 @@
 #include "vf_poll.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -11,11 +13,13 @@
 #include <unistd.h>
 
 #include "vf_accept.h"
+#include "vf_handshake.h"
 #include "vf_hooks.h"
 
 enum {
 	MESSAGE_NBYTES = 1024,
 	SKIP_S = 5, /* a worker sends both at once */
+	HALF_MS = 5000, /* and each of its lines; but a network may lose a part, and take its time */
 };
 
 _Thread_local uint64_t vf_hooks_fired __attribute__((tls_model("initial-exec")));
@@ -28,6 +32,9 @@ static _Thread_local int fds_capacity;
 /* The worker whose message TaskVine reads could not get a file, through no fault of its own. */
 static _Thread_local int blameless;
 
+/* How the message of several lines ends that is read now; NULL: none is. */
+static _Thread_local const char *last_line;
+
 static _Thread_local void (*fatal_report)(const char *message, void *arg);
 static _Thread_local void *fatal_arg;
 
@@ -36,8 +43,10 @@ void vf_poll_own(const struct vf_poller *poller)
 	connections = 0;
 	if (poller) {
 		owned = *poller;
+		vf_handshake_begin(owned.password);
 		return;
 	}
+	vf_handshake_end();
 	memset(&owned, 0, sizeof owned);
 	free(fds);
 	fds = NULL;
@@ -66,15 +75,22 @@ static int have_buffered_input(const struct link_info *array, int nlinks)
 	return 0;
 }
 
-/* Poll the links and the wake. Tells whether a link is ready; false after a wake, a time-out or a signal. */
-static int sleep_on(const struct link_info *array, int nlinks, int msec)
+/* Accept who waits at the link that workers connect to, negative: none is polled; and hear who has come. */
+static void hear_strangers(const struct link_info *array, int listening)
 {
-	if (fds_capacity < nlinks + 1) {
-		struct pollfd *grown = realloc(fds, sizeof *fds * (size_t)(nlinks + 1) * 2);
+	int64_t at_ms = now_ms();
+	vf_handshake_hear(listening >= 0 && !vf_accept_pause_ms(at_ms) ? link_fd(array[listening].link) : -1, at_ms);
+}
+
+/* Poll the links, who is kept aside, and the wake. Tells whether a link is ready; false after a wake, a time-out or a signal. */
+static int sleep_on(const struct link_info *array, int nlinks, int listening, int msec)
+{
+	if (fds_capacity < nlinks + 2) {
+		struct pollfd *grown = realloc(fds, sizeof *fds * (size_t)(nlinks + 2) * 2);
 		if (!grown)
 			return 1;
 		fds = grown;
-		fds_capacity = (nlinks + 1) * 2;
+		fds_capacity = (nlinks + 2) * 2;
 	}
 	for (int i = 0; i < nlinks; i++) {
 		int events = array[i].events;
@@ -84,14 +100,18 @@ static int sleep_on(const struct link_info *array, int nlinks, int msec)
 		};
 	}
 	fds[nlinks] = (struct pollfd){.fd = owned.wake->fd, .events = POLLIN};
-	int ready = poll(fds, (nfds_t)(nlinks + 1), msec);
-	return ready > (fds[nlinks].revents != 0);
+	fds[nlinks + 1] = (struct pollfd){.fd = vf_handshake_fd(), .events = POLLIN};
+	int ready = poll(fds, (nfds_t)(nlinks + 2), msec);
+	int come = listening >= 0 && fds[listening].revents != 0, spoken = fds[nlinks + 1].revents != 0;
+	if (ready > 0 && (come || spoken))
+		hear_strangers(array, come ? listening : -1);
+	return vf_handshake_ready() || ready > (fds[nlinks].revents != 0) + come + spoken;
 }
 
 /* Take turns and sleep until a link is ready, TaskVine has something to do, or it is time. */
-static void take_turns(struct link_info *array, int nlinks, int64_t end_ms)
+static void take_turns(struct link_info *array, int nlinks, int listening, int64_t end_ms)
 {
-	int may_sleep = end_ms > now_ms() && !have_buffered_input(array, nlinks);
+	int may_sleep = end_ms > now_ms() && !have_buffered_input(array, nlinks) && !vf_handshake_ready();
 	enum vf_turn next = owned.turn(owned.arg, connections);
 
 	while (may_sleep && next != VF_TURN_ACTIVE) {
@@ -100,7 +120,7 @@ static void take_turns(struct link_info *array, int nlinks, int64_t end_ms)
 			next = owned.turn(owned.arg, connections);
 		}
 		int64_t left_ms = end_ms - now_ms();
-		if (next == VF_TURN_ACTIVE || left_ms <= 0 || sleep_on(array, nlinks, (int)left_ms))
+		if (next == VF_TURN_ACTIVE || left_ms <= 0 || sleep_on(array, nlinks, listening, (int)left_ms))
 			may_sleep = 0;
 		vf_wake_done(owned.wake);
 		if (may_sleep)
@@ -115,21 +135,25 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 		return __real_link_poll(array, nlinks, msec);
 
 	int64_t start_ms = now_ms();
-	struct link_info *paused = NULL;
-	for (int i = 0; vf_accept_errno() && i < nlinks && !paused; i++) {
-		int pause_ms = vf_accept_pause_ms(array[i].link, start_ms);
-		if (pause_ms) {
-			paused = &array[i];
-			msec = msec < pause_ms ? msec : pause_ms;
-		}
+	int listening = nlinks - 1;
+	while (listening >= 0 && !vf_accept_is_listening(array[listening].link))
+		listening--;
+	struct link_info *door = listening >= 0 ? &array[listening] : NULL;
+	int events = door ? door->events : 0, pause_ms = door ? vf_accept_pause_ms(start_ms) : 0;
+	if (pause_ms) {
+		msec = msec < pause_ms ? msec : pause_ms;
+		door->events = 0;
 	}
-	int events = paused ? paused->events : 0;
-	if (paused)
-		paused->events = 0;
-	take_turns(array, nlinks, start_ms + msec);
+	take_turns(array, nlinks, listening, start_ms + msec);
 	int n_ready = __real_link_poll(array, nlinks, 0);
-	if (paused)
-		paused->events = events;
+	if (door) {
+		/* TaskVine hears of those that have spoken, and of nobody else. */
+		n_ready -= door->revents != 0;
+		hear_strangers(array, door->revents ? listening : -1);
+		door->revents = vf_handshake_ready() ? LINK_READ : 0;
+		door->events = events;
+		n_ready += door->revents != 0;
+	}
 	return n_ready;
 }
 
@@ -295,11 +319,48 @@ static void skip_output(struct link *link, char *message)
 	}
 }
 
+/* As link_readline(), but once its first byte is there, or a message has begun that it is a part of, a line has to come at once. */
+static int read_line(struct link *link, char *line, size_t length, time_t stoptime, int has_begun)
+{
+	char *end = line + length;
+	int64_t half_ms = 0; /* when it has to be whole */
+	for (;;) {
+		/* No line that is not whole has a newline in it: so the first one here tells where it goes on. */
+		memset(line, '\n', (size_t)(end - line));
+		errno = 0;
+		int result = __real_link_readline(link, line, (size_t)(end - line), LINK_NOWAIT);
+		if (result > 0 || errno != ECONNRESET) /* which stands for the time being up, too */
+			return result;
+		char *rest = memchr(line, '\n', (size_t)(end - line));
+		if (!rest)
+			return 0;
+		rest -= rest > line && rest[-1] == '\r'; /* which is left out, but not before the next byte comes */
+		has_begun |= rest > line;
+		line = rest;
+		int64_t at_ms = now_ms(), left_ms = INT_MAX;
+		if (has_begun) {
+			half_ms = half_ms ? half_ms : at_ms + HALF_MS;
+			left_ms = half_ms - at_ms;
+		} else if (stoptime != LINK_FOREVER) {
+			left_ms = ((int64_t)stoptime - time(NULL)) * 1000;
+		}
+		struct pollfd one = {.fd = link_fd(link), .events = POLLIN};
+		if (left_ms <= 0 || (poll(&one, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX) < 0 && errno != EINTR))
+			return 0;
+	}
+}
+
 int __wrap_link_readline(struct link *link, char *line, size_t length, time_t stoptime)
 {
 	VF_FIRED(link_readline);
-	int result = __real_link_readline(link, line, length, stoptime);
-	if (owned.turn && result > 0 && !strncmp(line, "complete ", 9))
+	if (!owned.turn)
+		return __real_link_readline(link, line, length, stoptime);
+	int result = read_line(link, line, length, stoptime, last_line != NULL);
+	if (result <= 0 || (last_line && !strcmp(line, last_line)))
+		last_line = NULL;
+	else if (!last_line)
+		last_line = !strcmp(line, "resources") ? "end" : (!strncmp(line, "GET ", 4) ? "" : NULL);
+	if (result > 0 && !strncmp(line, "complete ", 9))
 		skip_output(link, line);
 	return result;
 }

@@ -48,6 +48,7 @@ struct vf_poller {
 	int (*fetching)(void *arg, const char *source);
 	void *arg;
 	struct vf_wake *wake;
+	const char *password; /* that workers have to know, and that TaskVine has, too; NULL: none */
 };
 
 /* The calling thread's poller, copied; NULL for none. */

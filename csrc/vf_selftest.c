@@ -1,6 +1,5 @@
 #include "vf_selftest.h"
 
-#include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
@@ -24,6 +23,7 @@ enum {
 	OUTPUT_NBYTES = 2000, /* TaskVine asks for it, and reads it into a block of its own */
 };
 
+static const char PASSWORD[] = "open sesame\n";
 static const char BUFFER[] = "vinefast-buffer";
 static const char URL[] = "vinefast-url";
 static const char LIBRARY[] = "vinefast-selftest";
@@ -112,19 +112,17 @@ static int follow(struct script *script, const char *line)
 static void *work(void *arg)
 {
 	struct meeting *meeting = arg;
-	struct sockaddr_in address = {
-			.sin_family = AF_INET,
-			.sin_port = htons((uint16_t)meeting->port),
-			.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
 	struct timeval patience = {.tv_sec = PATIENCE_S};
-	struct script script = {.fd = socket(AF_INET, SOCK_STREAM, 0)};
-	setsockopt(script.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	if (script.fd < 0 || connect(script.fd, (struct sockaddr *)&address, sizeof address) ||
+	time_t stoptime = time(NULL) + PATIENCE_S;
+	struct link *link = link_connect("127.0.0.1", meeting->port, stoptime);
+	struct script script = {.fd = link ? link_fd(link) : -1};
+	/* On this thread that is TaskVine's own. */
+	if (!link || !link_auth_password(link, PASSWORD, stoptime) || !link_nonblocking(link, 0) ||
 			!(script.input = fdopen(dup(script.fd), "r"))) {
-		close(script.fd);
+		link_close(link);
 		return NULL;
 	}
+	setsockopt(script.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 	dprintf(script.fd,
 			"taskvine %d localhost Linux machine vinefast\n"
 			"info worker-id vinefast-selftest\ninfo worker-end-time 0\n"
@@ -134,7 +132,7 @@ static void *work(void *arg)
 	while (fgets(line, sizeof line, script.input) && follow(&script, line))
 		continue;
 	fclose(script.input);
-	close(script.fd);
+	link_close(link);
 	return NULL;
 }
 
@@ -272,8 +270,10 @@ static struct vine_file *declare(struct meeting *meeting, const char *name, cons
 {
 	struct vine_file *file = vine_file_create(source, name, data, data ? strlen(data) : 0, (vine_file_type_t)type, NULL,
 			VINE_CACHE_LEVEL_WORKFLOW, 0);
-	expect(meeting, file && vine_manager_declare_file(meeting->manager, file) == file &&
-			vine_manager_lookup_file(meeting->manager, name) == file, "A file that was declared is not found");
+	expect(meeting,
+			file && vine_manager_declare_file(meeting->manager, file) == file &&
+					vine_manager_lookup_file(meeting->manager, name) == file,
+			"A file that was declared is not found");
 	return file;
 }
 
@@ -368,6 +368,7 @@ static void meet(struct meeting *meeting)
 			.fetching = fetching,
 			.arg = meeting,
 			.wake = &meeting->wake,
+			.password = PASSWORD,
 	});
 	if (pthread_create(&worker, NULL, work, meeting)) {
 		add_wrong(meeting, "No thread can be started\n");
@@ -393,6 +394,7 @@ int vf_selftest_run(const char *directory, char *wrong, size_t wrong_nbytes)
 		return -1;
 	}
 	debug_flags_clear();
+	vine_set_password(meeting.manager, PASSWORD);
 	meeting.port = vine_port(meeting.manager);
 	meet(&meeting);
 	vine_delete(meeting.manager);

@@ -159,8 +159,7 @@ static int run_maker(struct vf_loop *loop, const struct vf_temp *lost)
 	call->at_work = 1;
 	call->losses = call->solo = 0;
 	call->submitted_ns = vf_now_ns();
-	FOR_EACH(temp, call, is_made)
-	{
+	FOR_EACH(temp, call, is_made) {
 		if (temp->state != VF_TEMP_LOST)
 			continue;
 		forget_loss(loop, temp);
@@ -168,7 +167,7 @@ static int run_maker(struct vf_loop *loop, const struct vf_temp *lost)
 		temp->state = VF_TEMP_MAKING;
 	}
 	FOR_EACH(temp, call, is_read)
-	temp->n_readers++;
+		temp->n_readers++;
 	VF_COUNT(loop, calls_remade, 1);
 	vf_send_again(loop, call);
 	return 1;
@@ -195,8 +194,7 @@ static void make_again(struct vf_loop *loop, struct vf_temp *lost)
 		needed->needed = 0;
 		if (needed->state != VF_TEMP_LOST || !run_maker(loop, needed))
 			continue;
-		FOR_EACH(temp, needed->maker, is_read)
-		{
+		FOR_EACH(temp, needed->maker, is_read) {
 			if (temp->state == VF_TEMP_LOST)
 				need(&stack, temp);
 		}
@@ -205,13 +203,11 @@ static void make_again(struct vf_loop *loop, struct vf_temp *lost)
 
 void vf_temps_begin(struct vf_loop *loop, struct vf_call *call)
 {
-	FOR_EACH(temp, call, is_made)
-	{
+	FOR_EACH(temp, call, is_made) {
 		temp->maker = call->again;
 		temp->state = VF_TEMP_MAKING;
 	}
-	FOR_EACH(temp, call, is_read)
-	{
+	FOR_EACH(temp, call, is_read) {
 		temp->n_readers++;
 		if (temp->state == VF_TEMP_LOST)
 			make_again(loop, temp);
@@ -228,8 +224,7 @@ static void fail_for_want_of(struct vf_loop *loop, struct vf_call *call, const s
 
 int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
 {
-	FOR_EACH(temp, call, is_read)
-	{
+	FOR_EACH(temp, call, is_read) {
 		if (temp->state == VF_TEMP_THERE)
 			continue;
 		if (temp->state == VF_TEMP_FAILED || temp->state == VF_TEMP_PLANNED) {
@@ -247,9 +242,10 @@ int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
 static uint64_t generation_of(const struct vf_bundle *bundle)
 {
 	uint64_t sum = 0;
-	for (uint32_t i = 0; i < bundle->n_calls; i++)
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		FOR_EACH(temp, bundle->calls[i], is_read)
-		sum += temp->generation;
+			sum += temp->generation;
+	}
 	return sum;
 }
 
@@ -286,9 +282,10 @@ int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_t
 static unsigned states_of(const struct vf_bundle *bundle)
 {
 	unsigned states = 0;
-	for (uint32_t i = 0; i < bundle->n_calls; i++)
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		FOR_EACH(temp, bundle->calls[i], is_read)
-		states |= 1u << temp->state;
+			states |= 1u << temp->state;
+	}
 	return states;
 }
 
@@ -313,8 +310,7 @@ static void give_readers_up(struct vf_loop *loop)
 {
 	struct vf_bundle *bundle;
 	loop->outdated = 0;
-	LIST_FOREACH(bundle, &loop->readers, reader)
-	{
+	LIST_FOREACH(bundle, &loop->readers, reader) {
 		if (!vf_temps_failed(bundle) && !vf_temps_outdated(bundle))
 			continue;
 		if (vf_watch_runs(bundle))
@@ -358,18 +354,15 @@ static void end_making(struct vf_loop *loop, struct vf_temp *temp, int failed)
 void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed)
 {
 	call->at_work = 0;
-	FOR_EACH(temp, call, is_made)
-	{
+	FOR_EACH(temp, call, is_made) {
 		if (temp->state == VF_TEMP_MAKING)
 			end_making(loop, temp, failed);
 	}
-	FOR_EACH(temp, call, is_read)
-	{
+	FOR_EACH(temp, call, is_read) {
 		temp->n_readers--;
 		let_go_if_unneeded(loop, temp);
 	}
-	FOR_EACH(temp, call, is_made)
-	{
+	FOR_EACH(temp, call, is_made) {
 		if (temp->state == VF_TEMP_LOST && temp->n_readers)
 			make_again(loop, temp);
 		let_go_if_unneeded(loop, temp);

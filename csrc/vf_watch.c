@@ -96,7 +96,8 @@ leaves the calls that need it waiting. It counts anew from when a library is ins
 static void keep_library(struct vf_loop *loop)
 {
 	struct vine_task *library = loop->library_failed && loop->config.library ?
-			vine_manager_find_library_template(loop->manager, loop->config.library) : NULL;
+			vine_manager_find_library_template(loop->manager, loop->config.library) :
+			NULL;
 	loop->library_failed = 0;
 	if (library)
 		vine_manager_install_library(loop->manager, library, loop->config.library);
@@ -110,7 +111,7 @@ int vf_watch_is_hopeless(const struct vf_loop *loop)
 const char *vf_watch_why_hopeless(void)
 {
 	return "Libraries have ended by themselves more often in a row than max-library-retries allows, and no call "
-			"came back in between. The tune parameter watch-library-logfiles brings what they have written.";
+	       "came back in between. The tune parameter watch-library-logfiles brings what they have written.";
 }
 
 /* What has been sent fails; what waits does so when it would be sent, and what comes later is tried. */
@@ -173,8 +174,7 @@ void vf_watch_library_ended(void *arg, const char *address, int by_itself)
 	}
 	for (uint32_t i = 0; i < loop->workers.n; i++) {
 		struct vf_bundle *bundle;
-		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there)
-		{
+		LIST_FOREACH(bundle, &loop->workers.items[i]->bundles, there) {
 			const char *at = vine_task_get_addrport(bundle->task);
 			if (!vf_watch_runs(bundle) || !at)
 				continue;
@@ -238,8 +238,7 @@ void vf_watch_give_up(struct vf_loop *loop)
 	come in front. */
 	loop->giving_up = loop->breaking = 0;
 	const struct vf_bundle *bundle;
-	LIST_FOREACH(bundle, &loop->given_up, giving_up)
-	{
+	LIST_FOREACH(bundle, &loop->given_up, giving_up) {
 		if (may_be_cancelled(bundle))
 			vine_cancel_by_task_id(loop->manager, vine_task_get_id(bundle->task));
 	}

@@ -1,8 +1,18 @@
 """For all tests."""
 
 import signal
+from pathlib import Path
 
 import pytest
+
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what starts workers or libraries; others that are not for ``make unit`` are marked where they are."""
+    for item in items:
+        if INTEGRATION in item.path.parents or "start_worker" in item.fixturenames:
+            item.add_marker(pytest.mark.processes)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,6 +66,7 @@ def test_an_archive_that_cannot_be_written_leaves_nothing(odd, monkeypatch):
     assert os.listdir(archives._directory()) == before
 
 
+@pytest.mark.processes
 def test_nothing_is_left_of_a_program_that_was_killed(odd, tmp_path):
     program = f"import os; from vinefast.data import archives; archives.archive_of({odd!r}, 1); os.kill(os.getpid(), 9)"
     (tmp_path / "tmp").mkdir()
@@ -77,6 +78,7 @@ def test_nothing_is_left_of_a_program_that_was_killed(odd, tmp_path):
     assert os.listdir(tmp_path / "tmp") == []
 
 
+@pytest.mark.processes
 def test_an_archive_goes_at_the_end_of_the_program(odd, tmp_path):
     program = f"from vinefast.data import archives; print(archives.archive_of({odd!r}, 1))"
     (tmp_path / "tmp").mkdir()

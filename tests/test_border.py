@@ -8,6 +8,8 @@ import pytest
 from tests.prefixes import CHECKOUT, copy_prefix, taskvine
 from vinefast import _core
 
+pytestmark = pytest.mark.processes
+
 border = taskvine.border
 
 

@@ -22,6 +22,8 @@ from vinefast.bench.table import number, tables
 from vinefast.bench.timing import rate
 from vinefast.cli import main
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = [sys.executable, "-c", "from vinefast.cli import main; main()", "bench"]
 
 

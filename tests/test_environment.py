@@ -11,6 +11,8 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 from vinefast.errors import InvalidConfiguration
 from vinefast.workers.environment import PYTHON, calls_environment, named_environment
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

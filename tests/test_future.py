@@ -230,6 +230,7 @@ print(left)
 """
 
 
+@pytest.mark.processes
 def test_ctrl_c_leaves_its_condition_unlocked():
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("0\n", "")

@@ -22,6 +22,8 @@ from vinefast.workers import launch, programs
 from vinefast.workers.contact import Contact
 from vinefast.workers.environment import PYTHON
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def manager():

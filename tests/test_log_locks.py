@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.processes
+
 # Two threads that log: so the main thread mostly waits for the lock when it is interrupted.
 PROGRAM = """
 import logging, os, random, signal, sys, threading, time

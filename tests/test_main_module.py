@@ -2,11 +2,16 @@
 
 import functools
 import gc
+import importlib.util
+import os
 import pickle
+import shutil
+import sys
 import threading
 import types
 import weakref
 
+import cloudpickle
 import parsl
 import pytest
 from parsl.serialize import deserialize
@@ -47,6 +52,53 @@ def deep(n):
     return deep(n - 1) + FACTOR if n else 0
 """
 
+WRAPPERS = """
+import functools
+import typing
+
+FACTOR = 3
+
+@functools.lru_cache(maxsize=7, typed=True)
+def cached(n):
+    return cached(n - 1) + FACTOR if n else 0
+
+def by_cache(x):
+    return cached(x)
+
+@functools.singledispatch
+def chosen(x):
+    return FACTOR * x
+
+@chosen.register
+def chosen_for_lists(x: list):
+    return sum(map(chosen, x))
+
+def by_type(x):
+    return chosen([x, [x]])
+
+class Lazy:
+    @functools.cached_property
+    def number(self):
+        return cached(2), Lazy
+
+    @functools.singledispatchmethod
+    def one_of(self, x):
+        return "other"
+
+    @one_of.register
+    def _(self, x: int):
+        return FACTOR
+
+def by_property(x):
+    lazy = Lazy()
+    return lazy.number, lazy.number is lazy.number, lazy.one_of(1)
+
+Id = typing.NewType("Id", int)
+
+def by_new_type(x):
+    return Id(x), Id.__name__, Id.__module__
+"""
+
 
 @pytest.fixture
 def elsewhere(monkeypatch):
@@ -59,6 +111,14 @@ def main():
     """A namespace like that of a script."""
     namespace = {"__name__": "__main__"}
     exec(SOURCE, namespace)
+    return types.SimpleNamespace(**namespace), namespace
+
+
+@pytest.fixture
+def wrappers():
+    """Another one."""
+    namespace = {"__name__": "__main__"}
+    exec(WRAPPERS, namespace)
     return types.SimpleNamespace(**namespace), namespace
 
 
@@ -80,6 +140,40 @@ def test_what_a_function_names_comes_along(main, elsewhere):
     for body, uses in bodies:
         assert body.startswith(ByValue.identifier) and uses is not None
         assert deserialize(body)(16) == 12
+
+
+def test_wrappers_of_functions_come_along(wrappers, elsewhere):
+    module, namespace = wrappers
+    values = {
+        module.by_cache: 9,
+        module.cached: 9,
+        module.by_type: 18,
+        module.chosen: 9,
+        module.by_new_type: (3, "Id", "__main__"),
+        module.Id: 3,
+    }
+    bodies = {function: serialize_function(function) for function in (*values, module.by_property)}
+    namespace.clear()
+    elsewhere()
+    for function, (body, uses) in bodies.items():
+        assert body.startswith(ByValue.identifier) and uses is not None
+        if function is not module.by_property:
+            assert deserialize(body)(3) == values[function]
+    cached = deserialize(bodies[module.cached][0])
+    assert cached.cache_parameters() == {"maxsize": 7, "typed": True}
+    # It calls itself through its own cache.
+    cached(5)
+    assert cached.cache_info().misses == 6 and cached.__wrapped__.__globals__["cached"] is cached
+    (number, lazy), is_cached, chosen = deserialize(bodies[module.by_property][0])(3)
+    assert (number, is_cached, chosen) == (6, True, 3) and lazy.__name__ == "Lazy"
+
+
+def test_a_cached_function_that_has_changed_is_noticed(wrappers):
+    module, namespace = wrappers
+    _, uses = serialize_function(module.by_cache)
+    assert unchanged(uses)
+    namespace["cached"] = functools.cache(module.cached.__wrapped__)
+    assert not unchanged(uses)
 
 
 def test_a_class_that_comes_back_is_as_it_was(main, monkeypatch):
@@ -204,10 +298,35 @@ def test_a_function_at_the_address_of_one_that_has_gone_is_another():
     registry = FunctionRegistry()
     bodies = {}
     for number in range(200):
-        function = eval(f"lambda: {number}")
+        # With globals of its own: eval() keeps its caller's locals, and Parsl's serializer the last functions.
+        function = eval(f"lambda: {number}", {"__name__": "__main__"})
         record = Stages.find_function(registry, function)
         assert Stages.find_function(registry, function) is record
         bodies.setdefault(id(function), []).append(Stages.pack([(record, b"", 0)], 0, False, 1))
         del function, record
     again = max(bodies.values(), key=len)
     assert len(again) > 1 and len(set(map(bytes, again))) == len(again)
+
+
+def test_the_workers_own_cloudpickle_serves_if_it_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(by_value, "_DIRECTORY", os.fspath(tmp_path))
+    assert not by_value._is_installed()
+    brought = tmp_path / "cloudpickle"
+    shutil.copytree(os.path.dirname(cloudpickle.__file__), brought, ignore=shutil.ignore_patterns("__pycache__"))
+    assert by_value._is_installed()
+    with open(brought / "cloudpickle.py", "a") as file:
+        file.write("# another release\n")
+    assert not by_value._is_installed()
+
+
+def test_a_worker_need_not_have_cloudpickle(tmp_path, monkeypatch):
+    monkeypatch.setattr(by_value, "_DIRECTORY", os.fspath(tmp_path))
+    brought = tmp_path / "cloudpickle"
+    shutil.copytree(os.path.dirname(cloudpickle.__file__), brought)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cloudpickle"]:
+        monkeypatch.delitem(sys.modules, name)
+    # The path of modules is as it was, and what was brought comes first.
+    before = list(sys.path)
+    assert by_value._cloudpickle().__file__ == os.fspath(brought / "__init__.py")
+    assert sys.path == before

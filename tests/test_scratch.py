@@ -11,6 +11,8 @@ from tests.integration.processes import wait_until
 from vinefast.workers import scratch
 from vinefast.workers.scratch import Scratch, sweep
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = """
 import sys, time
 from vinefast.workers.scratch import Scratch

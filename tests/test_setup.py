@@ -11,6 +11,8 @@ import pytest
 
 from tests.prefixes import CHECKOUT, copy_prefix, load, program, taskvine
 
+pytestmark = pytest.mark.processes
+
 INSTALLER = CHECKOUT / "scripts" / "install-taskvine"
 
 

@@ -211,6 +211,7 @@ def test_what_the_engine_is_told():
     assert names.index("proportional-resources") < names.index("proportional-whole-tasks")
 
 
+@pytest.mark.processes
 def test_the_engine_knows_these_names_and_no_others(tmp_path):
     """Ask a real manager about every string in the engine that looks like a name."""
     engine = taskvine.probe(taskvine.default_compiler(), python_include=taskvine.python_include())

@@ -132,7 +132,9 @@ class Stages:
     @staticmethod
     def ring_round(n: int, wake: bool = False, repeat: int = 1) -> int: ...
     @staticmethod
-    def choose(n: int, slots: int = 1, mean_ns: float = -1, target_ns: float = 20e6, repeat: int = 1) -> list[int]: ...
+    def choose(
+        n: int, slots: int = 1, mean_ns: float = -1.0, target_ns: float = 20e6, repeat: int = 1
+    ) -> list[int]: ...
     @staticmethod
     def pack(
         calls: list[tuple[FunctionRecord, bytes, int]], slice_ms: int = 0, carry: bool = True, repeat: int = 1

@@ -270,6 +270,7 @@ cdef extern from "vf_loop.h" nogil:
         pass
 
     struct vf_loop_config:
+        const char *password
         const char *command
         const char *library
         vine_file **inputs

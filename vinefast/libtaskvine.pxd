@@ -62,7 +62,7 @@ cdef extern from "taskvine.h" nogil:
     void vine_set_name(vine_manager *m, const char *name)
     int vine_enable_monitoring(vine_manager *m, int watchdog, int time_series)
     int vine_disable_peer_transfers(vine_manager *m)
-    int vine_set_password_file(vine_manager *m, const char *file)
+    void vine_set_password(vine_manager *m, const char *password)
     void vine_set_scheduler(vine_manager *m, vine_schedule_t algorithm)
     void vine_set_bandwidth_limit(vine_manager *m, const char *bandwidth)
     int vine_enable_disconnect_slow_workers_category(vine_manager *m, const char *category, double multiplier)

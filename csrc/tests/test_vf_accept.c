@@ -45,8 +45,8 @@ int main(void)
 	struct rlimit limit;
 	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
 	struct link *server = link_serve_address("127.0.0.1", 0);
-	CHECK(server && !vf_accept_pause_ms(server, now_ms()));
-	CHECK(!link_accept(server, 0) && !vf_accept_errno() && !vf_accept_pause_ms(server, now_ms())); /* nobody there */
+	CHECK(server && !vf_accept_pause_ms(now_ms()) && !vf_accept_is_listening(server));
+	CHECK(!link_accept(server, 0) && !vf_accept_errno() && !vf_accept_pause_ms(now_ms())); /* nobody there */
 
 	int clients[LIMIT];
 	for (int i = 0; i < LIMIT; i++)
@@ -70,8 +70,8 @@ int main(void)
 	}
 	CHECK(n > LIMIT - RESERVE - RESERVE && n <= LIMIT - RESERVE);
 	CHECK(vf_accept_errno() == EMFILE && now_ms() - start_ms < LONG_MS);
-	CHECK(vf_accept_pause_ms(server, now_ms()) > 0 && !vf_accept_pause_ms(accepted[0], now_ms()));
-	CHECK(!vf_accept_pause_ms(server, now_ms() + LONG_MS));
+	CHECK(vf_accept_is_listening(server) && !vf_accept_is_listening(accepted[0]));
+	CHECK(vf_accept_pause_ms(now_ms()) > 0 && !vf_accept_pause_ms(now_ms() + LONG_MS));
 
 	/* The program still opens what it needs, and another worker comes in when one has left. */
 	int own = open("/dev/null", O_RDONLY);

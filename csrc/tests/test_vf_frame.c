@@ -112,7 +112,8 @@ static void test_encode(void)
 	CHECK(vf_frame_decode(&decoded, "") != 0);
 	CHECK(vf_frame_decode(&decoded, "I") != 0);
 	CHECK(vf_frame_decode(&decoded, "Traceback (most recent call last):") != 0);
-	CHECK(vf_frame_decode(&decoded, "E\x03\x04" "abc\x04") != 0); /* cut in an escape */
+	CHECK(vf_frame_decode(&decoded, "E\x03\x04"
+					"abc\x04") != 0); /* cut in an escape */
 	CHECK(vf_frame_decode(&decoded, "E\x03\x04\x03\x04\x01\x04\x02") == 0);
 	CHECK(decoded.nbytes == 3 && !memcmp(decoded.data, "\0\x03\x04", 3));
 	vf_buffer_free(&decoded);

@@ -69,7 +69,7 @@ int main(void)
 	struct vf_heap heap = {.before = before};
 	for (int order = 0; order < 3; order++) {
 		for (uint32_t i = 0; i < MANY; i++) {
-			items[i].key = order == 0 ? i : order == 1 ? MANY - i : draw();
+			items[i].key = order == 0 ? i : (order == 1 ? MANY - i : draw());
 			add(&heap, &items[i]);
 		}
 		CHECK(drain(&heap) < 40);

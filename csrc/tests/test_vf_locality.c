@@ -52,7 +52,7 @@ static uint64_t naive_moves(uint32_t worker, const uint32_t *files, uint64_t n)
 static double naive_cost(uint32_t worker, const uint32_t *files, uint64_t n)
 {
 	return (double)naive_moves(worker, files, n) / naive.rule.bandwidth_bytes_per_ns +
-	       naive.rule.queue_weight * (double)naive.queued_ns[worker];
+			naive.rule.queue_weight * (double)naive.queued_ns[worker];
 }
 
 static uint64_t naive_sum(uint64_t a, uint64_t b)

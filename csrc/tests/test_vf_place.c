@@ -62,7 +62,7 @@ int main(void)
 	struct vf_bundle *bundle;
 	CHECK(loop.workers.n == 1);
 	LIST_FOREACH(bundle, &loop.workers.items[0]->bundles, there)
-	n += bundle->worker == loop.workers.items[0];
+		n += bundle->worker == loop.workers.items[0];
 	CHECK(n == MANY && loop.workers.items[0]->running == MANY);
 	vf_place_left(&loop, id(1));
 	for (uint32_t i = 0; i < MANY; i++)

@@ -8,7 +8,7 @@
 
 #include "check.h"
 
-/* TaskVine forgets what it has noted of a file that a worker had (7.14). */
+/* TaskVine forgets its password, and what it has noted of a file that a worker had (7.14). */
 /* The engine is built without frame pointers, so that the fast way finds no name to suppress. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
@@ -19,7 +19,7 @@ const char *__asan_default_options(void)
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
-	return "leak:vine_manager_put_input_file_if_needed";
+	return "leak:vine_manager_put_input_file_if_needed\nleak:vine_set_password";
 }
 
 static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)

@@ -28,7 +28,7 @@ def limit():
 def say(**facts):
     print(json.dumps(facts), flush=True)
 
-VineFastExecutor._password_file = lambda *_: None  # silent connections shall not wait for theirs
+VineFastExecutor._password_file = lambda *_: None  # who comes shall be kept
 executor = VineFastExecutor(factory_config=TaskVineFactoryConfig(min_workers=1, max_workers=1, cores=1))
 executor.run_dir = sys.argv[1]
 executor.start()
@@ -84,7 +84,8 @@ def test_calls_go_on_at_the_limit_of_open_files(program):
     before = program.run_calls()
     with ExitStack() as connections:
         for _ in range(HARD + 10):
-            connections.enter_context(socket.create_connection(("127.0.0.1", program.start["port"])))
+            stranger = socket.create_connection(("127.0.0.1", program.start["port"]))
+            connections.enter_context(stranger).sendall(b"name\n")  # a silent one would have to leave for another
         crowded = [program.run_calls() for _ in range(3)]
         # Most came in, some did not, and the first numbers were the program's all the time.
         reserve = HARD // 8

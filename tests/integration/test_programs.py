@@ -21,6 +21,7 @@ LOAD = """
 # What a program may define at its top, and give to an app.
 TOP = """
     import functools
+    import typing
 
     class Point:
         dimension = 2
@@ -31,11 +32,29 @@ TOP = """
         def __eq__(self, other):
             return (self.x, self.y) == (other.x, other.y)
 
+        @functools.cached_property
+        def length(self):
+            return Id(fibonacci(self.x) + fibonacci(self.y))
+
         def scaled(self, factor):
             return type(self)(factor * self.x, factor * self.y)
 
     class Trouble(Exception):
         pass
+
+    Id = typing.NewType("Id", int)
+
+    @functools.cache
+    def fibonacci(n):
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    @functools.singledispatch
+    def double(value):
+        return 2 * value
+
+    @double.register(list)
+    def _(values):
+        return [double(value) for value in values]
 
     def power(exponent):
         return lambda base: base**exponent
@@ -64,6 +83,9 @@ USE = """
     assert apply(functools.partial(power(2), base=5)).result() == 25
     assert apply(Point(1, 2).scaled, 3).result() == Point(3, 6)
     assert apply(Point, 1, 2).result() == Point(1, 2)
+    assert apply(fibonacci, 30).result() == 832040
+    assert apply(double, [1, [2]]).result() == [2, [4]]
+    assert apply(lambda: Point(7, 8).length).result() == 34
     try:
         fail(Trouble).result()
         raise SystemExit("no trouble")
@@ -199,9 +221,11 @@ PLAIN = """
             assert "'energy' is not defined on the worker" in str(error) and "import or define" in str(error), error
         else:
             raise SystemExit("no NameError")
-        # The worker's Python need not have it.
+        # It is that of this program, wherever the worker has it from.
+        import cloudpickle
         for f in serializer, own_serializer:
-            assert "vinefast_library" in executor.submit(f, None).result()
+            there = executor.submit(f, None).result()
+            assert open(there).read() == open(cloudpickle.__file__).read(), there
     print("all is well", flush=True)
 """
 

@@ -115,7 +115,7 @@ def test_slice_counts_from_the_first_child(worker):
 
 
 def test_slice_over_at_death(worker):
-    result = worker.run([Call(calls.nothing), Call(calls.sleep_and_die, (0.1,)), Call(calls.nothing)], slice_ms=50)
+    result = worker.run([Call(calls.nothing), Call(calls.sleep_and_die, (0.6,)), Call(calls.nothing)], slice_ms=500)
     assert [record.status for record in result.records] == [0, 4]
 
 
@@ -218,10 +218,6 @@ def test_children_killed_at_random(start_worker, tmp_path, context):
     ran = Counter(pids_and_names(trace)[1])
     assert set(ran.values()) == {1}
     for task_id, names in sent.items():
-        # One that waited for too long is handed back as it was.
-        records = results[task_id].records
-        ran_calls = names if records else []
-        assert not any(ran[name] for name in names[len(ran_calls) :])
-        for name, record in zip(ran_calls, records, strict=True):
+        for name, record in zip(names, results[task_id].records, strict=True):
             assert record.status in (1, 4)
             assert record.status == 4 or ran[name] == 1

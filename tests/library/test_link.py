@@ -120,8 +120,8 @@ def begin_end(worker, end):
 def test_nothing_is_left(start_worker, tmp_path, end):
     worker, processes = busy_worker(start_worker, tmp_path)
     begin_end(worker, end)
+    worker.process.wait(2)
     wait_until(lambda: not any(map(is_alive, processes)), 2.0)
-    worker.process.wait(1)
     wait_until(lambda: not descendants(worker.process.pid))
 
 
@@ -172,3 +172,22 @@ def test_gibberish_ends_the_library(start_worker):
     with pytest.raises(LibraryEnded):
         worker.read_message()
     assert worker.process.wait(2) == 1
+
+
+def test_a_worker_can_send_until_it_knows_that_its_library_has_ended(start_worker):
+    worker = start_worker()
+    worker.run([Call(calls.nothing)])
+    worker.process.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, worker.process.pid, os.WEXITED | os.WNOWAIT)
+    time.sleep(0.2)
+    os.write(worker.to_library, b"1\nx")  # else a worker of TaskVine 7.14 kills itself
+    worker.process.wait()
+
+    def is_closed():
+        try:
+            os.write(worker.to_library, b"1\nx")
+        except BrokenPipeError:
+            return True
+        return False
+
+    wait_until(is_closed)

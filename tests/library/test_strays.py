@@ -200,6 +200,7 @@ def lines_of(bundle):
     return striker.count
 
 
+@pytest.mark.processes
 def test_a_stray_exception_at_each_line(bundle):
     for at in range(1, lines_of(bundle) + 1):
         check(bundle.run(Striker([at])), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import time
 
 import calls
 import pytest
@@ -38,6 +39,15 @@ def test_one_call_of_many_poisons_nothing_after_its_bundle(poisoned, poison):
     many = [Call(calls.seldom, (i, poison.__name__)) for i in range(500, -1, -1)]
     worker.run(many[:-1])
     assert [record.status for record in worker.run(many).records] == [0] * len(many)
+    assert worker.run([look]).records[0].value == expected
+
+
+def test_a_function_that_was_harmless_for_long_poisons_for_a_moment_at_the_most(poisoned):
+    worker, look, expected = poisoned
+    for i in range(1200, 0, -1):
+        worker.run([Call(calls.seldom, (i, "spoil_environment"))])
+    worker.run([Call(calls.seldom, (0, "spoil_environment"))])
+    time.sleep(0.01)
     assert worker.run([look]).records[0].value == expected
 
 

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from vinefast.library.transfers import TransferWatch
 
 from .worker import REPOSITORY
 
 
+@pytest.mark.processes
 def test_only_the_silent_transfer_is_ended(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "tests.library.fetching"],

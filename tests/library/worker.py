@@ -48,6 +48,7 @@ class Worker:
         self.directory = directory
         self.outputs: dict[int, Path] = {}
         self._next_task_id = 100
+        self._commands: dict[int, bytes] = {}
         self._unread = b""
         self._old_handler = signal.signal(signal.SIGCHLD, _count_signal)
         self.library_directory = directory / "libr.7"
@@ -113,6 +114,7 @@ class Worker:
         sandbox = self.directory / f"func.{task_id}"
         sandbox.mkdir(exist_ok=True)
         self.outputs[task_id] = sandbox / ".taskvine.stdout"
+        self._commands[task_id] = command
         body = b"%d %s %s %s" % (task_id, command, os.fsencode(sandbox), os.fsencode(self.outputs[task_id]))
         message = b"%d\n%s" % (len(body), body)
         while message:
@@ -123,11 +125,15 @@ class Worker:
         """Send a bundle; give its task id."""
         return self.send_raw(encode_command(encode_frame(calls, slice_ms, carry)))
 
-    def collect(self, timeout_s: float = 10.0) -> tuple[int, ResultFrame]:
-        """Wait for the next finished bundle."""
-        task_id, exit_code = map(int, self.read_message(timeout_s).split())
-        assert exit_code == 0, self.log()
-        return task_id, decode_result(self.outputs[task_id].read_bytes())
+    def collect(self, timeout_s: float = 10.0, resend: bool = True) -> tuple[int, ResultFrame]:
+        """Wait for the next finished bundle; one that waited too long, and is handed back, is sent again."""
+        while True:
+            task_id, exit_code = map(int, self.read_message(timeout_s).split())
+            assert exit_code == 0, self.log()
+            result = decode_result(self.outputs[task_id].read_bytes())
+            if result.records or not resend:
+                return task_id, result
+            self.send_raw(self._commands[task_id], task_id)
 
     def run(self, calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True) -> ResultFrame:
         """Send one bundle and wait for it."""

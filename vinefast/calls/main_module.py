@@ -11,6 +11,7 @@ import functools
 import logging
 import sys
 import types
+import typing
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 _NO_LIMIT = 0xFFFFFFFF
 MISSING = object()
 """The value of a name that is none."""
+
+# What refers to globals by itself.
+_REFERRING = (types.FunctionType, by_value.CACHED, type)
 
 # A longer container is taken for data, in which no functions are sought; and the search ends somewhere.
 _MAX_ITEMS = 1000
@@ -92,7 +96,7 @@ def _warn(function: Callable[..., Any], found: list[tuple[dict[str, Any], str, A
                 by_value.serialize(value)
             except Exception as reason:
                 # A function may only refer to the culprit.
-                culprits.append((isinstance(value, (types.FunctionType, type)), name, reason))
+                culprits.append((isinstance(value, _REFERRING), name, reason))
     _, name, why = min(culprits, key=lambda culprit: culprit[0], default=(False, "something of it", error))
     logger.warning(
         "Function %s goes to workers without the globals of this program that it names, since %s cannot be serialized "
@@ -119,7 +123,7 @@ def _user_has_methods() -> bool:
 
 def _use(namespace: dict[str, Any], name: str, value: Any) -> Use:
     # What a function refers to may refer to that function, which is to end when the user drops it.
-    if isinstance(value, (types.FunctionType, type)):
+    if isinstance(value, _REFERRING):
         return Use(namespace, name, weakref.ref(value), True)
     return Use(namespace, name, value, False)
 
@@ -147,6 +151,8 @@ def _globals_used(function: Any) -> list[tuple[dict[str, Any], str, Any]] | None
             if item.__module__ != "__main__":
                 continue
             belongs = True
+        elif isinstance(item, typing.NewType):
+            belongs = belongs or item.__module__ == "__main__"
         ahead.extend(_parts(item))
     return found if belongs else None
 
@@ -172,6 +178,14 @@ def _parts(item: Any) -> Iterator[Any]:
         yield item.__self__
     elif isinstance(item, (staticmethod, classmethod)):
         yield item.__func__
+    elif isinstance(item, by_value.CACHED):
+        yield item.__wrapped__
+    elif isinstance(item, functools.cached_property):
+        yield item.func
+    elif isinstance(item, functools.singledispatchmethod):
+        yield item.dispatcher
+    elif isinstance(item, typing.NewType):
+        yield item.__supertype__
     elif isinstance(item, property):
         yield from (item.fget, item.fset, item.fdel)
     elif isinstance(item, type):

@@ -121,7 +121,7 @@ cdef class Engine:
     cdef SpecRegistry specs
     cdef SpecRecord default_spec
     cdef TaskParts task_parts
-    cdef bytes command, category
+    cdef bytes command, category, password
     cdef vf_call *newest  # all outstanding calls, linked by `older`
     cdef uint64_t n_submitted, n_finished
     cdef int64_t n_extra_cores  # of the outstanding calls
@@ -478,7 +478,9 @@ cdef class Engine:
         vf_fatal_catch(report_fatal, &self.fatal)
         cdef vine_manager *manager = NULL
         try:
-            manager = open_manager(self.settings)
+            if self.settings.password_file is not None:
+                self.password = read_password(self.settings.password_file)
+            manager = open_manager(self.settings, self.password)
             self.loop.manager = manager
             self._configure_loop()
             self.port = vine_port(manager)
@@ -500,6 +502,8 @@ cdef class Engine:
         cdef vf_loop_config *config = &self.loop.config
         settings = self.settings
         tuning = settings.tuning
+        if self.password is not None:
+            config.password = PyBytes_AS_STRING(self.password)
         config.max_retries = -1 if settings.max_retries is None else settings.max_retries
         config.max_losses = tuning.max_losses
         config.slice_ms = tuning.slice_ms

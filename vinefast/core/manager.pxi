@@ -72,7 +72,16 @@ def claim_directory(parent):
         time.sleep(1 - time.time() % 1)
 
 
-cdef vine_manager *open_manager(object settings) except NULL:
+def read_password(path):
+    """Return what is in a password file, all of it, as a worker reads it."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise errors.EngineStartError(f"the password file {path} cannot be read: {error.strerror}") from error
+
+
+cdef vine_manager *open_manager(object settings, bytes password) except NULL:
     """Create a manager that listens and is set up, but serves nobody yet."""
     cdef bytes runtime_dir = os.fsencode(settings.runtime_dir)
     cdef const char *c_runtime_dir = runtime_dir
@@ -91,7 +100,7 @@ cdef vine_manager *open_manager(object settings) except NULL:
         reason = why_not_listening(port) or f"see the messages above; can {settings.runtime_dir} be written?"
         raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
     try:
-        set_up_manager(manager, settings)
+        set_up_manager(manager, settings, password)
     except BaseException:
         with nogil:
             vine_delete(manager)
@@ -99,11 +108,10 @@ cdef vine_manager *open_manager(object settings) except NULL:
     return manager
 
 
-cdef int set_up_manager(vine_manager *manager, object settings) except -1:
+cdef int set_up_manager(vine_manager *manager, object settings, bytes password) except -1:
     cdef bytes name
-    if settings.password_file is not None:
-        name = os.fsencode(settings.password_file)
-        check_count(vine_set_password_file(manager, name), f"read the password file {settings.password_file}")
+    if password is not None:
+        vine_set_password(manager, password)
     if settings.project_name is not None:
         name = settings.project_name.encode()
         vine_set_name(manager, name)

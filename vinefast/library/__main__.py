@@ -32,7 +32,7 @@ def _main() -> None:
         link.announce(LIBRARY_NAME, arguments.task_id, time.monotonic())
     except WorkerGone:
         return
-    keeper = Keeper(n_slots + 1, link, close=pipes)
+    keeper = Keeper(n_slots + 1, link, close=(link.out_fd,))
     clean_imports()
 
     with link.healing():

@@ -8,15 +8,16 @@ files come along beside those of the library.
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import io
 import os
 import pickle
 import sys
+import typing
 import weakref
 from collections import ChainMap
 from collections.abc import Callable
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 PACKAGES = "packages"
@@ -25,6 +26,11 @@ PACKAGES = "packages"
 _own: weakref.WeakSet[type] = weakref.WeakSet()
 _foreign: weakref.WeakSet[type] = weakref.WeakSet()
 _NO_FILE = "<dynamic-code>"
+
+# What `functools.cache` and `functools.lru_cache` make.
+CACHED = type(functools.cache(len))
+# Of all functions that `functools.singledispatch` makes.
+_DISPATCHING = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
 
 _DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), PACKAGES)
 
@@ -66,8 +72,55 @@ def set_class_state(cls: type, state: tuple[Callable[[type, Any], Any], Any]) ->
     return cls
 
 
-# Pickles are to name it as both sides know it.
-set_class_state.__module__ = "vinefast_library.by_value"
+def make_cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    """Wrap a function in a cache of its own, which is empty."""
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def make_dispatching(functions: dict[type, Callable[..., Any]]) -> Any:
+    """Make what `functools.singledispatch` makes: of the function for `object`, with the others registered."""
+    dispatching = functools.singledispatch(functions.pop(object))
+    for cls, function in functions.items():
+        dispatching.register(cls, function)
+    return dispatching
+
+
+def make_cached_property(function: Callable[[Any], Any], name: str | None) -> Any:
+    """Make a cached property that knows its name already, since the class that it is for is there before it."""
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def make_new_type(name: str, qualified: str, module: str, supertype: Any) -> Any:
+    """Make a `typing.NewType` of a module."""
+    make: Any = typing.NewType
+    made = make(name, supertype)
+    made.__qualname__, made.__module__ = qualified, module
+    return made
+
+
+# Pickles are to name them as both sides know them.
+for _function in (set_class_state, make_cached, make_dispatching, make_cached_property, make_new_type):
+    _function.__module__ = "vinefast_library.by_value"
+
+
+def _reduce_wrapper(obj: Any) -> tuple[Any, ...] | None:
+    """Give what makes anew what wraps functions of ``__main__``; None for all else.
+
+    Each would be pickled by its name, which no worker knows, or with its locks and weak references, which cannot be.
+    """
+    kind = type(obj)
+    if kind is functools.cached_property:
+        return make_cached_property, (obj.func, obj.attrname)
+    if kind not in (FunctionType, CACHED, typing.NewType) or obj.__module__ != "__main__":
+        return None
+    if kind is CACHED:
+        parameters = obj.cache_parameters()
+        return make_cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+    if kind is typing.NewType:
+        return make_new_type, (obj.__name__, obj.__qualname__, obj.__module__, obj.__supertype__)
+    return (make_dispatching, (dict(obj.registry),)) if obj.__code__ is _DISPATCHING else None
 
 
 @functools.cache
@@ -86,6 +139,9 @@ def _pickler() -> type[pickle.Pickler]:
         dispatch_table = ChainMap({CodeType: reduce_code}, kind.dispatch_table)
 
         def reducer_override(self, obj: Any) -> Any:
+            wrapper = _reduce_wrapper(obj)
+            if wrapper is not None:
+                return wrapper
             reduced = super().reducer_override(obj)
             if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
                 if obj not in _foreign:
@@ -101,9 +157,27 @@ def _cloudpickle() -> ModuleType:
     """Import cloudpickle; on a worker in the submit side's release, since another may not understand its pickles."""
     module = sys.modules.get("cloudpickle")
     if module is None:
-        sys.path.insert(0, _DIRECTORY)
+        # The worker's own is compiled already.
+        place = [] if _is_installed() else [_DIRECTORY]
+        sys.path[:0] = place
         try:
             module = importlib.import_module("cloudpickle")
         finally:
-            sys.path.remove(_DIRECTORY)
+            for path in place:
+                sys.path.remove(path)
     return module
+
+
+def _is_installed() -> bool:
+    """Whether the cloudpickle that is found anyway is the same as that beside us, file by file."""
+    brought = os.path.join(_DIRECTORY, "cloudpickle")
+    try:
+        (installed,) = importlib.util.find_spec("cloudpickle").submodule_search_locations  # type: ignore
+        return all(_read(brought, name) == _read(installed, name) for name in os.listdir(brought) if name[-3:] == ".py")
+    except (ImportError, OSError, AttributeError, TypeError, ValueError):
+        return False
+
+
+def _read(directory: str, name: str) -> bytes:
+    with open(os.path.join(directory, name), "rb") as file:
+        return file.read()

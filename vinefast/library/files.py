@@ -27,7 +27,7 @@ WORKER_PACKAGE = "vinefast_library"
 _LENGTH = struct.Struct("<I")
 
 # Of the bundle that runs now.
-_sandbox = "."
+_sandbox = b"."
 
 
 class Plan(NamedTuple):
@@ -78,12 +78,12 @@ class Plan(NamedTuple):
 def enter(sandbox: bytes) -> None:
     """Note where the bundle's files are."""
     global _sandbox
-    _sandbox = os.fsdecode(sandbox)
+    _sandbox = sandbox
 
 
 def in_sandbox(name: str) -> str:
-    """Give the path of one of the bundle's files: what a `vinefast.data.plan.WorkerPath` becomes on a worker."""
-    return os.path.join(_sandbox, name)
+    """Give the path of one of the bundle's files: what a `vinefast.data.staging.WorkerPath` becomes on a worker."""
+    return os.path.join(os.fsdecode(_sandbox), name)
 
 
 def temp_file(name: str) -> Any:

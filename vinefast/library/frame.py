@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -102,7 +103,7 @@ def split_message(message: bytes) -> tuple[bytes, bytes, bytes]:
     while (space := message.rfind(b" ", oldest, end)) >= 0:
         # The file lies in the sandbox, so the true pair of spaces is known from paths that agree.
         result_path = message[space + 1 :]
-        sandbox = os.path.dirname(result_path)
+        sandbox = result_path.rpartition(b"/")[0] or b"/"
         if message.endswith(b" " + sandbox, 0, space):
             return message[: space - len(sandbox) - 1], sandbox, result_path
         end = space
@@ -127,11 +128,11 @@ def decode_command(command: bytes, sandbox: bytes) -> bytes | bytearray | mmap.m
     """
     way = command[:1]
     if way == b"I":
-        return command[2:].translate(bytes.maketrans(command[1:2], b"\0"))
+        return command[2:].translate(_table(command[1:2], b"\0"))
     if way == b"E":
         zero, escape = command[1:2], command[2:3]
         # Escapes are rare and NUL bytes are not: splitting and translating take a sixth of the time of three replaces.
-        first, *others = command[3:].translate(bytes.maketrans(zero, b"\0")).split(escape)
+        first, *others = command[3:].translate(_table(zero, b"\0")).split(escape)
         meanings = {1: zero, 2: escape}
         return first + b"".join([meanings[part[0]] + part[1:] for part in others])
     if way == b"F":
@@ -153,10 +154,14 @@ def encode_result(raw: bytes) -> bytes:
     """
     for zero in _SPARE_BYTES:
         if zero not in raw:
-            return b"I" + zero + raw.replace(b"\0", zero)
+            return b"I" + zero + raw.translate(_table(b"\0", zero))
     zero, escape = _SPARE_BYTES[:2]
     escaped = raw.replace(escape, escape + b"\x02").replace(zero, escape + b"\x01")
-    return b"E" + zero + escape + escaped.replace(b"\0", zero)
+    return b"E" + zero + escape + escaped.translate(_table(b"\0", zero))
+
+
+# It takes one pass, where `bytes.replace` takes a search for each byte that it finds.
+_table = lru_cache(64)(bytes.maketrans)
 
 
 def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
@@ -167,17 +172,17 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
             raise FrameError(f"not a bundle frame: it starts with {magic!r}")
         table_at = BUNDLE_HEADER.size + n_functions * FUNCTION_ENTRY.size
         table = struct.unpack_from(f"<{3 * n_calls}I", raw, table_at)
+        indices, nbytes, kinds = table[0::3], table[1::3], table[2::3]
         functions: list[tuple[bytes, bytes | None]] = []
         position = table_at + 12 * n_calls
         for k in range(n_functions):
-            digest, nbytes = FUNCTION_ENTRY.unpack_from(raw, BUNDLE_HEADER.size + k * FUNCTION_ENTRY.size)
-            functions.append((digest, bytes(raw[position : position + nbytes]) if nbytes else None))
-            position += nbytes
+            digest, size = FUNCTION_ENTRY.unpack_from(raw, BUNDLE_HEADER.size + k * FUNCTION_ENTRY.size)
+            functions.append((digest, bytes(raw[position : position + size]) if size else None))
+            position += size
     except struct.error as error:
         raise FrameError(f"bundle frame cut short: {error}") from None
-    if n_calls and max(table[0::3]) >= n_functions:
-        raise FrameError(f"bundle frame refers to function {max(table[0::3])} of {n_functions}")
-    nbytes, kinds = table[1::3], table[2::3]
+    if n_calls and max(indices) >= n_functions:
+        raise FrameError(f"bundle frame refers to function {max(indices)} of {n_functions}")
     if _WITH_BUFFERS.isdisjoint(kinds):
         ends = tuple(accumulate(nbytes, initial=position))
         starts, ends = ends[:-1], ends[1:]
@@ -186,7 +191,7 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
     end = ends[-1] if ends else position
     if end != len(raw):
         raise FrameError(f"bundle frame of {len(raw)} bytes should have {end}")
-    return Frame(functions, table[0::3], kinds, memoryview(raw), starts, ends, slice_ms, cores)
+    return Frame(functions, indices, kinds, memoryview(raw), starts, ends, slice_ms, cores)
 
 
 def _aligned(nbytes: tuple[int, ...], kinds: tuple[int, ...], position: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -96,7 +96,7 @@ class FunctionCache:
 
     def holds(self, digests: list[bytes]) -> bool:
         """Whether `resolve` will load nothing for these."""
-        return self._warm.keys() >= set(digests)
+        return all([digest in self._warm for digest in digests])
 
     def _load(self, body: bytes) -> _Warm:
         function = parsl_side.deserialize_function(body)

@@ -3,7 +3,8 @@
 A worker ends a library by SIGKILL to its process group. The children then die with the supervisor (``PDEATHSIG``), but
 what user code started in turn lives on, in the children's groups or in its own, and nobody is left to end it: but for
 the keeper, which sleeps in a read of a pipe until the supervisor's end of it closes. It also ends what a worker leaves
-that is killed while it has no library.
+that is killed while it has no library; and it keeps the pipe open on which the worker sends bundles, until the worker
+knows that its library has ended: a worker that cannot send one there kills itself (TaskVine 7.14).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Keeper:
     link:
         To the worker that is not to be survived by its transfer server.
     close:
-        Descriptors that the keeper must not hold open.
+        Other descriptors that the keeper must not hold open.
     """
 
     def __init__(self, n_groups: int, link: WorkerLink, close: tuple[int, ...]) -> None:
@@ -85,6 +86,6 @@ class Keeper:
                 return {**living(named), **self._kin.find(groups)}
 
             end_processes(find)
-            link.outlive_worker()
+            link.outlive_library()
         finally:
             os._exit(0)

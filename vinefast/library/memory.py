@@ -32,7 +32,6 @@ LOG_START = 4  # size of the slot's log when the bundle began
 FINISHED = 5  # 1 when the result file is complete
 SERIAL = 6  # of the bundle that all these are about
 TAKING = 7  # 1 while the child may have taken a bundle from the queue without having said so
-_N_COUNTERS = 8
 
 # Values of STAGE.
 OUTSIDE = 0  # no user code runs
@@ -40,6 +39,7 @@ RUNNING = 1  # the first call without a record
 LOADING = 2  # plus its index: a function's body
 
 _COUNTERS_NBYTES = 64
+_NOTHING = bytes(_COUNTERS_NBYTES)
 _AREA_AT = _COUNTERS_NBYTES + RESULT_HEADER.size
 # As large as a core's cache likes; payloads beyond it are written straight from where they are.
 _NBYTES = 256 * 1024
@@ -74,6 +74,11 @@ def is_no_room(error: BaseException) -> bool:
     return isinstance(error, NoRoom)
 
 
+def shared_number() -> memoryview:
+    """Give an unsigned 64-bit integer, as a view of one, that this process and all its forks share."""
+    return memoryview(mmap.mmap(-1, mmap.PAGESIZE))[:8].cast("Q")
+
+
 class SlotMemory:
     """Counters, result header and result area of one slot.
 
@@ -90,7 +95,8 @@ class SlotMemory:
     def __init__(self) -> None:
         # Shared and anonymous: nothing on disk, gone with the last process that maps it.
         view = memoryview(mmap.mmap(-1, _NBYTES))
-        self.counters = view[:_COUNTERS_NBYTES].cast("Q")
+        self._counter_bytes = view[:_COUNTERS_NBYTES]
+        self.counters = self._counter_bytes.cast("Q")
         self.limit = min(int(os.environ.get("VINEFAST_RESULT_NBYTES") or 1 << 30), RECORD_MAX_NBYTES)
         # In half a frame, so that what lies there never takes one beyond the limit.
         self.area = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
@@ -102,8 +108,7 @@ class SlotMemory:
     def reset(self, serial: int = 0) -> None:
         """Forget the last bundle, for the one of that serial number."""
         # Last of all: until then, these are not about the new one.
-        for index in range(_N_COUNTERS):
-            self.counters[index] = 0
+        self._counter_bytes[:] = _NOTHING
         self._walked = (0, 0)
         self.counters[SERIAL] = serial
 
@@ -261,11 +266,12 @@ class ResultFile:
         """Write all of `parts`, one after the other, from `offset` on."""
         fd = self._descriptor()
         for part in parts:
-            view = memoryview(part)
-            while view:
-                written = os.pwrite(fd, view, offset)
+            written = os.pwrite(fd, part, offset)
+            offset += written
+            while written < len(part):
+                part = memoryview(part)[written:]
+                written = os.pwrite(fd, part, offset)
                 offset += written
-                view = view[written:]
 
     def read_at(self, offset: int, nbytes: int) -> bytes:
         """Read up to `nbytes` from `offset` on."""

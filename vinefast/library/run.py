@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from operator import length_hint
 from typing import Any, NamedTuple
 
@@ -121,8 +122,10 @@ class Runner:
         start_ns = counters[layout.START_NS]
 
         command, sandbox, result_path = split_message(message)
-        sandbox = os.path.join(self._home, sandbox)
-        file = ResultFile(os.path.join(self._home, result_path), keep=resume is not None)
+        if not sandbox.startswith(b"/"):
+            sandbox = os.path.join(self._home, sandbox)
+            result_path = os.path.join(self._home, result_path)
+        file = ResultFile(result_path, keep=resume is not None)
         frame = decode_frame(decode_command(command, sandbox))
         n_calls = len(frame.payload_kinds)
         first = self._memory.count(file) if resume is not None else 0
@@ -200,7 +203,7 @@ class Runner:
         digests = [digest for digest, _ in to_run]
         # What is loaded once more, since it was forgotten, may set something once more.
         watch = surroundings is not None and (surroundings.begin(digests) or not self._functions.holds(digests))
-        if surroundings is not None and watch:
+        if surroundings is not None and (watch or surroundings.is_due()):
             surroundings.look()
             _leave_if_spoilt(surroundings, self._memory)
         directory = self._enter(sandbox)
@@ -397,7 +400,8 @@ def _calls_from(
     """
     indices, starts, ends = frame.function_indices[first:], frame.starts[first:], frame.ends[first:]
     rest = iter(frame.payload_kinds[first:])
-    return zip(map(functions.__getitem__, indices), starts, ends, rest, strict=True), rest
+    each = map(functions.__getitem__, indices) if len(functions) > 1 else repeat(functions[0], len(indices))
+    return zip(each, starts, ends, rest, strict=True), rest
 
 
 def _tell_stray(error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import mmap
 import os
 import signal
 import socket
@@ -37,17 +38,50 @@ QUEUED_MAX_NBYTES = 160 * 1024
 
 _LOG_MAX_NBYTES = 4 << 20
 
+# Not in Python's own `socket`.
+_SO_COOKIE = 57
+_COOKIE_NBYTES = 8
+
+
+class Queue(NamedTuple):
+    """Where bundles wait for a slot.
+
+    Attributes
+    ----------
+    socket:
+        Gives one with each read.
+    length:
+        How many there are at the most, or were a moment ago; 0 spares a read that would find none. Who has missed one
+        that way gets it from the supervisor, as an idle slot does.
+    """
+
+    socket: socket.socket
+    length: memoryview
+
 
 class OwnSocket:
     """A socket in a process where user code may close any descriptor, and open its own under the same number."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._identity = identity(sock.fileno())
+        self._cookie = b""
+        try:
+            self._cookie = self._get_cookie()
+        except OSError:
+            self._identity = identity(sock.fileno())  # this system has none
 
     def is_there(self) -> bool:
         """Whether it still is what its descriptor stands for."""
-        return identity(self.socket.fileno()) == self._identity
+        if not self._cookie:
+            return identity(self.socket.fileno()) == self._identity
+        try:
+            return self._get_cookie() == self._cookie
+        except OSError:
+            return False
+
+    def _get_cookie(self) -> bytes:
+        # The kernel gives each socket its own, and never the same to two; this asks for less than `identity` does.
+        return self.socket.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, _COOKIE_NBYTES)
 
 
 class Unfinished(NamedTuple):
@@ -62,7 +96,7 @@ def serve(
     origin: Origin,
     memory: SlotMemory,
     channel: socket.socket,
-    queue: socket.socket,
+    queue: Queue,
     log_path: str,
     home: str,
     unfinished: Unfinished | None,
@@ -90,7 +124,7 @@ def serve(
         )
         share, surroundings = Share(origin), Surroundings(log_path)
         runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings)
-        child = _Child(runner, memory, OwnSocket(channel), OwnSocket(queue), surroundings)
+        child = _Child(runner, memory, OwnSocket(channel), queue, surroundings)
         if unfinished is not None:
             child.run(*unfinished)
             unfinished = None
@@ -151,33 +185,35 @@ class _Child:
         runner: Runner,
         memory: SlotMemory,
         channel: OwnSocket,
-        queue: OwnSocket,
+        queue: Queue,
         surroundings: Surroundings,
     ) -> None:
         self._runner = runner
         self._memory = memory
         self._channel = channel
-        self._queue = queue
+        self._queue = OwnSocket(queue.socket)
+        self._queue_length = queue.length
         self._surroundings = surroundings
         self._log = identity(1)
+        # For all messages, and not touched before it is needed.
+        self._buffer = memoryview(mmap.mmap(-1, QUEUED_MAX_NBYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
     def serve(self) -> None:
         """Run what comes until the supervisor closes the channel, or this process is fit for no more."""
-        channel = self._channel.socket
-        buffer = bytearray(1 << 16)
+        channel, buffer = self._channel.socket, self._buffer
         while not self._surroundings.spoilt:
             received = channel.recv_into(buffer)
             if not received:
                 return
             while received < REQUEST.size:
-                received += _more(channel.recv_into(memoryview(buffer)[received:]))
+                received += _more(channel.recv_into(buffer[received:]))
             nbytes, serial, received_ns = REQUEST.unpack_from(buffer)
             if REQUEST.size + nbytes <= received:
-                message = bytes(memoryview(buffer)[REQUEST.size : received])
+                message = bytes(buffer[REQUEST.size : received])
             else:
                 whole = bytearray(nbytes)
                 have = received - REQUEST.size
-                whole[:have] = memoryview(buffer)[REQUEST.size : received]
+                whole[:have] = buffer[REQUEST.size : received]
                 view = memoryview(whole)
                 while have < nbytes:
                     have += _more(channel.recv_into(view[have:]))
@@ -187,14 +223,14 @@ class _Child:
 
     def run(self, message: bytes, received_ns: int, resume: Resume | None) -> None:
         """Run a bundle, and those that wait in the queue then."""
-        request = self._answer(message, received_ns, resume)
-        while request:
-            _, serial, received_ns = REQUEST.unpack_from(request)
+        serial = self._answer(message, received_ns, resume)
+        while serial != NOTHING:
             self._memory.reset(serial)
-            request = self._answer(request[REQUEST.size :], received_ns, None)
+            nbytes, _, received_ns = REQUEST.unpack_from(self._buffer)
+            serial = self._answer(bytes(self._buffer[REQUEST.size : REQUEST.size + nbytes]), received_ns, None)
 
-    def _answer(self, message: bytes, received_ns: int, resume: Resume | None) -> bytes:
-        """Run a bundle and say so; gives the next request, taken from the queue, or nothing."""
+    def _answer(self, message: bytes, received_ns: int, resume: Resume | None) -> int:
+        """Run a bundle and say so; gives the serial number of the next, taken from the queue, or nothing."""
         counters = self._memory.counters
         if resume is None:
             counters[layout.LOG_START] = self._log_nbytes()
@@ -202,19 +238,24 @@ class _Child:
         if not self._channel.is_there():
             # The supervisor hears of our end, and finds in memory how far we came.
             raise ConnectionError("a call has closed the descriptors of its slot, which needs a new process")
-        counters[layout.TAKING] = 1
-        request = b""
-        if self._queue.is_there():
-            try:
-                request = self._queue.socket.recv(QUEUED_MAX_NBYTES, socket.MSG_DONTWAIT)
-            except OSError:
-                pass  # it is empty
-        serial = REQUEST.unpack_from(request)[1] if request else NOTHING
+        serial = NOTHING
+        if self._queue_length[0]:
+            counters[layout.TAKING] = 1
+            serial = self._take()
         self._channel.socket.sendall(ANSWER.pack(outcome, serial))
         counters[layout.TAKING] = 0
-        if not request:
-            self._surroundings.look()
-        return request
+        if serial == NOTHING:
+            self._surroundings.look_after_bundle()
+        return serial
+
+    def _take(self) -> int:
+        if not self._queue.is_there():
+            return NOTHING
+        try:
+            self._queue.socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+        except OSError:
+            return NOTHING  # another child was faster
+        return REQUEST.unpack_from(self._buffer)[1]
 
     def _run(self, message: bytes, received_ns: int, resume: Resume | None) -> int:
         try:

@@ -20,7 +20,7 @@ from .context import Contexts
 from .failure import pack_death, pack_exception
 from .frame import DIED, Origin, split_message
 from .keeper import Keeper
-from .memory import SlotMemory, hand_back
+from .memory import SlotMemory, hand_back, shared_number
 from .nursery import Nursery, NurseryGone, legacy
 from .process import adopt_orphans, descendants_of, end_group, has_ended, kill_group, log_tail, reap_others
 from .run import Resume
@@ -66,7 +66,7 @@ class Slot:
     spawn_at:
         When to try the next fork, while `pid` is 0.
     kill_at:
-        When to end the child if it has no call by then; None while it has a channel.
+        When to end the child if it has no call by then, once its channel has ended.
     """
 
     def __init__(self, index: int) -> None:
@@ -80,7 +80,7 @@ class Slot:
         self.bundle: Bundle | None = None
         self.spawn_at = 0.0
         self.respawn_s = _FIRST_RESPAWN_S
-        self.kill_at: float | None = None
+        self.kill_at = 0.0
 
     def is_busy(self) -> bool:
         """Whether the child is in the midst of a bundle."""
@@ -119,7 +119,8 @@ class Supervisor:
         self._idle: list[Slot] = []
         # Bundles that wait for a slot lie in a queue from which children help themselves, so that no slot waits for us
         # in between; by serial number, oldest first. Those for which the queue has no room wait here.
-        self._queue_in, self._queue_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._queue_in, queue_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._queue_out = slot.Queue(queue_out, shared_number())
         self._queued: dict[int, Bundle] = {}
         # Those that were found to be in the queue no more: a child has taken them and will say so, unless it has died.
         self._taken: dict[int, Bundle] = {}
@@ -127,6 +128,8 @@ class Supervisor:
         self._waiting: deque[Bundle] = deque()
         self._n_bundles = 0
         self._childless: set[Slot] = set()
+        # Their children live, but their channels have ended.
+        self._mute: set[Slot] = set()
         # Children come from there if there is a context for all slots. Unborn: our ends of the channels of those due.
         self._adopts = adopt_orphans()
         self._has_nursery = self._adopts and Nursery.wanted()
@@ -210,7 +213,7 @@ class Supervisor:
         for bundle in self._oldest_waiting():
             moments.append(bundle.received_ns * 1e-9 + _PATIENCE_S)
         moments += [each.look_at for each in (self._link, self._transfers) if each.look_at is not None]
-        moments += [each.kill_at for each in self._slots if each.kill_at is not None]
+        moments += [each.kill_at for each in self._mute]
         if self._find_lost_at is not None:
             moments.append(self._find_lost_at)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
@@ -227,9 +230,8 @@ class Supervisor:
             self._hand_back_overdue(now)
         if self._find_lost_at is not None and now >= self._find_lost_at:
             self._find_lost()
-        for each in self._slots:
-            if each.kill_at is not None and now >= each.kill_at:
-                self._end_mute(each, now)
+        for each in [each for each in self._mute if now >= each.kill_at]:
+            self._end_mute(each, now)
 
     # Bundles
 
@@ -260,6 +262,7 @@ class Supervisor:
             if len(request) <= slot.QUEUED_MAX_NBYTES:
                 self._queue_in.send(request, socket.MSG_DONTWAIT)
                 self._queued[bundle.serial] = bundle
+                self._tell_length()
                 return
         except OSError:
             pass  # it is full, or the system's limit is lower
@@ -269,6 +272,7 @@ class Supervisor:
         """Take back what no child has taken."""
         while (serial := self._next_queued()) is not None:
             bundle = self._queued.pop(serial, None)
+            self._tell_length()
             if bundle is not None:
                 return bundle
             _say(f"ignored bundle {serial} in the queue, which has gone another way")
@@ -276,7 +280,7 @@ class Supervisor:
 
     def _next_queued(self) -> int | None:
         try:
-            return slot.REQUEST.unpack(self._queue_out.recv(slot.REQUEST.size, socket.MSG_DONTWAIT))[1]
+            return slot.REQUEST.unpack(self._queue_out.socket.recv(slot.REQUEST.size, socket.MSG_DONTWAIT))[1]
         except BlockingIOError:
             return None
 
@@ -287,7 +291,11 @@ class Supervisor:
             bundles.append(bundle)
         self._taken.update(self._queued)
         self._queued.clear()
+        self._tell_length()
         return bundles
+
+    def _tell_length(self) -> None:
+        self._queue_out.length[0] = len(self._queued)
 
     def _oldest_waiting(self) -> Iterator[Bundle]:
         if len(self._unborn) == len(self._slots):
@@ -369,11 +377,13 @@ class Supervisor:
             self._close_channel(each)
             if each.pid:
                 each.kill_at = time.monotonic() + _MUTE_S
+                self._mute.add(each)
             return False
         outcome, taken = slot.ANSWER.unpack(answer)
         self._finish(each, outcome)
         if taken != slot.NOTHING:
             each.bundle = self._queued.pop(taken, None) or self._taken.pop(taken, None)
+            self._tell_length()
             if each.bundle is None:
                 _say(f"slot {each.index} has taken bundle {taken}, which has gone another way")
         elif each.pid:
@@ -550,7 +560,7 @@ class Supervisor:
         end_group(each.pid)
         _, status = os.waitpid(each.pid, 0)
         each.pid = 0
-        each.kill_at = None
+        self._mute.discard(each)
         self._keeper.note(each.index, 0)
         if each.channel is not None:
             # Answers may lie there that we did not come to read.

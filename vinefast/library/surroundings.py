@@ -1,8 +1,8 @@
 """What calls may change in their slot's process for those that come after them, and what is put back of it.
 
-These are limits that were lowered (Python's own on recursion, too), signal handlers and masks, timers, umask, working
-directory, environment, and what the standard descriptors and streams are. What a function or a context changes while it
-is loaded is there to stay.
+These are limits that were lowered (Python's own on recursion, too), signal handlers and masks, timers, umask, CPU
+affinity, working directory, environment, and what the standard descriptors and streams are. What a function or a
+context changes while it is loaded is there to stay.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
+from os import fstat
 from typing import Any
 
 from .process import identity
 
 # Between two looks at what trusted functions leave behind; a look takes some 15 microseconds.
 _LOOK_NS = 5_000_000
+# After so many looks in a row that found nothing, of the same functions, looks at the end of a bundle are too much.
+_CALM = 1000
 # Functions that are remembered.
 _MAX_KNOWN = 4096
 
@@ -38,6 +42,8 @@ _LIMITS = {
     )
     if hasattr(resource, name)
 }
+# Not everywhere.
+_get_affinity: Callable[[int], set[int]] = getattr(os, "sched_getaffinity", lambda pid: set())
 # Its own dictionary: to compare through `os.environ` would decode every value.
 _ENVIRONMENT: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
 
@@ -70,6 +76,9 @@ class Surroundings:
         self._trusted: set[bytes] = set()
         self._suspects: set[bytes] = set()
         self._told: set[str] = set()
+        # Looks since something was changed, or another function came; and whether there was none after the last bundle.
+        self._calm = 0
+        self._unseen = False
         self.note()
 
     def note(self) -> None:
@@ -79,9 +88,10 @@ class Surroundings:
         self._limits = tuple(map(resource.getrlimit, _LIMITS))
         self._recursion = sys.getrecursionlimit()
         self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+        self._affinity = _get_affinity(0)
         self._umask = os.umask(0o077)
         os.umask(self._umask)
-        self._standard = tuple(map(identity, range(3)))
+        self._standard = _standard()
         self._streams: tuple[Any, ...] = (sys.stdin, sys.stdout, sys.stderr)
         self.note_environment()
 
@@ -93,7 +103,10 @@ class Surroundings:
     def begin(self, digests: list[bytes]) -> bool:
         """Tell whether to look after each call: if one of the functions is new here, or was found to change things."""
         self._running = digests
-        return not self._trusted.issuperset(digests)
+        if self._trusted.issuperset(digests):
+            return False
+        self._calm = 0
+        return True
 
     def trust(self) -> None:
         """Remember that there was a look after each call of the bundle."""
@@ -102,17 +115,34 @@ class Surroundings:
                 known.clear()
         self._trusted.update(set(self._running) - self._suspects)
 
-    def look(self) -> bool:
-        """Put back what is not as it was; tells whether anything was not."""
+    def look_after_bundle(self) -> None:
+        """Look while there is nothing to do: each time, but where that was in vain so often, when it is time."""
+        if self._calm < _CALM or time.monotonic_ns() > self.look_at_ns:
+            self.look(is_bundle_over=True)
+        else:
+            self._unseen = True
+
+    def is_due(self) -> bool:
+        """Whether to look before the first call of a bundle, since nobody has looked for long after those before."""
+        return self._unseen and time.monotonic_ns() > self.look_at_ns
+
+    def look(self, is_bundle_over: bool = False) -> bool:
+        """Put back what is not as it was; tells whether anything was not.
+
+        Parameters
+        ----------
+        is_bundle_over:
+            Whether the next call belongs to another bundle, which sees to the directory.
+        """
         try:
-            return self._look()
+            return self._look(is_bundle_over)
         except (OSError, ValueError) as error:
             # No descriptor is left, say. The call is over, and none after it is to blame.
             self.spoilt = True
             self._tell([f"too much ({error}: the process is replaced)"])
             return True
 
-    def _look(self) -> bool:
+    def _look(self, is_bundle_over: bool) -> bool:
         changed: list[str] = []
         # First what might strike in the midst of this.
         if (timers := tuple(map(_signal.getitimer, _TIMERS))) != self._timers:
@@ -121,6 +151,9 @@ class Surroundings:
             self._put_back_handlers(handlers, changed)
         if os.umask(self._umask) != self._umask:
             changed.append("umask")
+        if _get_affinity(0) != self._affinity:
+            self._put_back_affinity()
+            changed.append("CPU affinity")
         if sys.getrecursionlimit() < self._recursion:
             sys.setrecursionlimit(self._recursion)
             changed.append("recursion limit")
@@ -129,17 +162,19 @@ class Surroundings:
             changed.append("blocked signals")
         if tuple(map(resource.getrlimit, _LIMITS)) != self._limits:
             self._raise_limits(changed)
-        if tuple(map(identity, range(3))) != self._standard:
+        if _standard() != self._standard:
             self._put_back_standard(changed)
-        has_imported = len(sys.modules) != self._n_modules
-        self._n_modules = len(sys.modules)
-        if (sys.stdin, sys.stdout, sys.stderr) != self._streams:
+        n_modules = len(sys.modules)
+        has_imported = n_modules != self._n_modules
+        self._n_modules = n_modules
+        stdin, stdout, stderr = self._streams
+        if sys.stdin is not stdin or sys.stdout is not stdout or sys.stderr is not stderr:
             if has_imported:
                 self._streams = (sys.stdin, sys.stdout, sys.stderr)
             else:
                 sys.stdin, sys.stdout, sys.stderr = self._streams
                 changed.append("standard streams")
-        if any(map(_is_closed, self._streams)):
+        if _is_any_closed(self._streams):
             self._open_streams()
             changed.append("standard streams")
         if _ENVIRONMENT != self._environment:
@@ -149,12 +184,15 @@ class Surroundings:
             else:
                 self._put_back_environment()
                 changed.append("environment")
-        if self.directory is not None:
+        if self.directory is not None and not is_bundle_over:
             try:
                 os.chdir(self.directory)
             except OSError:
                 pass  # a call has removed it
+        self._unseen = False
+        self._calm += 1
         if changed:
+            self._calm = 0
             self._suspects.update(self._running)
             self._trusted.difference_update(self._running)
             self._tell(changed)
@@ -183,6 +221,13 @@ class Surroundings:
                 _signal.signal(number, before)
                 changed.append(f"handler of {signal.Signals(number).name}")
         self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
+
+    def _put_back_affinity(self) -> None:
+        try:
+            os.sched_setaffinity(0, self._affinity)
+        except OSError:
+            pass  # the machine has taken some of these away
+        self._affinity = _get_affinity(0)
 
     def _unblock(self) -> None:
         for number in _signal.sigpending():
@@ -219,7 +264,7 @@ class Surroundings:
 
     def _put_back_standard(self, changed: list[str]) -> None:
         for fd in range(3):
-            if identity(fd) == self._standard[fd]:
+            if (identity(fd) or (None, None)) == self._standard[2 * fd : 2 * fd + 2]:
                 continue
             path, flags = (self._log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND) if fd else (os.devnull, os.O_RDONLY)
             source = os.open(path, flags, 0o666)
@@ -229,7 +274,7 @@ class Surroundings:
                 os.dup2(source, fd)
                 os.close(source)
             changed.append(("standard input", "standard output", "standard error")[fd])
-        self._standard = tuple(map(identity, range(3)))
+        self._standard = _standard()
 
     def _open_streams(self) -> None:
         for fd, name in enumerate(("stdin", "stdout", "stderr")):
@@ -238,6 +283,24 @@ class Surroundings:
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
+
+
+def _standard() -> tuple[int | None, ...]:
+    """Give the `identity` of each standard descriptor, in one tuple."""
+    try:
+        # As most looks find them; a call for each would take as long as the three system calls.
+        stdin, stdout, stderr = fstat(0), fstat(1), fstat(2)
+    except OSError:
+        return tuple(part for fd in range(3) for part in identity(fd) or (None, None))
+    return stdin.st_dev, stdin.st_ino, stdout.st_dev, stdout.st_ino, stderr.st_dev, stderr.st_ino
+
+
+def _is_any_closed(streams: tuple[Any, ...]) -> bool:
+    try:
+        # The same here.
+        return any([stream.closed for stream in streams])
+    except Exception:
+        return any(map(_is_closed, streams))
 
 
 def _is_closed(stream: Any) -> bool:

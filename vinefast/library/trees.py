@@ -11,8 +11,11 @@ import os
 import shutil
 import stat
 import sys
-import tarfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tarfile  # else where it is needed: few libraries do, and all would start later
 
 # In a directory of its own, so that no file of a user's is taken for it.
 PACKED = ".vinefast-packed.tar"
@@ -94,6 +97,8 @@ def link_file(file: str, place: str) -> None:
 
 def pack(directory: str, archive: str) -> None:
     """Write all that is in a directory to a file; sockets, named pipes and devices are left out."""
+    import tarfile
+
     with tarfile.open(
         archive, "w", format=tarfile.GNU_FORMAT, encoding=sys.getfilesystemencoding(), errors="surrogateescape"
     ) as tar:
@@ -119,6 +124,8 @@ def unpack(archive: str, directory: str) -> None:
     ValueError
         If it holds what would lie outside.
     """
+    import tarfile
+
     made, links = [], []
     with tarfile.open(archive, "r:", encoding=sys.getfilesystemencoding(), errors="surrogateescape") as tar:
         for member in tar:
@@ -144,6 +151,8 @@ def unpack(archive: str, directory: str) -> None:
 
 
 def _describe(name: str, status: os.stat_result) -> tarfile.TarInfo:
+    import tarfile
+
     member = tarfile.TarInfo(name)
     member.mode = stat.S_IMODE(status.st_mode) & 0o777
     member.mtime = int(status.st_mtime)

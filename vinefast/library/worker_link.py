@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
 import signal
 import struct
@@ -51,6 +52,7 @@ class WorkerLink:
         self._worker_pid = worker_pid
         self._worker = started_at(worker_pid)
         self._library_pid = os.getpid()
+        self._library = started_at(self._library_pid)
         # Forks of the worker: its transfer server, above all.
         sockets = {*sockets_of(worker_pid).values()}
         self._siblings = {
@@ -59,6 +61,8 @@ class WorkerLink:
             if pid != os.getpid() and not sockets.isdisjoint(sockets_of(pid).values())
         }
         self._unread = bytearray()
+        # One for all reads: one for each costs as much as the rest of a small message.
+        self._chunk = memoryview(mmap.mmap(-1, _CHUNK_NBYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         for fd in (in_fd, out_fd):
             os.set_inheritable(fd, False)
         os.set_blocking(in_fd, False)
@@ -136,10 +140,14 @@ class WorkerLink:
             kill_processes(self._siblings)
         return gone
 
-    def outlive_worker(self) -> None:
-        """Stay to bury the worker, when its library has ended, until it has another one that will."""
+    def outlive_library(self) -> None:
+        """Stay when the library has ended: until the worker knows it, and to bury the worker until it has another
+        library that will.
+        """
         pause_s = _FIRST_LOOK_S
-        while self._siblings and not self.bury_worker() and not self._has_successor():
+        while not self.bury_worker() and (
+            started_at(self._library_pid) == self._library or (self._siblings and not self._has_successor())
+        ):
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_LOOK_S)
 
@@ -150,13 +158,13 @@ class WorkerLink:
     def receive(self) -> list[tuple[bytes, bytes]]:
         """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""
         try:
-            chunk = os.read(self.in_fd, _CHUNK_NBYTES)
+            nbytes = os.readv(self.in_fd, [self._chunk])
         except BlockingIOError:
             return []
-        if not chunk:
+        if not nbytes:
             raise WorkerGone("the worker closed the pipe of messages")
         unread = self._unread
-        unread += chunk
+        unread += self._chunk[:nbytes]
         messages = []
         start = 0
         while True:

@@ -555,6 +555,7 @@ def look_around(path):
         "recursion": sys.getrecursionlimit(),
         "timers": [signal.getitimer(which) for which in range(3)],
         "umask": mask,
+        "cpus": os.sched_getaffinity(0),
         "environment": {name: os.environ.get(name) for name in ("HOME", "PATH", "POISON")},
         "standard": [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3)],
         "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__, print("here", flush=True)],
@@ -647,6 +648,10 @@ def leave_no_descriptor():
         pass
 
 
+def keep_to_one_cpu():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 POISONS = [
     limit_files,
     limit_files_for_good,
@@ -664,6 +669,7 @@ POISONS = [
     leave_no_descriptor,
     recurse_little,
     block_signals,
+    keep_to_one_cpu,
 ]
 
 

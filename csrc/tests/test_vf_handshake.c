@@ -1,0 +1,327 @@
+/* Who connects is seen by TaskVine when he has said what a worker says first, knows the password if there is one, and not before;
+those that say nothing, half of it, or what is wrong cost no time, and no descriptors for long. */
+
+#define _GNU_SOURCE
+#include "vf_handshake.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "vf_accept.h"
+#include "vf_hooks.h"
+#include "vf_poll.h"
+
+enum {
+	LONG_MS = 20000,
+	MANY = 600, /* more than are kept aside */
+	PROOF_MS = 5000,
+	GREETING_MS = 60000,
+};
+
+static const char GREETING[] = "taskvine 12 host Linux machine 7\ninfo worker-id a\nresources\ncores 1\nend\n";
+
+static struct link *server;
+static int64_t skew_ms; /* time passes faster in these tests */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + skew_ms;
+}
+
+static int port(void)
+{
+	char host[LINK_ADDRESS_MAX];
+	int number;
+	CHECK(link_address_local(server, host, &number));
+	return number;
+}
+
+static int come(void)
+{
+	struct sockaddr_in address = {
+			.sin_family = AF_INET, .sin_port = htons((uint16_t)port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address));
+	return fd;
+}
+
+static void say(int fd, const char *words)
+{
+	CHECK(send(fd, words, strlen(words), MSG_NOSIGNAL) == (ssize_t)strlen(words));
+}
+
+static void hear(void)
+{
+	vf_handshake_hear(link_fd(server), now_ms());
+}
+
+/* Whether somebody is ready within so long. */
+static int becomes_ready(int ms)
+{
+	for (int64_t end_ms = now_ms() + ms; !vf_handshake_ready() && now_ms() < end_ms;) {
+		hear();
+		usleep(1000);
+	}
+	return vf_handshake_ready();
+}
+
+static int is_closed(int fd)
+{
+	struct pollfd one = {.fd = fd, .events = POLLIN};
+	char byte;
+	while (poll(&one, 1, 0) > 0) {
+		ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
+		if (n <= 0)
+			return 1;
+	}
+	return 0;
+}
+
+static int count_open(void)
+{
+	int n = 0;
+	for (int fd = 0; fd < 4096; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void test_greeting(void)
+{
+	static const char *const PARTS[] = {"task", "vine 12 host", " Linux machine 7\n", "resources\ncores 1\n", "en", "d\n"};
+	vf_handshake_begin(NULL);
+	CHECK(!link_accept(server, 0));
+	int silent = come(), slow = come();
+	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
+		CHECK(!becomes_ready(20) && !link_accept(server, 0));
+		say(slow, PARTS[i]);
+	}
+	CHECK(becomes_ready(LONG_MS));
+	struct link *link = link_accept(server, 0);
+	char line[64];
+	CHECK(link && link_readline(link, line, sizeof line, 0) && !strcmp(line, "taskvine 12 host Linux machine 7"));
+	link_close(link);
+	CHECK(!link_accept(server, 0) && is_closed(slow) && !is_closed(silent));
+
+	/* Whose time is up leaves, unless a worker speaks a way that is not known here. */
+	int other = come(), half = come();
+	say(other, "taskvine 99 host\n");
+	say(half, "taskvine 99");
+	CHECK(!becomes_ready(20));
+	skew_ms += GREETING_MS;
+	CHECK(becomes_ready(LONG_MS) && (link = link_accept(server, 0)) && !link_accept(server, 0));
+	CHECK(is_closed(silent) && is_closed(half) && !is_closed(other));
+	link_close(link);
+
+	/* More than is looked at is a worker's or nobody's. */
+	char many[5000];
+	memset(many, 'x', sizeof many - 1);
+	many[sizeof many - 1] = 0;
+	int rubbish = come(), rich = come();
+	say(rubbish, many);
+	say(rich, "taskvine 12 host\ncache-update ");
+	say(rich, many);
+	CHECK(becomes_ready(LONG_MS) && (link = link_accept(server, 0)));
+	for (int64_t end_ms = now_ms() + LONG_MS; !is_closed(rubbish) && now_ms() < end_ms;)
+		hear();
+	CHECK(is_closed(rubbish));
+	link_close(link);
+
+	/* One that has spoken and left is not for TaskVine, nor is one that left in silence. */
+	int gone = come(), reset = come();
+	say(reset, GREETING);
+	CHECK(becomes_ready(LONG_MS));
+	setsockopt(reset, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+	close(reset);
+	close(gone);
+	usleep(20000);
+	CHECK(!link_accept(server, 0));
+	close(silent), close(slow), close(other), close(half), close(rubbish), close(rich);
+	vf_handshake_end();
+}
+
+static void test_requests(void)
+{
+	struct link *link;
+	vf_handshake_begin(NULL);
+	CHECK(!link_accept(server, 0));
+	int browser = come(), script = come();
+	say(browser, "GET / HTTP/1.1\r\n");
+	CHECK(!becomes_ready(20));
+	say(browser, "Host: here\r\n\r\n");
+	CHECK(becomes_ready(LONG_MS) && (link = link_accept(server, 0)));
+	link_close(link);
+	say(script, "manager_status\n");
+	CHECK(becomes_ready(LONG_MS) && (link = link_accept(server, 0)));
+	link_close(link);
+	close(browser), close(script);
+	vf_handshake_end();
+}
+
+struct visitor {
+	const char *password;
+	int number, is_welcome;
+};
+
+static void *visit(void *arg)
+{
+	struct visitor *visitor = arg;
+	struct link *link = link_connect("127.0.0.1", visitor->number, time(NULL) + 20);
+	CHECK(link);
+	visitor->is_welcome = link_auth_password(link, visitor->password, time(NULL) + 20);
+	link_close(link);
+	return NULL;
+}
+
+static int is_welcome(const char *password)
+{
+	struct visitor visitor = {.password = password, .number = port()};
+	pthread_t thread;
+	CHECK(!pthread_create(&thread, NULL, visit, &visitor));
+	int ready = becomes_ready(strcmp(password, "right\n") ? 500 : LONG_MS);
+	pthread_join(thread, NULL);
+	CHECK(ready == visitor.is_welcome);
+	struct link *link = link_accept(server, 0);
+	CHECK((link != NULL) == ready);
+	if (link) {
+		/* At once: it has been heard already. */
+		CHECK(link_auth_password(link, "right\n", 0) && !link_auth_password(link, "right\n", 0));
+		link_close(link);
+	}
+	return ready;
+}
+
+static void test_password(void)
+{
+	vf_handshake_begin("right\n");
+	CHECK(!link_accept(server, 0));
+	int silent = come(), without = come(), half = come(), late = come();
+	say(without, GREETING);
+	say(half, "auth password sh");
+	say(late, "auth password sha1\n");
+	CHECK(is_welcome("right\n") && !is_welcome("wrong\n") && is_welcome("right\n"));
+	char words[64];
+	ssize_t n = recv(without, words, sizeof words, MSG_DONTWAIT);
+	CHECK(n > 5 && !memcmp(words, "auth ", 5) && is_closed(without)); /* so a worker knows what it lacks */
+
+	/* An answer that somebody else has given, as to a challenge of his own, is none. */
+	say(late, "0123\n");
+	CHECK(!becomes_ready(20));
+	n = recv(late, words, sizeof words, MSG_DONTWAIT);
+	CHECK(n == sizeof words);
+	say(late, "0000000000000000000000000000000000000000\nok\n");
+	CHECK(!becomes_ready(50) && is_closed(late));
+
+	CHECK(!is_closed(silent) && !is_closed(half));
+	skew_ms += PROOF_MS;
+	hear();
+	CHECK(is_closed(silent) && is_closed(half));
+	close(silent), close(without), close(half), close(late);
+	vf_handshake_end();
+}
+
+static void test_many(void)
+{
+	struct link *link;
+	int strangers[MANY];
+	int before = count_open();
+	vf_handshake_begin(NULL);
+	CHECK(!link_accept(server, 0));
+	for (int i = 0; i < MANY; i++) {
+		strangers[i] = come();
+		hear();
+	}
+	CHECK(count_open() < before + MANY + 300); /* the others wait in the kernel's queue */
+	int worker = come();
+	say(worker, GREETING);
+	/* They are no longer young. */
+	for (int i = 0; i < 10 && !vf_handshake_ready(); i++) {
+		skew_ms += 300;
+		hear();
+	}
+	CHECK(vf_handshake_ready() && (link = link_accept(server, 0)));
+	link_close(link);
+	int n_closed = 0;
+	for (int i = 0; i < MANY; i++)
+		n_closed += is_closed(strangers[i]);
+	CHECK(n_closed >= MANY - 256 && n_closed < MANY && is_closed(strangers[0]) && !is_closed(strangers[MANY - 1]));
+	vf_handshake_end();
+	for (int i = 0; i < MANY; i++) {
+		CHECK(is_closed(strangers[i]));
+		close(strangers[i]);
+	}
+	close(worker);
+	CHECK(count_open() <= before);
+}
+
+static enum vf_turn turn(void *arg, int workers)
+{
+	(void)arg, (void)workers;
+	return VF_TURN_IDLE;
+}
+
+/* A line that has begun comes to its end at once, or never. */
+static void test_lines(void)
+{
+	struct vf_wake wake;
+	struct link *link;
+	char line[40];
+	CHECK(!vf_wake_open(&wake));
+	vf_poll_own(&(struct vf_poller){.turn = turn, .wake = &wake});
+	CHECK(!link_accept(server, 0));
+	int worker = come();
+	say(worker, GREETING);
+	say(worker, "alive\r\n");
+	struct link_info links[1] = {{.link = server, .events = LINK_READ}};
+	CHECK(link_poll(links, 1, LONG_MS) == 1 && links[0].revents == LINK_READ && links[0].events == LINK_READ);
+	CHECK((link = link_accept(server, 0)));
+	for (int i = 0; i < 6; i++)
+		CHECK(link_readline(link, line, sizeof line, LINK_FOREVER));
+	CHECK(!strcmp(line, "alive"));
+	say(worker, "re");
+	/* It stays the rest of a line for as long as that may take, even if it may take forever to begin. */
+	int64_t start_ms = now_ms();
+	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER) && now_ms() - start_ms < LONG_MS);
+	say(worker, "x\r");
+	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
+	say(worker, "resources\n");
+	CHECK(link_readline(link, line, sizeof line, LINK_FOREVER));
+	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
+	/* A line that has not begun is what TaskVine says it is. */
+	start_ms = now_ms();
+	CHECK(!link_readline(link, line, sizeof line, time(NULL)) && now_ms() - start_ms < 1000);
+	say(worker, "01234567890123456789012345678901234567890123456789\n");
+	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
+	CHECK(link_readline(link, line, sizeof line, LINK_FOREVER) && !strcmp(line, "0123456789"));
+	close(worker);
+	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
+	link_close(link);
+	vf_poll_own(NULL);
+	vf_wake_close(&wake);
+}
+
+int main(void)
+{
+	struct rlimit limit;
+	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096;
+	CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
+	server = link_serve_address("127.0.0.1", 0);
+	CHECK(server);
+	test_greeting();
+	test_requests();
+	test_password();
+	test_many();
+	test_lines();
+	link_close(server);
+	return 0;
+}

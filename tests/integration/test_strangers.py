@@ -1,0 +1,118 @@
+"""Whoever connects to the manager and says nothing, half of it, or nonsense holds up neither calls nor workers."""
+
+import contextlib
+import shlex
+import socket
+import threading
+import time
+
+import psutil
+import pytest
+from parsl.executors.taskvine import TaskVineManagerConfig
+
+from tests.integration.processes import start_by_hand, wait_until
+
+N_STRANGERS = 300
+N_DRIPPING = 20
+N_CALLS = 200
+GREETING = b"taskvine 12 host Linux machine 7.14.5\ninfo worker-id stranger\n"
+
+# Each alone held up TaskVine for 5 s with a password, or for an hour without one.
+WORDS = [
+    b"",
+    b"auth pass",
+    b"auth password sha1\n",
+    b"auth password sha1\n0123\n0123\n",
+    b"auth password sha1\n0123\n0123\nok\n",
+    b"taskvine 12 ho",
+    GREETING + b"resou",
+    GREETING + b"resources\ncores 4\n",
+    b"GET / HTTP/1.1\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"\x00" * 10_000,
+    b"no such thing\n",
+]
+
+
+class Strangers:
+    """Many connections, some of which say something more now and then."""
+
+    def __init__(self, port):
+        self.address = ("127.0.0.1", port)
+        self.stack = contextlib.ExitStack()
+        self.stop = threading.Event()
+        self.dripping = threading.Thread(target=self._drip)
+
+    def __enter__(self):
+        self.dripping.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.dripping.join()
+        self.stack.close()
+
+    def come(self, n):
+        for i in range(n):
+            stranger = self.stack.enter_context(socket.create_connection(self.address))
+            with contextlib.suppress(ConnectionError):
+                stranger.sendall(WORDS[i % len(WORDS)])
+
+    def _drip(self):
+        with contextlib.ExitStack() as stack:
+            drips = []
+            for _ in range(N_DRIPPING):
+                stranger = stack.enter_context(socket.create_connection(self.address))
+                drips.append((stranger, iter(GREETING * 100)))
+            while not self.stop.wait(0.05):
+                for stranger, words in drips:
+                    with contextlib.suppress(ConnectionError):
+                        stranger.send(bytes([next(words)]))
+
+
+def run_calls(executor):
+    for i in range(N_CALLS):
+        assert executor.submit(abs, {}, -i).result(60) == i
+
+
+@pytest.mark.parametrize("has_password", [True, False], ids=["password", "open"])
+def test_strangers_hold_up_neither_calls_nor_workers(make_executor, by_hand, tmp_path, has_password):
+    password = tmp_path / "password"
+    password.write_text("for workers only\n")
+    config = TaskVineManagerConfig(port=0, project_password_file=str(password) if has_password else None)
+    executor = make_executor(worker_launch_method="manual", manager_config=config)
+    by_hand(executor, "--cores", "1")
+    run_calls(executor)
+    this = psutil.Process()
+    before = this.num_fds()
+    with Strangers(executor._engine.port) as strangers:
+        strangers.come(N_STRANGERS)
+        start = time.monotonic()
+        run_calls(executor)
+        by_hand(executor, "--cores", "1")
+        assert wait_until(lambda: executor.stats()["slots"] >= 2, 30)
+        strangers.come(N_STRANGERS)
+        run_calls(executor)
+        # Of some hundred connections one after the other would have taken at least 5 s each.
+        assert time.monotonic() - start < 100
+    # The second worker has one, and what TaskVine holds for a worker it closes soon.
+    assert wait_until(lambda: this.num_fds() <= before + 1, 30)
+    with Strangers(executor._engine.port) as strangers:
+        strangers.come(N_STRANGERS)
+        start = time.monotonic()
+        executor.shutdown()
+        assert time.monotonic() - start < 10
+
+
+def test_a_worker_that_comes_with_many_strangers_is_not_taken_for_one(make_executor, tmp_path):
+    """As many as can be kept aside come before it, again and again."""
+    executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
+    future = executor.submit(abs, {}, -1)
+    with Strangers(executor._engine.port) as strangers:
+        strangers.come(2 * N_STRANGERS)
+        worker = start_by_hand(shlex.split(executor.worker_command), tmp_path)
+        strangers.come(N_STRANGERS)
+        assert future.result(60) == 1
+        executor.shutdown()
+    worker.terminate()
+    worker.wait(30)
