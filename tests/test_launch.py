@@ -392,7 +392,7 @@ def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
     program.write_text(
         "import sys, time\n"
         "from parsl.executors.taskvine import TaskVineFactoryConfig\n"
-        "from vinefast import launch\n"
+        "from vinefast.workers import launch\n"
         "from vinefast.workers.contact import Contact\n"
         "launcher = launch.FactoryLauncher(TaskVineFactoryConfig(max_workers=2), sys.argv[1])\n"
         "launcher.start(Contact('127.0.0.1', int(sys.argv[2])), print)\n"
