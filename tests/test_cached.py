@@ -12,7 +12,8 @@ from parsl.data_provider.file_noop import NoOpFileStaging
 from parsl.data_provider.files import File
 
 from vinefast import CachedFile, InvalidConfiguration, URLStaging
-from vinefast.data.plan import CallPlan, WorkerPath
+from vinefast.data.plan import CallPlan
+from vinefast.data.staging import WorkerPath
 from vinefast.data.urls import Timeouts, curl_source
 from vinefast.errors import InputMissing
 from vinefast.library import files as on_worker

@@ -8,7 +8,8 @@ import pytest
 from parsl.data_provider.files import File
 
 from vinefast._core import CallFiles
-from vinefast.data.plan import CallPlan, StagedFiles, URLStaging, WorkerPath
+from vinefast.data.plan import CallPlan, StagedFiles
+from vinefast.data.staging import URLStaging, WorkerPath
 from vinefast.errors import InputMissing, UnreachableFile
 from vinefast.library import files as on_worker
 from vinefast.library import trees

@@ -10,7 +10,8 @@ import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.test_setup import taskvine
-from vinefast import Tuning, VineFastExecutor, parameter
+from vinefast import Tuning, VineFastExecutor
+from vinefast.settings import parameter
 from vinefast.errors import InvalidConfiguration
 from vinefast.settings.parameter import Choice, Flag, Proportion
 
