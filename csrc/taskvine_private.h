@@ -68,6 +68,7 @@ int vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info 
 		const char *command, struct rmsummary *limits, struct vine_file *target);
 
 /* vine_task.h, vine_file.h */
+int vine_file_has_changed(struct vine_file *file);
 int vine_task_set_result(struct vine_task *task, vine_result_t result);
 struct vine_file *vine_file_create(const char *source, const char *cached_name, const char *data, size_t nbytes,
 		vine_file_type_t type, struct vine_task *mini_task, vine_cache_level_t level, vine_file_flags_t flags);

@@ -32,8 +32,8 @@ static void make_name(struct vf_loop *loop, const char *label, char name[LABEL_N
 	snprintf(name, LABEL_NBYTES, "vinefast-%016llx-%u", (unsigned long long)shelf->stamp, shelf->n_names++);
 }
 
-/* TaskVine itself would compute the name of a file that is kept beyond the workflow here on the manager thread, from all of its
-content, or by asking a URL's server. */
+/* TaskVine itself would compute the name here on the manager thread: from all of its content, or by asking a URL's server, of a file
+that is kept beyond the workflow; by looking at it once more of others. */
 static struct vine_file *create(struct vf_loop *loop, const char *source, const char *name, int64_t nbytes, vine_file_type_t type,
 		struct vine_task *task, int level, int flags)
 {
@@ -74,39 +74,35 @@ static void end_file(struct vf_loop *loop, struct vine_file *file)
 	vine_undeclare_file(loop->manager, file);
 }
 
-struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct stat *now, uint32_t n_failed, int own_name)
+struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct vf_look *now, uint32_t n_failed, int own_name)
 {
 	struct vf_declared *input = calloc(1, sizeof *input);
 	if (!input)
 		return NULL;
 	input->source = strdup(file->key ? file->key : file->source);
-	input->modified = now->st_mtim;
-	input->nbytes = now->st_size;
-	input->inode = now->st_ino;
+	input->modified = now->modified;
+	input->nbytes = now->nbytes;
+	input->inode = now->inode;
 	input->version = file->version;
 	input->n_failed = n_failed;
 
 	int is_url = file->kind == VF_FILE_URL;
 	int level = VINE_CACHE_LEVEL_WORKFLOW;
 	char name[LABEL_NBYTES + sizeof "-unpacked"] = "";
-	if (!file->key && !is_url && !own_name) {
-		input->file = vine_declare_file(loop->manager, file->source, VINE_CACHE_LEVEL_WORKFLOW, 0);
-	} else {
-		uint64_t modified_ns = (uint64_t)now->st_mtim.tv_sec * 1000000000u + (uint64_t)now->st_mtim.tv_nsec;
-		/* The label is that of another content if the file has changed since the call was submitted. */
-		int changed = S_ISREG(now->st_mode) && modified_ns != file->version;
-		const char *label = own_name || changed ? NULL : file->label;
-		make_name(loop, label, name);
-		/* Nobody will ever ask again for what has no label. */
-		if (file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER))
-			level = file->level;
-		input->file = create(loop, file->source, name, now->st_size, is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
-		input->name = strdup(name);
-		if (file->unpack && input->file) {
-			input->archive = input->file;
-			strcat(name, "-unpacked");
-			input->file = unpacked(loop, input->archive, name, level);
-		}
+	uint64_t modified_ns = (uint64_t)now->modified.tv_sec * 1000000000u + (uint64_t)now->modified.tv_nsec;
+	/* The label is that of another content if the file has changed since the call was submitted. */
+	int changed = S_ISREG(now->mode) && modified_ns != file->version;
+	const char *label = own_name || changed ? NULL : file->label;
+	make_name(loop, label, name);
+	/* Nobody will ever ask again for what has no label. */
+	if (file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER))
+		level = file->level;
+	input->file = create(loop, file->source, name, now->nbytes, is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
+	input->name = strdup(name);
+	if (file->unpack && input->file) {
+		input->archive = input->file;
+		strcat(name, "-unpacked");
+		input->file = unpacked(loop, input->archive, name, level);
 	}
 	if (!input->source || !input->file || !index_file(&loop->shelf, input->file, input) ||
 			(input->archive && !index_file(&loop->shelf, input->archive, input))) {

@@ -1,18 +1,17 @@
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "hash_table.h"
 #include "itable.h"
-#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_turn.h"
 
 enum {
 	IDLE_MAX = 4096, /* inputs that nobody uses any more, but may again */
 	REASON_NBYTES = 4608,
+	FRESH_MS = 20, /* of a look */
 };
 
 /* However many calls read a file, it is looked at once in a turn. */
@@ -21,16 +20,37 @@ static int is_its_source(const struct vf_declared *input, const struct vf_file *
 	return !strcmp(file->source, vine_file_source(input->archive ? input->archive : input->file));
 }
 
-/* Why a call cannot have an input; NULL if it can. */
-static const char *trouble(struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)
+static const struct vf_look *look(struct vf_loop *loop, const char *source, uint64_t since_ns)
 {
-	struct vf_declared *input = file->declared && is_its_source(file->declared, file) ? file->declared : NULL;
-	if (file->kind == VF_FILE_INPUT && !(input && input->readable_turn == loop->turn)) {
-		VF_COUNT(loop, files_looked_at, 1);
-		if (access(file->source, R_OK))
-			return strerror(errno);
-		if (input)
-			input->readable_turn = loop->turn;
+	uint64_t before = loop->looks.n_made, now_ns = vf_now_ns();
+	/* Not within a turn: what a call was checked by is what it is sent by. */
+	if (loop->turn != loop->look_turn && now_ns - loop->look_ns > FRESH_MS * 1000000u) {
+		loop->look_ns = now_ns;
+		loop->look_span++;
+	}
+	loop->look_turn = loop->turn;
+	const struct vf_look *seen = vf_look(&loop->looks, loop->look_span, source, since_ns);
+	VF_COUNT(loop, files_looked_at, loop->looks.n_made - before);
+	return seen;
+}
+
+/* What an input is now. In the turn in which a call comes, that is what it was as it was submitted, unless that is long ago. */
+static const struct vf_look *look_for(struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)
+{
+	const struct vf_look *seen = &file->look;
+	if (file->begun_turn == loop->turn && seen->asked_ms && (int64_t)(vf_now_ns() / 1000000) - seen->asked_ms <= FRESH_MS)
+		return seen;
+	return look(loop, file->source, call->submitted_ns);
+}
+
+/* Why a call cannot have an input; NULL if it can, or if that is not known yet. */
+static const char *trouble(struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file, int *is_unknown)
+{
+	if (file->kind == VF_FILE_INPUT) {
+		const struct vf_look *seen = look_for(loop, call, file);
+		if (seen && seen->error)
+			return strerror(seen->error);
+		*is_unknown |= !seen;
 	}
 	return vf_unfetched_reason(loop, call, file);
 }
@@ -54,14 +74,32 @@ uint32_t vf_files_check(struct vf_loop *loop, uint32_t n_calls, struct vf_call *
 		const struct vf_files *files = calls[i]->files;
 		const char *why = NULL;
 		uint32_t k = 0;
-		while (files && k < files->n && !(why = trouble(loop, calls[i], &files->items[k])))
+		int is_unknown = 0;
+		/* All are looked at, if that takes long, at the same time. */
+		while (files && k < files->n && !(why = trouble(loop, calls[i], &files->items[k], &is_unknown)))
 			k++;
-		if (why)
+		if (why) {
 			vf_files_fail_for(loop, calls[i], &files->items[k], why);
-		else if (!vf_temps_park(loop, calls[i]))
+		} else if (is_unknown) {
+			vf_call_queue_again(calls[i]);
+			vf_call_list_push(&loop->held_up, calls[i]);
+		} else if (!vf_temps_park(loop, calls[i]))
 			calls[n++] = calls[i];
 	}
 	return n;
+}
+
+void vf_files_go_on(struct vf_loop *loop)
+{
+	struct vf_call_list waiting = {0};
+	struct vf_call *call;
+	if (!loop->held_up.head || !vf_looks_ended(&loop->looks))
+		return;
+	/* The oldest is put in front last. */
+	while ((call = vf_call_list_pop(&loop->held_up)))
+		vf_call_list_push_front(&waiting, call);
+	while ((call = vf_call_list_pop(&waiting)))
+		vf_send_again(loop, call);
 }
 
 void vf_files_fail(struct vf_loop *loop, struct vf_call *call)
@@ -109,10 +147,10 @@ static void release(struct vf_loop *loop, struct vf_declared *input)
 	}
 }
 
-static int is_current(const struct vf_declared *input, const struct vf_file *file, const struct stat *now)
+static int is_current(const struct vf_declared *input, const struct vf_file *file, const struct vf_look *now)
 {
-	return input->modified.tv_sec == now->st_mtim.tv_sec && input->modified.tv_nsec == now->st_mtim.tv_nsec &&
-			input->nbytes == now->st_size && input->inode == now->st_ino && (file->label || input->version == file->version);
+	return input->modified.tv_sec == now->modified.tv_sec && input->modified.tv_nsec == now->modified.tv_nsec &&
+			input->nbytes == now->nbytes && input->inode == now->inode && (file->label || input->version == file->version);
 }
 
 /* Let only those bundles know it that have it already. */
@@ -132,6 +170,13 @@ static int is_alone(const struct vf_file *file)
 	return file->key && file->level == VINE_CACHE_LEVEL_TASK;
 }
 
+int vf_files_is_there(void *arg, struct vine_worker_info *worker, struct vine_file *file)
+{
+	const struct vf_loop *loop = arg;
+	const struct vf_declared *input = loop->shelf.by_file ? itable_lookup(loop->shelf.by_file, (uintptr_t)file) : NULL;
+	return input && !input->archive && input->name && vine_file_replica_table_lookup(worker, input->name);
+}
+
 int vf_files_is_input(const struct vf_file *file)
 {
 	return file->kind == VF_FILE_INPUT || file->kind == VF_FILE_URL;
@@ -145,10 +190,11 @@ static int is_seen(const struct vf_loop *loop, const struct vf_declared *input, 
 }
 
 /* The declaration of a file as it is now, for one more call or bundle. */
-static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
+static struct vf_declared *use(struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)
 {
 	struct vf_shelf *shelf = &loop->shelf;
-	struct stat now = {0}, declared = {0};
+	struct vf_look now = {0}, declared = {0};
+	const struct vf_look *seen = NULL;
 	if (!shelf->by_source && !(shelf->by_source = hash_table_create(0, 0)))
 		return NULL;
 	int alone = is_alone(file);
@@ -161,16 +207,21 @@ static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
 		input->n_users++;
 		return input;
 	}
-	VF_COUNT(loop, files_looked_at, file->kind == VF_FILE_INPUT);
-	if (file->kind == VF_FILE_INPUT && stat(file->source, &now))
-		return NULL;
+	if (file->kind == VF_FILE_INPUT) {
+		if (!(seen = look_for(loop, call, file)) || seen->error)
+			return NULL;
+		now = *seen;
+	}
 	declared = now;
 	/* Of files with the same content, the first one is what workers get. */
-	if (input && file->label && file->kind == VF_FILE_INPUT)
-		stat(vine_file_source(input->archive ? input->archive : input->file), &declared);
+	if (input && file->label && file->kind == VF_FILE_INPUT && !is_its_source(input, file)) {
+		const struct vf_look *first =
+				look(loop, vine_file_source(input->archive ? input->archive : input->file), call->submitted_ns);
+		declared = first ? *first : (struct vf_look){0};
+	}
 	if (input && (input->reason || input->spoiled || !is_current(input, file, &declared))) {
 		/* TaskVine knows files by size and second of their last change, and a worker would not try for the same name again. */
-		own_name = input->reason || input->spoiled || (input->modified.tv_sec == now.st_mtim.tv_sec && input->nbytes == now.st_size);
+		own_name = input->reason || input->spoiled || (input->modified.tv_sec == now.modified.tv_sec && input->nbytes == now.nbytes);
 		n_failed = input->reason ? input->n_failed + 1 : 0;
 		retire(loop, input);
 		input = NULL;
@@ -188,7 +239,9 @@ static struct vf_declared *use(struct vf_loop *loop, const struct vf_file *file)
 			return NULL;
 		}
 	}
-	input->seen_turn = loop->turn;
+	/* Not by a look that is older than the turn: another call may have been submitted since. */
+	if (seen != &file->look)
+		input->seen_turn = loop->turn;
 	input->n_users++;
 	return input;
 }
@@ -197,8 +250,9 @@ void vf_files_begin(struct vf_loop *loop, struct vf_call *call)
 {
 	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
 		struct vf_file *file = &call->files->items[i];
+		file->begun_turn = loop->turn;
 		if (vf_files_is_input(file) && !is_alone(file))
-			file->declared = use(loop, file);
+			file->declared = use(loop, call, file);
 		call->reads |= file->declared || file->kind == VF_FILE_READ;
 	}
 	vf_temps_begin(loop, call);
@@ -240,7 +294,8 @@ const struct vf_datum *vf_files_datum(const struct vf_file *file)
 	return file->declared ? file->declared->datum : NULL;
 }
 
-static int mount(struct vf_loop *loop, struct vf_mounts *mounts, struct vine_task *task, const struct vf_file *file)
+static int mount(struct vf_loop *loop, struct vf_mounts *mounts, struct vine_task *task, const struct vf_call *call,
+		const struct vf_file *file)
 {
 	if (file->kind == VF_FILE_MADE)
 		return 0; /* once TaskVine has the task: vf_temps_mount() */
@@ -253,7 +308,7 @@ static int mount(struct vf_loop *loop, struct vf_mounts *mounts, struct vine_tas
 		mounts->outputs[mounts->n_outputs++] = output;
 		return vine_task_add_output(task, output, file->name, 0) ? 0 : -1;
 	}
-	struct vf_declared *input = use(loop, file);
+	struct vf_declared *input = use(loop, call, file);
 	if (!input)
 		return -1;
 	mounts->inputs[mounts->n_inputs++] = input;
@@ -276,7 +331,7 @@ int vf_files_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_t
 		const struct vf_files *files = bundle->calls[i]->files;
 		for (uint32_t k = 0; files && k < files->n; k++) {
 			int is_delivered = files->items[k].kind == VF_FILE_OUTPUT && vf_call_makes_again(bundle->calls[i]);
-			if (!is_delivered && mount(loop, mounts, task, &files->items[k]))
+			if (!is_delivered && mount(loop, mounts, task, bundle->calls[i], &files->items[k]))
 				return -1;
 		}
 	}

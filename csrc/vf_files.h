@@ -9,9 +9,10 @@ A file is declared to TaskVine once, however many bundles need it (vf_declare.c)
 #include <stdint.h>
 #include <time.h>
 
+#include "vf_look.h"
+
 struct hash_table;
 struct itable;
-struct stat;
 struct vf_temp;
 struct vf_bundle;
 struct vf_call;
@@ -20,6 +21,7 @@ struct vf_loop;
 struct vf_worker;
 struct vine_file;
 struct vine_task;
+struct vine_worker_info;
 
 enum vf_file_kind {
 	VF_FILE_INPUT = 0,
@@ -34,7 +36,9 @@ struct vf_file {
 	const char *name;   /* path in the sandbox of the bundle, unlike that of any other call's file */
 	int kind;
 	struct vf_temp *temp;
-	struct vf_declared *declared; /* the manager thread's: what an input is to TaskVine, while the call is here */
+	struct vf_look look; /* at an input, by the submitting side; `asked_ms` is 0: it has not looked */
+	uint64_t begun_turn;          /* the manager thread's: when the call came */
+	struct vf_declared *declared; /* and what an input is to TaskVine, while the call is here */
 
 	/* Of a vinefast.CachedFile. */
 	const char *key;   /* one declaration for all files of a key; NULL, as for other files: the source is the key */
@@ -56,13 +60,13 @@ struct vf_files {
 /* An input that TaskVine knows. */
 struct vf_declared {
 	char *source;
-	char *name; /* that we gave it, NULL: TaskVine did */
+	char *name; /* that workers know it by */
 	struct vine_file *file;
 	struct vf_datum *datum;
 	struct timespec modified;
 	int64_t nbytes;
 	uint64_t inode, version;
-	uint64_t seen_turn, readable_turn; /* when it was last looked at, and could be read */
+	uint64_t seen_turn; /* when it was last looked at */
 	struct vine_file *archive; /* that `file` is unpacked from, or NULL */
 	char *reason;       /* why a worker did not get it; NULL: none has said so */
 	uint64_t failed_ns; /* when it said so */
@@ -104,8 +108,14 @@ void vf_files_spoiled(struct vf_loop *loop, struct vf_call *call);
 const struct vf_datum *vf_files_datum(const struct vf_file *file);
 
 /* Take out those of the calls of which an input cannot be read, or was found to be out of reach since they were submitted, which fail,
-or is not there yet; returns how many are left, in order. */
+or is not there yet, or takes long to look at; returns how many are left, in order. */
 uint32_t vf_files_check(struct vf_loop *loop, uint32_t n_calls, struct vf_call **calls);
+
+/* Calls that were taken out for an input that took long to look at wait again, if some look has ended. */
+void vf_files_go_on(struct vf_loop *loop);
+
+/* A poller's `is_there`: TaskVine need only look at what it is to send. */
+int vf_files_is_there(void *loop, struct vine_worker_info *worker, struct vine_file *file);
 
 /* Fail a call whose inputs do not reach any worker, though they can be read here. */
 void vf_files_fail(struct vf_loop *loop, struct vf_call *call);
@@ -125,7 +135,7 @@ void vf_files_fail_for(struct vf_loop *loop, struct vf_call *call, const struct 
 /* ---- vf_declare.c ---- */
 
 /* Tell TaskVine of an input; `now` is what it is now, `own_name` whether TaskVine's name of it is taken. NULL when that is impossible. */
-struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct stat *now, uint32_t n_failed, int own_name);
+struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct vf_look *now, uint32_t n_failed, int own_name);
 
 /* Workers may delete it. */
 void vf_declare_end(struct vf_loop *loop, struct vf_declared *input);

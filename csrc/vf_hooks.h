@@ -42,6 +42,8 @@ prototype in taskvine_private.h. */
 		"a worker is blamed for a transfer, and may be dropped for it in the midst of its message") \
 	_(vine_current_transfers_url_in_use, 714, 999, "vine_current_transfers", "vine_manager", \
 		"one more worker may get a URL from its server: we say when") \
+	_(vine_file_has_changed, 714, 999, "vine_file", "vine_manager_put", \
+		"each input of each task is looked at, also if it is at the worker") \
 	_(cctools_debug, 714, 999, "debug", "vine_manager", "it is said, and no more than that, why a worker did not get a file") \
 	_(cctools_fatal, 714, 999, "debug", "vine_manager vine_task", "it would end the user's process") \
 	_(link_readline, 714, 999, "link", "vine_manager", \

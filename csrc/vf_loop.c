@@ -29,6 +29,7 @@ int vf_loop_init(struct vf_loop *loop)
 	vf_ring_init(&loop->done);
 	vf_ring_init(&loop->let_go);
 	vf_queue_init(&loop->queue);
+	loop->looks.wake = &loop->submitted_wake;
 	loop->bundles = itable_create(0);
 	loop->data = itable_create(0);
 	if (vf_wake_open(&loop->submitted_wake) || vf_wake_open(&loop->done_wake) || !loop->bundles || !loop->data) {
@@ -40,6 +41,7 @@ int vf_loop_init(struct vf_loop *loop)
 
 void vf_loop_free(struct vf_loop *loop)
 {
+	vf_looks_free(&loop->looks); /* whose threads use the wake */
 	vf_wake_close(&loop->submitted_wake);
 	vf_wake_close(&loop->done_wake);
 	vf_buffer_free(&loop->frame);
@@ -150,6 +152,7 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 	uint64_t stamp = loop->stamp;
 	loop->turn++;
 	vf_send_take(loop);
+	vf_files_go_on(loop);
 	vf_temps_settle(loop);
 	vf_watch_workers(loop, connections);
 	if (vf_accept_errno())
@@ -190,6 +193,7 @@ void vf_loop_run(struct vf_loop *loop)
 			.unsent = vf_unfetched_unsent,
 			.invalidated = vf_unfetched_note,
 			.fetching = vf_unfetched_wait,
+			.is_there = vf_files_is_there,
 			.arg = loop,
 			.wake = &loop->submitted_wake,
 			.password = loop->config.password,

@@ -17,6 +17,7 @@ No Python object is touched and the GIL is not held. */
 #include "vf_files.h"
 #include "vf_frame.h"
 #include "vf_locality.h"
+#include "vf_look.h"
 #include "vf_queue.h"
 #include "vf_replica.h"
 #include "vf_ring.h"
@@ -184,6 +185,9 @@ struct vf_loop {
 	struct itable *bundles; /* by task id */
 	struct vine_task *plain; /* asks for nothing, is never submitted; NULL: not needed so far */
 	struct vf_shelf shelf;
+	struct vf_looks looks;
+	uint64_t look_span, look_ns, look_turn; /* looks are repeated in the next span, which began then; when one was made last */
+	struct vf_call_list held_up; /* an input of theirs takes long to look at */
 	struct vf_locality locality;
 	struct vf_rate rate;
 	struct itable *data; /* struct vf_datum by address of its vine_file */

@@ -32,6 +32,9 @@ static _Thread_local int fds_capacity;
 /* The worker whose message TaskVine reads could not get a file, through no fault of its own. */
 static _Thread_local int blameless;
 
+/* The worker that is being sent a task. */
+static _Thread_local struct vine_worker_info *sent_to;
+
 /* How the message of several lines ends that is read now; NULL: none is. */
 static _Thread_local const char *last_line;
 
@@ -195,7 +198,10 @@ int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worke
 	VF_FIRED(vine_manager_put_task);
 	if (owned.sending)
 		owned.sending(owned.arg, worker, 1);
+	struct vine_worker_info *outer = sent_to; /* what an input is made by is sent within */
+	sent_to = worker;
 	int result = __real_vine_manager_put_task(manager, worker, task, command, limits, target);
+	sent_to = outer;
 	if (owned.sending)
 		owned.sending(owned.arg, worker, 0);
 	if (result && owned.unsent)
@@ -301,6 +307,12 @@ int __wrap_vine_current_transfers_url_in_use(struct vine_manager *manager, const
 {
 	VF_FIRED(vine_current_transfers_url_in_use);
 	return owned.fetching ? owned.fetching(owned.arg, source) : __real_vine_current_transfers_url_in_use(manager, source);
+}
+
+int __wrap_vine_file_has_changed(struct vine_file *file)
+{
+	VF_FIRED(vine_file_has_changed);
+	return sent_to && owned.is_there && owned.is_there(owned.arg, sent_to, file) ? 0 : __real_vine_file_has_changed(file);
 }
 
 /* A worker sends up to 1024 bytes of what a task has written behind the message that it has ended. TaskVine's manager does not read

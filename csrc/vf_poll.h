@@ -10,6 +10,7 @@ On a thread that owns a poller, the poller takes part in what TaskVine does; on 
 #include "vf_wake.h"
 
 struct link;
+struct vine_file;
 struct vine_manager;
 struct vine_task;
 struct vine_worker_info;
@@ -46,6 +47,8 @@ struct vf_poller {
 	int (*invalidated)(void *arg, const char *cachename, const char *reason);
 	/* How many workers are about to get a URL; `source` is that of TaskVine's file itself, not a copy. */
 	int (*fetching)(void *arg, const char *source);
+	/* Whether a worker that is sent a task has an input of it. */
+	int (*is_there)(void *arg, struct vine_worker_info *worker, struct vine_file *file);
 	void *arg;
 	struct vf_wake *wake;
 	const char *password; /* that workers have to know, and that TaskVine has, too; NULL: none */

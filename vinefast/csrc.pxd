@@ -41,6 +41,12 @@ cdef extern from "vf_temps.h" nogil:
     void vf_temps_free(vf_temp *temp)
 
 
+cdef extern from "vf_look.h" nogil:
+    struct vf_look:
+        pass
+
+    void vf_look_here(const char *source, vf_look *look)
+
 cdef extern from "vf_files.h" nogil:
     enum:
         VF_FILE_INPUT
@@ -51,6 +57,7 @@ cdef extern from "vf_files.h" nogil:
 
     struct vf_file:
         const char *source
+        vf_look look
         const char *name
         int kind
         vf_temp *temp

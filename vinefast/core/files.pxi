@@ -52,6 +52,9 @@ cdef class CallFiles:
             item.name = PyBytes_AS_STRING(name)
             if caching:
                 self.set_caching(item, caching[0])
+            if kind == VF_FILE_INPUT:
+                with nogil:
+                    vf_look_here(item.source, &item.look)  # here it holds up nobody else
             self.c_files.n += 1
 
     cdef int set_caching(self, vf_file *item, object caching) except -1:
