@@ -204,16 +204,23 @@ static const struct vf_look *note(struct vf_looks *looks, const char *source, co
 	return seen;
 }
 
+/* gcc's analyzer loses sight of a source that it has seen in a looker. */
+#if defined __GNUC__ && !defined __clang__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
+
 /* Ask a looker that nobody has asked; it is slow from then on, if it does not answer at once. */
 static const struct vf_look *look_by(struct vf_looks *looks, struct vf_looker *looker, const char *source)
 {
-	char *copy = strdup(source);
-	if (!copy) {
+	char *former = looker->source;
+	looker->source = strdup(source);
+	if (!looker->source) {
+		looker->source = former;
 		looks->idle = looker;
 		return NULL;
 	}
-	free(looker->source);
-	looker->source = copy;
+	free(former);
 	if (ask(looker, looks->n_slow ? SHORT_PATIENCE_MS : PATIENCE_MS)) {
 		looks->idle = looker;
 		return note(looks, source, &looker->look);
@@ -222,6 +229,10 @@ static const struct vf_look *look_by(struct vf_looks *looks, struct vf_looker *l
 	hash_table_insert(looks->slow, source, looker);
 	return NULL;
 }
+
+#if defined __GNUC__ && !defined __clang__
+#pragma GCC diagnostic pop
+#endif
 
 static void forget_seen(struct vf_looks *looks)
 {

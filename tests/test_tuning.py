@@ -11,8 +11,8 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.test_setup import taskvine
 from vinefast import Tuning, VineFastExecutor
-from vinefast.settings import parameter
 from vinefast.errors import InvalidConfiguration
+from vinefast.settings import parameter
 from vinefast.settings.parameter import Choice, Flag, Proportion
 
 ALL = list(Tuning.parameters.values())

@@ -1,5 +1,5 @@
-# Temporary files as C sees them (csrc/vf_temps.h), and the calls that make lost ones again; vinefast/data/temps.py is what
-# users see of them.
+# Temporary files as C sees them (csrc/vf_temps.h), and the calls that make lost ones again; vinefast/data/temps.py is
+# what users see of them.
 
 
 cdef class Temp:
