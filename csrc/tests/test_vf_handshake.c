@@ -221,6 +221,20 @@ static void test_password(void)
 	say(late, "0000000000000000000000000000000000000000\nok\n");
 	CHECK(!becomes_ready(50) && is_closed(late));
 
+	/* Nor is what the manager itself would answer to its own challenge: it answers to nobody who has not. */
+	int mirror = come();
+	say(mirror, "auth password sha1\n");
+	CHECK(!becomes_ready(20));
+	char heard[sizeof "auth password sha1\n" + 64 + 1] = "";
+	CHECK(recv(mirror, heard, sizeof heard, MSG_DONTWAIT) == sizeof heard - 1);
+	say(mirror, strchr(heard, '\n') + 1);
+	CHECK(!becomes_ready(20) && recv(mirror, words, sizeof words, MSG_DONTWAIT) < 0);
+	say(mirror, "0000000000000000000000000000000000000000\nok\n");
+	CHECK(!becomes_ready(50));
+	CHECK(recv(mirror, heard, sizeof heard, MSG_DONTWAIT) == sizeof "\nfailure\n" - 1 && !strncmp(heard, "\nfailure\n", 9));
+	CHECK(is_closed(mirror));
+	close(mirror);
+
 	CHECK(!is_closed(silent) && !is_closed(half));
 	skew_ms += PROOF_MS;
 	hear();
