@@ -319,6 +319,21 @@ static void test_lines(void)
 	close(worker);
 	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
 	link_close(link);
+
+	/* What looked like a request, and was none to TaskVine, ends with its connection: another's line has not begun. */
+	int odd = come(), other = come();
+	say(odd, "GET \n\n");
+	CHECK(link_poll(links, 1, LONG_MS) == 1 && (link = link_accept(server, 0)));
+	CHECK(link_readline(link, line, sizeof line, LINK_FOREVER));
+	vine_worker_delete(vine_worker_create(link));
+	say(other, GREETING);
+	CHECK(link_poll(links, 1, LONG_MS) == 1 && (link = link_accept(server, 0)));
+	for (int i = 0; i < 5; i++)
+		CHECK(link_readline(link, line, sizeof line, LINK_FOREVER));
+	start_ms = now_ms();
+	CHECK(!link_readline(link, line, sizeof line, time(NULL)) && now_ms() - start_ms < 4000);
+	link_close(link);
+	close(odd), close(other);
 	vf_poll_own(NULL);
 	vf_wake_close(&wake);
 }
