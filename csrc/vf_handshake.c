@@ -32,7 +32,11 @@ enum {
 static const char IDENTITY[] = "auth password sha1";
 
 /* What is to come next. Each proves to the other that it knows the password: both name the procedure, send a challenge, answer that
-of the other with the digest of password and challenge, and say whether the answer is right. */
+of the other with the digest of password and challenge, and say whether the answer is right.
+
+Our answer comes last, to who has given the right one. Both would do the same, so whoever is answered before could give the
+answer to his own challenge back to us, or to another manager with that password, and be taken for a worker. A worker does not wait for
+the answer before it sends its own. */
 enum expected {
 	IDENTITY_EXPECTED,
 	CHALLENGE_EXPECTED,
@@ -48,7 +52,7 @@ struct stranger {
 	enum expected expected;
 	int is_proven, is_right;
 	int64_t since_ms;
-	char challenge[2 * CHALLENGE_NBYTES + 1];
+	char challenge[2 * CHALLENGE_NBYTES + 1], answer[2 * DIGEST_NBYTES + 1];
 };
 
 TAILQ_HEAD(strangers, stranger);
@@ -184,10 +188,10 @@ static int take_line(struct stranger *stranger, const char *line)
 		/* A worker without a password is told that it needs one. */
 		return say(stranger, IDENTITY) && !strcmp(line, IDENTITY) && challenge(stranger);
 	case CHALLENGE_EXPECTED:
-		return digest(line, answer) && say(stranger, answer);
+		return digest(line, stranger->answer);
 	case ANSWER_EXPECTED:
 		stranger->is_right = digest(stranger->challenge, answer) && !strcmp(line, answer);
-		return say(stranger, stranger->is_right ? "ok" : "failure");
+		return say(stranger, stranger->is_right ? stranger->answer : "") && say(stranger, stranger->is_right ? "ok" : "failure");
 	default: /* VERDICT_EXPECTED */
 		stranger->is_proven = stranger->is_right && !strcmp(line, "ok");
 		return stranger->is_proven;

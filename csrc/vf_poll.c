@@ -44,6 +44,7 @@ static _Thread_local void *fatal_arg;
 void vf_poll_own(const struct vf_poller *poller)
 {
 	connections = 0;
+	last_line = NULL;
 	if (poller) {
 		owned = *poller;
 		vf_handshake_begin(owned.password);
@@ -174,6 +175,7 @@ void __wrap_vine_worker_delete(struct vine_worker_info *worker)
 {
 	VF_FIRED(vine_worker_delete);
 	connections--;
+	last_line = NULL; /* in the midst of whose message it was */
 	if (owned.left)
 		owned.left(owned.arg, worker);
 	__real_vine_worker_delete(worker);

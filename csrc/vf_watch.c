@@ -133,6 +133,13 @@ static void give_library_up(struct vf_loop *loop)
 	}
 }
 
+static void end_orphaned(struct vf_bundle *bundle)
+{
+	if (bundle->orphaned_ns)
+		LIST_REMOVE(bundle, orphan);
+	bundle->orphaned_ns = 0;
+}
+
 /* TaskVine gives the task of a lost worker to the next one, for ever. This is where it does so. */
 int vf_watch_may_run(void *arg, struct vine_task *task)
 {
@@ -143,6 +150,8 @@ int vf_watch_may_run(void *arg, struct vine_task *task)
 	struct vf_bundle *bundle = itable_lookup(loop->bundles, loop->offered_id);
 	if (!bundle)
 		return 1;
+	if (!bundle->given_up)
+		end_orphaned(bundle); /* the same worker may have it again before anybody has looked */
 	if (!bundle->given_up && vf_unfetched_any(bundle)) {
 		vf_watch_abandon(loop, bundle);
 	} else if (bundle->has_run && !bundle->given_up) {
@@ -198,8 +207,7 @@ static void look_for_orphans(struct vf_loop *loop, uint64_t now_ns)
 		if (bundle->given_up)
 			continue;
 		if (!vf_watch_runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
-			LIST_REMOVE(bundle, orphan);
-			bundle->orphaned_ns = 0;
+			end_orphaned(bundle);
 		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
 			lose(loop, bundle);
 			vf_watch_abandon(loop, bundle);

@@ -221,6 +221,20 @@ static void test_password(void)
 	say(late, "0000000000000000000000000000000000000000\nok\n");
 	CHECK(!becomes_ready(50) && is_closed(late));
 
+	/* Nor is what the manager itself would answer to its own challenge: it answers to nobody who has not. */
+	int mirror = come();
+	say(mirror, "auth password sha1\n");
+	CHECK(!becomes_ready(20));
+	char heard[sizeof "auth password sha1\n" + 64 + 1] = "";
+	CHECK(recv(mirror, heard, sizeof heard, MSG_DONTWAIT) == sizeof heard - 1);
+	say(mirror, strchr(heard, '\n') + 1);
+	CHECK(!becomes_ready(20) && recv(mirror, words, sizeof words, MSG_DONTWAIT) < 0);
+	say(mirror, "0000000000000000000000000000000000000000\nok\n");
+	CHECK(!becomes_ready(50));
+	CHECK(recv(mirror, heard, sizeof heard, MSG_DONTWAIT) == sizeof "\nfailure\n" - 1 && !strncmp(heard, "\nfailure\n", 9));
+	CHECK(is_closed(mirror));
+	close(mirror);
+
 	CHECK(!is_closed(silent) && !is_closed(half));
 	skew_ms += PROOF_MS;
 	hear();
@@ -305,6 +319,21 @@ static void test_lines(void)
 	close(worker);
 	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
 	link_close(link);
+
+	/* What looked like a request, and was none to TaskVine, ends with its connection: another's line has not begun. */
+	int odd = come(), other = come();
+	say(odd, "GET \n\n");
+	CHECK(link_poll(links, 1, LONG_MS) == 1 && (link = link_accept(server, 0)));
+	CHECK(link_readline(link, line, sizeof line, LINK_FOREVER));
+	vine_worker_delete(vine_worker_create(link));
+	say(other, GREETING);
+	CHECK(link_poll(links, 1, LONG_MS) == 1 && (link = link_accept(server, 0)));
+	for (int i = 0; i < 5; i++)
+		CHECK(link_readline(link, line, sizeof line, LINK_FOREVER));
+	start_ms = now_ms();
+	CHECK(!link_readline(link, line, sizeof line, time(NULL)) && now_ms() - start_ms < 4000);
+	link_close(link);
+	close(odd), close(other);
 	vf_poll_own(NULL);
 	vf_wake_close(&wake);
 }

@@ -4,6 +4,7 @@ with as many offers per turn as the engines from 7.16 on make. */
 #define vine_cancel_by_task_id played_cancel
 #define vine_task_get_id played_id
 #define vine_task_get_state played_state
+#define vine_task_get_addrport played_address
 
 #include "vf_watch.c"
 
@@ -28,6 +29,12 @@ static void (*while_cancelling)(void);
 const char *played_state(struct vine_task *task)
 {
 	return task->state;
+}
+
+const char *played_address(struct vine_task *task)
+{
+	(void)task;
+	return "127.0.0.1:9123";
 }
 
 int played_id(struct vine_task *task)
@@ -166,8 +173,38 @@ static void test_a_worker_may_leave_while_its_tasks_are_cancelled(void)
 	end();
 }
 
+/* TaskVine from 7.15 on takes it from its worker when its library has ended; and that worker may get it again before anybody looks. */
+static void test_what_has_another_library_on_its_worker_goes_on(void)
+{
+	begin();
+	struct vine_worker_info *id = (struct vine_worker_info *)&tasks;
+	CHECK(!vf_workers_add(&loop.workers, id, -1, 0));
+	for (int i = 0; i < 2; i++) {
+		LIST_INSERT_HEAD(&loop.workers.items[0]->bundles, bundles[i], there);
+		offer(i, "RUNNING");
+	}
+	vf_watch_library_ended(&loop, "127.0.0.1:9123", 0);
+	CHECK(bundles[0]->orphaned_ns && bundles[1]->orphaned_ns);
+	uint64_t late_ns = vf_now_ns() + 2 * ORPHAN_GRACE_MS * 1000000ull;
+	tasks[0].state = "READY";
+	offer(0, "RUNNING");
+	look_for_orphans(&loop, late_ns);
+	CHECK(!bundles[0]->given_up && bundles[1]->given_up);
+	/* Again. */
+	vf_watch_library_ended(&loop, "127.0.0.1:9123", 0);
+	look_for_orphans(&loop, vf_now_ns() + 2 * ORPHAN_GRACE_MS * 1000000ull);
+	CHECK(bundles[0]->given_up);
+	for (int i = 0; i < 2; i++) {
+		LIST_REMOVE(bundles[i], there);
+		vf_watch_end(bundles[i]);
+	}
+	vf_worker_free(vf_workers_remove(&loop.workers, id));
+	end();
+}
+
 int main(void)
 {
+	test_what_has_another_library_on_its_worker_goes_on();
 	test_each_of_several_that_are_offered_in_a_turn_has_run();
 	test_only_what_is_ready_or_runs_is_cancelled();
 	test_a_worker_may_leave_while_its_tasks_are_cancelled();

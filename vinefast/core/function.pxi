@@ -121,22 +121,26 @@ cdef class FunctionRegistry:
         self.by_digest = weakref.WeakValueDictionary()
 
     cdef FunctionRecord find(self, object func):
-        if <PyObject *>func == self.newest_func and holds(self.newest):
-            return <FunctionRecord>self.newest[0]
+        # While an entry is looked at, a finalizer, or a comparison of the program's, may run, and come here.
+        cdef tuple found = self.newest
+        if <PyObject *>func == self.newest_func and holds(found):
+            return <FunctionRecord>found[0]
         # The entry goes when the function goes, so an id is never taken for that of a later object.
         cdef object key = <size_t><PyObject *>func
-        cdef tuple found
         cdef PyObject *entry = PyDict_GetItem(self.by_id, key)
-        if entry != NULL and holds(<tuple>entry):
+        if entry != NULL:
             found = <tuple>entry
-            self.set_newest(<PyObject *>func, found)
-            return <FunctionRecord>found[0]
+            if holds(found):
+                self.set_newest(<PyObject *>func, found)
+                return <FunctionRecord>found[0]
         cdef object shared_key = wrapper_key(func)
         if shared_key is None:
             return self.add(func, key)
         entry = PyDict_GetItem(self.by_wrapper_key, shared_key)
-        if entry != NULL and holds(<tuple>entry):
-            return <FunctionRecord>(<tuple>entry)[0]
+        if entry != NULL:
+            found = <tuple>entry
+            if holds(found):
+                return <FunctionRecord>found[0]
         record, uses = self.serialize(func)
         if len(self.by_wrapper_key) >= MAX_WRAPPERS:
             del self.by_wrapper_key[next(iter(self.by_wrapper_key))]
