@@ -139,6 +139,27 @@ def test_descriptors_taken_by_a_call(start_worker, tmp_path):
     assert lines(trace) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("function", [calls.write_to_sockets, calls.read_from_sockets])
+def test_sockets_of_the_library_misused_by_a_call(start_worker, tmp_path, function):
+    worker = start_worker(slots=2)
+    trace = tmp_path / "trace"
+    slow = worker.send([Call(calls.write_line, (str(trace), "begun")), Call(calls.sleep, (1.0, "slept"))])
+    wait_until(lambda: trace.exists())
+    bundles = [[Call(calls.sleep, (0.09,)), Call(function), Call(calls.same, ("after",))]]
+    bundles += [[Call(calls.same, (i,))] for i in range(3)]
+    sent = [slow, *(worker.send(bundle) for bundle in bundles)]
+    finished = dict(worker.collect() for _ in sent)
+    assert [[record.value for record in finished[task_id].records][-1] for task_id in sent] == [
+        "slept",
+        "after",
+        *range(3),
+    ]
+    # Others wait for a slot once more.
+    sent = [worker.send([Call(calls.sleep, (0.2, i))]) for i in range(4)]
+    finished = dict(worker.collect() for _ in sent)
+    assert [finished[task_id].records[0].value for task_id in sent] == [*range(4)]
+
+
 def test_child_that_stays_when_its_channel_has_ended(start_worker):
     worker = start_worker()
     pid = worker.run([Call(calls.close_and_stay)]).records[0].value

@@ -51,6 +51,12 @@ def test_a_function_that_was_harmless_for_long_poisons_for_a_moment_at_the_most(
     assert worker.run([look]).records[0].value == expected
 
 
+def test_a_result_packed_with_broken_builtins(poisoned):
+    worker, look, expected = poisoned
+    records = worker.run([Call(calls.tell_nonsense_of_lengths), look]).records
+    assert [record.value for record in records] == [5, expected]
+
+
 def test_big_results_after_a_limit_on_files(start_worker):
     worker = start_worker()
     big = Call(calls.make_bytes, (400_128,))

@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from .buffers import align
+from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 
 BUNDLE_MAGIC = b"VFB1"
 RESULT_MAGIC = b"VFR1"

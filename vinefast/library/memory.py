@@ -22,6 +22,7 @@ from .frame import (
     Origin,
     encode_result,
 )
+from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 
 # Indices of the 8-byte counters.
 DONE = 0

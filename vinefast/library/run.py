@@ -39,6 +39,7 @@ from .frame import (
 )
 from .functions import FunctionCache
 from .memory import NoRoom, ResultFile, SlotMemory
+from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .share import Share
 from .surroundings import Surroundings
 
@@ -352,6 +353,8 @@ def _run_calls(
         except BaseException as failure:
             if forked:
                 os._exit(1)
+            if surroundings is not None:
+                surroundings.put_back_builtins()  # what serializes exceptions might not end without them
             if memory.published() == before:
                 result = args = kwargs = None
                 if isinstance(failure, Unrunnable):

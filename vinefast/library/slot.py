@@ -18,6 +18,7 @@ from .entry import find_users_modules
 from .frame import FrameError, Origin
 from .functions import FunctionCache
 from .memory import NO_ROOM_EXIT, NoRoom, SlotMemory, is_no_room
+from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .process import die_with_parent, flush_by_line, identity
 from .run import Resume, Runner
 from .share import Share
@@ -31,6 +32,7 @@ ANSWER = struct.Struct("<BQ")
 DONE = 0
 NO_FRAME = 1
 NO_ROOM = NO_ROOM_EXIT
+OUTCOMES = (DONE, NO_FRAME, NO_ROOM)
 NOTHING = 0
 
 # The longest message that travels through the queue.

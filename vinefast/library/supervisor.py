@@ -292,6 +292,9 @@ class Supervisor:
         self._taken.update(self._queued)
         self._queued.clear()
         self._tell_length()
+        if self._taken and self._find_lost_at is None:
+            # A call may have read from the queue, which its process has open.
+            self._find_lost_at = time.monotonic() + _ASK_AGAIN_S
         return bundles
 
     def _tell_length(self) -> None:
@@ -368,6 +371,10 @@ class Supervisor:
         assert each.channel is not None
         try:
             answer = each.channel.recv(slot.ANSWER.size)
+            while answer and not self._is_answer(answer):
+                # A call has written to descriptors that it does not own; an answer may follow.
+                more = each.channel.recv(1)
+                answer = (answer + more)[-slot.ANSWER.size :] if more else b""
         except BlockingIOError:
             return False
         except OSError:
@@ -389,6 +396,12 @@ class Supervisor:
         elif each.pid:
             self._make_idle(each)
         return True
+
+    def _is_answer(self, data: bytes) -> bool:
+        if len(data) < slot.ANSWER.size:
+            return False
+        outcome, taken = slot.ANSWER.unpack(data)
+        return outcome in slot.OUTCOMES and taken <= self._n_bundles
 
     def _finish(self, each: Slot, outcome: int) -> None:
         bundle, each.bundle = each.bundle, None

@@ -1,14 +1,16 @@
 """What calls may change in their slot's process for those that come after them, and what is put back of it.
 
 These are limits that were lowered (Python's own on recursion, too), signal handlers and masks, timers, umask, CPU
-affinity, working directory, environment, and what the standard descriptors and streams are. What a function or a
-context changes while it is loaded is there to stay.
+affinity, working directory, environment, Python's built-in names, and what the standard descriptors and streams are.
+Descriptors that were left open are nobody's to close: when hardly one is left, the process is replaced. What a function
+or a context changes while it is loaded is there to stay.
 """
 
 from __future__ import annotations
 
 # `signal` makes an enumeration's member of each number, which would take most of the time.
 import _signal  # type: ignore[import-not-found]
+import builtins
 import os
 import resource
 import signal
@@ -18,12 +20,15 @@ from collections.abc import Callable
 from os import fstat
 from typing import Any
 
+from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .process import identity
 
 # Between two looks at what trusted functions leave behind; a look takes some 15 microseconds.
 _LOOK_NS = 5_000_000
 # After so many looks in a row that found nothing, of the same functions, looks at the end of a bundle are too much.
 _CALM = 1000
+# A process that has no more descriptors left than that is replaced, since a call may need some.
+_SPARE_DESCRIPTORS = 16
 # Functions that are remembered.
 _MAX_KNOWN = 4096
 
@@ -46,6 +51,7 @@ _LIMITS = {
 _get_affinity: Callable[[int], set[int]] = getattr(os, "sched_getaffinity", lambda pid: set())
 # Its own dictionary: to compare through `os.environ` would decode every value.
 _ENVIRONMENT: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+_BUILTINS: dict[str, Any] = vars(builtins)
 
 
 class Surroundings:
@@ -92,13 +98,22 @@ class Surroundings:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._standard = _standard()
+        self._note_descriptors()
         self._streams: tuple[Any, ...] = (sys.stdin, sys.stdout, sys.stderr)
         self.note_environment()
 
     def note_environment(self) -> None:
         """The same for the environment alone."""
         self._environment = dict(_ENVIRONMENT)
+        self._builtins = dict(_BUILTINS)
         self._n_modules = len(sys.modules)
+
+    def _note_descriptors(self) -> None:
+        try:
+            own = _lowest_free()
+        except OSError:
+            own = 0
+        self._last_descriptor = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS, own + 1)
 
     def begin(self, digests: list[bytes]) -> bool:
         """Tell whether to look after each call: if one of the functions is new here, or was found to change things."""
@@ -126,6 +141,21 @@ class Surroundings:
         """Whether to look before the first call of a bundle, since nobody has looked for long after those before."""
         return self._unseen and time.monotonic_ns() > self.look_at_ns
 
+    def put_back_builtins(self) -> bool:
+        """Put back the built-in names that were replaced or removed, which all else needs; tells whether any was.
+
+        What was added stays, as `gettext` adds one.
+        """
+        try:
+            if _BUILTINS == self._builtins:
+                return False
+        except BaseException:  # noqa: S110
+            pass  # what stands there now cannot be compared
+        before = _BUILTINS.copy()
+        _BUILTINS.update(self._builtins)
+        self._builtins = _BUILTINS.copy()
+        return any(before.get(name) is not what for name, what in self._builtins.items())
+
     def look(self, is_bundle_over: bool = False) -> bool:
         """Put back what is not as it was; tells whether anything was not.
 
@@ -144,6 +174,8 @@ class Surroundings:
 
     def _look(self, is_bundle_over: bool) -> bool:
         changed: list[str] = []
+        if self.put_back_builtins():
+            changed.append("built-in names")
         # First what might strike in the midst of this.
         if (timers := tuple(map(_signal.getitimer, _TIMERS))) != self._timers:
             self._stop_timers(timers, changed)
@@ -164,6 +196,9 @@ class Surroundings:
             self._raise_limits(changed)
         if _standard() != self._standard:
             self._put_back_standard(changed)
+        if _lowest_free() >= self._last_descriptor:
+            self.spoilt = True
+            changed.append("open descriptors (too many: the process is replaced)")
         n_modules = len(sys.modules)
         has_imported = n_modules != self._n_modules
         self._n_modules = n_modules
@@ -254,6 +289,7 @@ class Surroundings:
                 self.spoilt = True
                 changed[-1] += " (for good: the process is replaced)"
         self._limits = tuple(map(resource.getrlimit, _LIMITS))
+        self._note_descriptors()
 
     def _put_back_environment(self) -> None:
         for name in _ENVIRONMENT.keys() - self._environment.keys():
@@ -293,6 +329,13 @@ def _standard() -> tuple[int | None, ...]:
     except OSError:
         return tuple(part for fd in range(3) for part in identity(fd) or (None, None))
     return stdin.st_dev, stdin.st_ino, stdout.st_dev, stdout.st_ino, stderr.st_dev, stderr.st_ino
+
+
+def _lowest_free() -> int:
+    """Give the number that the next descriptor would get."""
+    fd = os.dup(0)
+    os.close(fd)
+    return fd
 
 
 def _is_any_closed(streams: tuple[Any, ...]) -> bool:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from parsl.executors.taskvine import TaskVineManagerConfig
 
+from vinefast import library
 from vinefast.errors import InvalidConfiguration
 from vinefast.workers import packing
 
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 # Workers need the same one, to the minor version: calls hold byte code.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-SCRIPT = os.path.join(os.path.dirname(__file__), "library", "environment.sh")
+SCRIPT = os.path.join(os.path.dirname(library.__file__), "environment.sh")
 
 _KINDS = (
     "a tarball made by conda-pack, venv-pack or poncho_package_create, the path or name of a conda environment, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import gc
 import io
@@ -19,6 +20,8 @@ import time
 import weakref
 from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
+
+BUILTINS = dict(vars(builtins))
 
 
 def nothing() -> None:
@@ -497,6 +500,25 @@ def read_taken():
     return [data for pair in TAKEN for end in pair if (data := _peek(end))]
 
 
+def _for_each_socket(use):
+    for fd in range(3, 64):
+        try:
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                use(sock)
+        except OSError:
+            pass
+
+
+def write_to_sockets():
+    """Send a few bytes into each socket of the process, as whoever has mixed up numbers of descriptors."""
+    _for_each_socket(lambda sock: sock.send(b"mix", socket.MSG_DONTWAIT))
+
+
+def read_from_sockets():
+    """Take what waits in each socket of the process."""
+    _for_each_socket(lambda sock: sock.recv(1000, socket.MSG_DONTWAIT))
+
+
 def _peek(end):
     try:
         return end.recv(1000, socket.MSG_DONTWAIT | socket.MSG_PEEK)
@@ -556,10 +578,18 @@ def look_around(path):
         "timers": [signal.getitimer(which) for which in range(3)],
         "umask": mask,
         "cpus": os.sched_getaffinity(0),
+        "descriptors": [os.close(fd) for fd in [os.dup(0) for _ in range(8)]],
+        "builtins": [getattr(builtins, name, None) is what for name, what in BUILTINS.items()],
         "environment": {name: os.environ.get(name) for name in ("HOME", "PATH", "POISON")},
         "standard": [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3)],
         "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__, print("here", flush=True)],
     }
+
+
+def tell_nonsense_of_lengths():
+    """Make a result whose length the process no longer knows."""
+    builtins.len = lambda what: 42
+    return 5
 
 
 def _throw(number, frame):
@@ -648,6 +678,23 @@ def leave_no_descriptor():
         pass
 
 
+def keep_descriptors_open():
+    """Leave a few descriptors, but fewer than a call may need."""
+    kept = []
+    try:
+        while True:
+            kept.append(os.dup(0))
+    except OSError:
+        for fd in kept[-3:]:
+            os.close(fd)
+
+
+def replace_builtins():
+    builtins.len = lambda what: 42
+    builtins.open = builtins.isinstance = None
+    del builtins.max
+
+
 def keep_to_one_cpu():
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
@@ -670,6 +717,8 @@ POISONS = [
     recurse_little,
     block_signals,
     keep_to_one_cpu,
+    keep_descriptors_open,
+    replace_builtins,
 ]
 
 
