@@ -7,7 +7,7 @@ import sysconfig
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from vinefast.errors import InvalidConfiguration
+from vinefast.errors import EngineStartError, InvalidConfiguration
 from vinefast.settings import checks
 from vinefast.settings.engine import engine_settings
 from vinefast.workers.command import library_files, program_path, python_command
@@ -278,3 +278,10 @@ def test_fields_for_another_batch_system_are_named_in_a_warning(fields, method, 
     assert len(caplog.records) == len(ignored)
     for name in ignored:
         assert f"factory_config.{name}" in caplog.text
+
+
+def test_a_file_that_workers_need_and_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(EngineStartError, match="context, which workers need, cannot be read"):
+        engine_settings(
+            TaskVineManagerConfig(), "serverless", "/logs", None, None, context_file=str(tmp_path / "context")
+        )

@@ -10,6 +10,7 @@ from typing import Literal
 
 from parsl.executors.taskvine import TaskVineManagerConfig
 
+from vinefast.errors import EngineStartError
 from vinefast.library import parsl_side
 from vinefast.library.context import FILE as CONTEXT_FILE
 from vinefast.library.context import Context
@@ -162,6 +163,11 @@ def engine_settings(
         By which workers find the manager in TaskVine's catalog; without a name, they are given its address.
     idle_timeout_s, min_workers : int
         As in `EngineSettings`.
+
+    Raises
+    ------
+    EngineStartError
+        If a file that workers need cannot be read.
     """
     library = config.library_config or {}
     env_vars = {
@@ -194,6 +200,10 @@ def engine_settings(
     else:
         files += [(SCRIPT, SCRIPT_NAME), (environment.archive, ARCHIVE_NAME)]
         command = environment_command(environment, program, init_command, "PYTHONPATH" in env_vars)
+    for path, _ in files:
+        if not os.access(path, os.R_OK):
+            # TaskVine would try to send it for ever, without a word to anybody.
+            raise EngineStartError(f"{path}, which workers need, cannot be read: has vinefast's installation changed?")
     return EngineSettings(
         runtime_dir=runtime_dir,
         exec_mode=exec_mode,
