@@ -90,13 +90,13 @@ def test_strangers_hold_up_neither_calls_nor_workers(make_executor, by_hand, tmp
         start = time.monotonic()
         run_calls(executor)
         by_hand(executor, "--cores", "1")
-        assert wait_until(lambda: executor.stats()["slots"] >= 2, 30)
+        assert wait_until(lambda: executor.stats()["slots"] >= 2, 60)
         strangers.come(N_STRANGERS)
         run_calls(executor)
         # Of some hundred connections one after the other would have taken at least 5 s each.
         assert time.monotonic() - start < 100
     # The second worker has one, and what TaskVine holds for a worker it closes soon.
-    assert wait_until(lambda: this.num_fds() <= before + 1, 30)
+    assert wait_until(lambda: this.num_fds() <= before + 1, 60)
     with Strangers(executor._engine.port) as strangers:
         strangers.come(N_STRANGERS)
         start = time.monotonic()
