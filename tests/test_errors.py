@@ -3,9 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
-from vinefast._build_info import TASKVINE_PREFIX
 
 from vinefast import errors
+from vinefast._build_info import TASKVINE_PREFIX
 
 EXAMPLES = [
     errors.VineFastError("words"),

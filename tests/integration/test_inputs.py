@@ -19,10 +19,10 @@ from parsl.app.errors import MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 from parsl.executors.taskvine import TaskVineFactoryConfig
-from vinefast._build_info import TASKVINE_VERSION
 
 from tests.integration.processes import left_of, start_by_hand, wait_for_file, wait_until, workers_of
 from vinefast import CachedFile, URLStaging, VineFastExecutor
+from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InputMissing
 
 OLD = tuple(map(int, TASKVINE_VERSION.split(".")[:2])) < (7, 15)
