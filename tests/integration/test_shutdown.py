@@ -17,7 +17,7 @@ from parsl.executors.errors import BadStateException
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from tests.integration.processes import left_of, processes_marked, start_by_hand, wait_until
-from vinefast import TempFile, teardown
+from vinefast import TempFile, _teardown
 from vinefast.errors import EngineStopped
 
 BOUND = 8.0  # seconds; the aim is one
@@ -238,7 +238,7 @@ def interrupt_at(n, function):
     Not within the standard library: where a `with` ends, a trace function can throw where a signal cannot.
     """
     lines = iter(range(n))
-    ours = os.path.dirname(teardown.__file__)
+    ours = os.path.dirname(_teardown.__file__)
 
     def trace(frame, event, arg):
         if not frame.f_code.co_filename.startswith(ours):
@@ -261,13 +261,13 @@ def interrupt_at(n, function):
 def test_interrupted_at_any_line(make_executor, monkeypatch):
     """Once it has begun, it goes on; the next call waits for it, and begins if it has not."""
     begun = threading.Event()
-    run = teardown.Teardown.run
+    run = _teardown.Teardown.run
 
     def note_and_run(self):
         begun.set()
         run(self)
 
-    monkeypatch.setattr(teardown.Teardown, "run", note_and_run)
+    monkeypatch.setattr(_teardown.Teardown, "run", note_and_run)
     n = n_begun = 0
     interrupted = True
     while interrupted:
