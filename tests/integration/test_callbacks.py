@@ -302,7 +302,7 @@ def test_who_holds_up_all_calls_is_shown_once(load, monkeypatch, caplog):
         time.sleep(4 * watchdog._LOOK_S)
     finally:
         go_on.set()
-    (said,) = [record for record in caplog.records if record.name == "vinefast.workers.warnings"]
+    (said,) = [record for record in caplog.records if record.name == "vinefast.workers.watchdog"]
     assert "done callbacks run one after the other" in said.getMessage()
     assert app().result(30) == 1
 
