@@ -37,8 +37,8 @@ def main(mode, network, pytest_arguments):
         # The settings of this project are not meant for it.
         *("-c", os.devnull, "--rootdir", str(SUITE), "--confcutdir", str(SUITE)),
         *("--config", str(CONFIGS[mode]), "--random-order", "--timeout", "120"),
-        # A race of the test's own: see README.md.
-        *("--reruns", "5", "--only-rerun", "BadZipFile"),
+        # Races of the tests' own: see README.md.
+        *("--reruns", "5", "--only-rerun", "BadZipFile", "--only-rerun", "AppTimeout"),
         *(("-k", " and ".join(f"not {mark}" for mark in marks)) if marks else ()),
         *pytest_arguments,
     ]
