@@ -13,8 +13,15 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 from tests.integration.hosts import Cluster
 from tests.integration.processes import MARK, left_of, processes_marked, start_by_hand, wait_until, workers_of
 from vinefast import VineFastExecutor
+from vinefast.data import archives
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def archives_have_a_place():
+    """The process that sees to archives of directories lives as long as this one: it is no test's."""
+    archives._directory()
 
 
 @pytest.fixture(scope="session", autouse=True)
