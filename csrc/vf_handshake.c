@@ -10,10 +10,10 @@
 #include <sys/queue.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vf_accept.h"
+#include "vf_clock.h"
 #include "vf_hooks.h"
 
 enum {
@@ -65,13 +65,6 @@ static _Thread_local struct {
 	int n_aside;
 	int proven_fd; /* of the one that TaskVine was given last, if it has proven that it knows the password */
 } door;
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void leave_aside(struct stranger *stranger)
 {
@@ -380,7 +373,7 @@ static int take(void)
 int __wrap_accept(int fd, struct sockaddr *restrict address, socklen_t *restrict nbytes)
 {
 	VF_FIRED(accept);
-	int64_t at_ms = now_ms();
+	int64_t at_ms = vf_now_ms();
 	if (!door.is_on) {
 		int accepted = vf_accept_one(fd, address, nbytes);
 		if (accepted < 0 && vf_accept_is_lack(errno))

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "hash_table.h"
+#include "vf_clock.h"
 #include "vf_wake.h"
 
 enum {
@@ -41,17 +42,10 @@ struct vf_looker {
 /* All that took long, of all managers of the program: a wake may come for another one, which is harmless. */
 static atomic_uint_fast64_t n_ended;
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void vf_look_here(const char *source, struct vf_look *look)
 {
 	struct stat status;
-	*look = (struct vf_look){.asked_ms = now_ms()};
+	*look = (struct vf_look){.asked_ms = vf_now_ms()};
 	if (access(source, R_OK) || stat(source, &status)) {
 		look->error = errno;
 		return;
@@ -85,7 +79,7 @@ static void *serve(void *arg)
 		vf_look_here(looker->source, &look);
 		pthread_mutex_lock(&looker->mutex);
 		looker->look = look;
-		looker->answered_ms = now_ms();
+		looker->answered_ms = vf_now_ms();
 		looker->state = LOOKER_ANSWERED;
 		pthread_cond_signal(&looker->answered);
 		if (looker->is_slow && !looker->is_left) {
@@ -146,7 +140,7 @@ static int ask(struct vf_looker *looker, int patience_ms)
 	pthread_mutex_lock(&looker->mutex);
 	looker->state = LOOKER_ASKED;
 	looker->is_slow = 0;
-	looker->asked_ms = now_ms();
+	looker->asked_ms = vf_now_ms();
 	pthread_cond_signal(&looker->asked);
 	int error = 0;
 	while (looker->state != LOOKER_ANSWERED && !error)
@@ -163,7 +157,7 @@ static int has_answer(struct vf_looker *looker, int64_t since_ms, int *is_busy)
 	pthread_mutex_lock(&looker->mutex);
 	*is_busy = looker->state == LOOKER_ASKED;
 	int64_t took_ms = looker->answered_ms - looker->asked_ms;
-	int yes = looker->state == LOOKER_ANSWERED && looker->asked_ms >= since_ms && now_ms() - looker->answered_ms <= VALID_MS + took_ms;
+	int yes = looker->state == LOOKER_ANSWERED && looker->asked_ms >= since_ms && vf_now_ms() - looker->answered_ms <= VALID_MS + took_ms;
 	pthread_mutex_unlock(&looker->mutex);
 	return yes;
 }

@@ -1,7 +1,6 @@
 #include "vf_loop.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "itable.h"
 #include "taskvine.h"
@@ -12,13 +11,6 @@
 enum {
 	WAIT_SECONDS = 5, /* turns happen inside vine_wait(), so its length hardly matters */
 };
-
-uint64_t vf_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 int vf_loop_init(struct vf_loop *loop)
 {

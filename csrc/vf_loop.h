@@ -14,6 +14,7 @@ No Python object is touched and the GIL is not held. */
 
 #include "vf_bundle.h"
 #include "vf_call.h"
+#include "vf_clock.h"
 #include "vf_files.h"
 #include "vf_frame.h"
 #include "vf_locality.h"
@@ -226,7 +227,5 @@ struct vf_bundle *vf_loop_take_done_within(struct vf_loop *loop, int timeout_ms)
 void vf_loop_wake_taker(struct vf_loop *loop);
 int vf_loop_is_done_closed(const struct vf_loop *loop);
 void vf_bundle_free(struct vf_bundle *bundle);
-
-uint64_t vf_now_ns(void);
 
 #endif

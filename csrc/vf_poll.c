@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "vf_accept.h"
+#include "vf_clock.h"
 #include "vf_handshake.h"
 #include "vf_hooks.h"
 
@@ -63,13 +64,6 @@ void vf_poll_one(int fd, int timeout_ms)
 	poll(&one, 1, timeout_ms);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int have_buffered_input(const struct link_info *array, int nlinks)
 {
 	for (int i = 0; i < nlinks; i++) {
@@ -82,7 +76,7 @@ static int have_buffered_input(const struct link_info *array, int nlinks)
 /* Accept who waits at the link that workers connect to, negative: none is polled; and hear who has come. */
 static void hear_strangers(const struct link_info *array, int listening)
 {
-	int64_t at_ms = now_ms();
+	int64_t at_ms = vf_now_ms();
 	vf_handshake_hear(listening >= 0 && !vf_accept_pause_ms(at_ms) ? link_fd(array[listening].link) : -1, at_ms);
 }
 
@@ -115,7 +109,7 @@ static int sleep_on(const struct link_info *array, int nlinks, int listening, in
 /* Take turns and sleep until a link is ready, TaskVine has something to do, or it is time. */
 static void take_turns(struct link_info *array, int nlinks, int listening, int64_t end_ms)
 {
-	int may_sleep = end_ms > now_ms() && !have_buffered_input(array, nlinks) && !vf_handshake_ready();
+	int may_sleep = end_ms > vf_now_ms() && !have_buffered_input(array, nlinks) && !vf_handshake_ready();
 	enum vf_turn next = owned.turn(owned.arg, connections);
 
 	while (may_sleep && next != VF_TURN_ACTIVE) {
@@ -123,7 +117,7 @@ static void take_turns(struct link_info *array, int nlinks, int listening, int64
 			vf_wake_park(owned.wake);
 			next = owned.turn(owned.arg, connections);
 		}
-		int64_t left_ms = end_ms - now_ms();
+		int64_t left_ms = end_ms - vf_now_ms();
 		if (next == VF_TURN_ACTIVE || left_ms <= 0 || sleep_on(array, nlinks, listening, (int)left_ms))
 			may_sleep = 0;
 		vf_wake_done(owned.wake);
@@ -138,7 +132,7 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 	if (!owned.turn)
 		return __real_link_poll(array, nlinks, msec);
 
-	int64_t start_ms = now_ms();
+	int64_t start_ms = vf_now_ms();
 	int listening = nlinks - 1;
 	while (listening >= 0 && !vf_accept_is_listening(array[listening].link))
 		listening--;
@@ -351,7 +345,7 @@ static int read_line(struct link *link, char *line, size_t length, time_t stopti
 		rest -= rest > line && rest[-1] == '\r'; /* which is left out, but not before the next byte comes */
 		has_begun |= rest > line;
 		line = rest;
-		int64_t at_ms = now_ms(), left_ms = INT_MAX;
+		int64_t at_ms = vf_now_ms(), left_ms = INT_MAX;
 		if (has_begun) {
 			half_ms = half_ms ? half_ms : at_ms + HALF_MS;
 			left_ms = half_ms - at_ms;
