@@ -93,7 +93,7 @@ format: .venv/.lint ## lay the code out as make lint wants it
 	$(BIN)/clang-format -i csrc/*.[ch] csrc/tests/*.[ch]
 
 docs: build ## check that what the documents name is there: files, headings, targets
-	$(BIN)/python -m pytest -q tests/test_documents.py
+	$(BIN)/python -m pytest -q tests/test_docs.py
 
 # A wheel is tried as it would be used: alone, in an environment of its own.
 wheels: build ## a wheel of this Python in dist/, with which the README's first program runs
