@@ -38,7 +38,7 @@ static const struct vf_look *look(struct vf_loop *loop, const char *source, uint
 static const struct vf_look *look_for(struct vf_loop *loop, const struct vf_call *call, const struct vf_file *file)
 {
 	const struct vf_look *seen = &file->look;
-	if (file->begun_turn == loop->turn && seen->asked_ms && (int64_t)(vf_now_ns() / 1000000) - seen->asked_ms <= FRESH_MS)
+	if (file->begun_turn == loop->turn && seen->asked_ms && vf_now_ms() - seen->asked_ms <= FRESH_MS)
 		return seen;
 	return look(loop, file->source, call->submitted_ns);
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vf_clock.h"
 #include "vf_frame.h"
 #include "vf_hooks.h"
 #include "vf_output.h"
@@ -292,17 +293,10 @@ static void take_output(struct meeting *meeting, struct vine_task *task)
 	free(output);
 }
 
-static int64_t now_s(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 static struct vine_task *wait_for_task(struct meeting *meeting)
 {
 	struct vine_task *task = NULL;
-	for (int64_t end_s = now_s() + PATIENCE_S; !task && now_s() < end_s;)
+	for (int64_t end_s = vf_now_ms() / 1000 + PATIENCE_S; !task && vf_now_ms() / 1000 < end_s;)
 		task = vine_wait(meeting->manager, 1);
 	if (!task)
 		add_wrong(meeting, "A task does not come back\n");
@@ -329,7 +323,7 @@ static void run_library(struct meeting *meeting)
 	struct vine_task *call = vine_task_create("call");
 	vine_task_set_library_required(call, LIBRARY);
 	int id = vine_submit(meeting->manager, call);
-	for (int64_t end_s = now_s() + PATIENCE_S; !meeting->library_ended && now_s() < end_s;)
+	for (int64_t end_s = vf_now_ms() / 1000 + PATIENCE_S; !meeting->library_ended && vf_now_ms() / 1000 < end_s;)
 		vine_wait(meeting->manager, 1);
 	vine_wait(meeting->manager, 1);
 	expect(meeting, meeting->worker != NULL, "What a library has said ends its worker's connection");
