@@ -11,6 +11,7 @@ import calls
 import pytest
 
 from vinefast.calls.context import pack, serialize_with_context
+from vinefast.library import surroundings
 from vinefast.library.context import FILE
 
 from .encode import Call
@@ -47,7 +48,7 @@ def test_a_function_that_was_harmless_for_long_poisons_for_a_moment_at_the_most(
     for i in range(1200, 0, -1):
         worker.run([Call(calls.seldom, (i, "spoil_environment"))])
     worker.run([Call(calls.seldom, (0, "spoil_environment"))])
-    time.sleep(0.01)
+    time.sleep(0.06)  # the longest time between two looks, and some more
     assert worker.run([look]).records[0].value == expected
 
 
@@ -93,3 +94,25 @@ def test_what_a_context_sets_stays_when_it_is_loaded_once_more(start_worker):
         for value, (body, _) in functions.items():
             records = worker.run([Call(body, ("POISON",)), Call(calls.spin, (0.02,)), Call(body, ("POISON",))]).records
             assert [record.value for record in records] == [value, "spun", value]
+
+
+def test_a_look_that_takes_long_is_made_less_often(monkeypatch, tmp_path):
+    now_ns = [1_000_000_000]
+    monkeypatch.setattr(surroundings.time, "monotonic_ns", lambda: now_ns[0])
+    looker = surroundings.Surroundings(str(tmp_path / "log"))
+    standard = surroundings._standard
+
+    def pause_after(took_ns):
+        def slow_standard():
+            now_ns[0] += took_ns
+            return standard()
+
+        monkeypatch.setattr(surroundings, "_standard", slow_standard)
+        looker.look()
+        return looker.look_at_ns - now_ns[0]
+
+    assert pause_after(0) == pause_after(12_000) == 5_000_000
+    assert pause_after(100_000) == 40_000_000
+    assert pause_after(10_000_000) == 50_000_000
+    monkeypatch.setattr(surroundings.os, "umask", lambda mask: mask + 1)  # as if a call had changed it
+    assert pause_after(100_000) == 5_000_000

@@ -23,8 +23,11 @@ from typing import Any
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .process import identity
 
-# Between two looks at what trusted functions leave behind; a look takes some 15 microseconds.
-_LOOK_NS = 5_000_000
+# Between two looks at what trusted functions leave behind, at least and at most; in between, so many times what the
+# last look took: that is 15 microseconds while calls follow each other, and 100 where each of them has slept.
+_FIRST_LOOK_NS = 5_000_000
+_LAST_LOOK_NS = 50_000_000
+_LOOK_SHARE = 400
 # After so many looks in a row that found nothing, of the same functions, looks at the end of a bundle are too much.
 _CALM = 1000
 # A process that has no more descriptors left than that is replaced, since a call may need some.
@@ -164,13 +167,19 @@ class Surroundings:
         is_bundle_over:
             Whether the next call belongs to another bundle, which sees to the directory.
         """
+        began_ns = time.monotonic_ns()
         try:
-            return self._look(is_bundle_over)
+            changed = self._look(is_bundle_over)
         except (OSError, ValueError) as error:
             # No descriptor is left, say. The call is over, and none after it is to blame.
             self.spoilt = True
             self._tell([f"too much ({error}: the process is replaced)"])
             return True
+        ended_ns = time.monotonic_ns()
+        pause_ns = max(_FIRST_LOOK_NS, min(_LOOK_SHARE * (ended_ns - began_ns), _LAST_LOOK_NS))
+        # What was found may be there again.
+        self.look_at_ns = ended_ns + (_FIRST_LOOK_NS if changed else pause_ns)
+        return changed
 
     def _look(self, is_bundle_over: bool) -> bool:
         changed: list[str] = []
@@ -231,7 +240,6 @@ class Surroundings:
             self._suspects.update(self._running)
             self._trusted.difference_update(self._running)
             self._tell(changed)
-        self.look_at_ns = time.monotonic_ns() + _LOOK_NS
         return bool(changed)
 
     def _tell(self, changed: list[str]) -> None:
