@@ -12,7 +12,7 @@ CSRC := $(wildcard csrc/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) \
   $(wildcard csrc/*.h vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help engine demo test unit ctest parsl-suite bench docs lint format wheels clean distclean
+.PHONY: build help engine demo test unit ctest coverage parsl-suite bench docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -114,6 +114,9 @@ CTEST_CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -pthread -Icsrc
 CTEST_FLAGS_plain := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wno-cpp
 CTEST_FLAGS_address := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 CTEST_FLAGS_thread := -O1 -fsanitize=thread
+CTEST_FLAGS_coverage := -O0 --coverage -fprofile-update=atomic
+# What counts calls malloc(), too, which is replaced by ours.
+CTEST_LIBS_coverage := -lgcov -Wl,--start-group build/ctest/coverage/libvf.a @build/ctest/engine.libs -Wl,--end-group
 CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/%.ok) \
   $(CTESTS_THREADED:%=build/ctest/thread/%.ok)
 
@@ -125,6 +128,14 @@ ctest: $(CTEST_RUNS) ## C tests, also under the sanitizers; with T=test_vf_ring 
 
 .PHONY: ctest-plain
 ctest-plain: $(CTESTS:%=build/ctest/plain/%.ok)
+
+# What optimization takes away would count as never run.
+coverage: $(CTESTS:%=build/ctest/coverage/%.ok) .venv/.lint ## how much of csrc the C tests run, line by line in build/coverage
+	@mkdir -p build/coverage
+	@$(BIN)/gcovr --root . --filter csrc/vf_ --gcov-exclude-directory tests --object-directory build/ctest/coverage --gcov-ignore-errors=no_working_dir_found --txt-metric line \
+	  --fail-under-line 80 --html-details build/coverage/index.html --txt build/coverage/summary.txt build/ctest/coverage \
+	  || { cat build/coverage/summary.txt; exit 1; }
+	@cat build/coverage/summary.txt
 
 build/ctest/engine.cflags build/ctest/engine.libs: build/ctest/engine.%: .venv/.built
 	@mkdir -p $(@D)
@@ -140,10 +151,11 @@ build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 
 build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libvf.a build/ctest/engine.libs
 	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) @build/ctest/engine.cflags \
-	  $$< build/ctest/$(1)/libvf.a @build/ctest/engine.libs build/ctest/$(1)/libvf.a -o $$(@:.ok=)
+	  $$< build/ctest/$(1)/libvf.a @build/ctest/engine.libs build/ctest/$(1)/libvf.a \
+	  $$(CTEST_LIBS_$(1)) -o $$(@:.ok=)
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef
-$(foreach variant,plain address thread,$(eval $(call ctest_variant,$(variant))))
+$(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))
 
 clean: ## what was built
 	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so .venv/.[bil]*
