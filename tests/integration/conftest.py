@@ -3,6 +3,7 @@
 import os
 import shlex
 import uuid
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -36,14 +37,27 @@ def importable():
         os.environ["PYTHONPATH"] = before
 
 
-@pytest.fixture(scope="module")
-def mark():
-    """A mark in the environment, which every process that is started from here on inherits."""
+@contextmanager
+def marked():
+    """A mark in the environment, which every process that is started meanwhile inherits."""
     resource_tracker.ensure_running()  # Parsl's monitoring uses it; it ends with this process
+    before = os.environ.get(MARK)
     value = uuid.uuid4().hex
     os.environ[MARK] = value
-    yield value
-    del os.environ[MARK]
+    try:
+        yield value
+    finally:
+        if before is None:
+            del os.environ[MARK]
+        else:
+            os.environ[MARK] = before
+
+
+@pytest.fixture(scope="module")
+def mark():
+    """The mark of what a module's tests start, but for the executor that they share."""
+    with marked() as value:
+        yield value
     left = processes_marked(value)
     for process in left:
         process.kill()
@@ -128,14 +142,16 @@ def slurm(scheduler):
 
 
 @pytest.fixture(scope="module")
-def executor(mark, tmp_path_factory):
+def executor(tmp_path_factory):
     """One executor without any argument, for all tests of a module that do not harm it."""
     executor = VineFastExecutor()
     executor.run_dir = str(tmp_path_factory.mktemp("run"))
-    executor.start()
+    # It outlives tests that look for what they have left behind.
+    with marked() as value:
+        executor.start()
     yield executor
     executor.shutdown()
-    assert not left_of(mark)
+    assert not left_of(value)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_of_many_each_is_called_in_its_turn_and_not_within_another(executor):
     assert [callback.outcome(60) for callback in callbacks] == list(range(300))
     assert len(set(order)) == 300
     assert executor.submit(pow, {}, 2, 3).result(30) == 8
-    assert executor.outstanding() == 0
+    assert wait_until(lambda: executor.outstanding() == 0)
 
 
 def test_what_other_threads_bring_back_comes_meanwhile(executor, tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from parsl.serialize.errors import DeserializationError, SerializationError
 
+from tests.integration.processes import wait_until
 from vinefast.errors import CallDied, RemoteError
 
 
@@ -269,7 +270,7 @@ def test_ten_thousand_mixed_calls(executor):
         else:
             expected = {0: i, 2: b"\0" * (i % 3000), 3: -i, 4: {"x": [i] * 5}, 5: i + 1}[kind]
             assert future.result(60) == expected
-    assert executor.outstanding() == 0
+    assert wait_until(lambda: executor.outstanding() == 0)
 
 
 def test_many_threads_submit(executor):
@@ -387,7 +388,7 @@ def test_waiting_calls_can_be_cancelled(executor):
         future.result(10)
     wait(blockers)
     assert call(executor, abs, -2) == 2
-    assert executor.outstanding() == 0
+    assert wait_until(lambda: executor.outstanding() == 0)
 
 
 def test_the_standard_librarys_functions_return_for_a_cancelled_call(executor):

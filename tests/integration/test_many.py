@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import vinefast
+from tests.integration.processes import wait_until
 from vinefast import CachedFile, EngineStopped, InvalidConfiguration, Kept, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InputMissing
 
@@ -143,6 +144,7 @@ def test_submit_many_starts_at_once_and_keeps_its_bound(executor):
             next(read)
             yield (i,)
 
+    assert wait_until(lambda: executor.outstanding() == 0, 60)  # what tests before have cancelled may still run
     futures = executor.submit_many(slow, arguments(), max_outstanding=20)
     assert next(read) == 20
     for i in range(60):
