@@ -126,7 +126,8 @@ def test_only_the_culprit_of_a_bundle_fails(cramped):
             assert future.result(60) == i
     with open(log) as file:
         assert sorted(map(int, file)) == list(range(200))  # each has run once
-    assert executor.stats()["calls_lost"] == 0
+    # A bundle that comes while the disk is full may not be begun, and is sent again.
+    assert executor.stats()["workers_joined"] == 1
 
 
 def test_a_call_that_fills_the_disk_fails_and_the_worker_goes_on(cramped):
