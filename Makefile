@@ -104,8 +104,8 @@ wheels: build ## a wheel of this Python in dist/, with which the README's first 
 	awk '/^```python/ { inside = 1; next } /^```/ && inside { exit } inside' README.md > build/wheel/first.py
 	cd build/wheel && bin/python first.py
 
-# C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; behind the engine
-# once more, since the engine needs the glibc shim.
+# C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; in a group with the
+# engine, since the engine calls the functions that replace its own.
 
 CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/$(if $(filter ctest,$(MAKECMDGOALS)),$(or $(T),test_*),test_*).c))
 CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h' csrc/tests/$(t).c),$(t)))
@@ -140,7 +140,7 @@ build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 
 build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libvf.a build/ctest/engine.libs
 	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) @build/ctest/engine.cflags \
-	  $$< build/ctest/$(1)/libvf.a @build/ctest/engine.libs build/ctest/$(1)/libvf.a -o $$(@:.ok=)
+	  $$< -Wl,--start-group build/ctest/$(1)/libvf.a @build/ctest/engine.libs -Wl,--end-group -o $$(@:.ok=)
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef
 $(foreach variant,plain address thread,$(eval $(call ctest_variant,$(variant))))

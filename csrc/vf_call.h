@@ -157,4 +157,8 @@ static inline int vf_call_is_cancelled(struct vf_call *call)
 	return atomic_load(&call->state) == VF_CALL_CANCELLED;
 }
 
+void vf_call_list_push(struct vf_call_list *list, struct vf_call *call);
+void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call);
+struct vf_call *vf_call_list_pop(struct vf_call_list *list);
+
 #endif

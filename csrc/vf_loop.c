@@ -5,7 +5,7 @@
 #include "itable.h"
 #include "taskvine.h"
 #include "vf_accept.h"
-#include "vf_poll.h"
+#include "vf_border.h"
 #include "vf_turn.h"
 
 enum {
@@ -89,7 +89,7 @@ struct vf_bundle *vf_loop_take_done(struct vf_loop *loop)
 			return NULL;
 		vf_wake_park(&loop->done_wake);
 		if (vf_ring_empty(&loop->done) && !atomic_load(&loop->done_closed))
-			vf_poll_one(loop->done_wake.fd, -1);
+			vf_wake_sleep(&loop->done_wake, -1);
 		vf_wake_done(&loop->done_wake);
 	}
 }
@@ -101,7 +101,7 @@ struct vf_bundle *vf_loop_take_done_within(struct vf_loop *loop, int timeout_ms)
 		return (struct vf_bundle *)done;
 	vf_wake_park(&loop->done_wake);
 	if (vf_ring_empty(&loop->done) && !atomic_load(&loop->done_closed))
-		vf_poll_one(loop->done_wake.fd, timeout_ms);
+		vf_wake_sleep(&loop->done_wake, timeout_ms);
 	vf_wake_done(&loop->done_wake);
 	return (struct vf_bundle *)vf_ring_take(&loop->done);
 }
@@ -172,7 +172,7 @@ void vf_loop_run(struct vf_loop *loop)
 {
 	/* The seed decides which of equal workers comes first. */
 	vf_locality_init(&loop->locality, &loop->config.scoring, vf_now_ns());
-	vf_poll_own(&(struct vf_poller){
+	vf_border_own(&(struct vf_border){
 			.turn = turn,
 			.joined = vf_place_joined,
 			.left = vf_place_left,
@@ -199,7 +199,7 @@ void vf_loop_run(struct vf_loop *loop)
 		vf_watch_release_idle(loop);
 		vf_return_over(loop);
 	}
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 
 	uint64_t id;
 	void *bundle;

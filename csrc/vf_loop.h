@@ -1,7 +1,7 @@
 /* The manager thread: the only thread that touches a TaskVine manager once it runs.
 
 vf_loop_run() alternates vine_wait() with turns of its own; a turn takes what was submitted, packs bundles and gives them to
-TaskVine. Turns happen inside vine_wait() too (vf_poll.h), so a submit is never kept waiting: TaskVine alone would sleep there for
+TaskVine. Turns happen inside vine_wait() too (vf_border.h), so a submit is never kept waiting: TaskVine alone would sleep there for
 up to a second.
 
 No Python object is touched and the GIL is not held. */
@@ -12,7 +12,7 @@ No Python object is touched and the GIL is not held. */
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "vf_bundle.h"
+#include "vf_sizing.h"
 #include "vf_call.h"
 #include "vf_clock.h"
 #include "vf_files.h"
@@ -128,7 +128,7 @@ struct vf_loop_config {
 	int64_t max_retries; /* negative: no limit */
 	uint32_t max_losses; /* a call may lose so many workers before it fails */
 	uint32_t slice_ms;
-	struct vf_bundle_rule rule;
+	struct vf_sizing_rule rule;
 	const char *category;  /* of calls that do not name one; NULL: their function's name */
 	int allocation_mode;   /* how TaskVine chooses the resources of a category's tasks; negative: it does not */
 	size_t inline_nbytes;  /* larger frames are spilled */
@@ -199,7 +199,7 @@ struct vf_loop {
 	uint64_t n_temps;
 	struct vf_score score;
 	struct vf_buffer frame, command;
-	struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
+	struct vf_call *chosen[VF_SIZING_MAX_CALLS];
 };
 
 /* Returns 0, or -1 with errno. */

@@ -5,7 +5,7 @@
 
 #include "itable.h"
 #include "taskvine_private.h"
-#include "vf_poll.h"
+#include "vf_border.h"
 #include "vf_turn.h"
 
 int vf_place_next(struct vf_loop *loop, const struct vf_spec *spec, struct vf_worker **worker)
@@ -177,10 +177,10 @@ struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
 	struct vf_loop *loop = arg;
 	struct vf_bundle *bundle = itable_lookup(loop->bundles, (uint64_t)vine_task_get_id(task));
 	if (!bundle)
-		return vf_poll_choose(loop->manager, task);
+		return vf_border_choose(loop->manager, task);
 
 	if (!loop->config.placing && bundle->n_calls) {
-		struct vf_worker *chosen = vf_workers_find(&loop->workers, vf_poll_choose(loop->manager, task));
+		struct vf_worker *chosen = vf_workers_find(&loop->workers, vf_border_choose(loop->manager, task));
 		if (!chosen || lacks_library(loop, chosen) || meets_suspect(bundle, chosen))
 			return NULL;
 		vf_place_bundle(loop, bundle, chosen);

@@ -2,8 +2,6 @@
 
 #include <stddef.h>
 
-#include "vf_bundle.h"
-
 static struct vf_spec *spec_of(const struct vf_heap_node *node)
 {
 	return (struct vf_spec *)((char *)node - offsetof(struct vf_spec, order));

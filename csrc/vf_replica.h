@@ -1,6 +1,6 @@
 /* Which worker holds a replica of which file: keeps the locality table in step with TaskVine's own.
 
-TaskVine records a replica when it sends a file, asks a worker to fetch one, or hears that a call has made one (vf_poll.h, `replica`). A
+TaskVine records a replica when it sends a file, asks a worker to fetch one, or hears that a call has made one (vf_border.h, `replica`). A
 bundle that has been given to TaskVine for a worker makes replicas of its inputs there in the table at once: TaskVine sends it a
 little later, and meanwhile other calls with the same inputs are to follow it. */
 

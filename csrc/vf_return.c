@@ -225,7 +225,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 		}
 		if (call->function != function) {
 			if (n_of_function)
-				vf_bundle_learn(function, n_of_function, function_ns);
+				vf_sizing_learn(function, n_of_function, function_ns);
 			function = call->function;
 			n_of_function = 0;
 			function_ns = 0;
@@ -240,7 +240,7 @@ static int read_frame(struct vf_loop *loop, struct vf_bundle *bundle, const stru
 		end_call(loop, bundle, call, &record);
 	}
 	if (n_of_function)
-		vf_bundle_learn(function, n_of_function, function_ns);
+		vf_sizing_learn(function, n_of_function, function_ns);
 	VF_COUNT(loop, calls_missed, missed);
 	VF_COUNT(loop, calls_returned, bundle->n_outcomes);
 	VF_COUNT(loop, queue_ns, queue_ns);

@@ -11,11 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vf_border.h"
 #include "vf_clock.h"
+#include "vf_fatal.h"
 #include "vf_frame.h"
 #include "vf_hooks.h"
 #include "vf_output.h"
-#include "vf_poll.h"
 
 enum {
 	PATIENCE_S = 20, /* far longer than anything here takes */
@@ -348,7 +349,7 @@ static void judge(struct meeting *meeting, uint64_t fired)
 static void meet(struct meeting *meeting)
 {
 	pthread_t worker;
-	vf_poll_own(&(struct vf_poller){
+	vf_border_own(&(struct vf_border){
 			.turn = turn,
 			.joined = joined,
 			.left = left,
@@ -373,7 +374,7 @@ static void meet(struct meeting *meeting)
 			vine_manager_shut_down_worker(meeting->manager, meeting->worker);
 		pthread_join(worker, NULL);
 	}
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 }
 
 int vf_selftest_run(const char *directory, char *wrong, size_t wrong_nbytes)

@@ -179,13 +179,13 @@ static void drop_cancelled_head(struct vf_loop *loop, struct vf_group *group)
 	drop_cancelled(loop, &cancelled);
 }
 
-static struct vf_choice begin(struct vf_loop *loop, uint64_t n_waiting, uint32_t slots)
+static struct vf_sizing_choice begin(struct vf_loop *loop, uint64_t n_waiting, uint32_t slots)
 {
-	return (struct vf_choice){.rule = loop->config.rule, .n_waiting = n_waiting, .slots = slots, .calls = loop->chosen};
+	return (struct vf_sizing_choice){.rule = loop->config.rule, .n_waiting = n_waiting, .slots = slots, .calls = loop->chosen};
 }
 
 /* Send what was chosen. */
-static void send_chosen(struct vf_loop *loop, struct vf_choice *choice, struct vf_worker *worker)
+static void send_chosen(struct vf_loop *loop, struct vf_sizing_choice *choice, struct vf_worker *worker)
 {
 	loop->n_waiting -= choice->n;
 	drop_cancelled(loop, &choice->cancelled);
@@ -199,11 +199,11 @@ static void send_from(struct vf_loop *loop, struct vf_group *group, struct vf_wo
 {
 	struct vf_spec *spec = vf_group_first(group);
 	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
-	struct vf_choice choice = begin(loop, loop->n_waiting, slots / (worker ? vf_worker_share(worker, &spec->needs) : 1));
+	struct vf_sizing_choice choice = begin(loop, loop->n_waiting, slots / (worker ? vf_worker_share(worker, &spec->needs) : 1));
 	int more = 1;
 	while (more && spec) {
 		uint64_t before = spec->waiting.n;
-		more = vf_bundle_choose(&choice, &spec->waiting);
+		more = vf_sizing_choose(&choice, &spec->waiting);
 		spec = vf_queue_next(&loop->queue, group, before - spec->waiting.n);
 	}
 	send_chosen(loop, &choice, worker);
@@ -227,8 +227,8 @@ static int send_scored(struct vf_loop *loop, struct vf_group *group)
 		return -1;
 	while ((worker = vf_workers_choose(&loop->workers, &needs, vf_now_ns(), was_dealt_some, NULL))) {
 		uint32_t slots = worker->slots ? worker->slots : loop->workers.typical_slots;
-		struct vf_choice choice = begin(loop, worker->dealt.n, slots / vf_worker_share(worker, &needs));
-		vf_bundle_choose(&choice, &worker->dealt);
+		struct vf_sizing_choice choice = begin(loop, worker->dealt.n, slots / vf_worker_share(worker, &needs));
+		vf_sizing_choose(&choice, &worker->dealt);
 		send_chosen(loop, &choice, worker);
 		sent = 1;
 	}

@@ -1,5 +1,6 @@
 #include "vf_wake.h"
 
+#include <poll.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -35,6 +36,12 @@ void vf_wake_signal(struct vf_wake *wake)
 void vf_wake_park(struct vf_wake *wake)
 {
 	atomic_store(&wake->parked, 1);
+}
+
+void vf_wake_sleep(const struct vf_wake *wake, int timeout_ms)
+{
+	struct pollfd one = {.fd = wake->fd, .events = POLLIN};
+	poll(&one, 1, timeout_ms);
 }
 
 void vf_wake_done(struct vf_wake *wake)

@@ -22,8 +22,9 @@ void vf_wake_close(struct vf_wake *wake);
 void vf_wake_signal(struct vf_wake *wake);
 void vf_wake_force(struct vf_wake *wake);
 
-/* The sleeping thread. */
+/* The sleeping thread. The second one sleeps, for so many milliseconds at the most; negative: for ever. */
 void vf_wake_park(struct vf_wake *wake);
+void vf_wake_sleep(const struct vf_wake *wake, int timeout_ms);
 void vf_wake_done(struct vf_wake *wake);
 
 #endif

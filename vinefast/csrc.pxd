@@ -133,6 +133,7 @@ cdef extern from "vf_call.h" nogil:
         void *future
 
     bint vf_call_cancel(vf_call *call)
+    void vf_call_list_push(vf_call_list *list, vf_call *call)
     uint64_t vf_group_too_large_ns(const vf_group *group)
 
 
@@ -177,26 +178,25 @@ cdef extern from "vf_frame.h" nogil:
     int vf_result_next(const char *frame, const vf_result_header *header, uint64_t *offset, vf_record *record)
 
 
-cdef extern from "vf_bundle.h" nogil:
+cdef extern from "vf_sizing.h" nogil:
     enum:
-        VF_BUNDLE_MAX_CALLS
+        VF_SIZING_MAX_CALLS
 
-    struct vf_bundle_rule:
+    struct vf_sizing_rule:
         double target_ns
         size_t max_nbytes
 
-    struct vf_choice:
-        vf_bundle_rule rule
+    struct vf_sizing_choice:
+        vf_sizing_rule rule
         uint64_t n_waiting
         uint32_t slots
         vf_call **calls
         uint32_t n
 
-    bint vf_bundle_choose(vf_choice *choice, vf_call_list *waiting)
-    void vf_call_list_push(vf_call_list *list, vf_call *call)
+    bint vf_sizing_choose(vf_sizing_choice *choice, vf_call_list *waiting)
 
 
-cdef extern from "vf_poll.h" nogil:
+cdef extern from "vf_fatal.h" nogil:
     void vf_fatal_catch(void (*report)(const char *message, void *arg) noexcept nogil, void *arg)
 
 
@@ -288,7 +288,7 @@ cdef extern from "vf_loop.h" nogil:
         int64_t max_retries
         uint32_t max_losses
         uint32_t slice_ms
-        vf_bundle_rule rule
+        vf_sizing_rule rule
         const char *category
         int allocation_mode
         size_t inline_nbytes

@@ -17,7 +17,7 @@ those that say nothing, half of it, or what is wrong cost no time, and no descri
 #include "check.h"
 #include "vf_accept.h"
 #include "vf_hooks.h"
-#include "vf_poll.h"
+#include "vf_border.h"
 
 enum {
 	LONG_MS = 20000,
@@ -290,7 +290,7 @@ static void test_lines(void)
 	struct link *link;
 	char line[40];
 	CHECK(!vf_wake_open(&wake));
-	vf_poll_own(&(struct vf_poller){.turn = turn, .wake = &wake});
+	vf_border_own(&(struct vf_border){.turn = turn, .wake = &wake});
 	CHECK(!link_accept(server, 0));
 	int worker = come();
 	say(worker, GREETING);
@@ -334,7 +334,7 @@ static void test_lines(void)
 	CHECK(!link_readline(link, line, sizeof line, time(NULL)) && now_ms() - start_ms < 4000);
 	link_close(link);
 	close(odd), close(other);
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 	vf_wake_close(&wake);
 }
 

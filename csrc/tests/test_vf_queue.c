@@ -5,18 +5,18 @@
 #include <math.h>
 
 #include "check.h"
-#include "vf_bundle.h"
+#include "vf_sizing.h"
 
 enum {
 	MANY = 8000,
 };
 
 static struct vf_queue queue;
-static struct vf_function function = {.mean_ns = 1000, .limit = VF_BUNDLE_MAX_CALLS};
+static struct vf_function function = {.mean_ns = 1000, .limit = VF_SIZING_MAX_CALLS};
 static struct vf_spec specs[MANY];
 static struct vf_group groups[MANY];
 static struct vf_call calls[MANY];
-static struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
+static struct vf_call *chosen[VF_SIZING_MAX_CALLS];
 
 /* A call of a group, with a specification of its own. */
 static struct vf_call *make(uint32_t i, double priority, struct vf_group *group)
@@ -27,16 +27,16 @@ static struct vf_call *make(uint32_t i, double priority, struct vf_group *group)
 }
 
 /* Take a bundle as vf_send.c does. */
-static struct vf_choice take_bundle(void)
+static struct vf_sizing_choice take_bundle(void)
 {
-	const struct vf_bundle_rule rule = {.target_ns = INFINITY, .max_nbytes = 1 << 30};
-	struct vf_choice choice = {.rule = rule, .n_waiting = MANY, .slots = 1, .calls = chosen};
+	const struct vf_sizing_rule rule = {.target_ns = INFINITY, .max_nbytes = 1 << 30};
+	struct vf_sizing_choice choice = {.rule = rule, .n_waiting = MANY, .slots = 1, .calls = chosen};
 	struct vf_group *group = vf_queue_take(&queue);
 	struct vf_spec *spec = group ? vf_group_first(group) : NULL;
 	int more = 1;
 	while (more && spec) {
 		uint64_t before = spec->waiting.n;
-		more = vf_bundle_choose(&choice, &spec->waiting);
+		more = vf_sizing_choose(&choice, &spec->waiting);
 		spec = vf_queue_next(&queue, group, before - spec->waiting.n);
 	}
 	if (group)
@@ -59,8 +59,8 @@ int main(void)
 		vf_queue_push(&queue, make(i, i * 7 % MANY, &groups[0]));
 	double last = INFINITY;
 	for (uint32_t n = 0; n < MANY;) {
-		struct vf_choice choice = take_bundle();
-		CHECK(choice.n == (n ? MANY - VF_BUNDLE_MAX_CALLS : VF_BUNDLE_MAX_CALLS));
+		struct vf_sizing_choice choice = take_bundle();
+		CHECK(choice.n == (n ? MANY - VF_SIZING_MAX_CALLS : VF_SIZING_MAX_CALLS));
 		for (uint32_t i = 0; i < choice.n; i++) {
 			CHECK(chosen[i]->spec->priority < last);
 			last = chosen[i]->spec->priority;

@@ -1,10 +1,10 @@
 /* How many calls travel together: decided from what is known about their functions, without touching the engine.
 
 A bundle aims at a run time (`target_ns`), takes no more than a fair share of what waits unless that is not worth a bundle, and holds calls
-of an unknown function one at a time until their durations are known. Experience comes back through vf_bundle_learn(). */
+of an unknown function one at a time until their durations are known. Experience comes back through vf_sizing_learn(). */
 
-#ifndef VF_BUNDLE_H
-#define VF_BUNDLE_H
+#ifndef VF_SIZING_H
+#define VF_SIZING_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,20 +12,20 @@ of an unknown function one at a time until their durations are known. Experience
 #include "vf_call.h"
 
 enum {
-	VF_BUNDLE_MAX_CALLS = 4096,
+	VF_SIZING_MAX_CALLS = 4096,
 };
 
-struct vf_bundle_rule {
+struct vf_sizing_rule {
 	double target_ns;  /* aim for this run time */
 	size_t max_nbytes; /* payload bytes, exceeded only by a single call */
 };
 
 /* The calls of a bundle while they are chosen. */
-struct vf_choice {
-	struct vf_bundle_rule rule;
+struct vf_sizing_choice {
+	struct vf_sizing_rule rule;
 	uint64_t n_waiting; /* all waiting calls, and */
 	uint32_t slots;     /* the slots that share them */
-	struct vf_call **calls; /* room for VF_BUNDLE_MAX_CALLS */
+	struct vf_call **calls; /* room for VF_SIZING_MAX_CALLS */
 	uint32_t n;
 	size_t nbytes;
 	double expected_ns; /* run time, negative when nothing is known */
@@ -34,13 +34,9 @@ struct vf_choice {
 
 /* Move calls from the head of `waiting` into a choice, which begins with the first four members alone. Tells whether more may come
 from another list: this one is empty then. */
-int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting);
+int vf_sizing_choose(struct vf_sizing_choice *choice, struct vf_call_list *waiting);
 
 /* A bundle has come back: `n` calls of `function` took `total_ns` together. */
-void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns);
-
-void vf_call_list_push(struct vf_call_list *list, struct vf_call *call);
-void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call);
-struct vf_call *vf_call_list_pop(struct vf_call_list *list);
+void vf_sizing_learn(struct vf_function *function, uint32_t n, uint64_t total_ns);
 
 #endif

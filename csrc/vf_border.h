@@ -1,9 +1,9 @@
 /* TaskVine's functions that do not suit a guest in somebody's program, as replaced by the linker; vf_hooks.h says which, and why.
 
-On a thread that owns a poller, the poller takes part in what TaskVine does; on all others these functions are TaskVine's own. */
+On a thread that owns a border, its functions take part in what TaskVine does; on all others TaskVine's functions are its own. */
 
-#ifndef VF_POLL_H
-#define VF_POLL_H
+#ifndef VF_BORDER_H
+#define VF_BORDER_H
 
 #include <stdint.h>
 
@@ -21,7 +21,7 @@ enum vf_turn {
 	VF_TURN_ACTIVE, /* TaskVine was given something to do: no sleep now */
 };
 
-struct vf_poller {
+struct vf_border {
 	/* Called before each sleep, and after each wake, with the number of connected workers. */
 	enum vf_turn (*turn)(void *arg, int workers);
 	/* Called when a worker connects (nothing is known about it yet), and when its connection has ended. */
@@ -54,17 +54,10 @@ struct vf_poller {
 	const char *password; /* that workers have to know, and that TaskVine has, too; NULL: none */
 };
 
-/* The calling thread's poller, copied; NULL for none. */
-void vf_poll_own(const struct vf_poller *poller);
+/* The calling thread's, copied; NULL for none. */
+void vf_border_own(const struct vf_border *border);
 
 /* TaskVine's own choice of a worker. */
-struct vine_worker_info *vf_poll_choose(struct vine_manager *manager, struct vine_task *task);
-
-/* Sleep until a descriptor can be read, for so long at the most; negative: for ever. */
-void vf_poll_one(int fd, int timeout_ms);
-
-/* TaskVine's fatal() on the calling thread calls `report(message, arg)`, and then the thread sleeps for ever: the engine's
-memory cannot be trusted any more, the user's program can. */
-void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg);
+struct vine_worker_info *vf_border_choose(struct vine_manager *manager, struct vine_task *task);
 
 #endif

@@ -1,4 +1,4 @@
-#include "vf_bundle.h"
+#include "vf_sizing.h"
 
 #include <math.h>
 
@@ -13,53 +13,16 @@ static const double DISPATCH_NS = 3e5;
 /* After each bundle that came back, a function's next bundle may be this many times larger. */
 static const uint32_t LIMIT_GROWTH = 8;
 
-static struct vf_call *next_of(struct vf_call *call)
-{
-	return (struct vf_call *)call->link.next;
-}
-
-void vf_call_list_push(struct vf_call_list *list, struct vf_call *call)
-{
-	call->link.next = NULL;
-	if (list->tail)
-		list->tail->link.next = &call->link;
-	else
-		list->head = call;
-	list->tail = call;
-	list->n++;
-}
-
-void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call)
-{
-	call->link.next = list->head ? &list->head->link : NULL;
-	list->head = call;
-	if (!list->tail)
-		list->tail = call;
-	list->n++;
-}
-
-struct vf_call *vf_call_list_pop(struct vf_call_list *list)
-{
-	struct vf_call *call = list->head;
-	if (!call)
-		return NULL;
-	list->head = next_of(call);
-	if (!list->head)
-		list->tail = NULL;
-	list->n--;
-	return call;
-}
-
 /* Work w sent as k bundles is done after about k * DISPATCH_NS + w / k, which is least for bundles of sqrt(w * DISPATCH_NS): with many
 slots and little work, fewer bundles than slots. */
-static double worthwhile(const struct vf_choice *choice)
+static double worthwhile(const struct vf_sizing_choice *choice)
 {
 	double mean_ns = choice->n ? choice->calls[0]->function->mean_ns : -1;
 	return mean_ns > 0 ? sqrt((double)choice->n_waiting * mean_ns * DISPATCH_NS) : 0;
 }
 
 /* As near to the target as whole calls come: two of 12 ms are nearer to 20 ms than one. */
-static int fits(const struct vf_choice *choice, const struct vf_call *call)
+static int fits(const struct vf_sizing_choice *choice, const struct vf_call *call)
 {
 	const struct vf_function *function = call->function;
 	return !call->solo && !choice->calls[0]->solo && choice->n < function->limit &&
@@ -67,7 +30,7 @@ static int fits(const struct vf_choice *choice, const struct vf_call *call)
 			choice->nbytes + VF_BUNDLE_CALL_NBYTES + call->nbytes <= choice->rule.max_nbytes;
 }
 
-int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting)
+int vf_sizing_choose(struct vf_sizing_choice *choice, struct vf_call_list *waiting)
 {
 	uint32_t slots = choice->slots ? choice->slots : 1;
 	uint64_t share = (choice->n_waiting + slots - 1) / slots;
@@ -76,7 +39,7 @@ int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting)
 
 	while ((call = waiting->head)) {
 		const struct vf_function *function = call->function;
-		if (choice->n >= VF_BUNDLE_MAX_CALLS)
+		if (choice->n >= VF_SIZING_MAX_CALLS)
 			return 0;
 		if (choice->n && choice->n >= share && choice->expected_ns + function->mean_ns > worthwhile_ns)
 			return 0;
@@ -102,7 +65,7 @@ int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting)
 	return 1;
 }
 
-void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns)
+void vf_sizing_learn(struct vf_function *function, uint32_t n, uint64_t total_ns)
 {
 	double mean = (double)total_ns / n;
 	if (function->mean_ns < 0)
@@ -110,6 +73,6 @@ void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns
 	else
 		function->mean_ns += LEARNING_RATE * (mean - function->mean_ns);
 
-	if (function->limit < VF_BUNDLE_MAX_CALLS)
+	if (function->limit < VF_SIZING_MAX_CALLS)
 		function->limit *= LIMIT_GROWTH;
 }

@@ -1,4 +1,4 @@
-#include "vf_poll.h"
+#include "vf_border.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "vf_accept.h"
 #include "vf_clock.h"
@@ -18,14 +17,11 @@
 #include "vf_hooks.h"
 
 enum {
-	MESSAGE_NBYTES = 1024,
 	SKIP_S = 5, /* a worker sends both at once */
 	HALF_MS = 5000, /* and each of its lines; but a network may lose a part, and take its time */
 };
 
-_Thread_local uint64_t vf_hooks_fired __attribute__((tls_model("initial-exec")));
-
-static _Thread_local struct vf_poller owned;
+static _Thread_local struct vf_border owned;
 static _Thread_local int connections;
 static _Thread_local struct pollfd *fds;
 static _Thread_local int fds_capacity;
@@ -39,15 +35,12 @@ static _Thread_local struct vine_worker_info *sent_to;
 /* How the message of several lines ends that is read now; NULL: none is. */
 static _Thread_local const char *last_line;
 
-static _Thread_local void (*fatal_report)(const char *message, void *arg);
-static _Thread_local void *fatal_arg;
-
-void vf_poll_own(const struct vf_poller *poller)
+void vf_border_own(const struct vf_border *border)
 {
 	connections = 0;
 	last_line = NULL;
-	if (poller) {
-		owned = *poller;
+	if (border) {
+		owned = *border;
 		vf_handshake_begin(owned.password);
 		return;
 	}
@@ -56,12 +49,6 @@ void vf_poll_own(const struct vf_poller *poller)
 	free(fds);
 	fds = NULL;
 	fds_capacity = 0;
-}
-
-void vf_poll_one(int fd, int timeout_ms)
-{
-	struct pollfd one = {.fd = fd, .events = POLLIN};
-	poll(&one, 1, timeout_ms);
 }
 
 static int have_buffered_input(const struct link_info *array, int nlinks)
@@ -175,7 +162,7 @@ void __wrap_vine_worker_delete(struct vine_worker_info *worker)
 	__real_vine_worker_delete(worker);
 }
 
-struct vine_worker_info *vf_poll_choose(struct vine_manager *manager, struct vine_task *task)
+struct vine_worker_info *vf_border_choose(struct vine_manager *manager, struct vine_task *task)
 {
 	return __real_vine_schedule_task_to_worker(manager, task);
 }
@@ -185,7 +172,7 @@ struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager
 	VF_FIRED(vine_schedule_task_to_worker);
 	if (owned.may_run && !owned.may_run(owned.arg, task))
 		return NULL;
-	return owned.choose ? owned.choose(owned.arg, task) : vf_poll_choose(manager, task);
+	return owned.choose ? owned.choose(owned.arg, task) : vf_border_choose(manager, task);
 }
 
 int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
@@ -371,28 +358,4 @@ int __wrap_link_readline(struct link *link, char *line, size_t length, time_t st
 	if (result > 0 && !strncmp(line, "complete ", 9))
 		skip_output(link, line);
 	return result;
-}
-
-void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg)
-{
-	fatal_report = report;
-	fatal_arg = arg;
-}
-
-void __wrap_cctools_fatal(const char *format, ...)
-{
-	VF_FIRED(cctools_fatal);
-	char message[MESSAGE_NBYTES];
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(message, sizeof message, format, arguments);
-	va_end(arguments);
-
-	if (fatal_report) {
-		fatal_report(message, fatal_arg);
-		for (;;)
-			pause();
-	}
-	fprintf(stderr, "taskvine: %s\n", message);
-	abort();
 }
