@@ -55,7 +55,7 @@ struct vf_function {
 	uint32_t bundle_index; /* its index there */
 };
 
-struct vf_files;
+struct vf_file_list;
 
 struct vf_call_list {
 	struct vf_call *head, *tail;
@@ -66,6 +66,12 @@ struct vf_call_list {
 struct vf_resources {
 	double cores, memory, disk, gpus;
 };
+
+/* Whether anything is needed that makes a call more than an ordinary one. */
+static inline int vf_resources_any(const struct vf_resources *needs)
+{
+	return needs->cores > 0 || needs->memory > 0 || needs->disk > 0 || needs->gpus > 0;
+}
 
 /* Specifications that differ in priority alone: their calls may share bundles. */
 struct vf_group {
@@ -97,7 +103,7 @@ struct vf_call {
 	struct vf_function *function;
 	struct vf_spec *spec;
 	const char *payload;
-	struct vf_files *files; /* NULL: none that TaskVine moves (vf_files.h) */
+	struct vf_file_list *files; /* NULL: none that TaskVine moves (vf_file.h) */
 	struct vf_call *again;  /* makes its temporary files again if they are lost (vf_temps.h), and nobody waits for it; NULL: has none */
 	uint64_t submitted_ns;
 	uint32_t nbytes;

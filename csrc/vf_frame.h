@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vf_buffer.h"
 #include "vf_call.h"
 
 enum {
@@ -18,18 +19,6 @@ enum {
 	VF_RESULT_RECORD_NBYTES = 16,
 	VF_ALIGNMENT = 64, /* of payloads with buffers, and of buffers, in a frame */
 };
-
-/* A byte buffer that keeps its memory between frames. */
-struct vf_buffer {
-	char *data;
-	size_t nbytes, capacity;
-	size_t most_nbytes; /* asked for since it was last trimmed */
-};
-
-/* Give memory back that a large frame needed, and none since the last call of this. */
-void vf_buffer_trim(struct vf_buffer *buffer);
-
-void vf_buffer_free(struct vf_buffer *buffer);
 
 /* Write a bundle frame of `n_calls` calls into `out` (what it held is dropped). `stamp` is a number never used before: it marks
 the functions that the frame already names. Returns 0, or -1 when memory is short. */

@@ -25,7 +25,7 @@ struct vf_group *vf_queue_take(struct vf_queue *queue);
 void vf_queue_put(struct vf_queue *queue, struct vf_group *group);
 
 /* Of a group that has calls: the specification to serve first. */
-struct vf_spec *vf_group_first(const struct vf_group *group);
+struct vf_spec *vf_queue_first(const struct vf_group *group);
 
 /* Of a group that is taken: `n` calls were taken from the specification that was the first. Returns the one that follows in the
 group, NULL if others follow before, or none. */

@@ -74,11 +74,6 @@ uint32_t vf_workers_slots(const struct vf_workers *workers)
 	return slots;
 }
 
-int vf_needs_any(const struct vf_resources *needs)
-{
-	return needs->cores > 0 || needs->memory > 0 || needs->disk > 0 || needs->gpus > 0;
-}
-
 static double larger_part(double part, double needed, double there)
 {
 	if (needed <= 0)
@@ -88,7 +83,7 @@ static double larger_part(double part, double needed, double there)
 
 uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resources *needs)
 {
-	if (!vf_needs_any(needs))
+	if (!vf_resources_any(needs))
 		return 1;
 	if (!worker->slots)
 		return 0;

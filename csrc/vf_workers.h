@@ -13,12 +13,9 @@ run. */
 #define VF_WORKERS_H
 
 #include <stdint.h>
-#include <sys/queue.h>
 
+#include "vf_bundle.h"
 #include "vf_call.h"
-
-struct vf_bundle;
-LIST_HEAD(vf_bundles, vf_bundle);
 
 struct vine_worker_info;
 
@@ -54,6 +51,7 @@ struct vf_workers {
 	uint32_t n, capacity;
 	uint32_t typical_slots; /* of a worker whose slots are not known; 0: it gets nothing */
 	uint32_t turn;          /* where the next search begins, so that equals take turns */
+	struct vf_resources largest; /* the most that any worker has, each by itself */
 	const struct vf_worker *reserved; /* it gets nothing for now, until a bundle has room there */
 };
 
@@ -72,9 +70,6 @@ void vf_workers_free(struct vf_workers *workers);
 
 /* All slots of all workers. */
 uint32_t vf_workers_slots(const struct vf_workers *workers);
-
-/* Whether anything is needed that makes a call more than an ordinary one. */
-int vf_needs_any(const struct vf_resources *needs);
 
 /* How many slots of a worker a bundle takes; 0: the worker is too small, or nothing is known about it. */
 uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resources *needs);

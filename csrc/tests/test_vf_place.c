@@ -1,10 +1,11 @@
 /* A worker that leaves costs what it had, not what others have: theirs lies in memory that nobody may touch meanwhile. */
 
+#include "vf_place.h"
+
 #include <sys/mman.h>
 
 #include "check.h"
-#include "itable.h"
-#include "vf_turn.h"
+#include "vf_loop.h"
 
 enum {
 	MANY = 10000,
@@ -24,9 +25,9 @@ static struct vine_worker_info *id(uintptr_t n)
 
 static void give(struct vf_bundle *bundle, uint64_t task_id, uint32_t worker)
 {
-	itable_insert(loop.bundles, task_id, bundle);
-	vf_place_begin(&loop, bundle);
-	vf_place_bundle(&loop, bundle, loop.workers.items[worker]);
+	vf_inflight_add(&loop.inflight, bundle, task_id);
+	vf_place_begin(&loop.place, bundle);
+	vf_place_bundle(&loop.place, bundle, loop.workers.items[worker]);
 }
 
 int main(void)
@@ -37,7 +38,7 @@ int main(void)
 	const struct vf_locality_rule rule = {1.0, 1.0, VF_LOCALITY_MOVED_BATCH};
 	CHECK(vf_locality_init(&loop.locality, &rule, 1) == 0);
 	for (uint32_t i = 0; i < 2; i++)
-		vf_place_joined(&loop, id(i), 0);
+		vf_place_joined(&loop.place, id(i), 0);
 
 	struct vf_call *calls[] = {&call};
 	struct vf_bundle *own[FEW];
@@ -49,13 +50,13 @@ int main(void)
 	}
 
 	CHECK(mprotect(others, nbytes, PROT_NONE) == 0);
-	vf_place_left(&loop, id(0));
+	vf_place_left(&loop.place, id(0));
 	for (uint32_t i = 0; i < FEW; i++) {
 		CHECK(!own[i]->worker && own[i]->given_up == !i);
 		vf_place_end(own[i]);
-		vf_watch_end(own[i]);
+		vf_bundle_unlist(own[i]);
 	}
-	CHECK(LIST_EMPTY(&loop.unplaced) && LIST_EMPTY(&loop.given_up) && loop.giving_up);
+	CHECK(LIST_EMPTY(&loop.place.unplaced) && LIST_EMPTY(&loop.inflight.given_up) && loop.inflight.giving_up);
 	CHECK(mprotect(others, nbytes, PROT_READ | PROT_WRITE) == 0);
 
 	uint32_t n = 0;
@@ -64,13 +65,12 @@ int main(void)
 	LIST_FOREACH(bundle, &loop.workers.items[0]->bundles, there)
 		n += bundle->worker == loop.workers.items[0];
 	CHECK(n == MANY && loop.workers.items[0]->running == MANY);
-	vf_place_left(&loop, id(1));
+	vf_place_left(&loop.place, id(1));
 	for (uint32_t i = 0; i < MANY; i++)
 		CHECK(!others[i].worker);
 
 	for (uint32_t i = 0; i < FEW; i++)
 		vf_bundle_free(own[i]);
-	itable_clear(loop.bundles, NULL);
 	vf_loop_free(&loop);
 	munmap(others, nbytes);
 	return 0;

@@ -32,7 +32,7 @@ static struct vf_sizing_choice take_bundle(void)
 	const struct vf_sizing_rule rule = {.target_ns = INFINITY, .max_nbytes = 1 << 30};
 	struct vf_sizing_choice choice = {.rule = rule, .n_waiting = MANY, .slots = 1, .calls = chosen};
 	struct vf_group *group = vf_queue_take(&queue);
-	struct vf_spec *spec = group ? vf_group_first(group) : NULL;
+	struct vf_spec *spec = group ? vf_queue_first(group) : NULL;
 	int more = 1;
 	while (more && spec) {
 		uint64_t before = spec->waiting.n;
@@ -102,7 +102,7 @@ int main(void)
 	CHECK(!vf_queue_next(&queue, group, 1));
 	vf_queue_push_front(&queue, &calls[0]);
 	vf_queue_push(&queue, make(1, 9, &groups[0]));
-	CHECK(!vf_queue_take(&queue) && vf_group_first(group) == &specs[1] && group->n == 2);
+	CHECK(!vf_queue_take(&queue) && vf_queue_first(group) == &specs[1] && group->n == 2);
 	vf_queue_put(&queue, group);
 	CHECK(take_bundle().n == 2 && chosen[0] == &calls[1]);
 	check_empty();

@@ -4,6 +4,7 @@ TaskVine has received ends this test. */
 #include "vf_return.c"
 
 #include "check.h"
+#include "vf_loop.h"
 
 enum {
 	N_BODY = 2000,
@@ -45,7 +46,7 @@ static int is_accepted(char *output)
 	CHECK(bundle);
 	bundle->task = vine_task_create(":");
 	bundle->returned_ns = 5000;
-	int accepted = open_frame(bundle, output, &header) == 0 && read_frame(&loop, bundle, &header) == 0;
+	int accepted = open_frame(bundle, output, &header) == 0 && read_frame(&loop.returns, bundle, &header) == 0;
 	if (accepted) {
 		CHECK(bundle->n_outcomes == 1);
 		const struct vf_record *record = &bundle->outcomes[0].record;

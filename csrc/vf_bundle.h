@@ -1,0 +1,101 @@
+/* A bundle: the calls that travel together as one task of TaskVine's, out with `calls`, back with
+`outcomes`.
+
+The manager thread makes it. Whoever takes it out of the done ring frees it. */
+
+#ifndef VF_BUNDLE_H
+#define VF_BUNDLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "vf_call.h"
+#include "vf_frame.h"
+#include "vf_ring.h"
+
+struct vf_declared;
+struct vf_temp;
+struct vf_worker;
+struct vine_file;
+struct vine_task;
+
+enum {
+	VF_BUNDLE_ADDRPORT_NBYTES = 80,
+};
+
+/* What became of one call of a bundle. */
+struct vf_outcome {
+	struct vf_call *call;
+	struct vf_record record;
+};
+
+enum vf_node_news {
+	VF_NODE_NONE = 0,
+	VF_NODE_JOINED,
+	VF_NODE_LEFT,
+};
+
+/* The files that it has to give back. */
+struct vf_mounts {
+	uint32_t n_inputs, n_outputs;
+	struct vf_declared **inputs;
+	struct vine_file **outputs;
+};
+
+LIST_HEAD(vf_bundles, vf_bundle);
+
+struct vf_bundle {
+	struct vf_link link; /* first: done ring */
+	struct vine_task *task;
+	struct vine_file *spilled;
+	struct vf_mounts mounts;
+	int64_t input_nbytes; /* of those that are here */
+	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
+	uint32_t share;           /* of its worker's slots */
+	LIST_ENTRY(vf_bundle) there; /* among those of its worker, or those without */
+	double expected_ns;       /* its run time; negative: nothing is known */
+	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
+	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
+	LIST_ENTRY(vf_bundle) orphan, giving_up, reader; /* while the member with a like name is not 0 */
+	int reads;            /* temporary files */
+	char orphaned_at[VF_BUNDLE_ADDRPORT_NBYTES];
+	int given_up;         /* to be cancelled */
+	int unsent;           /* the connection broke while it was sent */
+	uint64_t sent_ns, returned_ns;
+	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
+	size_t frame_nbytes;
+	int engine_result;   /* vine_result_t when the engine failed the bundle */
+	enum vf_node_news news; /* about a worker: no calls then, and the frame tells of its node (library/node.py) */
+	uint32_t worker_slots;
+	struct vf_temp *temp; /* given back: no calls then */
+	uint64_t generation;  /* of the temporary files that it reads */
+	int unreached;        /* its worker could not fetch one of them */
+	uint32_t n_calls, n_outcomes;
+	struct vf_outcome *outcomes;
+	struct vf_call *calls[];
+};
+
+/* NULL when memory is short. */
+struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls);
+void vf_bundle_free(struct vf_bundle *bundle);
+
+/* A call that has lost so many workers is a suspect: it travels alone, and shares no worker with
+another, so that those that lost theirs only by bad company soon get through. */
+enum {
+	VF_BUNDLE_SUSPECT_LOSSES = 2,
+};
+
+int vf_bundle_is_suspect(const struct vf_bundle *bundle);
+
+/* Whether it is on a worker now; whether it waits for one. */
+int vf_bundle_runs(const struct vf_bundle *bundle);
+int vf_bundle_is_ready(const struct vf_bundle *bundle);
+
+/* It has lost a worker or library, and with it each of its calls. Returns the most losses of any call. */
+uint32_t vf_bundle_lose(struct vf_bundle *bundle);
+
+/* It has come back: take it out of the lists of what may happen to it. */
+void vf_bundle_unlist(struct vf_bundle *bundle);
+
+#endif
