@@ -55,18 +55,22 @@ struct vf_bundle {
 	uint32_t share;           /* of its worker's slots */
 	LIST_ENTRY(vf_bundle) there; /* among those of its worker, or those without */
 	double expected_ns;       /* its run time; negative: nothing is known */
-	int has_run;          /* on a worker; when TaskVine offers it to another, that one was lost */
+	/* On a worker; when TaskVine offers it to another, that one was lost. */
+	int has_run;
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
-	LIST_ENTRY(vf_bundle) orphan, giving_up, reader; /* while the member with a like name is not 0 */
+	/* While the member with a like name is not 0. */
+	LIST_ENTRY(vf_bundle) orphan, giving_up, reader;
 	int reads;            /* temporary files */
 	char orphaned_at[VF_BUNDLE_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
 	int unsent;           /* the connection broke while it was sent */
 	uint64_t sent_ns, returned_ns;
-	char *frame;         /* result frame that the outcomes point into; or the text of a failure */
+	/* Result frame that the outcomes point into; or the text of a failure. */
+	char *frame;
 	size_t frame_nbytes;
 	int engine_result;   /* vine_result_t when the engine failed the bundle */
-	enum vf_node_news news; /* about a worker: no calls then, and the frame tells of its node (library/node.py) */
+	/* About a worker: no calls then, and the frame tells of its node (library/node.py). */
+	enum vf_node_news news;
 	uint32_t worker_slots;
 	struct vf_temp *temp; /* given back: no calls then */
 	uint64_t generation;  /* of the temporary files that it reads */
@@ -92,7 +96,8 @@ int vf_bundle_is_suspect(const struct vf_bundle *bundle);
 int vf_bundle_runs(const struct vf_bundle *bundle);
 int vf_bundle_is_ready(const struct vf_bundle *bundle);
 
-/* It has lost a worker or library, and with it each of its calls. Returns the most losses of any call. */
+/* It has lost a worker or library, and with it each of its calls. Returns the most losses of any
+call. */
 uint32_t vf_bundle_lose(struct vf_bundle *bundle);
 
 /* It has come back: take it out of the lists of what may happen to it. */

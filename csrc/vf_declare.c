@@ -17,13 +17,16 @@ enum {
 	COMMAND_NBYTES = 512,
 };
 
-/* A worker takes no notice of the exit status of what makes a file, and of nothing it prints: so the output has to be missing if
-anything went wrong, and why is put where the worker looks for the words of a transfer that failed. */
-#define UNPACK "mkdir unpacked && why=$(LC_ALL=C tar xpf input -C unpacked --no-same-owner 2>&1) && mv unpacked output ||" \
-	       " { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
+/* A worker takes no notice of the exit status of what makes a file, and of nothing it prints: so
+the output has to be missing if anything went wrong, and why is put where the worker looks for the
+words of a transfer that failed. */
+#define UNPACK \
+	"mkdir unpacked && why=$(LC_ALL=C tar xpf input -C unpacked --no-same-owner 2>&1) && mv " \
+	"unpacked output ||" \
+	" { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
 
-/* What workers call it: the name of its content if there is one and it is free, else one that nothing
-else has. */
+/* What workers call it: the name of its content if there is one and it is free, else one that
+nothing else has. */
 static void make_name(struct vf_declare *declare, const char *label, char name[LABEL_NBYTES])
 {
 	if (label) {
@@ -33,20 +36,23 @@ static void make_name(struct vf_declare *declare, const char *label, char name[L
 	}
 	if (!declare->stamp)
 		declare->stamp = vf_now_ns() * 1000003u + (uint64_t)getpid();
-	snprintf(name, LABEL_NBYTES, "vinefast-%016llx-%u", (unsigned long long)declare->stamp, declare->n_names++);
+	snprintf(name, LABEL_NBYTES, "vinefast-%016llx-%u", (unsigned long long)declare->stamp,
+			declare->n_names++);
 }
 
 /* TaskVine itself would compute the name here on the manager thread: from all of its content, or by
-asking a URL's server, of a file that is kept beyond the workflow; by looking at it once more of others. */
-static struct vine_file *create(struct vf_declare *declare, const char *source, const char *name, int64_t nbytes,
-		vine_file_type_t type, struct vine_task *task, int level, int flags)
+asking a URL's server, of a file that is kept beyond the workflow; by looking at it once more of
+others. */
+static struct vine_file *create(struct vf_declare *declare, const char *source, const char *name,
+		int64_t nbytes, vine_file_type_t type, struct vine_task *task, int level, int flags)
 {
 	struct vine_file *file = vine_file_create(source, name, NULL, (size_t)nbytes, type, task,
 			(vine_cache_level_t)level, (vine_file_flags_t)flags);
 	return vine_manager_declare_file(declare->config->manager, file);
 }
 
-static struct vine_file *unpacked(struct vf_declare *declare, struct vine_file *archive, const char *name, int level)
+static struct vine_file *unpacked(
+		struct vf_declare *declare, struct vine_file *archive, const char *name, int level)
 {
 	char command[COMMAND_NBYTES];
 	snprintf(command, sizeof command, UNPACK, name);
@@ -60,7 +66,9 @@ static struct vine_file *unpacked(struct vf_declare *declare, struct vine_file *
 
 struct vf_declared *vf_declare_find(const struct vf_declare *declare, const void *file_or_source)
 {
-	return declare->inputs && file_or_source ? itable_lookup(declare->inputs, (uintptr_t)file_or_source) : NULL;
+	return declare->inputs && file_or_source ?
+			itable_lookup(declare->inputs, (uintptr_t)file_or_source) :
+			NULL;
 }
 
 /* Find the input by TaskVine's file, and by its source. */
@@ -83,8 +91,8 @@ static void end_file(struct vf_declare *declare, struct vine_file *file)
 	vine_undeclare_file(declare->config->manager, file);
 }
 
-struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf_file *file, const struct vf_look *now,
-		uint32_t n_failed, int own_name)
+struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf_file *file,
+		const struct vf_look *now, uint32_t n_failed, int own_name)
 {
 	struct vf_declared *input = calloc(1, sizeof *input);
 	if (!input)
@@ -99,15 +107,18 @@ struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf
 	int is_url = file->kind == VF_FILE_URL;
 	int level = VINE_CACHE_LEVEL_WORKFLOW;
 	char name[LABEL_NBYTES + sizeof "-unpacked"] = "";
-	uint64_t modified_ns = (uint64_t)now->modified.tv_sec * 1000000000u + (uint64_t)now->modified.tv_nsec;
-	/* The label is that of another content if the file has changed since the call was submitted. */
+	uint64_t modified_ns = (uint64_t)now->modified.tv_sec * 1000000000u +
+			(uint64_t)now->modified.tv_nsec;
+	/* The label is that of another content if the file has changed since the call was
+	submitted. */
 	int changed = S_ISREG(now->mode) && modified_ns != file->version;
 	const char *label = own_name || changed ? NULL : file->label;
 	make_name(declare, label, name);
 	/* Nobody will ever ask again for what has no label. */
 	if (file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER))
 		level = file->level;
-	input->file = create(declare, file->source, name, now->nbytes, is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
+	input->file = create(declare, file->source, name, now->nbytes,
+			is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
 	input->name = strdup(name);
 	if (file->unpack && input->file) {
 		input->archive = input->file;
@@ -119,7 +130,8 @@ struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf
 		vf_declare_end(declare, input);
 		return NULL;
 	}
-	input->datum = vf_replica_know(declare->replicas, input->file, NULL); /* without the memory for it, nobody asks where it is */
+	/* Without the memory for it, nobody asks where it is. */
+	input->datum = vf_replica_know(declare->replicas, input->file, NULL);
 	if (input->datum && level >= VINE_CACHE_LEVEL_WORKER)
 		vf_replica_find(declare->replicas, input->datum, name);
 	return input;

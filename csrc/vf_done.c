@@ -47,8 +47,8 @@ int vf_done_is_closed(const struct vf_done *done)
 	return atomic_load(&done->closed);
 }
 
-/* Until something is done, nothing more will come, or it is woken; for so long at the most; negative:
-for ever. */
+/* Until something is done, nothing more will come, or it is woken; for so long at the most;
+negative: for ever. */
 static void sleep_on(struct vf_done *done, int timeout_ms)
 {
 	vf_wake_park(&done->wake);

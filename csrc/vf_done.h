@@ -1,9 +1,9 @@
-/* What is done, on its way to the demux thread: bundles with outcomes, temporary files that are given
-back, news of workers.
+/* What is done, on its way to the demux thread: bundles with outcomes, temporary files that are
+given back, news of workers.
 
-What a turn has done is handed over in the end of the turn: where it is handed over, its calls may be
-freed, with their specification and with what makes a temporary file again, so no such thing is looked
-at there. */
+What a turn has done is handed over in the end of the turn: where it is handed over, its calls may
+be freed, with their specification and with what makes a temporary file again, so no such thing is
+looked at there. */
 
 #ifndef VF_DONE_H
 #define VF_DONE_H

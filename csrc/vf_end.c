@@ -16,10 +16,12 @@ enum {
 	REASON_NBYTES = 4608,
 };
 
-void vf_end_call(struct vf_end *end, struct vf_bundle *bundle, struct vf_call *call, const struct vf_record *record)
+void vf_end_call(struct vf_end *end, struct vf_bundle *bundle, struct vf_call *call,
+		const struct vf_record *record)
 {
 	if (!vf_call_makes_again(call))
-		bundle->outcomes[bundle->n_outcomes++] = (struct vf_outcome){.call = call, .record = *record};
+		bundle->outcomes[bundle->n_outcomes++] =
+				(struct vf_outcome){.call = call, .record = *record};
 	if (call->files)
 		vf_files_end(end->files, call, !vf_status_is_result(record->status));
 }
@@ -32,7 +34,8 @@ void vf_end_bundle(struct vf_end *end, struct vf_bundle *bundle)
 		vf_bundle_free(bundle);
 }
 
-void vf_end_failed(struct vf_end *end, struct vf_bundle *bundle, int engine_result, const char *text)
+void vf_end_failed(
+		struct vf_end *end, struct vf_bundle *bundle, int engine_result, const char *text)
 {
 	struct vf_record record = {.status = VF_STATUS_ENGINE};
 	bundle->engine_result = engine_result;
@@ -43,7 +46,8 @@ void vf_end_failed(struct vf_end *end, struct vf_bundle *bundle, int engine_resu
 	vf_end_bundle(end, bundle);
 }
 
-void vf_end_for_file(struct vf_end *end, struct vf_call *call, const struct vf_file *file, const char *why)
+void vf_end_for_file(struct vf_end *end, struct vf_call *call, const struct vf_file *file,
+		const char *why)
 {
 	char reason[REASON_NBYTES];
 	const char *source = file ? file->source : "vinefast's own files";
@@ -60,7 +64,8 @@ void vf_end_without_inputs(struct vf_end *end, struct vf_call *call)
 	const struct vf_file *suspect = NULL;
 	for (uint32_t i = 0; call->files && i < call->files->n; i++) {
 		const struct vf_file *file = &call->files->items[i];
-		if ((vf_file_is_input(file) || file->kind == VF_FILE_READ) && (!suspect || file->kind == VF_FILE_URL))
+		if ((vf_file_is_input(file) || file->kind == VF_FILE_READ) &&
+				(!suspect || file->kind == VF_FILE_URL))
 			suspect = file;
 	}
 	vf_end_for_file(end, call, suspect, "no worker could get it");

@@ -40,24 +40,29 @@ static void learn_rate(struct vf_events *events, uint64_t nbytes, uint64_t took_
 	VF_SET(events->counters, transfer_rate, (uint64_t)(1e9 * rate->nbytes / rate->ns));
 }
 
-void vf_events_cached(struct vf_events *events, const struct vine_worker_info *id, const char *cached_name,
-		uint64_t nbytes, uint64_t took_us)
+void vf_events_cached(struct vf_events *events, const struct vine_worker_info *id,
+		const char *cached_name, uint64_t nbytes, uint64_t took_us)
 {
-	const struct vine_file *file = vine_manager_lookup_file(events->config->manager, cached_name);
+	const struct vine_file *file =
+			vine_manager_lookup_file(events->config->manager, cached_name);
 	const struct vf_datum *datum = vf_replica_of(events->replicas, file);
-	const struct vf_worker *worker = datum && datum->temp ? vf_workers_find(events->workers, id) : NULL;
+	const struct vf_worker *worker =
+			datum && datum->temp ? vf_workers_find(events->workers, id) : NULL;
 	if (!worker)
 		return;
-	/* Only these come from another worker for sure; and while a file is made, this is how long its
-	bundle ran. */
-	if (events->config->learn_bandwidth && datum->temp->state == VF_TEMP_THERE && nbytes && took_us)
+	/* Only these come from another worker for sure; and while a file is made, this is how long
+	its bundle ran. */
+	if (events->config->learn_bandwidth && datum->temp->state == VF_TEMP_THERE && nbytes &&
+			took_us)
 		learn_rate(events, nbytes, took_us);
 	vf_temp_hold(datum->temp, worker, cached_name);
 }
 
-void vf_events_replica(struct vf_events *events, const struct vine_worker_info *id, const char *cached_name, int there)
+void vf_events_replica(struct vf_events *events, const struct vine_worker_info *id,
+		const char *cached_name, int there)
 {
-	const struct vine_file *file = vine_manager_lookup_file(events->config->manager, cached_name);
+	const struct vine_file *file =
+			vine_manager_lookup_file(events->config->manager, cached_name);
 	const struct vf_datum *datum = vf_replica_of(events->replicas, file);
 	const struct vf_worker *worker = datum ? vf_workers_find(events->workers, id) : NULL;
 	if (!worker)

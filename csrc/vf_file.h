@@ -1,4 +1,5 @@
-/* Files that TaskVine moves for calls: what a call says of them, and what TaskVine knows of an input. */
+/* Files that TaskVine moves for calls: what a call says of them, and what TaskVine knows of an
+input. */
 
 #ifndef VF_FILE_H
 #define VF_FILE_H
@@ -24,7 +25,8 @@ struct vf_datum {
 	struct vine_file *file;
 	struct vf_temp *temp; /* that it is; NULL: an input */
 	uint32_t index;       /* in the locality table */
-	uint32_t n_users;     /* inputs that are this file: TaskVine declares the same content once */
+	/* Inputs that are this file: TaskVine declares the same content once. */
+	uint32_t n_users;
 };
 
 /* An input that TaskVine knows. */
@@ -41,30 +43,36 @@ struct vf_declared {
 	char *reason;       /* why a worker did not get it; NULL: none has said so */
 	uint64_t failed_ns; /* when it said so */
 	int final;          /* that is not to be tried again */
-	uint32_t n_failed;  /* declarations of this source before this one that failed, in a row */
+	uint32_t n_failed; /* declarations of this source before this one that failed, in a row */
 	uint32_t n_users; /* calls, and bundles under way */
-	int stale;        /* the file has changed: only these know it */
-	int spoiled;      /* a call has written to it on its worker */
+	int stale; /* the file has changed: only these know it */
+	int spoiled; /* a call has written to it on its worker */
 	struct vf_declared *newer, *older; /* while nobody uses it */
 };
 
 /* A file of a call. */
 struct vf_file {
-	const char *source; /* path here, or URL with options of curl (vinefast/data/urls.py), or what the user calls it */
-	const char *name;   /* path in the sandbox of the bundle, unlike that of any other call's file */
+	/* Path here, or URL with options of curl (vinefast/data/urls.py), or what the user calls
+	it. */
+	const char *source;
+	/* Path in the sandbox of the bundle, unlike that of any other call's file. */
+	const char *name;
 	int kind;
 	struct vf_temp *temp;
-	struct vf_look look; /* at an input, by the submitting side; `asked_ms` is 0: it has not looked */
-	uint64_t begun_turn;          /* the manager thread's: when the call came */
+	/* At an input, by the submitting side; `asked_ms` is 0: it has not looked. */
+	struct vf_look look;
+	uint64_t begun_turn; /* the manager thread's: when the call came */
 	struct vf_declared *declared; /* and what an input is to TaskVine, while the call is here */
 
 	/* Of a vinefast.CachedFile. */
-	const char *key;   /* one declaration for all files of a key; NULL, as for other files: the source is the key */
+	/* One declaration for all files of a key; NULL, as for other files: the source is the
+	key. */
+	const char *key;
 	const char *label; /* what workers call its content; NULL: a name of its own */
-	int level;         /* vine_cache_level_t */
-	int unpack;        /* it is a tarball, and calls see the directory */
-	int linked;        /* calls see a symbolic link */
-	uint64_t version;  /* of what was there when the call was submitted */
+	int level; /* vine_cache_level_t */
+	int unpack; /* it is a tarball, and calls see the directory */
+	int linked; /* calls see a symbolic link */
+	uint64_t version; /* of what was there when the call was submitted */
 };
 
 /* Made and freed by the submitting side, with the call's future. */

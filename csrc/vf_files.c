@@ -47,8 +47,8 @@ void vf_files_spoiled(struct vf_files *files, struct vf_call *call)
 			vf_temps_spoiled(files->temps, file->temp);
 		if (!vf_file_is_input(file))
 			continue;
-		/* Not `file->declared`: since the call came, it may have been declared anew, and that be what
-		its worker had. */
+		/* Not `file->declared`: since the call came, it may have been declared anew, and
+		that be what its worker had. */
 		struct vf_declared *input = vf_inputs_find(files->inputs, file);
 		if (input)
 			input->spoiled = 1;
@@ -56,7 +56,8 @@ void vf_files_spoiled(struct vf_files *files, struct vf_call *call)
 }
 
 /* Why a call cannot have an input; NULL if it can, or if that is not known yet. */
-static const char *trouble(struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file, int *is_unknown)
+static const char *trouble(struct vf_inputs *inputs, const struct vf_call *call,
+		const struct vf_file *file, int *is_unknown)
 {
 	if (file->kind == VF_FILE_INPUT) {
 		const struct vf_look *seen = vf_inputs_look(inputs, call, file);
@@ -98,8 +99,8 @@ struct vf_files_verdict vf_files_check(struct vf_files *files, struct vf_call *c
 	return verdict;
 }
 
-static int mount(struct vf_files *files, struct vf_mounts *mounts, struct vine_task *task, const struct vf_call *call,
-		const struct vf_file *file)
+static int mount(struct vf_files *files, struct vf_mounts *mounts, struct vine_task *task,
+		const struct vf_call *call, const struct vf_file *file)
 {
 	if (file->kind == VF_FILE_MADE)
 		return 0;
@@ -108,8 +109,8 @@ static int mount(struct vf_files *files, struct vf_mounts *mounts, struct vine_t
 		return datum && vine_task_add_input(task, datum->file, file->name, 0) ? 0 : -1;
 	}
 	if (file->kind == VF_FILE_OUTPUT) {
-		struct vine_file *output =
-				vine_declare_file(files->config->manager, file->source, VINE_CACHE_LEVEL_TASK, 0);
+		struct vine_file *output = vine_declare_file(
+				files->config->manager, file->source, VINE_CACHE_LEVEL_TASK, 0);
 		if (!output)
 			return -1;
 		mounts->outputs[mounts->n_outputs++] = output;
@@ -119,7 +120,10 @@ static int mount(struct vf_files *files, struct vf_mounts *mounts, struct vine_t
 	if (!input)
 		return -1;
 	mounts->inputs[mounts->n_inputs++] = input;
-	return vine_task_add_input(task, input->file, file->name, file->linked ? VINE_MOUNT_SYMLINK : 0) ? 0 : -1;
+	return vine_task_add_input(task, input->file, file->name,
+			       file->linked ? VINE_MOUNT_SYMLINK : 0) ?
+			0 :
+			-1;
 }
 
 int vf_files_mount(struct vf_files *files, struct vf_bundle *bundle, struct vine_task *task)
@@ -138,7 +142,8 @@ int vf_files_mount(struct vf_files *files, struct vf_bundle *bundle, struct vine
 		const struct vf_file_list *list = bundle->calls[i]->files;
 		for (uint32_t k = 0; list && k < list->n; k++) {
 			const struct vf_file *file = &list->items[k];
-			int is_delivered = file->kind == VF_FILE_OUTPUT && vf_call_makes_again(bundle->calls[i]);
+			int is_delivered = file->kind == VF_FILE_OUTPUT &&
+					vf_call_makes_again(bundle->calls[i]);
 			if (!is_delivered && mount(files, mounts, task, bundle->calls[i], file))
 				return -1;
 		}

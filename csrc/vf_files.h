@@ -1,7 +1,8 @@
-/* The files of calls that TaskVine moves, as a call comes, is sent, and has come back: inputs and outputs
-that workers cannot reach by themselves, and temporary files.
+/* The files of calls that TaskVine moves, as a call comes, is sent, and has come back: inputs and
+outputs that workers cannot reach by themselves, and temporary files.
 
-An output is brought back under a name that nothing else has; the submitting side puts it in its place. */
+An output is brought back under a name that nothing else has; the submitting side puts it in its
+place. */
 
 #ifndef VF_FILES_H
 #define VF_FILES_H
@@ -43,12 +44,12 @@ struct vf_files_verdict {
 	const char *why;            /* valid until the next call is checked */
 };
 
-/* Look at the files of a call that is to be sent: it fails if an input cannot be read, or was found to be
-out of reach since the call was submitted, or if a temporary file will never be there. */
+/* Look at the files of a call that is to be sent: it fails if an input cannot be read, or was found
+to be out of reach since the call was submitted, or if a temporary file will never be there. */
 struct vf_files_verdict vf_files_check(struct vf_files *files, struct vf_call *call);
 
-/* Give the files of all calls of a bundle to its task; temporary files that are made, once TaskVine has
-the task (vf_temps_mount()). Returns 0, or -1 when that is impossible. */
+/* Give the files of all calls of a bundle to its task; temporary files that are made, once TaskVine
+has the task (vf_temps_mount()). Returns 0, or -1 when that is impossible. */
 int vf_files_mount(struct vf_files *files, struct vf_bundle *bundle, struct vine_task *task);
 
 /* Before the bundle's task is deleted. */

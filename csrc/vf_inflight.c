@@ -69,9 +69,9 @@ void vf_inflight_give_all_up(struct vf_inflight *inflight)
 	}
 }
 
-/* What has come back from its worker is left alone: TaskVine up to 7.15 would leave a task that it is
-about to fetch in the table of its worker, after it has been deleted. It comes by itself, or is offered
-once more. */
+/* What has come back from its worker is left alone: TaskVine up to 7.15 would leave a task that it
+is about to fetch in the table of its worker, after it has been deleted. It comes by itself, or is
+offered once more. */
 static int may_be_cancelled(const struct vf_bundle *bundle)
 {
 	return vf_bundle_is_ready(bundle) || vf_bundle_runs(bundle);
@@ -79,8 +79,8 @@ static int may_be_cancelled(const struct vf_bundle *bundle)
 
 void vf_inflight_cancel(struct vf_inflight *inflight, struct vine_manager *manager)
 {
-	/* First: to cancel may end a connection, and what follows from that may give up more bundles, which
-	come in front. */
+	/* First: to cancel may end a connection, and what follows from that may give up more
+	bundles, which come in front. */
 	inflight->giving_up = inflight->breaking = 0;
 	const struct vf_bundle *bundle;
 	LIST_FOREACH(bundle, &inflight->given_up, giving_up) {

@@ -38,10 +38,12 @@ static const struct vf_look *look(struct vf_inputs *inputs, const char *source, 
 	return seen;
 }
 
-const struct vf_look *vf_inputs_look(struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file)
+const struct vf_look *vf_inputs_look(
+		struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file)
 {
 	const struct vf_look *seen = &file->look;
-	if (file->begun_turn == inputs->turn && seen->asked_ms && vf_now_ms() - seen->asked_ms <= FRESH_MS)
+	if (file->begun_turn == inputs->turn && seen->asked_ms &&
+			vf_now_ms() - seen->asked_ms <= FRESH_MS)
 		return seen;
 	return look(inputs, file->source, call->submitted_ns);
 }
@@ -53,7 +55,9 @@ int vf_inputs_have_seen(struct vf_inputs *inputs)
 
 struct vf_declared *vf_inputs_find(const struct vf_inputs *inputs, const struct vf_file *file)
 {
-	return inputs->by_source ? hash_table_lookup(inputs->by_source, file->key ? file->key : file->source) : NULL;
+	return inputs->by_source ?
+			hash_table_lookup(inputs->by_source, file->key ? file->key : file->source) :
+			NULL;
 }
 
 static void unlink_idle(struct vf_inputs *inputs, struct vf_declared *input)
@@ -89,9 +93,11 @@ void vf_inputs_release(struct vf_inputs *inputs, struct vf_declared *input)
 	}
 }
 
-static int is_current(const struct vf_declared *input, const struct vf_file *file, const struct vf_look *now)
+static int is_current(const struct vf_declared *input, const struct vf_file *file,
+		const struct vf_look *now)
 {
-	return input->modified.tv_sec == now->modified.tv_sec && input->modified.tv_nsec == now->modified.tv_nsec &&
+	return input->modified.tv_sec == now->modified.tv_sec &&
+			input->modified.tv_nsec == now->modified.tv_nsec &&
 			input->nbytes == now->nbytes && input->inode == now->inode &&
 			(file->label || input->version == file->version);
 }
@@ -113,21 +119,26 @@ int vf_inputs_is_alone(const struct vf_file *file)
 	return file->key && file->level == VINE_CACHE_LEVEL_TASK;
 }
 
-int vf_inputs_is_there(const struct vf_inputs *inputs, struct vine_worker_info *worker, const struct vine_file *file)
+int vf_inputs_is_there(const struct vf_inputs *inputs, struct vine_worker_info *worker,
+		const struct vine_file *file)
 {
 	const struct vf_declared *input = vf_declare_find(inputs->declare, file);
-	return input && !input->archive && input->name && vine_file_replica_table_lookup(worker, input->name);
+	return input && !input->archive && input->name &&
+			vine_file_replica_table_lookup(worker, input->name);
 }
 
-/* Whether a declaration is known to be that of a file as it is now. What a turn looks at is no older
-than the calls that it takes. */
-static int is_seen(const struct vf_inputs *inputs, const struct vf_declared *input, const struct vf_file *file)
+/* Whether a declaration is known to be that of a file as it is now. What a turn looks at is no
+older than the calls that it takes. */
+static int is_seen(const struct vf_inputs *inputs, const struct vf_declared *input,
+		const struct vf_file *file)
 {
-	return input->seen_turn == inputs->turn && !input->reason && (file->label || input->version == file->version) &&
+	return input->seen_turn == inputs->turn && !input->reason &&
+			(file->label || input->version == file->version) &&
 			is_its_source(input, file);
 }
 
-struct vf_declared *vf_inputs_use(struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file)
+struct vf_declared *vf_inputs_use(
+		struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file)
 {
 	struct vf_look now = {0}, declared = {0};
 	const struct vf_look *seen = NULL;
@@ -155,10 +166,11 @@ struct vf_declared *vf_inputs_use(struct vf_inputs *inputs, const struct vf_call
 		declared = first ? *first : (struct vf_look){0};
 	}
 	if (input && (input->reason || input->spoiled || !is_current(input, file, &declared))) {
-		/* TaskVine knows files by size and second of their last change, and a worker would not try for
-		the same name again. */
+		/* TaskVine knows files by size and second of their last change, and a worker would
+		not try for the same name again. */
 		own_name = input->reason || input->spoiled ||
-				(input->modified.tv_sec == now.modified.tv_sec && input->nbytes == now.nbytes);
+				(input->modified.tv_sec == now.modified.tv_sec &&
+						input->nbytes == now.nbytes);
 		n_failed = input->reason ? input->n_failed + 1 : 0;
 		retire(inputs, input);
 		input = NULL;

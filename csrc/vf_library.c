@@ -20,7 +20,8 @@ void vf_library_begin_anew(struct vf_library *library)
 
 int vf_library_is_paused(const struct vf_library *library)
 {
-	return library->failed_ns && vf_now_ns() - library->failed_ns <= library->config->library_pause_ns;
+	return library->failed_ns &&
+			vf_now_ns() - library->failed_ns <= library->config->library_pause_ns;
 }
 
 void vf_library_keep(struct vf_library *library)
@@ -30,8 +31,9 @@ void vf_library_keep(struct vf_library *library)
 		return;
 	library->is_counted = 0;
 	/* It counts anew from when a library is installed. */
-	struct vine_task *template =
-			config->library ? vine_manager_find_library_template(config->manager, config->library) : NULL;
+	struct vine_task *template = config->library ?
+			vine_manager_find_library_template(config->manager, config->library) :
+			NULL;
 	if (template)
 		vine_manager_install_library(config->manager, template, config->library);
 }
@@ -43,6 +45,8 @@ int vf_library_is_hopeless(const struct vf_library *library)
 
 const char *vf_library_why_hopeless(void)
 {
-	return "Libraries have ended by themselves more often in a row than max-library-retries allows, and no call "
-	       "came back in between. The tune parameter watch-library-logfiles brings what they have written.";
+	return "Libraries have ended by themselves more often in a row than max-library-retries "
+	       "allows, and no call "
+	       "came back in between. The tune parameter watch-library-logfiles brings what they "
+	       "have written.";
 }

@@ -23,7 +23,8 @@ static void connect_parts(struct vf_loop *loop)
 	loop->library = (struct vf_library){.config = config};
 	loop->replicas = (struct vf_replicas){.locality = &loop->locality, .workers = workers};
 	loop->declare = (struct vf_declare){.config = config, .replicas = &loop->replicas};
-	loop->inputs = (struct vf_inputs){.counters = counters, .declare = &loop->declare, .looks.wake = &loop->wake};
+	loop->inputs = (struct vf_inputs){
+			.counters = counters, .declare = &loop->declare, .looks.wake = &loop->wake};
 	loop->temps = (struct vf_temps){
 			.config = config,
 			.counters = counters,
@@ -38,8 +39,10 @@ static void connect_parts(struct vf_loop *loop)
 			.inputs = &loop->inputs,
 			.temps = &loop->temps,
 	};
-	loop->end = (struct vf_end){.counters = counters, .files = &loop->files, .done = &loop->done};
-	loop->score = (struct vf_score){.queue = &waiting->queue, .workers = workers, .locality = &loop->locality};
+	loop->end = (struct vf_end){
+			.counters = counters, .files = &loop->files, .done = &loop->done};
+	loop->score = (struct vf_score){
+			.queue = &waiting->queue, .workers = workers, .locality = &loop->locality};
 	loop->place = (struct vf_place){
 			.config = config,
 			.counters = counters,
@@ -98,8 +101,8 @@ int vf_loop_init(struct vf_loop *loop)
 	vf_ring_init(&loop->submitted);
 	vf_ring_init(&loop->let_go);
 	vf_waiting_init(&loop->waiting);
-	if (vf_wake_open(&loop->wake) || vf_done_begin(&loop->done) || vf_inflight_begin(&loop->inflight) ||
-			vf_replica_begin(&loop->replicas)) {
+	if (vf_wake_open(&loop->wake) || vf_done_begin(&loop->done) ||
+			vf_inflight_begin(&loop->inflight) || vf_replica_begin(&loop->replicas)) {
 		vf_loop_free(loop);
 		return -1;
 	}
@@ -139,7 +142,8 @@ void vf_loop_stop(struct vf_loop *loop)
 	vf_wake_force(&loop->wake);
 }
 
-/* Make vine_wait() return at once: a task that is submitted and cancelled is ready to be handed out. */
+/* Make vine_wait() return at once: a task that is submitted and cancelled is ready to be handed
+out. */
 static void break_wait(struct vf_loop *loop)
 {
 	struct vine_manager *manager = loop->config.manager;
@@ -151,8 +155,8 @@ static void break_wait(struct vf_loop *loop)
 		vine_cancel_by_task_id(manager, id);
 }
 
-/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first real
-call that wait. */
+/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first
+real call that wait. */
 static void look_at_workers(struct vf_loop *loop, int connections)
 {
 	if (!vf_watch_workers(&loop->watch, connections))
@@ -190,8 +194,8 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 	return full && loop->workers.n ? VF_TURN_FULL : VF_TURN_IDLE;
 }
 
-/* What TaskVine asks and tells goes to the step whose business it is. Each of these is on the manager
-thread; the first is at a point where TaskVine has no iteration in progress. */
+/* What TaskVine asks and tells goes to the step whose business it is. Each of these is on the
+manager thread; the first is at a point where TaskVine has no iteration in progress. */
 
 static enum vf_turn turn(void *arg, int connections)
 {
@@ -231,14 +235,15 @@ static void sending(void *arg, const struct vine_worker_info *worker, int begin)
 	vf_events_sending(&loop->events, worker, begin);
 }
 
-static void replica(void *arg, const struct vine_worker_info *worker, const char *cached_name, int there)
+static void replica(void *arg, const struct vine_worker_info *worker, const char *cached_name,
+		int there)
 {
 	struct vf_loop *loop = arg;
 	vf_events_replica(&loop->events, worker, cached_name, there);
 }
 
-static void cached(void *arg, const struct vine_worker_info *worker, const char *cached_name, uint64_t nbytes,
-		uint64_t took_us)
+static void cached(void *arg, const struct vine_worker_info *worker, const char *cached_name,
+		uint64_t nbytes, uint64_t took_us)
 {
 	struct vf_loop *loop = arg;
 	vf_events_cached(&loop->events, worker, cached_name, nbytes, took_us);
@@ -253,7 +258,8 @@ static void library_ended(void *arg, const char *worker, int by_itself)
 static void unsent(void *arg, struct vine_task *task)
 {
 	struct vf_loop *loop = arg;
-	struct vf_bundle *bundle = vf_inflight_find(&loop->inflight, (uint64_t)vine_task_get_id(task));
+	struct vf_bundle *bundle =
+			vf_inflight_find(&loop->inflight, (uint64_t)vine_task_get_id(task));
 	if (bundle)
 		vf_unfetched_unsent(bundle);
 }

@@ -1,11 +1,11 @@
 /* The manager thread: the only thread that touches a TaskVine manager once it runs.
 
-vf_loop_run() alternates vine_wait() with turns of its own; a turn takes what was submitted, packs bundles
-and gives them to TaskVine. Turns happen inside vine_wait() too (vf_border.h), so a submit is never kept
-waiting: TaskVine alone would sleep there for up to a second.
+vf_loop_run() alternates vine_wait() with turns of its own; a turn takes what was submitted, packs
+bundles and gives them to TaskVine. Turns happen inside vine_wait() too (vf_border.h), so a submit
+is never kept waiting: TaskVine alone would sleep there for up to a second.
 
-No Python object is touched and the GIL is not held. This is all that the Python side calls; the steps
-know nothing of it, nor of each other but for those below them. */
+No Python object is touched and the GIL is not held. This is all that the Python side calls; the
+steps know nothing of it, nor of each other but for those below them. */
 
 #ifndef VF_LOOP_H
 #define VF_LOOP_H
@@ -77,9 +77,9 @@ int vf_loop_init(struct vf_loop *loop);
 /* After both threads have ended. */
 void vf_loop_free(struct vf_loop *loop);
 
-/* The manager thread: until `stop`. The manager is ready, its library installed. Returns when stopped;
-every bundle that was sent and not answered has been dropped (its calls stay outstanding at the submitting
-side). */
+/* The manager thread: until `stop`. The manager is ready, its library installed. Returns when
+stopped; every bundle that was sent and not answered has been dropped (its calls stay outstanding at
+the submitting side). */
 void vf_loop_run(struct vf_loop *loop);
 
 /* Any thread. */

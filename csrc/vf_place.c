@@ -28,8 +28,8 @@ int vf_place_fits(const struct vf_place *place, const struct vf_resources *needs
 	const struct vf_resources *most = &place->workers->largest;
 	if (place->config->placing)
 		return vf_workers_fit(place->workers, needs);
-	return needs->cores <= most->cores && needs->memory <= most->memory && needs->disk <= most->disk &&
-			needs->gpus <= most->gpus;
+	return needs->cores <= most->cores && needs->memory <= most->memory &&
+			needs->disk <= most->disk && needs->gpus <= most->gpus;
 }
 
 int vf_place_next(struct vf_place *place, const struct vf_spec *spec, struct vf_worker **worker)
@@ -69,7 +69,9 @@ void vf_place_bundle(struct vf_place *place, struct vf_bundle *bundle, struct vf
 	bundle->worker = worker;
 	if (worker) {
 		LIST_INSERT_HEAD(&worker->bundles, bundle, there);
-		bundle->share = place->config->placing && bundle->n_calls ? vf_worker_share(worker, &bundle->calls[0]->spec->needs) : 1;
+		bundle->share = place->config->placing && bundle->n_calls ?
+				vf_worker_share(worker, &bundle->calls[0]->spec->needs) :
+				1;
 		vf_worker_begin(worker, bundle->share, bundle->expected_ns, vf_now_ns());
 		vf_replica_expect(place->replicas, bundle);
 	} else {
@@ -79,11 +81,13 @@ void vf_place_bundle(struct vf_place *place, struct vf_bundle *bundle, struct vf
 
 void vf_place_tell(struct vf_place *place, const struct vf_worker *worker, enum vf_node_news news)
 {
-	struct vf_bundle *bundle = place->config->monitored && worker->node ? vf_bundle_create(0, NULL) : NULL;
+	struct vf_bundle *bundle =
+			place->config->monitored && worker->node ? vf_bundle_create(0, NULL) : NULL;
 	if (!bundle)
 		return;
 	bundle->news = news;
-	bundle->worker_slots = place->config->placing ? worker->slots : place->workers->typical_slots;
+	bundle->worker_slots =
+			place->config->placing ? worker->slots : place->workers->typical_slots;
 	bundle->frame = strdup(worker->node);
 	if (!bundle->frame) {
 		vf_bundle_free(bundle);
@@ -134,21 +138,26 @@ struct seeker {
 	const struct vf_bundle *bundle;
 };
 
-/* What TaskVine says of a worker holds for other bundles too, unless this one asks for time, or for files: it may only have to wait for
-these. Then a task that asks for nothing is tried. */
+/* What TaskVine says of a worker holds for other bundles too, unless this one asks for time, or for
+files: it may only have to wait for these. Then a task that asks for nothing is tried. */
 static int is_refused_to_all(const struct seeker *seeker, const struct vf_worker *worker)
 {
 	struct vf_place *place = seeker->place;
 	const struct vf_bundle *bundle = seeker->bundle;
-	if (!bundle->n_calls || (bundle->calls[0]->spec->running_time_min <= 0 && !bundle->mounts.n_inputs && !bundle->reads))
+	if (!bundle->n_calls ||
+			(bundle->calls[0]->spec->running_time_min <= 0 &&
+					!bundle->mounts.n_inputs && !bundle->reads))
 		return 1;
 	if (!place->plain && (place->plain = vine_task_create("F")))
 		vine_task_set_library_required(place->plain, place->config->library);
-	return place->plain && !check_worker_against_task(place->config->manager, worker->id, place->plain);
+	return place->plain &&
+			!check_worker_against_task(
+					place->config->manager, worker->id, place->plain);
 }
 
-/* TaskVine 7.14.5 takes a task off its list before it asks itself whether it may send the library for it, and never comes back to
-the task if not; later versions look for a worker again and again. */
+/* TaskVine 7.14.5 takes a task off its list before it asks itself whether it may send the library
+for it, and never comes back to the task if not; later versions look for a worker again and
+again. */
 static int lacks_library(struct vf_place *place, const struct vf_worker *worker)
 {
 	const struct vf_config *config = place->config;
@@ -162,7 +171,8 @@ static int is_accepted(const struct seeker *seeker, struct vf_worker *worker)
 		vf_worker_refuse(worker, vf_now_ns());
 		return 0;
 	}
-	if (check_worker_against_task(seeker->place->config->manager, worker->id, seeker->bundle->task)) {
+	if (check_worker_against_task(
+			    seeker->place->config->manager, worker->id, seeker->bundle->task)) {
 		vf_worker_accept(worker);
 		return 1;
 	}
@@ -190,7 +200,9 @@ static struct vf_worker *choose_for(struct vf_place *place, struct vf_bundle *bu
 void vf_place_unplaced(struct vf_place *place)
 {
 	struct vf_bundle *next;
-	for (struct vf_bundle *bundle = place->config->placing ? LIST_FIRST(&place->unplaced) : NULL; bundle; bundle = next) {
+	for (struct vf_bundle *bundle = place->config->placing ? LIST_FIRST(&place->unplaced) :
+								 NULL;
+			bundle; bundle = next) {
 		next = LIST_NEXT(bundle, there);
 		struct vf_worker *worker = bundle->n_calls ? choose_for(place, bundle) : NULL;
 		if (worker)
@@ -200,12 +212,14 @@ void vf_place_unplaced(struct vf_place *place)
 
 struct vine_worker_info *vf_place_choose(struct vf_place *place, struct vine_task *task)
 {
-	struct vf_bundle *bundle = vf_inflight_find(place->inflight, (uint64_t)vine_task_get_id(task));
+	struct vf_bundle *bundle =
+			vf_inflight_find(place->inflight, (uint64_t)vine_task_get_id(task));
 	if (!bundle)
 		return vf_border_choose(place->config->manager, task);
 
 	if (!place->config->placing && bundle->n_calls) {
-		struct vf_worker *chosen = vf_workers_find(place->workers, vf_border_choose(place->config->manager, task));
+		struct vf_worker *chosen = vf_workers_find(
+				place->workers, vf_border_choose(place->config->manager, task));
 		if (!chosen || lacks_library(place, chosen) || meets_suspect(bundle, chosen))
 			return NULL;
 		vf_place_bundle(place, bundle, chosen);

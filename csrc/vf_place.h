@@ -27,7 +27,8 @@ struct vf_place {
 	struct vf_inflight *inflight;
 	struct vf_done *done;
 	struct vf_bundles unplaced; /* those with no worker chosen */
-	struct vine_task *plain;    /* asks for nothing, is never submitted; NULL: not needed so far */
+	/* Asks for nothing, is never submitted; NULL: not needed so far. */
+	struct vine_task *plain;
 };
 
 /* When no bundle is under way any more. */
@@ -36,7 +37,8 @@ void vf_place_free(struct vf_place *place);
 /* Whether some worker that is there is large enough. */
 int vf_place_fits(const struct vf_place *place, const struct vf_resources *needs);
 
-/* The worker for the next bundle of these calls, NULL for none yet, and whether one may be sent at all. */
+/* The worker for the next bundle of these calls, NULL for none yet, and whether one may be sent at
+all. */
 int vf_place_next(struct vf_place *place, const struct vf_spec *spec, struct vf_worker **worker);
 
 /* A new bundle has no worker yet; it gets one, or with NULL has none any more; it has come back. */

@@ -28,7 +28,8 @@ struct vf_datum *vf_replica_of(const struct vf_replicas *replicas, const struct 
 	return file ? itable_lookup(replicas->data, (uintptr_t)file) : NULL;
 }
 
-struct vf_datum *vf_replica_know(struct vf_replicas *replicas, struct vine_file *file, struct vf_temp *temp)
+struct vf_datum *vf_replica_know(
+		struct vf_replicas *replicas, struct vine_file *file, struct vf_temp *temp)
 {
 	struct vf_datum *datum = vf_replica_of(replicas, file);
 	if (datum) {
@@ -36,8 +37,8 @@ struct vf_datum *vf_replica_know(struct vf_replicas *replicas, struct vine_file 
 		return datum;
 	}
 	datum = calloc(1, sizeof *datum);
-	uint32_t index =
-			datum ? vf_locality_add_file(replicas->locality, vine_file_size(file)) : VF_LOCALITY_NONE;
+	uint32_t index = datum ? vf_locality_add_file(replicas->locality, vine_file_size(file)) :
+				 VF_LOCALITY_NONE;
 	if (index == VF_LOCALITY_NONE) {
 		free(datum);
 		return NULL;
@@ -47,12 +48,14 @@ struct vf_datum *vf_replica_know(struct vf_replicas *replicas, struct vine_file 
 	return datum;
 }
 
-void vf_replica_find(struct vf_replicas *replicas, const struct vf_datum *datum, const char *cached_name)
+void vf_replica_find(
+		struct vf_replicas *replicas, const struct vf_datum *datum, const char *cached_name)
 {
 	struct vf_locality *locality = replicas->locality;
 	for (uint32_t i = 0; i < replicas->workers->n; i++) {
 		const struct vf_worker *worker = replicas->workers->items[i];
-		const struct vine_file_replica *replica = vine_file_replica_table_lookup(worker->id, cached_name);
+		const struct vine_file_replica *replica =
+				vine_file_replica_table_lookup(worker->id, cached_name);
 		if (!replica)
 			continue;
 		if (replica->nbytes > 0 && !vine_file_size(datum->file))
@@ -84,7 +87,8 @@ void vf_replica_expect(struct vf_replicas *replicas, const struct vf_bundle *bun
 		for (uint32_t k = 0; files && k < files->n; k++) {
 			const struct vf_datum *datum = vf_file_datum(&files->items[k]);
 			if (datum)
-				vf_locality_add_replica(replicas->locality, datum->index, bundle->worker->index);
+				vf_locality_add_replica(replicas->locality, datum->index,
+						bundle->worker->index);
 		}
 	}
 }

@@ -1,9 +1,9 @@
 /* Which worker holds a replica of which file: keeps the locality table in step with TaskVine's own.
 
-TaskVine records a replica when it sends a file, asks a worker to fetch one, or hears that a call has
-made one (vf_events.h). A bundle that has been given to TaskVine for a worker makes replicas of its
-inputs there in the table at once: TaskVine sends it a little later, and meanwhile other calls with the
-same inputs are to follow it. */
+TaskVine records a replica when it sends a file, asks a worker to fetch one, or hears that a call
+has made one (vf_events.h). A bundle that has been given to TaskVine for a worker makes replicas of
+its inputs there in the table at once: TaskVine sends it a little later, and meanwhile other calls
+with the same inputs are to follow it. */
 
 #ifndef VF_REPLICA_H
 #define VF_REPLICA_H
@@ -29,18 +29,21 @@ int vf_replica_begin(struct vf_replicas *replicas);
 void vf_replica_end(struct vf_replicas *replicas);
 
 /* Of a file that is `temp`, or with NULL an input. Returns NULL when memory is short. */
-struct vf_datum *vf_replica_know(struct vf_replicas *replicas, struct vine_file *file, struct vf_temp *temp);
+struct vf_datum *vf_replica_know(
+		struct vf_replicas *replicas, struct vine_file *file, struct vf_temp *temp);
 
 /* Of a file that may be known; NULL: it is not. */
 struct vf_datum *vf_replica_of(const struct vf_replicas *replicas, const struct vine_file *file);
 
 /* Workers may have it from the time of another manager. */
-void vf_replica_find(struct vf_replicas *replicas, const struct vf_datum *datum, const char *cached_name);
+void vf_replica_find(struct vf_replicas *replicas, const struct vf_datum *datum,
+		const char *cached_name);
 
 /* Before the file is undeclared. */
 void vf_replica_forget(struct vf_replicas *replicas, struct vf_datum *datum);
 
-/* Take the size that TaskVine knows by now: that of a temporary file or URL is only known where it is. */
+/* Take the size that TaskVine knows by now: that of a temporary file or URL is only known where it
+is. */
 void vf_replica_measure(struct vf_replicas *replicas, const struct vf_datum *datum);
 
 /* The inputs of a bundle will be at its worker. (If it goes elsewhere after all, a choice or two is

@@ -27,7 +27,8 @@ enum {
 	TEXT_NBYTES = 512,
 };
 
-/* Does this result mean that the bundle's calls may never have run, through no fault of the bundle as such? */
+/* Does this result mean that the bundle's calls may never have run, through no fault of the bundle
+as such? */
 static int was_lost(int result)
 {
 	switch (result) {
@@ -48,16 +49,20 @@ static void count_lost(struct vf_return *returns, const struct vf_bundle *bundle
 	VF_COUNT(returns->counters, calls_lost, bundle->n_calls);
 }
 
-static void return_lost(struct vf_return *returns, struct vf_bundle *bundle, int result, const char *text)
+static void return_lost(
+		struct vf_return *returns, struct vf_bundle *bundle, int result, const char *text)
 {
 	count_lost(returns, bundle);
 	int alone = bundle->n_calls == 1;
-	int again = alone ? bundle->orphaned_ns && bundle->calls[0]->losses <= returns->config->max_losses : bundle->n_calls > 1;
+	int again = alone ? bundle->orphaned_ns &&
+					bundle->calls[0]->losses <= returns->config->max_losses :
+			    bundle->n_calls > 1;
 	if (!again || !was_lost(result)) {
 		vf_end_failed(returns->end, bundle, result, text);
 		return;
 	}
-	/* One of these calls may be what takes workers down. Alone, it cannot take others with it. */
+	/* One of these calls may be what takes workers down. Alone, it cannot take others with
+	it. */
 	for (uint32_t i = bundle->n_calls; i-- > 0;) {
 		bundle->calls[i]->solo = 1;
 		vf_waiting_again(returns->waiting, bundle->calls[i]);
@@ -83,7 +88,8 @@ static void send_without_inputs(struct vf_return *returns, struct vf_call *call)
 		vf_waiting_again(returns->waiting, call);
 }
 
-/* An input of some call vanished on the way, or cannot be fetched: each call is checked again, and goes alone. */
+/* An input of some call vanished on the way, or cannot be fetched: each call is checked again, and
+goes alone. */
 static void return_without_inputs(struct vf_return *returns, struct vf_bundle *bundle)
 {
 	count_lost(returns, bundle);
@@ -97,28 +103,38 @@ static uint64_t difference(uint64_t later, uint64_t earlier)
 	return later > earlier ? later - earlier : 0;
 }
 
-/* Where the calls of a bundle that came back spent their time. TaskVine's times are of another clock, so it is only asked for a
-difference; and clocks of other machines are not compared with ours at all. */
-static void count_stages(struct vf_return *returns, const struct vf_bundle *bundle, const struct vf_result_header *header)
+/* Where the calls of a bundle that came back spent their time. TaskVine's times are of another
+clock, so it is only asked for a difference; and clocks of other machines are not compared with ours
+at all. */
+static void count_stages(struct vf_return *returns, const struct vf_bundle *bundle,
+		const struct vf_result_header *header)
 {
 	uint64_t submitted_us = (uint64_t)vine_task_get_metric(bundle->task, "time_when_submitted");
-	uint64_t committed_us = (uint64_t)vine_task_get_metric(bundle->task, "time_when_commit_end");
+	uint64_t committed_us =
+			(uint64_t)vine_task_get_metric(bundle->task, "time_when_commit_end");
 	uint64_t dispatch_ns = difference(committed_us, submitted_us) * 1000;
 	uint64_t away_ns = difference(bundle->returned_ns, bundle->sent_ns);
 	VF_COUNT(returns->counters, dispatch_ns, bundle->n_outcomes * dispatch_ns);
-	VF_COUNT(returns->counters, transfer_ns, bundle->n_outcomes * difference(away_ns, dispatch_ns + header->wait_ns + header->run_ns));
+	VF_COUNT(returns->counters, transfer_ns,
+			bundle->n_outcomes *
+					difference(away_ns,
+							dispatch_ns + header->wait_ns +
+									header->run_ns));
 	VF_COUNT(returns->counters, library_ns, bundle->n_outcomes * header->wait_ns);
 	VF_COUNT(returns->counters, bundle_ns, bundle->n_outcomes * header->run_ns);
 }
 
 static int is_of_call(uint32_t status)
 {
-	return status <= VF_STATUS_SPOILED && status != VF_STATUS_NODE && status != VF_STATUS_ENGINE;
+	return status <= VF_STATUS_SPOILED && status != VF_STATUS_NODE &&
+			status != VF_STATUS_ENGINE;
 }
 
-/* Sort the records of a result frame: outcomes for the done ring, durations for the next packing, the rest waits again. Returns
-0, or -1 when the frame is not what a library writes; nothing has been changed then. */
-static int read_frame(struct vf_return *returns, struct vf_bundle *bundle, const struct vf_result_header *header)
+/* Sort the records of a result frame: outcomes for the done ring, durations for the next packing,
+the rest waits again. Returns 0, or -1 when the frame is not what a library writes; nothing has been
+changed then. */
+static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
+		const struct vf_result_header *header)
 {
 	struct vf_record record;
 	uint64_t offset = VF_RESULT_HEADER_NBYTES;
@@ -127,7 +143,8 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle, const
 	if (header->n_records > bundle->n_calls)
 		return -1;
 	for (uint32_t i = 0; i < header->n_records; i++) {
-		if (vf_result_next(bundle->frame, header, &offset, &record) || !is_of_call(record.status))
+		if (vf_result_next(bundle->frame, header, &offset, &record) ||
+				!is_of_call(record.status))
 			return -1;
 	}
 
@@ -184,8 +201,10 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle, const
 	return 0;
 }
 
-/* A worker answers its first bundle with a record about its node. One that was handed back, since all slots were busy, goes again. */
-static void read_node(struct vf_return *returns, const struct vf_bundle *bundle, const struct vf_result_header *header, struct vf_worker *worker)
+/* A worker answers its first bundle with a record about its node. One that was handed back, since
+all slots were busy, goes again. */
+static void read_node(struct vf_return *returns, const struct vf_bundle *bundle,
+		const struct vf_result_header *header, struct vf_worker *worker)
 {
 	struct vf_record record;
 	uint64_t offset = VF_RESULT_HEADER_NBYTES;
@@ -193,15 +212,16 @@ static void read_node(struct vf_return *returns, const struct vf_bundle *bundle,
 		return;
 	if (!header->n_records) {
 		worker->warm = !returns->config->monitored;
-	} else if (!vf_result_next(bundle->frame, header, &offset, &record) && record.status == VF_STATUS_NODE) {
+	} else if (!vf_result_next(bundle->frame, header, &offset, &record) &&
+			record.status == VF_STATUS_NODE) {
 		worker->node = strndup(record.payload, record.nbytes);
 		vf_place_tell(returns->place, worker, VF_NODE_JOINED);
 	}
 }
 
-/* Find the result frame in a task's output: a long one is used where it is, a short one is an encoded
-C string. A call's C code shares memory with the library, so no length is believed that is not within what
-TaskVine has received. */
+/* Find the result frame in a task's output: a long one is used where it is, a short one is an
+encoded C string. A call's C code shares memory with the library, so no length is believed that is
+not within what TaskVine has received. */
 static int open_frame(struct vf_bundle *bundle, char *output, struct vf_result_header *header)
 {
 	size_t received = vf_output_nbytes(output);
@@ -227,9 +247,12 @@ static void describe_bad_frame(char text[TEXT_NBYTES], struct vine_task *task, c
 	size_t received = vf_output_nbytes(output);
 	const char *worker = vine_task_get_addrport(task);
 	snprintf(text, TEXT_NBYTES,
-			"The library on the worker at %s answered with %zu bytes that are no whole result frame. C code that "
-			"a call runs may have written into memory that is not its own: look at what it uses.",
-			worker ? worker : "an unknown address", received ? received : strlen(output));
+			"The library on the worker at %s answered with %zu bytes that are no whole "
+			"result frame. C code that "
+			"a call runs may have written into memory that is not its own: look at "
+			"what it uses.",
+			worker ? worker : "an unknown address",
+			received ? received : strlen(output));
 }
 
 /* An input of the bundle did not reach a worker, which concerns some of its calls. */
@@ -266,7 +289,8 @@ static void return_answered(struct vf_return *returns, struct vf_bundle *bundle,
 }
 
 /* Takes the bundle over. Tells whether the task has been deleted, too. */
-static int return_bundle(struct vf_return *returns, struct vf_bundle *bundle, struct vine_task *task)
+static int return_bundle(
+		struct vf_return *returns, struct vf_bundle *bundle, struct vine_task *task)
 {
 	bundle->returned_ns = vf_now_ns();
 	struct vf_worker *worker = bundle->worker;
@@ -288,7 +312,8 @@ static int return_bundle(struct vf_return *returns, struct vf_bundle *bundle, st
 		result = hopeless ? VINE_RESULT_LIBRARY_EXIT : VINE_RESULT_MAX_RETRIES;
 		output = hopeless ? (char *)vf_library_why_hopeless() :
 				    "each worker or library that had the call was lost";
-	} else if (result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == VF_EXIT_NO_ROOM) {
+	} else if (result == VINE_RESULT_SUCCESS &&
+			vine_task_get_exit_code(task) == VF_EXIT_NO_ROOM) {
 		result = VINE_RESULT_STDOUT_MISSING;
 		output = "The worker's disk is full: there is no room for any result.";
 	}
@@ -296,9 +321,11 @@ static int return_bundle(struct vf_return *returns, struct vf_bundle *bundle, st
 	/* What is not there is told by the library, call by call. */
 	int complete = result == VINE_RESULT_SUCCESS || result == VINE_RESULT_OUTPUT_MISSING;
 	int whole = complete && vine_task_get_exit_code(task) == 0 && output;
-	if (whole && open_frame(bundle, output, &header) == 0 && read_frame(returns, bundle, &header) == 0) {
+	if (whole && open_frame(bundle, output, &header) == 0 &&
+			read_frame(returns, bundle, &header) == 0) {
 		return_answered(returns, bundle, &header, worker);
-		vf_output_delete(task, bundle->frame); /* before another thread may free the frame */
+		/* Before another thread may free the frame. */
+		vf_output_delete(task, bundle->frame);
 		vf_end_bundle(returns->end, bundle);
 		return 1;
 	}
@@ -317,13 +344,16 @@ static int return_bundle(struct vf_return *returns, struct vf_bundle *bundle, st
 	else if (result == VINE_RESULT_INPUT_MISSING)
 		return_without_inputs(returns, bundle);
 	else
-		return_lost(returns, bundle, result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result, output);
+		return_lost(returns, bundle,
+				result == VINE_RESULT_SUCCESS ? VINE_RESULT_UNKNOWN : result,
+				output);
 	return 0;
 }
 
 void vf_return_task(struct vf_return *returns, struct vine_task *task)
 {
-	struct vf_bundle *bundle = vf_inflight_take(returns->inflight, (uint64_t)vine_task_get_id(task));
+	struct vf_bundle *bundle =
+			vf_inflight_take(returns->inflight, (uint64_t)vine_task_get_id(task));
 	if (!bundle || !return_bundle(returns, bundle, task))
 		vine_task_delete(task);
 }

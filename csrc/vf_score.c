@@ -10,13 +10,15 @@
 #include "vf_workers.h"
 
 enum {
-	WINDOW = 1024, /* calls that are dealt out at a time: a few bundles for each of many workers */
+	/* Calls that are dealt out at a time: a few bundles for each of many workers. */
+	WINDOW = 1024,
 };
 
 /* A call of which nothing is known. */
 static const double UNKNOWN_NS = 10e6;
 
-/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one again. */
+/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one
+again. */
 static const double PAUSED_NS = 3600e9;
 
 static int reserve(void *array, uint64_t n, size_t item_nbytes)
@@ -45,9 +47,12 @@ static int reserve_all(struct vf_score *score)
 {
 	const struct vf_locality *locality = score->locality;
 	if (!score->calls &&
-			(reserve(&score->calls, WINDOW, sizeof *score->calls) || reserve(&score->chosen, WINDOW, sizeof *score->chosen) ||
-					reserve(&score->durations_ns, WINDOW, sizeof *score->durations_ns) ||
-					reserve(&score->offsets, WINDOW + 1, sizeof *score->offsets)))
+			(reserve(&score->calls, WINDOW, sizeof *score->calls) ||
+					reserve(&score->chosen, WINDOW, sizeof *score->chosen) ||
+					reserve(&score->durations_ns, WINDOW,
+							sizeof *score->durations_ns) ||
+					reserve(&score->offsets, WINDOW + 1,
+							sizeof *score->offsets)))
 		return -1;
 	if (score->by_index_room < locality->n_workers) {
 		if (reserve(&score->by_index, locality->workers_room, sizeof(struct vf_worker *)))
@@ -57,8 +62,8 @@ static int reserve_all(struct vf_score *score)
 	return 0;
 }
 
-/* How long a call would wait for a slot of this worker. What was thought to be short and has not ended takes, as far as anybody knows, as
-long again. */
+/* How long a call would wait for a slot of this worker. What was thought to be short and has not
+ended takes, as far as anybody knows, as long again. */
 static double queue_ns(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
 {
 	if (vf_worker_is_paused(worker, now_ns))
@@ -78,7 +83,8 @@ static void set_queues(struct vf_score *score)
 		struct vf_worker *worker = workers->items[i];
 		uint32_t slots = worker->slots ? worker->slots : workers->typical_slots;
 		score->by_index[worker->index] = worker;
-		vf_locality_set_queue(score->locality, worker->index, (uint64_t)queue_ns(worker, slots, now_ns));
+		vf_locality_set_queue(score->locality, worker->index,
+				(uint64_t)queue_ns(worker, slots, now_ns));
 	}
 }
 
@@ -106,7 +112,8 @@ static int take(struct vf_score *score, struct vf_group *group)
 		double mean_ns = call->function->mean_ns;
 		call->place = score->n_calls;
 		score->offsets[score->n_calls] = before;
-		score->durations_ns[score->n_calls] = (uint64_t)((mean_ns < 0 ? UNKNOWN_NS : mean_ns) / slots);
+		score->durations_ns[score->n_calls] =
+				(uint64_t)((mean_ns < 0 ? UNKNOWN_NS : mean_ns) / slots);
 		score->calls[score->n_calls++] = call;
 		spec = vf_queue_next(score->queue, group, 1);
 	}
@@ -120,8 +127,12 @@ static uint32_t home_of(const struct vf_score *score, const struct vf_call *call
 	const struct vf_temp *largest = NULL;
 	int64_t most = -1;
 	for (uint32_t k = 0; call->files && k < call->files->n; k++) {
-		const struct vf_temp *temp = call->files->items[k].kind == VF_FILE_READ ? call->files->items[k].temp : NULL;
-		int64_t nbytes = temp && temp->n_holders ? score->locality->files[temp->datum->index].nbytes : -1;
+		const struct vf_temp *temp = call->files->items[k].kind == VF_FILE_READ ?
+				call->files->items[k].temp :
+				NULL;
+		int64_t nbytes = temp && temp->n_holders ?
+				score->locality->files[temp->datum->index].nbytes :
+				-1;
 		if (nbytes > most) {
 			most = nbytes;
 			largest = temp;
@@ -138,8 +149,8 @@ int vf_score_deal(struct vf_score *score, struct vf_group *group)
 		return -1;
 	}
 	set_queues(score);
-	vf_locality_assign(score->locality, score->n_calls, score->offsets, score->files, score->durations_ns,
-			score->chosen, NULL);
+	vf_locality_assign(score->locality, score->n_calls, score->offsets, score->files,
+			score->durations_ns, score->chosen, NULL);
 	for (uint32_t i = 0; i < score->n_calls; i++) {
 		struct vf_call *call = score->calls[i];
 		uint32_t home = call->at_home ? home_of(score, call) : VF_LOCALITY_NONE;

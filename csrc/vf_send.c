@@ -59,14 +59,19 @@ static void apply_spec(struct vf_send *send, struct vine_task *task, const struc
 	int labelled = send->config->allocation_mode >= 0;
 	vine_task_set_priority(task, spec->priority);
 	vine_task_set_category(task, category);
-	if (send->config->slow_factor > 0) /* what holds for all categories, TaskVine forgets while the category "default" has no tasks */
-		vine_enable_disconnect_slow_workers_category(send->config->manager, category, send->config->slow_factor);
+	/* What holds for all categories, TaskVine forgets while the category "default" has no
+	tasks. */
+	if (send->config->slow_factor > 0)
+		vine_enable_disconnect_slow_workers_category(
+				send->config->manager, category, send->config->slow_factor);
 	if (labelled)
-		vine_set_category_mode(send->config->manager, category, (vine_category_mode_t)send->config->allocation_mode);
+		vine_set_category_mode(send->config->manager, category,
+				(vine_category_mode_t)send->config->allocation_mode);
 	if (spec->running_time_min >= 0)
 		vine_task_set_time_min(task, spec->running_time_min);
+	/* A function call takes a slot of its library; the library holds the resources. */
 	if (!send->config->command)
-		return; /* a function call takes a slot of its library; the library holds the resources */
+		return;
 	const struct vf_resources *needs = &spec->needs;
 	if (needs->cores >= 0 || !labelled)
 		vine_task_set_cores(task, needs->cores >= 0 ? (int)ceil(needs->cores) : 1);
@@ -96,7 +101,8 @@ static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundl
 	if (!task)
 		return NULL;
 	if (spill) {
-		bundle->spilled = vine_declare_buffer(send->config->manager, send->frame.data, send->frame.nbytes, VINE_CACHE_LEVEL_TASK, 0);
+		bundle->spilled = vine_declare_buffer(send->config->manager, send->frame.data,
+				send->frame.nbytes, VINE_CACHE_LEVEL_TASK, 0);
 		if (!bundle->spilled || !vine_task_add_input(task, bundle->spilled, "frame", 0)) {
 			vine_task_delete(task);
 			return NULL;
@@ -120,14 +126,16 @@ static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundl
 	if (bundle->n_calls)
 		apply_spec(send, task, bundle->calls[0]);
 	else
-		vine_task_set_category(task, config->library); /* it takes as long as the library to start */
+		vine_task_set_category(task, config->library); /* it takes as long to start */
 	if (!bundle->n_calls && config->command)
 		vine_task_set_cores(task, 1);
 	return task;
 }
 
-/* Send one bundle, to `worker` unless that is NULL; with no calls, one that only makes TaskVine start a library. */
-static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *const *calls, struct vf_worker *worker, double expected_ns)
+/* Send one bundle, to `worker` unless that is NULL; with no calls, one that only makes TaskVine
+start a library. */
+static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *const *calls,
+		struct vf_worker *worker, double expected_ns)
 {
 	uint64_t start_ns = vf_now_ns();
 	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
@@ -137,10 +145,13 @@ static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *
 	uint32_t cores = needed > 0 ? (uint32_t)ceil(needed) : 0;
 
 	if (bundle && n_calls && vf_library_is_hopeless(send->library)) {
-		vf_end_failed(send->end, bundle, VINE_RESULT_LIBRARY_EXIT, vf_library_why_hopeless());
+		vf_end_failed(send->end, bundle, VINE_RESULT_LIBRARY_EXIT,
+				vf_library_why_hopeless());
 		return;
 	}
-	if (bundle && vf_frame_pack(&send->frame, calls, n_calls, send->config->slice_ms, cores, ++send->stamp) == 0) {
+	if (bundle &&
+			vf_frame_pack(&send->frame, calls, n_calls, send->config->slice_ms, cores,
+					++send->stamp) == 0) {
 		task = make_task(send, bundle);
 		id = task ? vine_submit(send->config->manager, task) : 0;
 	}
@@ -149,9 +160,12 @@ static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *
 			vine_task_delete(task);
 		if (bundle) {
 			vf_files_unmount(send->files, bundle);
-			vf_end_failed(send->end, bundle, VINE_RESULT_UNKNOWN, "TaskVine refused the task, or memory is short");
+			vf_end_failed(send->end, bundle, VINE_RESULT_UNKNOWN,
+					"TaskVine refused the task, or memory is short");
 		}
-		return; /* without memory for the bundle itself its calls stay outstanding: the engine is about to die anyway */
+		/* Without memory for the bundle itself its calls stay outstanding: the engine is
+		about to die anyway. */
+		return;
 	}
 	bundle->task = task;
 	bundle->expected_ns = expected_ns;
@@ -184,7 +198,8 @@ static void drop_cancelled(struct vf_send *send, struct vf_call_list *cancelled)
 	free(calls);
 }
 
-/* Calls that no worker has room for leave when they are cancelled, as others do when their turn comes. */
+/* Calls that no worker has room for leave when they are cancelled, as others do when their turn
+comes. */
 static void drop_cancelled_head(struct vf_send *send, struct vf_group *group)
 {
 	struct vf_call_list cancelled = {0};
@@ -198,10 +213,14 @@ static void drop_cancelled_head(struct vf_send *send, struct vf_group *group)
 
 static struct vf_sizing_choice begin(struct vf_send *send, uint64_t n_waiting, uint32_t slots)
 {
-	return (struct vf_sizing_choice){.rule = send->config->rule, .n_waiting = n_waiting, .slots = slots, .calls = send->chosen};
+	return (struct vf_sizing_choice){.rule = send->config->rule,
+			.n_waiting = n_waiting,
+			.slots = slots,
+			.calls = send->chosen};
 }
 
-/* Take out those of the calls that fail, or wait, for a file; returns how many are left, in order. */
+/* Take out those of the calls that fail, or wait, for a file; returns how many are left, in
+order. */
 static uint32_t admit(struct vf_send *send, uint32_t n_calls, struct vf_call **calls)
 {
 	uint32_t n = 0;
@@ -229,7 +248,8 @@ static uint32_t admit(struct vf_send *send, uint32_t n_calls, struct vf_call **c
 }
 
 /* Send what was chosen. */
-static void send_chosen(struct vf_send *send, struct vf_sizing_choice *choice, struct vf_worker *worker)
+static void send_chosen(
+		struct vf_send *send, struct vf_sizing_choice *choice, struct vf_worker *worker)
 {
 	send->waiting->n -= choice->n;
 	drop_cancelled(send, &choice->cancelled);
@@ -243,7 +263,8 @@ static void send_from(struct vf_send *send, struct vf_group *group, struct vf_wo
 {
 	struct vf_spec *spec = vf_queue_first(group);
 	uint32_t slots = (uint32_t)VF_GET(send->counters, slots);
-	struct vf_sizing_choice choice = begin(send, send->waiting->n, slots / (worker ? vf_worker_share(worker, &spec->needs) : 1));
+	struct vf_sizing_choice choice = begin(send, send->waiting->n,
+			slots / (worker ? vf_worker_share(worker, &spec->needs) : 1));
 	int more = 1;
 	while (more && spec) {
 		uint64_t before = spec->waiting.n;
@@ -259,19 +280,23 @@ static int was_dealt_some(void *arg, struct vf_worker *worker)
 	return worker->dealt.n > 0;
 }
 
-/* Send calls that read files to where these lie. Tells whether anything was sent, negative if they cannot be scored. */
+/* Send calls that read files to where these lie. Tells whether anything was sent, negative if they
+cannot be scored. */
 static int send_scored(struct vf_send *send, struct vf_group *group)
 {
 	const struct vf_resources needs = vf_queue_first(group)->needs;
-	struct vf_worker *worker = vf_workers_choose(send->workers, &needs, vf_now_ns(), NULL, NULL);
+	struct vf_worker *worker =
+			vf_workers_choose(send->workers, &needs, vf_now_ns(), NULL, NULL);
 	int sent = 0;
 	if (!worker)
 		return 0;
 	if (vf_score_deal(send->score, group))
 		return -1;
-	while ((worker = vf_workers_choose(send->workers, &needs, vf_now_ns(), was_dealt_some, NULL))) {
+	while ((worker = vf_workers_choose(
+				send->workers, &needs, vf_now_ns(), was_dealt_some, NULL))) {
 		uint32_t slots = worker->slots ? worker->slots : send->workers->typical_slots;
-		struct vf_sizing_choice choice = begin(send, worker->dealt.n, slots / vf_worker_share(worker, &needs));
+		struct vf_sizing_choice choice = begin(
+				send, worker->dealt.n, slots / vf_worker_share(worker, &needs));
 		vf_sizing_choose(&choice, &worker->dealt);
 		send_chosen(send, &choice, worker);
 		sent = 1;
@@ -291,10 +316,12 @@ static int pass(struct vf_send *send, struct vf_group *group)
 	return 0;
 }
 
-/* In regular mode TaskVine chooses the worker. It would keep a task that is too large for all of them, in the place of others. */
+/* In regular mode TaskVine chooses the worker. It would keep a task that is too large for all of
+them, in the place of others. */
 static int is_held_back(const struct vf_send *send, const struct vf_spec *spec)
 {
-	return send->config->command && vf_resources_any(&spec->needs) && !vf_place_fits(send->place, &spec->needs);
+	return send->config->command && vf_resources_any(&spec->needs) &&
+			!vf_place_fits(send->place, &spec->needs);
 }
 
 /* What became of a group in this turn. */
@@ -312,7 +339,8 @@ static enum served serve(struct vf_send *send, struct vf_group *group)
 		drop_cancelled_head(send, group);
 		return SERVED_PASSED;
 	}
-	int is_scored = send->config->placing && (send->config->locality ? group->scored : group->scored & 2);
+	int is_scored = send->config->placing &&
+			(send->config->locality ? group->scored : group->scored & 2);
 	int sent = is_scored ? send_scored(send, group) : -1;
 	if (sent > 0)
 		return SERVED_SENT;

@@ -43,11 +43,12 @@ void vf_send_free(struct vf_send *send);
 /* Sort what was submitted, a list of struct vf_call, into the waiting lists. */
 void vf_send_take(struct vf_send *send, struct vf_link *submitted);
 
-/* Send bundles as long as calls wait and slots are free. Tells whether no slot is left for any call. */
+/* Send bundles as long as calls wait and slots are free. Tells whether no slot is left for any
+call. */
 int vf_send_waiting(struct vf_send *send);
 
-/* Send an empty bundle to each worker that has not had any, which only makes TaskVine start a library;
-and its answer tells of the node. */
+/* Send an empty bundle to each worker that has not had any, which only makes TaskVine start a
+library; and its answer tells of the node. */
 void vf_send_warm_up(struct vf_send *send);
 
 /* Give memory back that large frames needed. */

@@ -13,8 +13,8 @@ static const double DISPATCH_NS = 3e5;
 /* After each bundle that came back, a function's next bundle may be this many times larger. */
 static const uint32_t LIMIT_GROWTH = 8;
 
-/* Work w sent as k bundles is done after about k * DISPATCH_NS + w / k, which is least for bundles of sqrt(w * DISPATCH_NS): with many
-slots and little work, fewer bundles than slots. */
+/* Work w sent as k bundles is done after about k * DISPATCH_NS + w / k, which is least for bundles
+of sqrt(w * DISPATCH_NS): with many slots and little work, fewer bundles than slots. */
 static double worthwhile(const struct vf_sizing_choice *choice)
 {
 	double mean_ns = choice->n ? choice->calls[0]->function->mean_ns : -1;
@@ -27,7 +27,8 @@ static int fits(const struct vf_sizing_choice *choice, const struct vf_call *cal
 	const struct vf_function *function = call->function;
 	return !call->solo && !choice->calls[0]->solo && choice->n < function->limit &&
 			choice->expected_ns + function->mean_ns / 2 <= choice->rule.target_ns &&
-			choice->nbytes + VF_BUNDLE_CALL_NBYTES + call->nbytes <= choice->rule.max_nbytes;
+			choice->nbytes + VF_BUNDLE_CALL_NBYTES + call->nbytes <=
+			choice->rule.max_nbytes;
 }
 
 int vf_sizing_choose(struct vf_sizing_choice *choice, struct vf_call_list *waiting)
@@ -41,7 +42,8 @@ int vf_sizing_choose(struct vf_sizing_choice *choice, struct vf_call_list *waiti
 		const struct vf_function *function = call->function;
 		if (choice->n >= VF_SIZING_MAX_CALLS)
 			return 0;
-		if (choice->n && choice->n >= share && choice->expected_ns + function->mean_ns > worthwhile_ns)
+		if (choice->n && choice->n >= share &&
+				choice->expected_ns + function->mean_ns > worthwhile_ns)
 			return 0;
 		if (choice->n && !fits(choice, call))
 			return 0;

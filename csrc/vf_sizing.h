@@ -1,7 +1,9 @@
-/* How many calls travel together: decided from what is known about their functions, without touching the engine.
+/* How many calls travel together: decided from what is known about their functions, without
+touching the engine.
 
-A bundle aims at a run time (`target_ns`), takes no more than a fair share of what waits unless that is not worth a bundle, and holds calls
-of an unknown function one at a time until their durations are known. Experience comes back through vf_sizing_learn(). */
+A bundle aims at a run time (`target_ns`), takes no more than a fair share of what waits unless that
+is not worth a bundle, and holds calls of an unknown function one at a time until their durations
+are known. Experience comes back through vf_sizing_learn(). */
 
 #ifndef VF_SIZING_H
 #define VF_SIZING_H
@@ -32,8 +34,8 @@ struct vf_sizing_choice {
 	struct vf_call_list cancelled; /* those of what waited that will never run */
 };
 
-/* Move calls from the head of `waiting` into a choice, which begins with the first four members alone. Tells whether more may come
-from another list: this one is empty then. */
+/* Move calls from the head of `waiting` into a choice, which begins with the first four members
+alone. Tells whether more may come from another list: this one is empty then. */
 int vf_sizing_choose(struct vf_sizing_choice *choice, struct vf_call_list *waiting);
 
 /* A bundle has come back: `n` calls of `function` took `total_ns` together. */

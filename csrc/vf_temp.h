@@ -1,7 +1,8 @@
-/* One temporary file: what a call makes on a worker, and other calls read there or on another worker.
+/* One temporary file: what a call makes on a worker, and other calls read there or on another
+worker.
 
-The submitting side makes and frees it. One that it lets go is given back through the done ring once no
-call needs the file any more; its data has left the workers then. What becomes of it meanwhile:
+The submitting side makes and frees it. One that it lets go is given back through the done ring once
+no call needs the file any more; its data has left the workers then. What becomes of it meanwhile:
 vf_temps.h. */
 
 #ifndef VF_TEMP_H

@@ -27,7 +27,10 @@ static int is_read(const struct vf_file *file)
 /* Each file of a kind among those of a call. */
 #define FOR_EACH(temp, call, is_kind) \
 	for (uint32_t k_ = 0; (call)->files && k_ < (call)->files->n; k_++) \
-		for (struct vf_temp *temp = is_kind(&(call)->files->items[k_]) ? (call)->files->items[k_].temp : NULL; temp; temp = NULL)
+		for (struct vf_temp *temp = is_kind(&(call)->files->items[k_]) ? \
+						(call)->files->items[k_].temp : \
+						NULL; \
+				temp; temp = NULL)
 
 static struct vine_file *declare(struct vf_temps *temps, struct vf_temp *temp)
 {
@@ -35,9 +38,12 @@ static struct vine_file *declare(struct vf_temps *temps, struct vf_temp *temp)
 		return vine_declare_temp(temps->config->manager);
 	/* TaskVine would make it a file of the current directory. */
 	char path[4096];
-	snprintf(path, sizeof path, "%s-%llu", temps->config->temps_prefix, (unsigned long long)++temps->n_paths);
+	snprintf(path, sizeof path, "%s-%llu", temps->config->temps_prefix,
+			(unsigned long long)++temps->n_paths);
 	temp->path = strdup(path);
-	return temp->path ? vine_declare_file(temps->config->manager, path, VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) : NULL;
+	return temp->path ? vine_declare_file(temps->config->manager, path,
+					    VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) :
+			    NULL;
 }
 
 /* A file of TaskVine's that nobody needs and some worker fetches. */
@@ -50,10 +56,13 @@ struct vf_leftover {
 /* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
 static int is_fetched(const struct vf_temps *temps, const char *cached_name)
 {
-	return cached_name && vine_file_replica_table_count_replicas(temps->config->manager, cached_name, VINE_REPLICA_PENDING) > 0;
+	return cached_name &&
+			vine_file_replica_table_count_replicas(temps->config->manager, cached_name,
+					VINE_REPLICA_PENDING) > 0;
 }
 
-/* The worker that fetches a file may have it all, also if those that held it are gone: it is to be deleted there, too. */
+/* The worker that fetches a file may have it all, also if those that held it are gone: it is to be
+deleted there, too. */
 static void delete_when_fetched(struct vf_temps *temps, struct vine_file *file, char *cached_name)
 {
 	struct vf_leftover *leftover = calloc(1, sizeof *leftover);
@@ -61,7 +70,8 @@ static void delete_when_fetched(struct vf_temps *temps, struct vine_file *file, 
 		free(cached_name);
 		return; /* it stays on workers until the end */
 	}
-	*leftover = (struct vf_leftover){.next = temps->leftovers, .file = file, .cached_name = cached_name};
+	*leftover = (struct vf_leftover){
+			.next = temps->leftovers, .file = file, .cached_name = cached_name};
 	temps->leftovers = leftover;
 }
 
@@ -154,8 +164,8 @@ static void note_loss(struct vf_temps *temps, struct vf_temp *temp)
 	VF_COUNT(temps->counters, temps_lost, 1);
 }
 
-/* Run the call again that made it, for all that it made and is lost. Returns whether it was not at work already, for another of its
-files: then what is lost is looked at again when it ends. */
+/* Run the call again that made it, for all that it made and is lost. Returns whether it was not at
+work already, for another of its files: then what is lost is looked at again when it ends. */
 static int run_maker(struct vf_temps *temps, const struct vf_temp *lost)
 {
 	struct vf_call *call = lost->maker;
@@ -168,7 +178,9 @@ static int run_maker(struct vf_temps *temps, const struct vf_temp *lost)
 		if (temp->state != VF_TEMP_LOST)
 			continue;
 		forget_loss(temps, temp);
-		undeclare(temps, temp); /* a worker that has failed to fetch it does not try for the same name again (7.14.5) */
+		/* A worker that has failed to fetch it does not try for the same name again
+		(7.14.5). */
+		undeclare(temps, temp);
 		temp->state = VF_TEMP_MAKING;
 	}
 	FOR_EACH(temp, call, is_read)
@@ -187,8 +199,8 @@ static void need(struct vf_temp **stack, struct vf_temp *temp)
 	*stack = temp;
 }
 
-/* Have a file made again, and first, all that is lost of what it was made from, at once: so each is made once, and stays until all have
-read it that are made from it. */
+/* Have a file made again, and first, all that is lost of what it was made from, at once: so each is
+made once, and stays until all have read it that are made from it. */
 static void make_again(struct vf_temps *temps, struct vf_temp *lost)
 {
 	struct vf_temp *stack = NULL;
@@ -264,7 +276,8 @@ int vf_temps_mount(struct vf_temps *temps, struct vf_bundle *bundle, struct vine
 			if (!is_made(file) || file->temp->state != VF_TEMP_MAKING)
 				continue;
 			struct vf_temp *temp = file->temp;
-			struct vine_file *declared = temp->datum ? temp->datum->file : declare(temps, temp);
+			struct vine_file *declared =
+					temp->datum ? temp->datum->file : declare(temps, temp);
 			if (declared && !temp->datum)
 				temp->datum = vf_replica_know(temps->replicas, declared, temp);
 			if (!temp->datum || !vine_task_add_output(task, declared, file->name, 0))
@@ -301,8 +314,9 @@ int vf_temps_failed(const struct vf_bundle *bundle)
 	return (states_of(bundle) & 1u << VF_TEMP_FAILED) != 0;
 }
 
-/* Bundles that TaskVine has and that wait for a file that will never be there, or for one in whose place there is another, come back. What
-runs is left alone; it may come back to TaskVine, and is looked at again. */
+/* Bundles that TaskVine has and that wait for a file that will never be there, or for one in whose
+place there is another, come back. What runs is left alone; it may come back to TaskVine, and is
+looked at again. */
 static void give_readers_up(struct vf_temps *temps)
 {
 	struct vf_bundle *bundle;
@@ -325,7 +339,9 @@ static void end_making(struct vf_temps *temps, struct vf_temp *temp, int failed)
 	int there = temp->path ? access(temp->path, F_OK) == 0 : temp->n_holders > 0;
 	if (failed || (!there && !temp->made)) {
 		temp->state = VF_TEMP_FAILED;
-		undeclare(temps, temp); /* what there is of it is nothing to read, nor to lie beside what the next try writes */
+		/* What there is of it is nothing to read, nor to lie beside what the next try
+		writes. */
+		undeclare(temps, temp);
 		give_readers_up(temps);
 	} else if (there) {
 		temp->state = VF_TEMP_THERE;
@@ -333,8 +349,9 @@ static void end_making(struct vf_temps *temps, struct vf_temp *temp, int failed)
 	} else {
 		note_loss(temps, temp);
 	}
+	/* Where it has failed, they hear of that when their turn comes. */
 	if (temp->state != VF_TEMP_LOST)
-		vf_waiting_again_all(temps->waiting, &temp->parked); /* where it has failed, they hear of that when their turn comes */
+		vf_waiting_again_all(temps->waiting, &temp->parked);
 }
 
 void vf_temps_end(struct vf_temps *temps, struct vf_call *call, int failed)
@@ -383,7 +400,9 @@ void vf_temps_settle(struct vf_temps *temps, struct vf_link *let_go)
 	temps->lost = NULL;
 	for (struct vf_temp *temp = lost; temp; temp = next) {
 		next = temp->next_lost;
-		if (temp->state == VF_TEMP_LOST && (temp->n_readers || (temps->config->recover_at_once && !temp->let_go)))
+		if (temp->state == VF_TEMP_LOST &&
+				(temp->n_readers ||
+						(temps->config->recover_at_once && !temp->let_go)))
 			make_again(temps, temp);
 		if (temp->state == VF_TEMP_LOST && !temp->given)
 			list_loss(temps, temp);

@@ -1,9 +1,9 @@
 /* Temporary files: made, waited for, lost, and made again.
 
-For TaskVine they are temp files. It would make a lost one again by running the task once more that made
-it, with all the calls of that bundle; so it is told of a task's temp files only when it has the task,
-and makes no copy of it, and recovery happens here: the one call that made the file runs again (`again`
-of struct vf_call), and so do those that made its inputs, if these are gone too. */
+For TaskVine they are temp files. It would make a lost one again by running the task once more that
+made it, with all the calls of that bundle; so it is told of a task's temp files only when it has
+the task, and makes no copy of it, and recovery happens here: the one call that made the file runs
+again (`again` of struct vf_call), and so do those that made its inputs, if these are gone too. */
 
 #ifndef VF_TEMPS_H
 #define VF_TEMPS_H
@@ -47,11 +47,12 @@ enum vf_temps_verdict {
 };
 enum vf_temps_verdict vf_temps_park(struct vf_call *call, const struct vf_file **file);
 
-/* Give the temporary files of all calls of a bundle to its task, which TaskVine has already. Returns 0,
-or -1 when that is impossible. */
+/* Give the temporary files of all calls of a bundle to its task, which TaskVine has already.
+Returns 0, or -1 when that is impossible. */
 int vf_temps_mount(struct vf_temps *temps, struct vf_bundle *bundle, struct vine_task *task);
 
-/* Whether the calls of a bundle read any; whether all of these are there; whether one never will be. */
+/* Whether the calls of a bundle read any; whether all of these are there; whether one never will
+be. */
 int vf_temps_any(const struct vf_bundle *bundle);
 int vf_temps_there(const struct vf_bundle *bundle);
 int vf_temps_failed(const struct vf_bundle *bundle);
@@ -68,8 +69,8 @@ void vf_temps_drop(struct vf_temps *temps, struct vf_temp *temp, const struct vf
 /* A call has written to it on its worker. Other copies may be of that one. */
 void vf_temps_spoiled(struct vf_temps *temps, struct vf_temp *temp);
 
-/* Each turn: take what the submitting side lets go (a list of struct vf_temp), and have made again what
-is lost and needed. */
+/* Each turn: take what the submitting side lets go (a list of struct vf_temp), and have made again
+what is lost and needed. */
 void vf_temps_settle(struct vf_temps *temps, struct vf_link *let_go);
 
 /* After the manager has been deleted. */

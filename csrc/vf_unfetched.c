@@ -11,18 +11,21 @@
 #include "vf_inputs.h"
 #include "vf_workers.h"
 
-static const char UNSENT[] = "the connection to its worker broke each time it was sent; is the worker's disk full?";
+static const char UNSENT[] = "the connection to its worker broke each time it was sent; is the "
+			     "worker's disk full?";
 
 static const char UNSAID[] = "the worker could not get it, and does not say why";
 
-/* What a worker puts before the words of whoever fetched or made the file: until 7.14, from 7.15 on. */
-static const char *const PREFIXES[] = {"error creating file at worker: ", "error transferring file: "};
+/* What a worker puts before the words of whoever fetched or made the file: until 7.14, from 7.15
+on. */
+static const char *const PREFIXES[] = {
+		"error creating file at worker: ", "error transferring file: "};
 static const char REFUSED[] = "returned error: 4"; /* curl's words for all of HTTP's 400 to 499 */
 
 int vf_unfetched_note(const struct vf_declare *declare, const char *cachename, const char *reason)
 {
-	struct vf_declared *input =
-			vf_declare_find(declare, vine_manager_lookup_file(declare->config->manager, cachename));
+	struct vf_declared *input = vf_declare_find(
+			declare, vine_manager_lookup_file(declare->config->manager, cachename));
 	if (!input)
 		return 0;
 	for (size_t i = 0; i < sizeof PREFIXES / sizeof PREFIXES[0]; i++) {
@@ -40,22 +43,26 @@ int vf_unfetched_note(const struct vf_declare *declare, const char *cachename, c
 	return !strncmp(reason, "curl: ", 6);
 }
 
-/* Once they have it, others get it from them. TaskVine's own count compares addresses of copies of the
-URL, and is always 0. */
+/* Once they have it, others get it from them. TaskVine's own count compares addresses of copies of
+the URL, and is always 0. */
 int vf_unfetched_count(const struct vf_declare *declare, const char *source)
 {
 	const struct vf_declared *input = vf_declare_find(declare, source);
 	if (!input || !input->name)
 		return 0;
-	return vine_file_replica_table_count_replicas(declare->config->manager, input->name, VINE_REPLICA_PENDING);
+	return vine_file_replica_table_count_replicas(
+			declare->config->manager, input->name, VINE_REPLICA_PENDING);
 }
 
-const char *vf_unfetched_reason(const struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file)
+const char *vf_unfetched_reason(const struct vf_inputs *inputs, const struct vf_call *call,
+		const struct vf_file *file)
 {
 	if (!vf_file_is_input(file))
 		return NULL;
 	const struct vf_declared *input = vf_inputs_find(inputs, file);
-	return input && input->reason && input->final && call->submitted_ns < input->failed_ns ? input->reason : NULL;
+	return input && input->reason && input->final && call->submitted_ns < input->failed_ns ?
+			input->reason :
+			NULL;
 }
 
 void vf_unfetched_unsent(struct vf_bundle *bundle)
@@ -76,20 +83,21 @@ int vf_unfetched_any(const struct vf_bundle *bundle)
 	return i < bundle->mounts.n_inputs;
 }
 
-int vf_unfetched_too_large(
-		const struct vf_workers *workers, const struct vf_bundle *bundle, const struct vf_worker *worker)
+int vf_unfetched_too_large(const struct vf_workers *workers, const struct vf_bundle *bundle,
+		const struct vf_worker *worker)
 {
 	double needed_mb = (double)bundle->input_nbytes / (1 << 20);
 	if (!worker->slots || needed_mb <= worker->has.disk)
 		return 0;
 	uint32_t i = 0;
-	while (i < workers->n && workers->items[i]->slots && workers->items[i]->has.disk < needed_mb)
+	while (i < workers->n && workers->items[i]->slots &&
+			workers->items[i]->has.disk < needed_mb)
 		i++;
 	return i < workers->n;
 }
 
-const char *vf_unfetched_judge(
-		const struct vf_bundle *bundle, struct vf_call *call, uint32_t *n_inputs, const struct vf_file **file)
+const char *vf_unfetched_judge(const struct vf_bundle *bundle, struct vf_call *call,
+		uint32_t *n_inputs, const struct vf_file **file)
 {
 	const char *why = NULL;
 	int64_t nbytes = 0;

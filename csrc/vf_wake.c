@@ -22,7 +22,8 @@ void vf_wake_close(struct vf_wake *wake)
 void vf_wake_force(struct vf_wake *wake)
 {
 	uint64_t one = 1;
-	/* It can only fail when the counter is already near 2^64: then the sleeper is awake anyway. */
+	/* It can only fail when the counter is already near 2^64: then the sleeper is awake
+	anyway. */
 	ssize_t written = write(wake->fd, &one, sizeof one);
 	(void)written;
 }

@@ -29,23 +29,31 @@ static uint32_t count_slots(struct vf_watch *watch, const struct vine_stats *sta
 {
 	const struct vf_config *config = watch->config;
 	if (config->placing) {
-		uint32_t cores = stats->workers_connected > 0 ? (uint32_t)(stats->total_cores / stats->workers_connected) : 0;
-		watch->workers->typical_slots = cores && config->slots_per_worker > 0 ? (uint32_t)config->slots_per_worker : cores;
+		uint32_t cores = stats->workers_connected > 0 ?
+				(uint32_t)(stats->total_cores / stats->workers_connected) :
+				0;
+		watch->workers->typical_slots = cores && config->slots_per_worker > 0 ?
+				(uint32_t)config->slots_per_worker :
+				cores;
 		return vf_workers_slots(watch->workers);
 	}
 	if (config->command || config->slots_per_worker <= 0)
 		return (uint32_t)stats->total_cores;
 	double libraries = stats->workers_connected;
 	if (config->cores_per_library > 0)
-		libraries = (double)(int64_t)((double)stats->total_cores / config->cores_per_library);
+		libraries = (double)(int64_t)((double)stats->total_cores /
+				config->cores_per_library);
 	return (uint32_t)(libraries * config->slots_per_worker);
 }
 
-/* Calls that wait for a worker larger than any that is there. One of which little is known yet may be large enough. */
+/* Calls that wait for a worker larger than any that is there. One of which little is known yet may
+be large enough. */
 static uint64_t look_for_too_large(struct vf_watch *watch, uint64_t now_ns)
 {
 	uint64_t n = 0;
-	int is_known = watch->config->placing ? watch->workers->n && vf_workers_slots(watch->workers) : watch->workers->largest.cores > 0;
+	int is_known = watch->config->placing ?
+			watch->workers->n && vf_workers_slots(watch->workers) :
+			watch->workers->largest.cores > 0;
 	int all_known = is_known && (!watch->config->placing || vf_workers_known(watch->workers));
 	for (struct vf_group *group = watch->waiting->queue.any; group; group = group->next) {
 		int fits = !is_known || vf_place_fits(watch->place, &vf_queue_first(group)->needs);
@@ -58,25 +66,29 @@ static uint64_t look_for_too_large(struct vf_watch *watch, uint64_t now_ns)
 	return n;
 }
 
-/* Count a loss, and tell whether the bundle is to be given up: some call in it may be what takes workers
-down. */
+/* Count a loss, and tell whether the bundle is to be given up: some call in it may be what takes
+workers down. */
 static int lose(struct vf_watch *watch, struct vf_bundle *bundle)
 {
 	uint32_t most = vf_bundle_lose(bundle);
-	return bundle->n_calls == 1 ? most > watch->config->max_losses : most >= VF_BUNDLE_SUSPECT_LOSSES;
+	return bundle->n_calls == 1 ? most > watch->config->max_losses :
+				      most >= VF_BUNDLE_SUSPECT_LOSSES;
 }
 
 /* Whether the last task that was offered to a worker is really there: TaskVine may have changed its
 mind, and takes no other step with it before it offers another, or the next turn. */
 static void look_at_offered(struct vf_watch *watch)
 {
-	struct vf_bundle *bundle = watch->offered_id ? vf_inflight_find(watch->inflight, watch->offered_id) : NULL;
+	struct vf_bundle *bundle = watch->offered_id ?
+			vf_inflight_find(watch->inflight, watch->offered_id) :
+			NULL;
 	if (bundle && vf_bundle_runs(bundle))
 		bundle->has_run = 1;
 	watch->offered_id = 0;
 }
 
-/* What has been sent fails; what waits does so when it would be sent, and what comes later is tried. */
+/* What has been sent fails; what waits does so when it would be sent, and what comes later is
+tried. */
 static void give_library_up(struct vf_watch *watch)
 {
 	if (!vf_library_is_hopeless(watch->library))
@@ -97,24 +109,28 @@ static void end_orphaned(struct vf_bundle *bundle)
 /* TaskVine gives the task of a lost worker to the next one, for ever. This is where it does so. */
 int vf_watch_may_run(struct vf_watch *watch, struct vine_task *task)
 {
-	vf_library_keep(watch->library); /* here, since TaskVine looks at its count when it sends one */
+	/* Here, since TaskVine looks at its count when it sends one. */
+	vf_library_keep(watch->library);
 	look_at_offered(watch); /* from 7.16 on several are offered within a turn */
 	watch->offered_id = (uint64_t)vine_task_get_id(task);
 	struct vf_bundle *bundle = vf_inflight_find(watch->inflight, watch->offered_id);
 	if (!bundle)
 		return 1;
+	/* The same worker may have it again before anybody has looked. */
 	if (!bundle->given_up)
-		end_orphaned(bundle); /* the same worker may have it again before anybody has looked */
+		end_orphaned(bundle);
 	if (!bundle->given_up && vf_unfetched_any(bundle)) {
 		vf_inflight_give_up(watch->inflight, bundle);
 	} else if (bundle->has_run && !bundle->given_up) {
 		bundle->has_run = 0;
-		/* A worker that is still there could not fetch a temporary file, which is no fault of the call. */
+		/* A worker that is still there could not fetch a temporary file, which is no fault
+		of the call. */
 		bundle->unreached = bundle->worker && vf_temps_any(bundle);
 		if (bundle->unreached || lose(watch, bundle))
 			vf_inflight_give_up(watch->inflight, bundle);
 	}
-	watch->inflight->giving_up |= bundle->given_up; /* or again: it could not be cancelled when that was wanted */
+	/* It may have been given up before, and not been cancelled when that was wanted. */
+	watch->inflight->giving_up |= bundle->given_up;
 	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
 }
 
@@ -139,8 +155,8 @@ void vf_watch_library_ended(struct vf_watch *watch, const char *address, int by_
 	}
 }
 
-/* TaskVine 7.14.5 waits for ever for the function calls of a library that ended; later versions hand them out again, for which
-there is time here. */
+/* TaskVine 7.14.5 waits for ever for the function calls of a library that ended; later versions
+hand them out again, for which there is time here. */
 static void look_for_orphans(struct vf_watch *watch, uint64_t now_ns)
 {
 	struct vf_bundle *next;
@@ -148,7 +164,8 @@ static void look_for_orphans(struct vf_watch *watch, uint64_t now_ns)
 		next = LIST_NEXT(bundle, orphan);
 		if (bundle->given_up)
 			continue;
-		if (!vf_bundle_runs(bundle) || strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
+		if (!vf_bundle_runs(bundle) ||
+				strcmp(vine_task_get_addrport(bundle->task), bundle->orphaned_at)) {
 			end_orphaned(bundle);
 		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
 			lose(watch, bundle);
@@ -162,37 +179,42 @@ void vf_watch_release_idle(struct vf_watch *watch)
 {
 	const struct vf_config *config = watch->config;
 	uint64_t now_ns = vf_now_ns();
-	if (!config->idle_timeout_ns || now_ns - watch->released_ns < RELEASE_INTERVAL_MS * 1000000ull)
+	if (!config->idle_timeout_ns ||
+			now_ns - watch->released_ns < RELEASE_INTERVAL_MS * 1000000ull)
 		return;
 	watch->released_ns = now_ns;
 	uint64_t n_workers = VF_GET(watch->counters, workers_connected);
 	uint32_t i = 0;
 	while (i < watch->workers->n && n_workers > config->min_workers) {
 		const struct vf_worker *worker = watch->workers->items[i];
-		if (worker->running || !worker->heard_ns || now_ns - worker->heard_ns < config->idle_timeout_ns) {
+		if (worker->running || !worker->heard_ns ||
+				now_ns - worker->heard_ns < config->idle_timeout_ns) {
 			i++;
 			continue;
 		}
-		vine_manager_shut_down_worker(watch->config->manager, worker->id); /* and another takes its place in the table */
+		/* Another one takes its place in the table. */
+		vine_manager_shut_down_worker(watch->config->manager, worker->id);
 		n_workers--;
 	}
 }
 
-/* TaskVine's own vine_workers_shutdown takes a worker with a library for busy, and leaves it to look for this manager for a quarter
-of an hour. */
+/* TaskVine's own vine_workers_shutdown takes a worker with a library for busy, and leaves it to
+look for this manager for a quarter of an hour. */
 void vf_watch_release_all(struct vf_watch *watch)
 {
 	for (uint32_t i = 0; i < watch->workers->n; i++)
 		vine_manager_shut_down_worker(watch->config->manager, watch->workers->items[i]->id);
 }
 
-/* The tasks that the waiting calls will make, going by those that were made so far. vine_factory asks how many workers are needed,
-and TaskVine itself knows only of what has a slot. */
+/* The tasks that the waiting calls will make, going by those that were made so far. vine_factory
+asks how many workers are needed, and TaskVine itself knows only of what has a slot. */
 static int count_tasks_left(const struct vf_watch *watch)
 {
 	uint64_t calls = VF_GET(watch->counters, calls_sent);
 	uint64_t bundles = VF_GET(watch->counters, bundles_sent);
-	double tasks = calls > bundles ? ceil((double)watch->waiting->n * (double)bundles / (double)calls) : (double)watch->waiting->n;
+	double tasks = calls > bundles ?
+			ceil((double)watch->waiting->n * (double)bundles / (double)calls) :
+			(double)watch->waiting->n;
 	return tasks < INT_MAX ? (int)tasks : INT_MAX;
 }
 
@@ -201,9 +223,13 @@ int vf_watch_workers(struct vf_watch *watch, int connections)
 	look_at_offered(watch);
 	vine_set_tasks_left_count(watch->config->manager, count_tasks_left(watch));
 	uint64_t now = vf_now_ns();
-	/* A worker tells its cores some time after it has connected: until then there is nothing to do but to wait for that. */
-	int new_to_us = watch->workers->n && (watch->config->placing ? !watch->workers->typical_slots : watch->workers->largest.cores <= 0);
-	if (connections == watch->connections && !new_to_us && now - watch->stats_ns < STATS_INTERVAL_MS * 1000000ull)
+	/* A worker tells its cores some time after it has connected: until then there is nothing to
+	do but to wait for that. */
+	int new_to_us = watch->workers->n &&
+			(watch->config->placing ? !watch->workers->typical_slots :
+						  watch->workers->largest.cores <= 0);
+	if (connections == watch->connections && !new_to_us &&
+			now - watch->stats_ns < STATS_INTERVAL_MS * 1000000ull)
 		return 0;
 	struct vine_stats stats;
 	vine_get_stats(watch->config->manager, &stats);
@@ -218,10 +244,12 @@ int vf_watch_workers(struct vf_watch *watch, int connections)
 	VF_SET(watch->counters, workers_connected, (unsigned)stats.workers_connected);
 	VF_SET(watch->counters, workers_joined, (unsigned)stats.workers_joined);
 	VF_SET(watch->counters, slots, slots);
-	/* A library has a little less than its worker: of the disk, part is for files that are kept. */
+	/* A library has a little less than its worker: of the disk, part is for files that are
+	kept. */
 	struct vf_resources most = {0};
 	if (!watch->config->placing || !vf_workers_most(watch->workers, &most))
-		most = (struct vf_resources){(double)stats.max_cores, (double)stats.max_memory, (double)stats.max_disk, (double)stats.max_gpus};
+		most = (struct vf_resources){(double)stats.max_cores, (double)stats.max_memory,
+				(double)stats.max_disk, (double)stats.max_gpus};
 	watch->workers->largest = most;
 	if (watch->config->placing || watch->config->command)
 		VF_SET(watch->counters, calls_too_large, look_for_too_large(watch, now));

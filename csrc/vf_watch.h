@@ -28,11 +28,12 @@ struct vf_watch {
 	int connections;      /* when we last looked; -1: never */
 	uint64_t stats_ns;
 	uint64_t released_ns; /* when we last looked for workers to let go */
-	uint64_t offered_id;  /* of the task that TaskVine last sought a worker for; 0: it has been looked at */
+	/* Of the task that TaskVine last sought a worker for; 0: it has been looked at. */
+	uint64_t offered_id;
 };
 
-/* Count workers and slots, and look for bundles that nobody will finish. Does nothing if it was done a
-moment ago and the number of connections is the same; tells whether it did something. */
+/* Count workers and slots, and look for bundles that nobody will finish. Does nothing if it was
+done a moment ago and the number of connections is the same; tells whether it did something. */
 int vf_watch_workers(struct vf_watch *watch, int connections);
 
 /* A task is about to get a worker. Tells whether it may have one now. */

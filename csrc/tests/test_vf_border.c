@@ -1,5 +1,5 @@
-/* TaskVine's own link_poll() and debug(), as the linker replaced them: a sleep ends at a wake, and of all
-messages one is looked at. */
+/* TaskVine's own link_poll() and debug(), as the linker replaced them: a sleep ends at a wake, and
+of all messages one is looked at. */
 
 #include "vf_border.h"
 
@@ -75,7 +75,8 @@ static int n_invalidated;
 
 static int invalidated(void *arg, const char *cachename, const char *reason)
 {
-	CHECK(arg == &n_invalidated && !strcmp(cachename, "url-1") && !strcmp(reason, "curl: (22)"));
+	CHECK(arg == &n_invalidated && !strcmp(cachename, "url-1") &&
+			!strcmp(reason, "curl: (22)"));
 	return ++n_invalidated;
 }
 

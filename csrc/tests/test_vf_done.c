@@ -20,7 +20,8 @@ static void test_nothing_is_handed_over_within_a_turn(void)
 	CHECK(!vf_done_take_within(&done, 0));
 	vf_done_over(&done);
 	struct vf_bundle *first = vf_done_take(&done);
-	CHECK(first == bundles[0] && first->link.next == &bundles[1]->link && !bundles[1]->link.next);
+	CHECK(first == bundles[0] && first->link.next == &bundles[1]->link &&
+			!bundles[1]->link.next);
 	vf_done_over(&done);
 	CHECK(!vf_done_take_within(&done, 0));
 }

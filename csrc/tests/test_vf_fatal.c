@@ -34,6 +34,7 @@ int main(void)
 	CHECK(pthread_create(&thread, NULL, give_up, reported) == 0);
 	CHECK(sem_wait(&reports) == 0);
 	CHECK(!strcmp(reported, "disk sda is 100 % full"));
-	CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0); /* it sleeps, and holds nothing */
+	/* It sleeps, and holds nothing. */
+	CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0);
 	return 0;
 }

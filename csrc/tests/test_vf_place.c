@@ -1,4 +1,5 @@
-/* A worker that leaves costs what it had, not what others have: theirs lies in memory that nobody may touch meanwhile. */
+/* A worker that leaves costs what it had, not what others have: theirs lies in memory that nobody
+may touch meanwhile. */
 
 #include "vf_place.h"
 
@@ -33,7 +34,8 @@ static void give(struct vf_bundle *bundle, uint64_t task_id, uint32_t worker)
 int main(void)
 {
 	size_t nbytes = MANY * sizeof(struct vf_bundle);
-	struct vf_bundle *others = mmap(NULL, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vf_bundle *others = mmap(
+			NULL, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(others != MAP_FAILED && vf_loop_init(&loop) == 0);
 	const struct vf_locality_rule rule = {1.0, 1.0, VF_LOCALITY_MOVED_BATCH};
 	CHECK(vf_locality_init(&loop.locality, &rule, 1) == 0);
@@ -45,7 +47,8 @@ int main(void)
 	for (uint32_t i = 0; i < MANY; i++)
 		give(&others[i], i + 1, 1);
 	for (uint32_t i = 0; i < FEW; i++) {
-		own[i] = vf_bundle_create(i > 0, calls); /* the first one only asks about the node */
+		/* The first one only asks about the node. */
+		own[i] = vf_bundle_create(i > 0, calls);
 		give(own[i], MANY + i + 1, 0);
 	}
 
@@ -56,7 +59,8 @@ int main(void)
 		vf_place_end(own[i]);
 		vf_bundle_unlist(own[i]);
 	}
-	CHECK(LIST_EMPTY(&loop.place.unplaced) && LIST_EMPTY(&loop.inflight.given_up) && loop.inflight.giving_up);
+	CHECK(LIST_EMPTY(&loop.place.unplaced) && LIST_EMPTY(&loop.inflight.given_up) &&
+			loop.inflight.giving_up);
 	CHECK(mprotect(others, nbytes, PROT_READ | PROT_WRITE) == 0);
 
 	uint32_t n = 0;

@@ -30,7 +30,8 @@ static struct vf_call *make(uint32_t i, double priority, struct vf_group *group)
 static struct vf_sizing_choice take_bundle(void)
 {
 	const struct vf_sizing_rule rule = {.target_ns = INFINITY, .max_nbytes = 1 << 30};
-	struct vf_sizing_choice choice = {.rule = rule, .n_waiting = MANY, .slots = 1, .calls = chosen};
+	struct vf_sizing_choice choice = {
+			.rule = rule, .n_waiting = MANY, .slots = 1, .calls = chosen};
 	struct vf_group *group = vf_queue_take(&queue);
 	struct vf_spec *spec = group ? vf_queue_first(group) : NULL;
 	int more = 1;
@@ -80,7 +81,8 @@ int main(void)
 	}
 	check_empty();
 
-	/* Among equals the oldest, also if it comes back; and a new one of higher priority overtakes. */
+	/* Among equals the oldest, also if it comes back; and a new one of higher priority
+	overtakes. */
 	vf_queue_push(&queue, make(1, 0, &groups[0]));
 	vf_queue_push(&queue, make(2, 0, &groups[1]));
 	vf_queue_push_front(&queue, make(0, 0, &groups[2]));
@@ -94,7 +96,8 @@ int main(void)
 	CHECK(take_bundle().n == 1 && chosen[0] == &calls[1]);
 	check_empty();
 
-	/* What comes to a group while it is taken waits for its turn; a group without calls leaves when it is put back. */
+	/* What comes to a group while it is taken waits for its turn; a group without calls leaves
+	when it is put back. */
 	vf_queue_push(&queue, make(0, 0, &groups[0]));
 	struct vf_group *group = vf_queue_take(&queue);
 	CHECK(group == &groups[0] && !vf_queue_take(&queue));

@@ -53,8 +53,10 @@ static void queue_calls(void)
 	vf_queue_init(&queue);
 	for (uint32_t i = 0; i < CALLS; i++) {
 		lists[i].files.n = 1;
-		lists[i].files.items[0] = (struct vf_file){.kind = VF_FILE_READ, .temp = &temps[i % FILES]};
-		calls[i] = (struct vf_call){.function = &function, .spec = &spec, .files = &lists[i].files};
+		lists[i].files.items[0] =
+				(struct vf_file){.kind = VF_FILE_READ, .temp = &temps[i % FILES]};
+		calls[i] = (struct vf_call){
+				.function = &function, .spec = &spec, .files = &lists[i].files};
 		vf_queue_push(&queue, &calls[i]);
 	}
 }
@@ -102,7 +104,8 @@ int main(void)
 		struct vf_call_list *dealt = &workers.items[k]->dealt;
 		CHECK(dealt->n == CALLS / WORKERS);
 		uint32_t i = k;
-		for (struct vf_call *call = dealt->head; call; call = (struct vf_call *)call->link.next, i += WORKERS)
+		for (struct vf_call *call = dealt->head; call;
+				call = (struct vf_call *)call->link.next, i += WORKERS)
 			CHECK(call == &calls[i]);
 	}
 
@@ -122,7 +125,8 @@ int main(void)
 	vf_score_gather(&score);
 	check_order();
 
-	/* A worker that has been silent for as long as it takes to move a file keeps no call waiting. */
+	/* A worker that has been silent for as long as it takes to move a file keeps no call
+	waiting. */
 	for (uint32_t i = 0; i < FILES; i++)
 		CHECK(vf_locality_add_replica(&locality, data[i].index, 0) == 0);
 	struct vf_worker *busy = workers.items[0];

@@ -26,7 +26,8 @@ static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
 
 static uint32_t choose(uint64_t n_waiting, uint32_t slots)
 {
-	struct vf_sizing_choice choice = {.rule = rule, .n_waiting = n_waiting, .slots = slots, .calls = chosen};
+	struct vf_sizing_choice choice = {
+			.rule = rule, .n_waiting = n_waiting, .slots = slots, .calls = chosen};
 	CHECK(!vf_sizing_choose(&choice, &waiting) || !waiting.n);
 	expected_ns = choice.expected_ns;
 	cancelled = choice.cancelled;
@@ -100,7 +101,8 @@ int main(void)
 	struct vf_call_list other = {0};
 	for (int i = 0; i < 3; i++)
 		vf_call_list_push(&other, vf_call_list_pop(&waiting));
-	struct vf_sizing_choice choice = {.rule = rule, .n_waiting = 6, .slots = 1, .calls = chosen};
+	struct vf_sizing_choice choice = {
+			.rule = rule, .n_waiting = 6, .slots = 1, .calls = chosen};
 	CHECK(vf_sizing_choose(&choice, &other) && choice.n == 3);
 	calls[4].solo = 1;
 	CHECK(!vf_sizing_choose(&choice, &waiting) && choice.n == 4 && chosen[3] == &calls[3]);

@@ -1,4 +1,5 @@
-/* Which calls of a bundle fail, since an input did not reach a worker, and because of which file. */
+/* Which calls of a bundle fail, since an input did not reach a worker, and because of which
+file. */
 
 #include "vf_unfetched.h"
 
@@ -21,8 +22,8 @@ static struct {
 static struct vf_declared declared[2 * CALLS], *inputs[2 * CALLS];
 static struct vf_bundle *bundle;
 
-/* Each call has an input, an output and a URL: the bundle's inputs are those of the first call, of the
-second one, and so on. */
+/* Each call has an input, an output and a URL: the bundle's inputs are those of the first call, of
+the second one, and so on. */
 static void begin(void)
 {
 	struct vf_call *all[CALLS];

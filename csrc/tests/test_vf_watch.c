@@ -1,5 +1,5 @@
-/* What the manager thread notices of tasks between two turns. TaskVine's tasks are played by this test,
-with as many offers per turn as the engines from 7.16 on make. */
+/* What the manager thread notices of tasks between two turns. TaskVine's tasks are played by this
+test, with as many offers per turn as the engines from 7.16 on make. */
 
 #define vine_cancel_by_task_id played_cancel
 #define vine_task_get_id played_id
@@ -92,14 +92,16 @@ static void test_each_of_several_that_are_offered_in_a_turn_has_run(void)
 	offer(2, "RUNNING");
 	offer(3, "RUNNING");
 	look_at_offered(&loop.watch); /* as the next turn does */
-	CHECK(bundles[0]->has_run && !bundles[1]->has_run && bundles[2]->has_run && bundles[3]->has_run);
+	CHECK(bundles[0]->has_run && !bundles[1]->has_run && bundles[2]->has_run &&
+			bundles[3]->has_run);
 
 	/* Their worker is lost. */
 	for (int i = 0; i < 4; i++)
 		tasks[i].state = "READY";
 	for (int i = 0; i < 4; i++)
 		offer(i, "READY");
-	CHECK(calls[0].losses == 1 && calls[1].losses == 0 && calls[2].losses == 1 && calls[3].losses == 1);
+	CHECK(calls[0].losses == 1 && calls[1].losses == 0 && calls[2].losses == 1 &&
+			calls[3].losses == 1);
 
 	/* The first one goes on to lose its workers, until it is given up. */
 	for (int losses = 2; losses <= 4; losses++) {
@@ -139,7 +141,8 @@ static void test_only_what_is_ready_or_runs_is_cancelled(void)
 	CHECK(n_cancelled == 2 && was_cancelled(0) && was_cancelled(1));
 	CHECK(!loop.inflight.giving_up && !loop.inflight.breaking);
 
-	/* One that was about to be fetched when its worker left is offered again, and cancelled then. */
+	/* One that was about to be fetched when its worker left is offered again, and cancelled
+	then. */
 	tasks[2].state = "READY";
 	CHECK(!vf_watch_may_run(&loop.watch, &tasks[2]) && loop.inflight.giving_up);
 	vf_inflight_cancel(&loop.inflight, NULL);
@@ -147,8 +150,8 @@ static void test_only_what_is_ready_or_runs_is_cancelled(void)
 	end();
 }
 
-/* The connection of the worker ends: another bundle that ran there comes back meanwhile, one is given up
-with that worker, and all bundles are walked through. */
+/* The connection of the worker ends: another bundle that ran there comes back meanwhile, one is
+given up with that worker, and all bundles are walked through. */
 static void lose_worker(void)
 {
 	uint64_t id;
@@ -176,7 +179,8 @@ static void test_a_worker_may_leave_while_its_tasks_are_cancelled(void)
 	end();
 }
 
-/* TaskVine from 7.15 on takes it from its worker when its library has ended; and that worker may get it again before anybody looks. */
+/* TaskVine from 7.15 on takes it from its worker when its library has ended; and that worker may
+get it again before anybody looks. */
 static void test_what_has_another_library_on_its_worker_goes_on(void)
 {
 	begin();
