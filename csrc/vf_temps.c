@@ -24,13 +24,16 @@ static int is_read(const struct vf_file *file)
 	return file->kind == VF_FILE_READ;
 }
 
-/* Each file of a kind among those of a call. */
+/* Each temporary file of a kind among the files of a call. */
 #define FOR_EACH(temp, call, is_kind) \
 	for (uint32_t k_ = 0; (call)->files && k_ < (call)->files->n; k_++) \
-		for (struct vf_temp *temp = is_kind(&(call)->files->items[k_]) ? \
-						(call)->files->items[k_].temp : \
-						NULL; \
-				temp; temp = NULL)
+		for (struct vf_temp *temp = temp_if(is_kind, &(call)->files->items[k_]); temp; \
+				temp = NULL)
+
+static struct vf_temp *temp_if(int is_kind(const struct vf_file *file), const struct vf_file *file)
+{
+	return is_kind(file) ? file->temp : NULL;
+}
 
 static struct vine_file *declare(struct vf_temps *temps, struct vf_temp *temp)
 {

@@ -1,4 +1,4 @@
-"""The units of csrc: a lower one neither includes nor calls a higher one, in the order of docs/architecture.md."""
+"""The units of csrc: each is small, and includes or calls only those that are lower (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 HEADLINE = "## The units of csrc"
+MAX_LINES = 500
+MAX_COLUMNS = 100
 
 ROW = re.compile(r"^(?:\w+)? +(vf_\w+)(?: \(([\w, ]+)\))?  +\S", re.M)
 INCLUDE = re.compile(r'^#include "(vf_\w+)\.h"', re.M)
@@ -94,3 +96,10 @@ def test_what_a_header_declares_is_in_its_file_and_begins_with_its_name():
         # vf_workers has vf_workers_find(), and vf_worker_begin().
         begins = tuple(f"{name}_" for name in (unit, f"{unit}s", unit.removesuffix("s"), *UNITS[unit]))
         assert all(name == unit or name.startswith(begins) for name in declared), unit
+
+
+def test_files_and_lines_are_short():
+    for path in sorted([*CSRC.glob("*.[ch]"), *(CSRC / "tests").glob("*.[ch]")]):
+        lines = path.read_text().expandtabs(8).split("\n")
+        assert len(lines) <= MAX_LINES, path
+        assert [line for line in lines if len(line) > MAX_COLUMNS] == [], path
