@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "vf_temps.h"
 
 #include <stdio.h>
@@ -40,13 +41,13 @@ static struct vine_file *declare(struct vf_temps *temps, struct vf_temp *temp)
 	if (temps->config->peer_transfers)
 		return vine_declare_temp(temps->config->manager);
 	/* TaskVine would make it a file of the current directory. */
-	char path[4096];
-	snprintf(path, sizeof path, "%s-%llu", temps->config->temps_prefix,
-			(unsigned long long)++temps->n_paths);
-	temp->path = strdup(path);
-	return temp->path ? vine_declare_file(temps->config->manager, path,
-					    VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) :
-			    NULL;
+	if (asprintf(&temp->path, "%s-%llu", temps->config->temps_prefix,
+			    (unsigned long long)++temps->n_paths) < 0) {
+		temp->path = NULL;
+		return NULL;
+	}
+	return vine_declare_file(temps->config->manager, temp->path, VINE_CACHE_LEVEL_WORKFLOW,
+			VINE_UNLINK_WHEN_DONE);
 }
 
 /* A file of TaskVine's that nobody needs and some worker fetches. */
