@@ -420,7 +420,7 @@ cdef class Engine:
         Returns
         -------
         dict
-            The counters of csrc/vf_counters.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
+            Those of csrc/vf_counters.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
             themselves or by Parsl's wrapper around them; and, summed over calls, the times spent in `submit`
             (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their
             futures, callbacks included (`complete_ns`, counted when all of a bundle are finished). All times in
