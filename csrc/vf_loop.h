@@ -4,8 +4,8 @@ vf_loop_run() alternates vine_wait() with turns of its own; a turn takes what wa
 bundles and gives them to TaskVine. Turns happen inside vine_wait() too (vf_border.h), so a submit
 is never kept waiting: TaskVine alone would sleep there for up to a second.
 
-No Python object is touched and the GIL is not held. This is all that the Python side calls; the
-steps know nothing of it, nor of each other but for those below them. */
+No Python object is touched and the GIL is not held. The Python side calls this unit, takes what is
+done (vf_done.h) and reads the counters; the steps know nothing of this unit. */
 
 #ifndef VF_LOOP_H
 #define VF_LOOP_H
