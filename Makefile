@@ -104,8 +104,8 @@ wheels: build ## a wheel of this Python in dist/, with which the README's first 
 	awk '/^```python/ { inside = 1; next } /^```/ && inside { exit } inside' README.md > build/wheel/first.py
 	cd build/wheel && bin/python first.py
 
-# C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; behind the engine
-# once more, since the engine needs the glibc shim.
+# C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; in a group with the
+# engine, since the engine calls the functions that replace its own.
 
 CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/$(if $(filter ctest,$(MAKECMDGOALS)),$(or $(T),test_*),test_*).c))
 CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h' csrc/tests/$(t).c),$(t)))
@@ -116,7 +116,7 @@ CTEST_FLAGS_address := -O1 -fsanitize=address,undefined -fno-sanitize-recover=al
 CTEST_FLAGS_thread := -O1 -fsanitize=thread
 CTEST_FLAGS_coverage := -O0 --coverage -fprofile-update=atomic
 # What counts calls malloc(), too, which is replaced by ours.
-CTEST_LIBS_coverage := -lgcov -Wl,--start-group build/ctest/coverage/libvf.a @build/ctest/engine.libs -Wl,--end-group
+CTEST_LIBS_coverage := -lgcov
 CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/%.ok) \
   $(CTESTS_THREADED:%=build/ctest/thread/%.ok)
 
@@ -151,8 +151,8 @@ build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 
 build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libvf.a build/ctest/engine.libs
 	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) @build/ctest/engine.cflags \
-	  $$< build/ctest/$(1)/libvf.a @build/ctest/engine.libs build/ctest/$(1)/libvf.a \
-	  $$(CTEST_LIBS_$(1)) -o $$(@:.ok=)
+	  $$< -Wl,--start-group build/ctest/$(1)/libvf.a @build/ctest/engine.libs $$(CTEST_LIBS_$(1)) -Wl,--end-group \
+	  -o $$(@:.ok=)
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef
 $(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))

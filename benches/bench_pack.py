@@ -120,7 +120,7 @@ class WaitingCall:
 
 
 def choose_in_python(calls, repeat):
-    """Follow the rules of csrc/vf_bundle.c; returns the number of calls of each bundle."""
+    """Follow the rules of csrc/vf_sizing.c; returns the number of calls of each bundle."""
     for _ in range(repeat):
         waiting = deque()
         for call in calls:

@@ -59,7 +59,8 @@ int vf_accept_is_lack(int error)
 int vf_accept_one(int fd, struct sockaddr *restrict address, socklen_t *restrict nbytes)
 {
 	int first = first_for_workers();
-	/* Before: what has been accepted can only be closed, and its worker would come back at once. */
+	/* Before: what has been accepted can only be closed, and its worker would come back at
+	once. */
 	int place = fcntl(fd, F_DUPFD_CLOEXEC, first);
 	if (place < 0)
 		return -1;

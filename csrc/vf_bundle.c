@@ -1,115 +1,75 @@
 #include "vf_bundle.h"
 
-#include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "vf_frame.h"
+#include "taskvine.h"
 
-/* A new sample moves the average by this much: a handful of bundles suffices to follow a change. */
-static const double LEARNING_RATE = 0.3;
-
-/* What the engine needs to send one more bundle and take it back, about (docs/performance.md). */
-static const double DISPATCH_NS = 3e5;
-
-/* After each bundle that came back, a function's next bundle may be this many times larger. */
-static const uint32_t LIMIT_GROWTH = 8;
-
-static struct vf_call *next_of(struct vf_call *call)
+struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls)
 {
-	return (struct vf_call *)call->link.next;
-}
-
-void vf_call_list_push(struct vf_call_list *list, struct vf_call *call)
-{
-	call->link.next = NULL;
-	if (list->tail)
-		list->tail->link.next = &call->link;
-	else
-		list->head = call;
-	list->tail = call;
-	list->n++;
-}
-
-void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call)
-{
-	call->link.next = list->head ? &list->head->link : NULL;
-	list->head = call;
-	if (!list->tail)
-		list->tail = call;
-	list->n++;
-}
-
-struct vf_call *vf_call_list_pop(struct vf_call_list *list)
-{
-	struct vf_call *call = list->head;
-	if (!call)
+	struct vf_bundle *bundle = calloc(1, sizeof *bundle + n_calls * sizeof bundle->calls[0]);
+	if (!bundle)
 		return NULL;
-	list->head = next_of(call);
-	if (!list->head)
-		list->tail = NULL;
-	list->n--;
-	return call;
-}
-
-/* Work w sent as k bundles is done after about k * DISPATCH_NS + w / k, which is least for bundles of sqrt(w * DISPATCH_NS): with many
-slots and little work, fewer bundles than slots. */
-static double worthwhile(const struct vf_choice *choice)
-{
-	double mean_ns = choice->n ? choice->calls[0]->function->mean_ns : -1;
-	return mean_ns > 0 ? sqrt((double)choice->n_waiting * mean_ns * DISPATCH_NS) : 0;
-}
-
-/* As near to the target as whole calls come: two of 12 ms are nearer to 20 ms than one. */
-static int fits(const struct vf_choice *choice, const struct vf_call *call)
-{
-	const struct vf_function *function = call->function;
-	return !call->solo && !choice->calls[0]->solo && choice->n < function->limit &&
-			choice->expected_ns + function->mean_ns / 2 <= choice->rule.target_ns &&
-			choice->nbytes + VF_BUNDLE_CALL_NBYTES + call->nbytes <= choice->rule.max_nbytes;
-}
-
-int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting)
-{
-	uint32_t slots = choice->slots ? choice->slots : 1;
-	uint64_t share = (choice->n_waiting + slots - 1) / slots;
-	double worthwhile_ns = worthwhile(choice);
-	struct vf_call *call;
-
-	while ((call = waiting->head)) {
-		const struct vf_function *function = call->function;
-		if (choice->n >= VF_BUNDLE_MAX_CALLS)
-			return 0;
-		if (choice->n && choice->n >= share && choice->expected_ns + function->mean_ns > worthwhile_ns)
-			return 0;
-		if (choice->n && !fits(choice, call))
-			return 0;
-		vf_call_list_pop(waiting);
-
-		if (!vf_call_send(call)) {
-			vf_call_list_push(&choice->cancelled, call);
-			continue;
-		}
-
-		choice->calls[choice->n++] = call;
-		choice->nbytes += VF_BUNDLE_CALL_NBYTES + call->nbytes;
-		if (function->mean_ns < 0) {
-			choice->expected_ns = -1;
-			return 0; /* nothing is known about it: no other call waits behind it */
-		}
-		choice->expected_ns += function->mean_ns;
-		if (choice->n == 1)
-			worthwhile_ns = worthwhile(choice);
+	bundle->outcomes = calloc(n_calls ? n_calls : 1, sizeof *bundle->outcomes);
+	if (!bundle->outcomes) {
+		free(bundle);
+		return NULL;
 	}
-	return 1;
+	bundle->n_calls = n_calls;
+	if (n_calls)
+		memcpy(bundle->calls, calls, n_calls * sizeof bundle->calls[0]);
+	return bundle;
 }
 
-void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns)
+void vf_bundle_free(struct vf_bundle *bundle)
 {
-	double mean = (double)total_ns / n;
-	if (function->mean_ns < 0)
-		function->mean_ns = mean;
-	else
-		function->mean_ns += LEARNING_RATE * (mean - function->mean_ns);
+	free(bundle->mounts.inputs);
+	free(bundle->mounts.outputs);
+	free(bundle->outcomes);
+	free(bundle->frame);
+	free(bundle);
+}
 
-	if (function->limit < VF_BUNDLE_MAX_CALLS)
-		function->limit *= LIMIT_GROWTH;
+int vf_bundle_is_suspect(const struct vf_bundle *bundle)
+{
+	return bundle->n_calls == 1 && bundle->calls[0]->losses >= VF_BUNDLE_SUSPECT_LOSSES;
+}
+
+static int is_in_state(const struct vf_bundle *bundle, const char *state)
+{
+	return !strcmp(vine_task_get_state(bundle->task), state);
+}
+
+int vf_bundle_runs(const struct vf_bundle *bundle)
+{
+	return is_in_state(bundle, "RUNNING");
+}
+
+int vf_bundle_is_ready(const struct vf_bundle *bundle)
+{
+	return is_in_state(bundle, "READY");
+}
+
+/* The count is the call's, since a call that is handed back goes on in another bundle. */
+uint32_t vf_bundle_lose(struct vf_bundle *bundle)
+{
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		struct vf_call *call = bundle->calls[i];
+		if (call->losses < UINT8_MAX)
+			call->losses++;
+		if (call->losses > most)
+			most = call->losses;
+	}
+	return most;
+}
+
+void vf_bundle_unlist(struct vf_bundle *bundle)
+{
+	if (bundle->orphaned_ns)
+		LIST_REMOVE(bundle, orphan);
+	if (bundle->given_up)
+		LIST_REMOVE(bundle, giving_up);
+	if (bundle->reads)
+		LIST_REMOVE(bundle, reader);
 }

@@ -1,46 +1,106 @@
-/* How many calls travel together: decided from what is known about their functions, without touching the engine.
+/* A bundle: the calls that travel together as one task of TaskVine's, out with `calls`, back with
+`outcomes`.
 
-A bundle aims at a run time (`target_ns`), takes no more than a fair share of what waits unless that is not worth a bundle, and holds calls
-of an unknown function one at a time until their durations are known. Experience comes back through vf_bundle_learn(). */
+The manager thread makes it. Whoever takes it out of the done ring frees it. */
 
 #ifndef VF_BUNDLE_H
 #define VF_BUNDLE_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "vf_call.h"
+#include "vf_frame.h"
+#include "vf_ring.h"
+
+struct vf_declared;
+struct vf_temp;
+struct vf_worker;
+struct vine_file;
+struct vine_task;
 
 enum {
-	VF_BUNDLE_MAX_CALLS = 4096,
+	VF_BUNDLE_ADDRPORT_NBYTES = 80,
 };
 
-struct vf_bundle_rule {
-	double target_ns;  /* aim for this run time */
-	size_t max_nbytes; /* payload bytes, exceeded only by a single call */
+/* What became of one call of a bundle. */
+struct vf_outcome {
+	struct vf_call *call;
+	struct vf_record record;
 };
 
-/* The calls of a bundle while they are chosen. */
-struct vf_choice {
-	struct vf_bundle_rule rule;
-	uint64_t n_waiting; /* all waiting calls, and */
-	uint32_t slots;     /* the slots that share them */
-	struct vf_call **calls; /* room for VF_BUNDLE_MAX_CALLS */
-	uint32_t n;
-	size_t nbytes;
-	double expected_ns; /* run time, negative when nothing is known */
-	struct vf_call_list cancelled; /* those of what waited that will never run */
+enum vf_node_news {
+	VF_NODE_NONE = 0,
+	VF_NODE_JOINED,
+	VF_NODE_LEFT,
 };
 
-/* Move calls from the head of `waiting` into a choice, which begins with the first four members alone. Tells whether more may come
-from another list: this one is empty then. */
-int vf_bundle_choose(struct vf_choice *choice, struct vf_call_list *waiting);
+/* The files that it has to give back. */
+struct vf_mounts {
+	uint32_t n_inputs, n_outputs;
+	struct vf_declared **inputs;
+	struct vine_file **outputs;
+};
 
-/* A bundle has come back: `n` calls of `function` took `total_ns` together. */
-void vf_bundle_learn(struct vf_function *function, uint32_t n, uint64_t total_ns);
+LIST_HEAD(vf_bundles, vf_bundle);
 
-void vf_call_list_push(struct vf_call_list *list, struct vf_call *call);
-void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call);
-struct vf_call *vf_call_list_pop(struct vf_call_list *list);
+struct vf_bundle {
+	struct vf_link link; /* first: done ring */
+	struct vine_task *task;
+	struct vine_file *spilled;
+	struct vf_mounts mounts;
+	int64_t input_nbytes; /* of those that are here */
+	struct vf_worker *worker; /* chosen for it; NULL: none yet, or TaskVine chooses */
+	uint32_t share;           /* of its worker's slots */
+	LIST_ENTRY(vf_bundle) there; /* among those of its worker, or those without */
+	double expected_ns;       /* its run time; negative: nothing is known */
+	/* On a worker; when TaskVine offers it to another, that one was lost. */
+	int has_run;
+	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
+	/* While the member with a like name is not 0. */
+	LIST_ENTRY(vf_bundle) orphan, giving_up, reader;
+	int reads;            /* temporary files */
+	char orphaned_at[VF_BUNDLE_ADDRPORT_NBYTES];
+	int given_up;         /* to be cancelled */
+	int unsent;           /* the connection broke while it was sent */
+	uint64_t sent_ns, returned_ns;
+	/* Result frame that the outcomes point into; or the text of a failure. */
+	char *frame;
+	size_t frame_nbytes;
+	int engine_result;   /* vine_result_t when the engine failed the bundle */
+	/* About a worker: no calls then, and the frame tells of its node (library/node.py). */
+	enum vf_node_news news;
+	uint32_t worker_slots;
+	struct vf_temp *temp; /* given back: no calls then */
+	uint64_t generation;  /* of the temporary files that it reads */
+	int unreached;        /* its worker could not fetch one of them */
+	uint32_t n_calls, n_outcomes;
+	struct vf_outcome *outcomes;
+	struct vf_call *calls[];
+};
+
+/* NULL when memory is short. */
+struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls);
+void vf_bundle_free(struct vf_bundle *bundle);
+
+/* A call that has lost so many workers is a suspect: it travels alone, and shares no worker with
+another, so that those that lost theirs only by bad company soon get through. */
+enum {
+	VF_BUNDLE_SUSPECT_LOSSES = 2,
+};
+
+int vf_bundle_is_suspect(const struct vf_bundle *bundle);
+
+/* Whether it is on a worker now; whether it waits for one. */
+int vf_bundle_runs(const struct vf_bundle *bundle);
+int vf_bundle_is_ready(const struct vf_bundle *bundle);
+
+/* It has lost a worker or library, and with it each of its calls. Returns the most losses of any
+call. */
+uint32_t vf_bundle_lose(struct vf_bundle *bundle);
+
+/* It has come back: take it out of the lists of what may happen to it. */
+void vf_bundle_unlist(struct vf_bundle *bundle);
 
 #endif

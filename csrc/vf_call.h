@@ -1,7 +1,9 @@
-/* What a call is while it is inside the core: the call itself, its function, and its resource specification.
+/* What a call is while it is inside the core: the call itself, its function, and its resource
+specification.
 
-The submitting side (which holds the GIL) makes and frees these, each call as part of its future; the manager thread reads them
-and writes only the members marked so. Python objects appear as opaque pointers that no C code touches. */
+The submitting side (which holds the GIL) makes and frees these, each call as part of its future;
+the manager thread reads them and writes only the members marked so. Python objects appear as opaque
+pointers that no C code touches. */
 
 #ifndef VF_CALL_H
 #define VF_CALL_H
@@ -22,8 +24,11 @@ enum vf_payload_kind {
 	VF_PAYLOAD_PICKLE = 1,
 	VF_PAYLOAD_PARSL = 2,
 	VF_PAYLOAD_BUFFERS = 3,
-	VF_PAYLOAD_CHUNK = 16, /* added to the above: the arguments of many calls, column by column */
-	VF_PAYLOAD_FILES = 32, /* added to the above: the call has files; what the worker does with them follows the payload */
+	/* Added to the above: the arguments of many calls, column by column. */
+	VF_PAYLOAD_CHUNK = 16,
+	/* Added to the above: the call has files; what the worker does with them follows the
+	payload. */
+	VF_PAYLOAD_FILES = 32,
 };
 
 /* Large buffers are to be aligned. */
@@ -32,9 +37,9 @@ static inline int vf_payload_has_buffers(int kind)
 	return (kind & ~(VF_PAYLOAD_CHUNK | VF_PAYLOAD_FILES)) == VF_PAYLOAD_BUFFERS;
 }
 
-/* Each way from one state to another is one of the functions below, by compare-and-swap. The manager thread
-sends a call that is QUEUED, and queues it again when it comes back unrun; the submitting side may cancel it
-while it is QUEUED, and CANCELLED it stays. */
+/* Each way from one state to another is one of the functions below, by compare-and-swap. The
+manager thread sends a call that is QUEUED, and queues it again when it comes back unrun; the
+submitting side may cancel it while it is QUEUED, and CANCELLED it stays. */
 enum vf_call_state {
 	VF_CALL_QUEUED = 0,
 	VF_CALL_SENT = 1,
@@ -48,14 +53,16 @@ struct vf_function {
 	const char *name;
 
 	/* The manager thread's. */
-	double mean_ns;        /* moving average of a call's duration on a worker; negative while unknown */
-	uint32_t limit;        /* the most calls of this function that a bundle may hold, grows with experience */
+	/* Moving average of a call's duration on a worker; negative while unknown. */
+	double mean_ns;
+	/* The most calls of this function that a bundle may hold, grows with experience. */
+	uint32_t limit;
 	int delivered;         /* some worker has run it, so bundles need not carry the body */
 	uint64_t bundle_stamp; /* the bundle being packed that has seen this function, and */
 	uint32_t bundle_index; /* its index there */
 };
 
-struct vf_files;
+struct vf_file_list;
 
 struct vf_call_list {
 	struct vf_call *head, *tail;
@@ -67,6 +74,12 @@ struct vf_resources {
 	double cores, memory, disk, gpus;
 };
 
+/* Whether anything is needed that makes a call more than an ordinary one. */
+static inline int vf_resources_any(const struct vf_resources *needs)
+{
+	return needs->cores > 0 || needs->memory > 0 || needs->disk > 0 || needs->gpus > 0;
+}
+
 /* Specifications that differ in priority alone: their calls may share bundles. */
 struct vf_group {
 	/* The manager thread's, and of vf_queue.c, while calls wait. */
@@ -74,12 +87,16 @@ struct vf_group {
 	struct vf_heap specs; /* those of which calls wait, highest priority first */
 	uint64_t n;           /* calls that wait */
 	int taken;            /* out of the order, while it is served */
-	int scored; /* some of those that wait read files that may lie on workers, or (2) have to go there */
+	/* Some of those that wait read files that may lie on workers, or (2) have to go there. */
+	int scored;
 	struct vf_group *next, *previous, *next_passed;
-	atomic_uint_fast64_t too_large_ns; /* since when all workers that are there are too small; 0: they are not. Anybody reads it */
+	/* Since when all workers that are there are too small; 0: they are not. Anybody reads
+	it. */
+	atomic_uint_fast64_t too_large_ns;
 };
 
-/* One distinct resource specification. The manager thread looks at it, and at its group, only while calls of it wait or run. */
+/* One distinct resource specification. The manager thread looks at it, and at its group, only while
+calls of it wait or run. */
 struct vf_spec {
 	double priority;
 	struct vf_resources needs; /* negative: not given, as for what is below */
@@ -97,8 +114,10 @@ struct vf_call {
 	struct vf_function *function;
 	struct vf_spec *spec;
 	const char *payload;
-	struct vf_files *files; /* NULL: none that TaskVine moves (vf_files.h) */
-	struct vf_call *again;  /* makes its temporary files again if they are lost (vf_temps.h), and nobody waits for it; NULL: has none */
+	struct vf_file_list *files; /* NULL: none that TaskVine moves (vf_file.h) */
+	/* Makes its temporary files again if they are lost (vf_temps.h), and nobody waits for it;
+	NULL: has none. */
+	struct vf_call *again;
 	uint64_t submitted_ns;
 	uint32_t nbytes;
 	uint8_t kind;
@@ -107,7 +126,9 @@ struct vf_call {
 	/* The manager thread's. */
 	uint8_t with_body; /* a worker missed the function: its next bundle carries the body */
 	uint8_t losses;    /* workers or libraries lost while they had it */
-	uint8_t solo;      /* its bundle was given up: it travels alone from now on, to find the call that kills workers */
+	/* Its bundle was given up: it travels alone from now on, to find the call that kills
+	workers. */
+	uint8_t solo;
 	uint8_t reads;     /* files that may lie on workers */
 	uint8_t at_home;   /* a worker could not fetch what it reads: it goes where that is */
 	uint8_t at_work;   /* of one that makes files again: it waits or runs */
@@ -146,7 +167,8 @@ static inline void vf_call_queue_again(struct vf_call *call)
 	vf_call_change(call, VF_CALL_SENT, VF_CALL_QUEUED);
 }
 
-/* The submitting side. Tells whether the call was still queued: then it will never run, and comes back through the done ring. */
+/* The submitting side. Tells whether the call was still queued: then it will never run, and comes
+back through the done ring. */
 static inline int vf_call_cancel(struct vf_call *call)
 {
 	return vf_call_change(call, VF_CALL_QUEUED, VF_CALL_CANCELLED);
@@ -156,5 +178,9 @@ static inline int vf_call_is_cancelled(struct vf_call *call)
 {
 	return atomic_load(&call->state) == VF_CALL_CANCELLED;
 }
+
+void vf_call_list_push(struct vf_call_list *list, struct vf_call *call);
+void vf_call_list_push_front(struct vf_call_list *list, struct vf_call *call);
+struct vf_call *vf_call_list_pop(struct vf_call_list *list);
 
 #endif

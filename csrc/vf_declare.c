@@ -1,3 +1,5 @@
+#include "vf_declare.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,43 +8,51 @@
 
 #include "itable.h"
 #include "taskvine_private.h"
-#include "vf_turn.h"
+#include "vf_clock.h"
+#include "vf_config.h"
+#include "vf_replica.h"
 
 enum {
 	LABEL_NBYTES = 128,
 	COMMAND_NBYTES = 512,
 };
 
-/* A worker takes no notice of the exit status of what makes a file, and of nothing it prints: so the output has to be missing if
-anything went wrong, and why is put where the worker looks for the words of a transfer that failed. */
-#define UNPACK "mkdir unpacked && why=$(LC_ALL=C tar xpf input -C unpacked --no-same-owner 2>&1) && mv unpacked output ||" \
-	       " { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
+/* A worker takes no notice of the exit status of what makes a file, and of nothing it prints: so
+the output has to be missing if anything went wrong, and why is put where the worker looks for the
+words of a transfer that failed. */
+#define UNPACK \
+	"mkdir unpacked && why=$(LC_ALL=C tar xpf input -C unpacked --no-same-owner 2>&1) && mv " \
+	"unpacked output ||" \
+	" { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
 
-/* What workers call it: the name of its content if there is one and it is free, else one that nothing else has. */
-static void make_name(struct vf_loop *loop, const char *label, char name[LABEL_NBYTES])
+/* What workers call it: the name of its content if there is one and it is free, else one that
+nothing else has. */
+static void make_name(struct vf_declare *declare, const char *label, char name[LABEL_NBYTES])
 {
-	struct vf_shelf *shelf = &loop->shelf;
 	if (label) {
 		snprintf(name, LABEL_NBYTES, "%s", label);
-		if (!vine_manager_lookup_file(loop->manager, name))
+		if (!vine_manager_lookup_file(declare->config->manager, name))
 			return;
 	}
-	if (!shelf->stamp)
-		shelf->stamp = vf_now_ns() * 1000003u + (uint64_t)getpid();
-	snprintf(name, LABEL_NBYTES, "vinefast-%016llx-%u", (unsigned long long)shelf->stamp, shelf->n_names++);
+	if (!declare->stamp)
+		declare->stamp = vf_now_ns() * 1000003u + (uint64_t)getpid();
+	snprintf(name, LABEL_NBYTES, "vinefast-%016llx-%u", (unsigned long long)declare->stamp,
+			declare->n_names++);
 }
 
-/* TaskVine itself would compute the name here on the manager thread: from all of its content, or by asking a URL's server, of a file
-that is kept beyond the workflow; by looking at it once more of others. */
-static struct vine_file *create(struct vf_loop *loop, const char *source, const char *name, int64_t nbytes, vine_file_type_t type,
-		struct vine_task *task, int level, int flags)
+/* TaskVine itself would compute the name here on the manager thread: from all of its content, or by
+asking a URL's server, of a file that is kept beyond the workflow; by looking at it once more of
+others. */
+static struct vine_file *create(struct vf_declare *declare, const char *source, const char *name,
+		int64_t nbytes, vine_file_type_t type, struct vine_task *task, int level, int flags)
 {
-	struct vine_file *file = vine_file_create(
-			source, name, NULL, (size_t)nbytes, type, task, (vine_cache_level_t)level, (vine_file_flags_t)flags);
-	return vine_manager_declare_file(loop->manager, file);
+	struct vine_file *file = vine_file_create(source, name, NULL, (size_t)nbytes, type, task,
+			(vine_cache_level_t)level, (vine_file_flags_t)flags);
+	return vine_manager_declare_file(declare->config->manager, file);
 }
 
-static struct vine_file *unpacked(struct vf_loop *loop, struct vine_file *archive, const char *name, int level)
+static struct vine_file *unpacked(
+		struct vf_declare *declare, struct vine_file *archive, const char *name, int level)
 {
 	char command[COMMAND_NBYTES];
 	snprintf(command, sizeof command, UNPACK, name);
@@ -51,30 +61,38 @@ static struct vine_file *unpacked(struct vf_loop *loop, struct vine_file *archiv
 		vine_task_delete(task);
 		return NULL;
 	}
-	return create(loop, "output", name, 0, VINE_MINI_TASK, task, level, VINE_PEER_NOSHARE);
+	return create(declare, "output", name, 0, VINE_MINI_TASK, task, level, VINE_PEER_NOSHARE);
 }
 
-/* Find the input by TaskVine's file, and by its source, which is all that vf_unfetched_wait() is given. */
-static int index_file(struct vf_shelf *shelf, struct vine_file *file, struct vf_declared *input)
+struct vf_declared *vf_declare_find(const struct vf_declare *declare, const void *file_or_source)
 {
-	if (!shelf->by_file && !(shelf->by_file = itable_create(0)))
-		return 0;
-	return itable_insert(shelf->by_file, (uintptr_t)file, input) &&
-			itable_insert(shelf->by_file, (uintptr_t)vine_file_source(file), input);
+	return declare->inputs && file_or_source ?
+			itable_lookup(declare->inputs, (uintptr_t)file_or_source) :
+			NULL;
 }
 
-static void end_file(struct vf_loop *loop, struct vine_file *file)
+/* Find the input by TaskVine's file, and by its source. */
+static int index_file(struct vf_declare *declare, struct vine_file *file, struct vf_declared *input)
+{
+	if (!declare->inputs && !(declare->inputs = itable_create(0)))
+		return 0;
+	return itable_insert(declare->inputs, (uintptr_t)file, input) &&
+			itable_insert(declare->inputs, (uintptr_t)vine_file_source(file), input);
+}
+
+static void end_file(struct vf_declare *declare, struct vine_file *file)
 {
 	if (!file)
 		return;
-	if (loop->shelf.by_file) {
-		itable_remove(loop->shelf.by_file, (uintptr_t)file);
-		itable_remove(loop->shelf.by_file, (uintptr_t)vine_file_source(file));
+	if (declare->inputs) {
+		itable_remove(declare->inputs, (uintptr_t)file);
+		itable_remove(declare->inputs, (uintptr_t)vine_file_source(file));
 	}
-	vine_undeclare_file(loop->manager, file);
+	vine_undeclare_file(declare->config->manager, file);
 }
 
-struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file, const struct vf_look *now, uint32_t n_failed, int own_name)
+struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf_file *file,
+		const struct vf_look *now, uint32_t n_failed, int own_name)
 {
 	struct vf_declared *input = calloc(1, sizeof *input);
 	if (!input)
@@ -89,45 +107,56 @@ struct vf_declared *vf_declare(struct vf_loop *loop, const struct vf_file *file,
 	int is_url = file->kind == VF_FILE_URL;
 	int level = VINE_CACHE_LEVEL_WORKFLOW;
 	char name[LABEL_NBYTES + sizeof "-unpacked"] = "";
-	uint64_t modified_ns = (uint64_t)now->modified.tv_sec * 1000000000u + (uint64_t)now->modified.tv_nsec;
-	/* The label is that of another content if the file has changed since the call was submitted. */
+	uint64_t modified_ns = (uint64_t)now->modified.tv_sec * 1000000000u +
+			(uint64_t)now->modified.tv_nsec;
+	/* The label is that of another content if the file has changed since the call was
+	submitted. */
 	int changed = S_ISREG(now->mode) && modified_ns != file->version;
 	const char *label = own_name || changed ? NULL : file->label;
-	make_name(loop, label, name);
+	make_name(declare, label, name);
 	/* Nobody will ever ask again for what has no label. */
 	if (file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER))
 		level = file->level;
-	input->file = create(loop, file->source, name, now->nbytes, is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
+	input->file = create(declare, file->source, name, now->nbytes,
+			is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
 	input->name = strdup(name);
 	if (file->unpack && input->file) {
 		input->archive = input->file;
 		strcat(name, "-unpacked");
-		input->file = unpacked(loop, input->archive, name, level);
+		input->file = unpacked(declare, input->archive, name, level);
 	}
-	if (!input->source || !input->file || !index_file(&loop->shelf, input->file, input) ||
-			(input->archive && !index_file(&loop->shelf, input->archive, input))) {
-		vf_declare_end(loop, input);
+	if (!input->source || !input->file || !index_file(declare, input->file, input) ||
+			(input->archive && !index_file(declare, input->archive, input))) {
+		vf_declare_end(declare, input);
 		return NULL;
 	}
-	input->datum = vf_replica_know(loop, input->file, NULL); /* without the memory for it, nobody asks where it is */
+	/* Without the memory for it, nobody asks where it is. */
+	input->datum = vf_replica_know(declare->replicas, input->file, NULL);
 	if (input->datum && level >= VINE_CACHE_LEVEL_WORKER)
-		vf_replica_find(loop, input->datum, name);
+		vf_replica_find(declare->replicas, input->datum, name);
 	return input;
 }
 
-void vf_declare_end(struct vf_loop *loop, struct vf_declared *input)
+void vf_declare_end(struct vf_declare *declare, struct vf_declared *input)
 {
 	if (input->datum)
-		vf_replica_forget(loop, input->datum);
-	end_file(loop, input->file);
-	end_file(loop, input->archive);
-	vf_declared_free(input);
+		vf_replica_forget(declare->replicas, input->datum);
+	end_file(declare, input->file);
+	end_file(declare, input->archive);
+	vf_declare_forget(input);
 }
 
-void vf_declared_free(struct vf_declared *input)
+void vf_declare_forget(struct vf_declared *input)
 {
 	free(input->reason);
 	free(input->name);
 	free(input->source);
 	free(input);
+}
+
+void vf_declare_free(struct vf_declare *declare)
+{
+	if (declare->inputs)
+		itable_delete(declare->inputs);
+	declare->inputs = NULL;
 }

@@ -1,45 +1,10 @@
 #include "vf_frame.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "vinefast's frames are written in the host's byte order, which must be little-endian"
 #endif
-
-enum {
-	KEPT_NBYTES = 4 << 20, /* several times what an ordinary bundle needs */
-};
-
-void vf_buffer_free(struct vf_buffer *buffer)
-{
-	free(buffer->data);
-	memset(buffer, 0, sizeof *buffer);
-}
-
-void vf_buffer_trim(struct vf_buffer *buffer)
-{
-	if (buffer->capacity > KEPT_NBYTES && buffer->most_nbytes < buffer->capacity / 4)
-		vf_buffer_free(buffer);
-	buffer->most_nbytes = 0;
-}
-
-static int vf_buffer_reserve(struct vf_buffer *buffer, size_t nbytes)
-{
-	if (nbytes > buffer->most_nbytes)
-		buffer->most_nbytes = nbytes;
-	if (nbytes <= buffer->capacity)
-		return 0;
-	size_t capacity = buffer->capacity ? buffer->capacity : 4096;
-	while (capacity < nbytes)
-		capacity *= 2;
-	char *data = realloc(buffer->data, capacity);
-	if (!data)
-		return -1;
-	buffer->data = data;
-	buffer->capacity = capacity;
-	return 0;
-}
 
 static char *put_u32(char *at, uint32_t value)
 {
@@ -69,17 +34,19 @@ static char *align(const char *frame, char *at)
 	return at;
 }
 
-int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp)
+int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls,
+		uint32_t slice_ms, uint32_t cores, uint64_t stamp)
 {
 	uint32_t n_functions = 0;
 	size_t bodies = 0, payloads = 0;
 	struct vf_function *last = NULL;
 
-	/* A function that bundles need not carry is still carried when one of its calls asks for it. The stamp is doubled so that its
-	lowest bit can say "carried" during this pass. */
+	/* A function that bundles need not carry is still carried when one of its calls asks for
+	it. The stamp is doubled so that its lowest bit can say "carried" during this pass. */
 	for (uint32_t i = 0; i < n_calls; i++) {
 		struct vf_function *function = calls[i]->function;
-		payloads += calls[i]->nbytes + (vf_payload_has_buffers(calls[i]->kind) ? VF_ALIGNMENT : 0);
+		payloads += calls[i]->nbytes +
+				(vf_payload_has_buffers(calls[i]->kind) ? VF_ALIGNMENT : 0);
 		if (function == last && !calls[i]->with_body)
 			continue;
 		last = function;
@@ -96,7 +63,8 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 		}
 	}
 
-	size_t tables = VF_BUNDLE_HEADER_NBYTES + (size_t)n_functions * VF_BUNDLE_FUNCTION_NBYTES + (size_t)n_calls * VF_BUNDLE_CALL_NBYTES;
+	size_t tables = VF_BUNDLE_HEADER_NBYTES + (size_t)n_functions * VF_BUNDLE_FUNCTION_NBYTES +
+			(size_t)n_calls * VF_BUNDLE_CALL_NBYTES;
 	out->nbytes = 0;
 	if (vf_buffer_reserve(out, tables + bodies + payloads))
 		return -1;
@@ -138,7 +106,8 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	return 0;
 }
 
-/* The two byte values that occur least; neither is 0, and neither is one of the codes behind an escape. */
+/* The two byte values that occur least; neither is 0, and neither is one of the codes behind an
+escape. */
 static void rarest_two(const uint64_t counts[256], int *first, int *second)
 {
 	int a = 3, b = 4;
@@ -160,8 +129,9 @@ static void rarest_two(const uint64_t counts[256], int *first, int *second)
 
 int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame)
 {
-	/* Zeros are the most frequent byte of small pickles, so they are exchanged for a value that is rare or absent, at no cost in
-	length; only that value itself, and the escape, take two bytes. */
+	/* Zeros are the most frequent byte of small pickles, so they are exchanged for a value that
+	is rare or absent, at no cost in length; only that value itself, and the escape, take two
+	bytes. */
 	uint64_t counts[256] = {0};
 	for (size_t i = 0; i < frame->nbytes; i++)
 		counts[(unsigned char)frame->data[i]]++;
@@ -171,7 +141,9 @@ int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame)
 	int escaped = counts[zero] != 0;
 	size_t header = escaped ? 3 : 2;
 	out->nbytes = 0;
-	if (vf_buffer_reserve(out, header + frame->nbytes + (escaped ? counts[zero] + counts[escape] : 0) + 1))
+	if (vf_buffer_reserve(out,
+			    header + frame->nbytes + (escaped ? counts[zero] + counts[escape] : 0) +
+					    1))
 		return -1;
 
 	char *at = out->data;
@@ -234,11 +206,13 @@ int vf_result_open(const char *frame, size_t available, struct vf_result_header 
 	header->slot = get_u32(frame + 32);
 	header->pid = get_u32(frame + 36);
 	header->slots = get_u32(frame + 40);
-	header->has = (struct vf_resources){get_u32(frame + 44), get_u32(frame + 48), get_u32(frame + 52), get_u32(frame + 56)};
+	header->has = (struct vf_resources){get_u32(frame + 44), get_u32(frame + 48),
+			get_u32(frame + 52), get_u32(frame + 56)};
 	return header->nbytes < VF_RESULT_HEADER_NBYTES || header->nbytes > available ? -1 : 0;
 }
 
-int vf_result_next(const char *frame, const struct vf_result_header *header, uint64_t *offset, struct vf_record *record)
+int vf_result_next(const char *frame, const struct vf_result_header *header, uint64_t *offset,
+		struct vf_record *record)
 {
 	if (header->nbytes - *offset < VF_RESULT_RECORD_NBYTES)
 		return -1;

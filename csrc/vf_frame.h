@@ -1,6 +1,8 @@
-/* The two binary messages between the core and the library on a worker: a bundle of calls out, their results back.
+/* The two binary messages between the core and the library on a worker: a bundle of calls out,
+their results back.
 
-`vinefast/library/frame.py` is the other end; the layout is described in docs/architecture.md. All integers are little-endian. */
+`vinefast/library/frame.py` is the other end; the layout is described in docs/architecture.md. All
+integers are little-endian. */
 
 #ifndef VF_FRAME_H
 #define VF_FRAME_H
@@ -8,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vf_buffer.h"
 #include "vf_call.h"
 
 enum {
@@ -19,31 +22,24 @@ enum {
 	VF_ALIGNMENT = 64, /* of payloads with buffers, and of buffers, in a frame */
 };
 
-/* A byte buffer that keeps its memory between frames. */
-struct vf_buffer {
-	char *data;
-	size_t nbytes, capacity;
-	size_t most_nbytes; /* asked for since it was last trimmed */
-};
+/* Write a bundle frame of `n_calls` calls into `out` (what it held is dropped). `stamp` is a number
+never used before: it marks the functions that the frame already names. Returns 0, or -1 when memory
+is short. */
+int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls,
+		uint32_t slice_ms, uint32_t cores, uint64_t stamp);
 
-/* Give memory back that a large frame needed, and none since the last call of this. */
-void vf_buffer_trim(struct vf_buffer *buffer);
-
-void vf_buffer_free(struct vf_buffer *buffer);
-
-/* Write a bundle frame of `n_calls` calls into `out` (what it held is dropped). `stamp` is a number never used before: it marks
-the functions that the frame already names. Returns 0, or -1 when memory is short. */
-int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp);
-
-/* Encode a frame as the COMMAND of a TaskVine function call: free of NUL bytes, NUL-terminated. Returns 0, or -1 when memory is
-short. */
+/* Encode a frame as the COMMAND of a TaskVine function call: free of NUL bytes, NUL-terminated.
+Returns 0, or -1 when memory is short. */
 int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame);
 
-/* The reverse, for a result frame that came as a C string. Returns 0, or -1 when it is not encoded like that or memory is short. */
+/* The reverse, for a result frame that came as a C string. Returns 0, or -1 when it is not encoded
+like that or memory is short. */
 int vf_frame_decode(struct vf_buffer *out, const char *encoded);
 
 enum {
-	VF_EXIT_NO_ROOM = 28, /* of a bundle whose result frame does not fit the worker's disk: vinefast/library/memory.py */
+	/* Of a bundle whose result frame does not fit the worker's disk:
+	vinefast/library/memory.py. */
+	VF_EXIT_NO_ROOM = 28,
 };
 
 /* Status of one record of a result frame. */
@@ -55,11 +51,11 @@ enum vf_status {
 	VF_STATUS_DIED = 4,      /* the process that ran it died */
 	VF_STATUS_MISSED = 5,    /* not run: that worker does not have the function */
 	VF_STATUS_BUFFERS = 6,   /* its result, pickled, large buffers beside the pickle */
-	VF_STATUS_NODE = 7,      /* about the worker's node: the answer to a bundle without calls */
+	VF_STATUS_NODE = 7, /* about the worker's node: the answer to a bundle without calls */
 	VF_STATUS_TOO_LARGE = 8, /* its result fits neither a result frame nor the worker's disk */
-	VF_STATUS_ENGINE = 9,    /* never in a frame: the engine failed the bundle */
-	VF_STATUS_CHANGED = 10,  /* an input that calls share was written to while it ran */
-	VF_STATUS_SPOILED = 11,  /* not run: that had happened before, on its worker */
+	VF_STATUS_ENGINE = 9, /* never in a frame: the engine failed the bundle */
+	VF_STATUS_CHANGED = 10, /* an input that calls share was written to while it ran */
+	VF_STATUS_SPOILED = 11, /* not run: that had happened before, on its worker */
 };
 
 static inline int vf_status_is_result(uint32_t status)
@@ -72,7 +68,7 @@ struct vf_result_header {
 	uint64_t nbytes;
 	uint64_t wait_ns, run_ns;
 	uint32_t slot, pid;
-	uint32_t slots;       /* of that library */
+	uint32_t slots; /* of that library */
 	struct vf_resources has; /* it, too */
 };
 
@@ -83,10 +79,13 @@ struct vf_record {
 	const char *payload;
 };
 
-/* Read the header of a result frame. `available` bytes may be read. Returns 0, or -1 when this is not a whole result frame. */
+/* Read the header of a result frame. `available` bytes may be read. Returns 0, or -1 when this is
+not a whole result frame. */
 int vf_result_open(const char *frame, size_t available, struct vf_result_header *header);
 
-/* Read the record at `*offset` and move `*offset` behind it. Returns 0, or -1 when the frame ends before the record does. */
-int vf_result_next(const char *frame, const struct vf_result_header *header, uint64_t *offset, struct vf_record *record);
+/* Read the record at `*offset` and move `*offset` behind it. Returns 0, or -1 when the frame ends
+before the record does. */
+int vf_result_next(const char *frame, const struct vf_result_header *header, uint64_t *offset,
+		struct vf_record *record);
 
 #endif

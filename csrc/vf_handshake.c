@@ -31,12 +31,14 @@ enum {
 
 static const char IDENTITY[] = "auth password sha1";
 
-/* What is to come next. Each proves to the other that it knows the password: both name the procedure, send a challenge, answer that
-of the other with the digest of password and challenge, and say whether the answer is right.
+/* What is to come next. Each proves to the other that it knows the password: both name the
+procedure, send a challenge, answer that of the other with the digest of password and challenge, and
+say whether the answer is right.
 
-Our answer comes last, to who has given the right one. Both would do the same, so whoever is answered before could give the
-answer to his own challenge back to us, or to another manager with that password, and be taken for a worker. A worker does not wait for
-the answer before it sends its own. */
+Our answer comes last, to who has given the right one. Both would do the same, so whoever is
+answered before could give the answer to his own challenge back to us, or to another manager with
+that password, and be taken for a worker. A worker does not wait for the answer before it sends its
+own. */
 enum expected {
 	IDENTITY_EXPECTED,
 	CHALLENGE_EXPECTED,
@@ -47,7 +49,8 @@ enum expected {
 };
 
 struct stranger {
-	TAILQ_ENTRY(stranger) among; /* those that are kept aside, oldest first, or that are ready */
+	/* Those that are kept aside, oldest first, or that are ready. */
+	TAILQ_ENTRY(stranger) among;
 	int fd;
 	enum expected expected;
 	int is_proven, is_right;
@@ -63,7 +66,8 @@ static _Thread_local struct {
 	int epoll; /* from the first one on; those that are kept aside */
 	struct strangers aside, ready;
 	int n_aside;
-	int proven_fd; /* of the one that TaskVine was given last, if it has proven that it knows the password */
+	/* Of the one that TaskVine was given last, if it has proven that it knows the password. */
+	int proven_fd;
 } door;
 
 static void leave_aside(struct stranger *stranger)
@@ -167,8 +171,8 @@ static void tell_of_wrong_password(const struct stranger *stranger)
 	socklen_t nbytes = sizeof address;
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 	if (!getpeername(stranger->fd, (struct sockaddr *)&address, &nbytes) &&
-			!getnameinfo((struct sockaddr *)&address, nbytes, host, sizeof host, port, sizeof port,
-					NI_NUMERICHOST | NI_NUMERICSERV))
+			!getnameinfo((struct sockaddr *)&address, nbytes, host, sizeof host, port,
+					sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
 		debug(D_VINE | D_NOTICE, "worker %s:%s presented the wrong password", host, port);
 }
 
@@ -184,7 +188,8 @@ static int take_line(struct stranger *stranger, const char *line)
 		return digest(line, stranger->answer);
 	case ANSWER_EXPECTED:
 		stranger->is_right = digest(stranger->challenge, answer) && !strcmp(line, answer);
-		return say(stranger, stranger->is_right ? stranger->answer : "") && say(stranger, stranger->is_right ? "ok" : "failure");
+		return say(stranger, stranger->is_right ? stranger->answer : "") &&
+				say(stranger, stranger->is_right ? "ok" : "failure");
 	default: /* VERDICT_EXPECTED */
 		stranger->is_proven = stranger->is_right && !strcmp(line, "ok");
 		return stranger->is_proven;
@@ -203,14 +208,16 @@ static int hear_proof(struct stranger *stranger)
 		if (!end)
 			return nbytes < (ssize_t)sizeof line;
 		/* No more than that: what follows is for TaskVine. */
-		if (recv(stranger->fd, line, (size_t)(end + 1 - line), MSG_DONTWAIT) != end + 1 - line)
+		if (recv(stranger->fd, line, (size_t)(end + 1 - line), MSG_DONTWAIT) !=
+				end + 1 - line)
 			return 0;
 		*end = 0;
 		if (end > line && end[-1] == '\r')
 			end[-1] = 0;
 		if (!take_line(stranger, line)) {
 			/* Of others than workers there may be many. */
-			if (stranger->expected > IDENTITY_EXPECTED || !strncmp(line, "taskvine ", 9))
+			if (stranger->expected > IDENTITY_EXPECTED ||
+					!strncmp(line, "taskvine ", 9))
 				tell_of_wrong_password(stranger);
 			return 0;
 		}
@@ -232,7 +239,8 @@ static int has(const char *data, size_t nbytes, const char *word)
 	return memmem(data, nbytes, word, strlen(word)) != NULL;
 }
 
-/* Whether TaskVine reads what has come without waiting for more: whole lines, and all that belong together. */
+/* Whether TaskVine reads what has come without waiting for more: whole lines, and all that belong
+together. */
 static int is_whole(const char *data, size_t nbytes)
 {
 	if (!nbytes || data[nbytes - 1] != '\n')
@@ -244,7 +252,8 @@ static int is_whole(const char *data, size_t nbytes)
 	return 1;
 }
 
-/* Look at what lies in the socket, which TaskVine is to read. Tells whether it can still become a greeting. */
+/* Look at what lies in the socket, which TaskVine is to read. Tells whether it can still become a
+greeting. */
 static int hear_greeting(struct stranger *stranger, int is_late)
 {
 	char data[PEEK_NBYTES];
@@ -255,7 +264,8 @@ static int hear_greeting(struct stranger *stranger, int is_late)
 	int is_worker = begins_with(data, nbytes, "taskvine ");
 	int is_full = nbytes == sizeof data;
 	/* A worker that knows many files says more than can be seen here. */
-	if (is_whole(data, nbytes) || (is_worker && (is_full || is_late) && memchr(data, '\n', nbytes)))
+	if (is_whole(data, nbytes) ||
+			(is_worker && (is_full || is_late) && memchr(data, '\n', nbytes)))
 		make_ready(stranger);
 	else if (is_full)
 		return 0;
@@ -344,7 +354,8 @@ void vf_handshake_hear(int listening, int64_t at_ms)
 		accept_waiting(listening, at_ms);
 	int n = door.n_aside ? epoll_wait(door.epoll, events, N_EVENTS, 0) : 0;
 	for (int i = 0; i < n; i++)
-		hear_one(events[i].data.ptr, 0, (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+		hear_one(events[i].data.ptr, 0,
+				(events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 	/* What has come too late to be told of is heard, too. */
 	while ((stranger = TAILQ_FIRST(&door.aside)) && stranger->since_ms + patience_ms() <= at_ms)
 		hear_one(stranger, 1, 1);
@@ -361,7 +372,8 @@ static int take(void)
 		door.proven_fd = stranger->is_proven ? fd : -1;
 		TAILQ_REMOVE(&door.ready, stranger, among);
 		free(stranger);
-		/* Of one that has gone, TaskVine would close the descriptor twice, of which the second may be somebody else's. */
+		/* Of one that has gone, TaskVine would close the descriptor twice, of which the
+		second may be somebody else's. */
 		if (!getpeername(fd, (struct sockaddr *)&address, &nbytes))
 			return fd;
 		close(fd);

@@ -3,7 +3,8 @@
 #include <stddef.h>
 
 /* Both without siblings; either may be NULL. */
-static struct vf_heap_node *merge(const struct vf_heap *heap, struct vf_heap_node *a, struct vf_heap_node *b)
+static struct vf_heap_node *merge(
+		const struct vf_heap *heap, struct vf_heap_node *a, struct vf_heap_node *b)
 {
 	if (!a || !b)
 		return a ? a : b;
@@ -56,7 +57,8 @@ void vf_heap_remove(struct vf_heap *heap, struct vf_heap_node *node)
 		heap->first = below;
 		return;
 	}
-	*(node->previous->child == node ? &node->previous->child : &node->previous->next) = node->next;
+	*(node->previous->child == node ? &node->previous->child : &node->previous->next) =
+			node->next;
 	if (node->next)
 		node->next->previous = node->previous;
 	heap->first = merge(heap, heap->first, below);

@@ -1,6 +1,7 @@
 /* A priority queue of any size that allocates nothing: its nodes are members of what waits in it.
 
-A pairing heap: adding takes constant time, removing, also from the middle, logarithmic time on average. */
+A pairing heap: adding takes constant time, removing, also from the middle, logarithmic time on
+average. */
 
 #ifndef VF_HEAP_H
 #define VF_HEAP_H

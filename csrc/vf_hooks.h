@@ -1,13 +1,16 @@
-/* The functions that the linker replaces by ours (--wrap), and all that is to be known of each, once.
+/* The functions that the linker replaces by ours (--wrap), and all that is to be known of each,
+once.
 
-A row is: the function; the first and the last release of TaskVine that it is replaced in (100 times the major plus the minor
-number; 999 for the newest); the object that defines it, libc for the C library's; the objects whose calls are meant; why. The
-linker replaces no call that an object makes to a function of its own: so the build proves that these are different objects, and
-that these call (conf/border.py, which reads the rows as they stand here and makes the linker's flags of them). A function is
-declared as in the header that it is from, so one that does not fit does not compile. vf_selftest.c sees each of them at work.
+A row is: the function; the first and the last release of TaskVine that it is replaced in (100 times
+the major plus the minor number; 999 for the newest); the object that defines it, libc for the C
+library's; the objects whose calls are meant; why. The linker replaces no call that an object makes
+to a function of its own: so the build proves that these are different objects, and that these call
+(conf/border.py, which reads the rows as they stand here and makes the linker's flags of them). A
+function is declared as in the header that it is from, so one that does not fit does not compile.
+vf_selftest.c sees each of them at work.
 
-A new hook is a row, a function __wrap_NAME() that begins with VF_FIRED(NAME), and, if no header of TaskVine's declares it, its
-prototype in taskvine_private.h. */
+A new hook is a row, a function __wrap_NAME() that begins with VF_FIRED(NAME), and, if no header of
+TaskVine's declares it, its prototype in taskvine_private.h. */
 
 #ifndef VF_HOOKS_H
 #define VF_HOOKS_H
@@ -24,9 +27,10 @@ prototype in taskvine_private.h. */
 	_(link_poll, 714, 999, "link", "vine_manager", \
 		"vine_wait() sleeps there: we take a turn first, and may end the sleep") \
 	_(vine_worker_create, 714, 999, "vine_worker_info", "vine_manager", "a connection begins") \
-	_(vine_worker_delete, 714, 999, "vine_worker_info", "vine_manager", "a connection has ended") \
+	_(vine_worker_delete, 714, 999, "vine_worker_info", "vine_manager", \
+		"a connection has ended") \
 	_(vine_schedule_task_to_worker, 714, 999, "vine_schedule", "vine_manager", \
-		"a task gets a worker, for the first time or because it lost one without a word: we choose") \
+		"a task gets a worker, or another since it lost one without a word: we choose") \
 	_(vine_manager_put_task, 714, 999, "vine_manager_put", "vine_manager", \
 		"a task is sent in a dozen small writes: we gather them") \
 	_(vine_task_set_result, 714, 999, "vine_task", "vine_manager", \
@@ -35,26 +39,32 @@ prototype in taskvine_private.h. */
 		"vine_manager vine_manager_get vine_manager_put", "a worker gets a replica") \
 	_(vine_file_replica_table_get_or_create, 715, 999, "vine_file_replica_table", \
 		"vine_manager vine_manager_get vine_manager_put", "a worker gets a replica") \
-	_(vine_file_replica_table_remove, 714, 999, "vine_file_replica_table", "vine_manager", "a worker loses a replica") \
+	_(vine_file_replica_table_remove, 714, 999, "vine_file_replica_table", "vine_manager", \
+		"a worker loses a replica") \
 	_(vine_txn_log_write_cache_update, 714, 999, "vine_txn_log", "vine_manager", \
 		"it is logged how long a worker took to get or make a file") \
 	_(vine_current_transfers_set_failure, 714, 999, "vine_current_transfers", "vine_manager", \
-		"a worker is blamed for a transfer, and may be dropped for it in the midst of its message") \
+		"a worker is blamed for a transfer, and may be dropped amid its message") \
 	_(vine_current_transfers_url_in_use, 714, 999, "vine_current_transfers", "vine_manager", \
 		"one more worker may get a URL from its server: we say when") \
 	_(vine_file_has_changed, 714, 999, "vine_file", "vine_manager_put", \
 		"each input of each task is looked at, also if it is at the worker") \
-	_(cctools_debug, 714, 999, "debug", "vine_manager", "it is said, and no more than that, why a worker did not get a file") \
-	_(cctools_fatal, 714, 999, "debug", "vine_manager vine_task", "it would end the user's process") \
+	_(cctools_debug, 714, 999, "debug", "vine_manager", \
+		"it is said, and no more than that, why a worker did not get a file") \
+	_(cctools_fatal, 714, 999, "debug", "vine_manager vine_task", \
+		"it would end the user's process") \
 	_(link_readline, 714, 999, "link", "vine_manager", \
-		"it waits for an hour for the rest of a line, and takes what a library that has ended has written for the next one") \
-	_(link_accept, 714, 999, "link", "vine_manager", "it tries for 5 s without a pause if no descriptor is left") \
+		"it waits an hour for the rest of a line, and takes a library's words for one") \
+	_(link_accept, 714, 999, "link", "vine_manager", \
+		"it tries for 5 s without a pause if no descriptor is left") \
 	_(accept, 714, 999, "libc", "link", \
-		"a worker's connection takes no descriptor that the program may need, and is seen by TaskVine when it has spoken") \
+		"a connection takes none of the program's descriptors, and has spoken first") \
 	_(link_auth_password, 714, 999, "link_auth", "vine_manager", \
 		"it reads for 5 s from one connection: we have heard the password before") \
-	_(listen, 714, 999, "libc", "link", "the queue of workers that want to join holds six, and those it has no room for try later") \
-	_(malloc, 714, 999, "libc", "vine_manager", "a task's output begins where arrays can be used as they lie") \
+	_(listen, 714, 999, "libc", "link", \
+		"its queue of workers that want to join holds six, and the others try later") \
+	_(malloc, 714, 999, "libc", "vine_manager", \
+		"a task's output begins where arrays can be used as they lie") \
 	_(free, 714, 999, "libc", "vine_task", "a task's output outlives the task")
 
 #define VF_HOOK_DECLARE(name, ...) \

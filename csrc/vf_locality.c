@@ -16,7 +16,8 @@ static uint64_t next_random(struct vf_locality *l)
 	return x ^ x >> 31;
 }
 
-/* `pointer` is that of the array. It is copied, since a pointer to something must not be read as one to void. */
+/* `pointer` is that of the array. It is copied, since a pointer to something must not be read as
+one to void. */
 static int resize(void *pointer, uint64_t n, size_t item_nbytes)
 {
 	void *items;
@@ -35,7 +36,8 @@ static uint32_t larger_room(uint32_t room)
 int vf_locality_init(struct vf_locality *l, const struct vf_locality_rule *rule, uint64_t seed)
 {
 	memset(l, 0, sizeof *l);
-	if (!(rule->bandwidth_bytes_per_ns > 0) || !(rule->queue_weight >= 0) || isinf(rule->queue_weight))
+	if (!(rule->bandwidth_bytes_per_ns > 0) || !(rule->queue_weight >= 0) ||
+			isinf(rule->queue_weight))
 		return -1;
 	l->rule = *rule;
 	l->random = seed;
@@ -98,7 +100,9 @@ static void settle(struct vf_locality *l, uint32_t place)
 		uint64_t below = 2 * (uint64_t)place + 1;
 		if (below >= l->n_heap)
 			break;
-		if (below + 1 < l->n_heap && goes_before(&l->workers[l->heap[below + 1]], &l->workers[l->heap[below]]))
+		if (below + 1 < l->n_heap &&
+				goes_before(&l->workers[l->heap[below + 1]],
+						&l->workers[l->heap[below]]))
 			below++;
 		if (!goes_before(&l->workers[l->heap[below]], worker))
 			break;
@@ -180,7 +184,8 @@ int vf_locality_add_replica(struct vf_locality *l, uint32_t file, uint32_t worke
 	return vf_locality_has_replica(l, file, worker) ? 0 : append_replica(l, file, worker);
 }
 
-/* Take the end at `place` out of `list`; the last takes its place, and its twin, in the list of another, is told. */
+/* Take the end at `place` out of `list`; the last takes its place, and its twin, in the list of
+another, is told. */
 static void drop_file_end(struct vf_locality *l, struct vf_locality_list *list, uint32_t place)
 {
 	struct vf_locality_end last = list->ends[--list->n];
@@ -215,7 +220,8 @@ void vf_locality_remove_replica(struct vf_locality *l, uint32_t file, uint32_t w
 
 /* ---- files and workers ---- */
 
-/* What is as long as the list of files, or of workers, grows with it, so that to remove one needs no memory. */
+/* What is as long as the list of files, or of workers, grows with it, so that to remove one needs
+no memory. */
 
 static int reserve_file(struct vf_locality *l)
 {
@@ -235,7 +241,8 @@ static int reserve_worker(struct vf_locality *l)
 		return 0;
 	uint32_t room = larger_room(l->workers_room);
 	if (l->n_workers == VF_LOCALITY_NONE || resize(&l->workers, room, sizeof *l->workers) ||
-			resize(&l->free_workers, room, sizeof *l->free_workers) || resize(&l->heap, room, sizeof *l->heap) ||
+			resize(&l->free_workers, room, sizeof *l->free_workers) ||
+			resize(&l->heap, room, sizeof *l->heap) ||
 			resize(&l->candidates, room, sizeof *l->candidates))
 		return -1;
 	l->workers_room = room;
@@ -335,12 +342,13 @@ void vf_locality_finish(struct vf_locality *l, uint32_t index, uint64_t charged_
 
 /* ---- the choice ---- */
 
-enum vf_locality_fault vf_locality_check(struct vf_locality *l, uint64_t n_calls, const uint64_t *offsets,
-		const uint32_t *files, uint64_t n_inputs, uint64_t *at)
+enum vf_locality_fault vf_locality_check(struct vf_locality *l, uint64_t n_calls,
+		const uint64_t *offsets, const uint32_t *files, uint64_t n_inputs, uint64_t *at)
 {
 	for (uint64_t i = 0; i <= n_calls; i++) {
 		*at = i;
-		if (offsets[i] > n_inputs || (i == 0 ? offsets[i] != 0 : offsets[i] < offsets[i - 1]))
+		if (offsets[i] > n_inputs ||
+				(i == 0 ? offsets[i] != 0 : offsets[i] < offsets[i - 1]))
 			return VF_LOCALITY_BAD_OFFSET;
 	}
 	for (uint64_t i = 0; i < n_calls; i++) {
@@ -364,7 +372,8 @@ enum vf_locality_fault vf_locality_check(struct vf_locality *l, uint64_t n_calls
 }
 
 /* Returns the worker that costs least, and what moves there. The heap is not empty. */
-static uint32_t choose(struct vf_locality *l, const uint32_t *files, uint64_t n_inputs, int64_t *nbytes)
+static uint32_t choose(
+		struct vf_locality *l, const uint32_t *files, uint64_t n_inputs, int64_t *nbytes)
 {
 	struct vf_locality_worker *workers = l->workers;
 	uint32_t known = l->n_workers - l->n_free_workers;
@@ -374,7 +383,8 @@ static uint32_t choose(struct vf_locality *l, const uint32_t *files, uint64_t n_
 
 	for (uint64_t k = 0; k < n_inputs; k++) {
 		struct vf_locality_file *file = &l->files[files[k]];
-		/* What all workers hold, say the software that every call needs, moves to none: not worth a look at each. */
+		/* What all workers hold, say the software that every call needs, moves to none: not
+		worth a look at each. */
 		if (file->seen == call || file->replicas.n == known)
 			continue;
 		file->seen = call;
@@ -392,7 +402,8 @@ static uint32_t choose(struct vf_locality *l, const uint32_t *files, uint64_t n_
 		}
 	}
 
-	/* The top of the heap, as if it held nothing. If it does, it is a candidate too, at what it really costs. */
+	/* The top of the heap, as if it held nothing. If it does, it is a candidate too, at what it
+	really costs. */
 	double bandwidth = l->rule.bandwidth_bytes_per_ns;
 	uint32_t best = l->heap[0];
 	double least = (double)total / bandwidth + workers[best].weighted;
@@ -447,8 +458,9 @@ static void move_back(struct vf_locality *l)
 	}
 }
 
-int vf_locality_assign(struct vf_locality *l, uint64_t n_calls, const uint64_t *offsets, const uint32_t *files,
-		const uint64_t *durations_ns, uint32_t *workers, uint64_t *charged_ns)
+int vf_locality_assign(struct vf_locality *l, uint64_t n_calls, const uint64_t *offsets,
+		const uint32_t *files, const uint64_t *durations_ns, uint32_t *workers,
+		uint64_t *charged_ns)
 {
 	int moves = l->rule.moved != VF_LOCALITY_MOVED_IGNORE;
 	int failed = 0;

@@ -39,7 +39,8 @@ struct vf_looker {
 	struct vf_look look;
 };
 
-/* All that took long, of all managers of the program: a wake may come for another one, which is harmless. */
+/* All that took long, of all managers of the program: a wake may come for another one, which is
+harmless. */
 static atomic_uint_fast64_t n_ended;
 
 void vf_look_here(const char *source, struct vf_look *look)
@@ -151,18 +152,21 @@ static int ask(struct vf_looker *looker, int patience_ms)
 	return answered;
 }
 
-/* Whether an answer that took long is there, and still worth something; `since_ms` is when the look may have begun. */
+/* Whether an answer that took long is there, and still worth something; `since_ms` is when the look
+may have begun. */
 static int has_answer(struct vf_looker *looker, int64_t since_ms, int *is_busy)
 {
 	pthread_mutex_lock(&looker->mutex);
 	*is_busy = looker->state == LOOKER_ASKED;
 	int64_t took_ms = looker->answered_ms - looker->asked_ms;
-	int yes = looker->state == LOOKER_ANSWERED && looker->asked_ms >= since_ms && vf_now_ms() - looker->answered_ms <= VALID_MS + took_ms;
+	int yes = looker->state == LOOKER_ANSWERED && looker->asked_ms >= since_ms &&
+			vf_now_ms() - looker->answered_ms <= VALID_MS + took_ms;
 	pthread_mutex_unlock(&looker->mutex);
 	return yes;
 }
 
-/* A looker for another file: one that is idle, or has told what nobody asks for any more, or a new one. */
+/* A looker for another file: one that is idle, or has told what nobody asks for any more, or a new
+one. */
 static struct vf_looker *find_looker(struct vf_looks *looks)
 {
 	char *source;
@@ -186,7 +190,8 @@ static struct vf_looker *find_looker(struct vf_looks *looks)
 	return found || looks->n_slow >= SLOW_MAX ? found : start_looker(looks->wake);
 }
 
-static const struct vf_look *note(struct vf_looks *looks, const char *source, const struct vf_look *look)
+static const struct vf_look *note(
+		struct vf_looks *looks, const char *source, const struct vf_look *look)
 {
 	free(hash_table_remove(looks->seen, source));
 	struct vf_look *seen = malloc(sizeof *seen);
@@ -205,7 +210,8 @@ static const struct vf_look *note(struct vf_looks *looks, const char *source, co
 #endif
 
 /* Ask a looker that nobody has asked; it is slow from then on, if it does not answer at once. */
-static const struct vf_look *look_by(struct vf_looks *looks, struct vf_looker *looker, const char *source)
+static const struct vf_look *look_by(
+		struct vf_looks *looks, struct vf_looker *looker, const char *source)
 {
 	char *former = looker->source;
 	looker->source = strdup(source);
@@ -234,10 +240,12 @@ static void forget_seen(struct vf_looks *looks)
 		hash_table_clear(looks->seen, free);
 }
 
-const struct vf_look *vf_look(struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns)
+const struct vf_look *vf_look(
+		struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns)
 {
 	int64_t since_ms = (int64_t)(since_ns / 1000000);
-	if ((!looks->slow && !(looks->slow = hash_table_create(0, 0))) || (!looks->seen && !(looks->seen = hash_table_create(0, 0))))
+	if ((!looks->slow && !(looks->slow = hash_table_create(0, 0))) ||
+			(!looks->seen && !(looks->seen = hash_table_create(0, 0))))
 		return NULL;
 	if (looks->turn != turn)
 		forget_seen(looks);

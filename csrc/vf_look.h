@@ -1,7 +1,8 @@
 /* Looks at files that may take long, or never end: those of a file system that hangs.
 
-The manager thread has another thread look, and waits for the answer for a moment only. A look that takes longer keeps that thread,
-the next one gets another; who asks for the same file again gets the answer when it is there. */
+The manager thread has another thread look, and waits for the answer for a moment only. A look that
+takes longer keeps that thread, the next one gets another; who asks for the same file again gets the
+answer when it is there. */
 
 #ifndef VF_LOOK_H
 #define VF_LOOK_H
@@ -30,7 +31,8 @@ void vf_look_here(const char *source, struct vf_look *look);
 struct vf_looks {
 	struct vf_wake *wake; /* who asks, when a look has ended that took long; NULL: nobody */
 	struct vf_looker *idle;
-	struct hash_table *slow; /* struct vf_looker by source: looks that took long, or do so still */
+	/* Struct vf_looker by source: looks that took long, or do so still. */
+	struct hash_table *slow;
 	struct hash_table *seen; /* struct vf_look by source, in `turn` */
 	uint64_t turn;
 	uint64_t n_ended; /* slow ones that had ended when vf_looks_ended() was asked last */
@@ -38,8 +40,10 @@ struct vf_looks {
 	int n_slow;
 };
 
-/* Look at a file, once per turn, or whatever the caller counts, and not before that time. Returns NULL while that takes long; else it is valid until the next look. */
-const struct vf_look *vf_look(struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns);
+/* Look at a file, once per turn, or whatever the caller counts, and not before that time. Returns
+NULL while that takes long; else it is valid until the next look. */
+const struct vf_look *vf_look(
+		struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns);
 
 /* Whether looks that took long have ended since this was asked last. */
 int vf_looks_ended(struct vf_looks *looks);

@@ -2,29 +2,107 @@
 
 #include <string.h>
 
-#include "itable.h"
 #include "taskvine.h"
 #include "vf_accept.h"
-#include "vf_poll.h"
-#include "vf_turn.h"
+#include "vf_border.h"
+#include "vf_clock.h"
+#include "vf_unfetched.h"
 
 enum {
 	WAIT_SECONDS = 5, /* turns happen inside vine_wait(), so its length hardly matters */
 };
 
+/* Who uses what. */
+static void connect_parts(struct vf_loop *loop)
+{
+	const struct vf_config *config = &loop->config;
+	struct vf_counters *counters = &loop->counters;
+	struct vf_waiting *waiting = &loop->waiting;
+	struct vf_inflight *inflight = &loop->inflight;
+	struct vf_workers *workers = &loop->workers;
+	loop->library = (struct vf_library){.config = config};
+	loop->replicas = (struct vf_replicas){.locality = &loop->locality, .workers = workers};
+	loop->declare = (struct vf_declare){.config = config, .replicas = &loop->replicas};
+	loop->inputs = (struct vf_inputs){
+			.counters = counters, .declare = &loop->declare, .looks.wake = &loop->wake};
+	loop->temps = (struct vf_temps){
+			.config = config,
+			.counters = counters,
+			.replicas = &loop->replicas,
+			.waiting = waiting,
+			.inflight = inflight,
+			.done = &loop->done,
+	};
+	loop->files = (struct vf_files){
+			.config = config,
+			.replicas = &loop->replicas,
+			.inputs = &loop->inputs,
+			.temps = &loop->temps,
+	};
+	loop->end = (struct vf_end){
+			.counters = counters, .files = &loop->files, .done = &loop->done};
+	loop->score = (struct vf_score){
+			.queue = &waiting->queue, .workers = workers, .locality = &loop->locality};
+	loop->place = (struct vf_place){
+			.config = config,
+			.counters = counters,
+			.workers = workers,
+			.replicas = &loop->replicas,
+			.library = &loop->library,
+			.inflight = inflight,
+			.done = &loop->done,
+	};
+	loop->events = (struct vf_events){
+			.config = config,
+			.counters = counters,
+			.workers = workers,
+			.replicas = &loop->replicas,
+			.temps = &loop->temps,
+	};
+	struct vf_send *send = &loop->send; /* which is too large for the stack */
+	send->config = config;
+	send->counters = counters;
+	send->waiting = waiting;
+	send->workers = workers;
+	send->score = &loop->score;
+	send->place = &loop->place;
+	send->files = &loop->files;
+	send->temps = &loop->temps;
+	send->library = &loop->library;
+	send->inflight = inflight;
+	send->end = &loop->end;
+	loop->returns = (struct vf_return){
+			.config = config,
+			.counters = counters,
+			.waiting = waiting,
+			.place = &loop->place,
+			.files = &loop->files,
+			.library = &loop->library,
+			.inflight = inflight,
+			.end = &loop->end,
+	};
+	loop->watch = (struct vf_watch){
+			.config = config,
+			.counters = counters,
+			.waiting = waiting,
+			.workers = workers,
+			.place = &loop->place,
+			.library = &loop->library,
+			.inflight = inflight,
+			.connections = -1,
+	};
+}
+
 int vf_loop_init(struct vf_loop *loop)
 {
 	memset(loop, 0, sizeof *loop);
-	loop->submitted_wake.fd = loop->done_wake.fd = -1;
-	loop->connections = -1;
+	loop->done.wake.fd = -1;
+	connect_parts(loop);
 	vf_ring_init(&loop->submitted);
-	vf_ring_init(&loop->done);
 	vf_ring_init(&loop->let_go);
-	vf_queue_init(&loop->queue);
-	loop->looks.wake = &loop->submitted_wake;
-	loop->bundles = itable_create(0);
-	loop->data = itable_create(0);
-	if (vf_wake_open(&loop->submitted_wake) || vf_wake_open(&loop->done_wake) || !loop->bundles || !loop->data) {
+	vf_waiting_init(&loop->waiting);
+	if (vf_wake_open(&loop->wake) || vf_done_begin(&loop->done) ||
+			vf_inflight_begin(&loop->inflight) || vf_replica_begin(&loop->replicas)) {
 		vf_loop_free(loop);
 		return -1;
 	}
@@ -33,182 +111,211 @@ int vf_loop_init(struct vf_loop *loop)
 
 void vf_loop_free(struct vf_loop *loop)
 {
-	vf_looks_free(&loop->looks); /* whose threads use the wake */
-	vf_wake_close(&loop->submitted_wake);
-	vf_wake_close(&loop->done_wake);
-	vf_buffer_free(&loop->frame);
-	vf_buffer_free(&loop->command);
+	vf_inputs_free(&loop->inputs); /* first: the threads that look use the wake */
+	vf_wake_close(&loop->wake);
+	vf_done_end(&loop->done);
+	vf_send_free(&loop->send);
 	vf_workers_free(&loop->workers);
-	vf_files_free(&loop->shelf);
+	vf_declare_free(&loop->declare);
 	vf_locality_free(&loop->locality);
 	vf_score_free(&loop->score);
-	vf_temps_forget_leftovers(loop);
-	if (loop->bundles)
-		itable_delete(loop->bundles);
-	if (loop->data) {
-		itable_clear(loop->data, free);
-		itable_delete(loop->data);
-	}
-	loop->bundles = loop->data = NULL;
+	vf_temps_free(&loop->temps);
+	vf_inflight_end(&loop->inflight);
+	vf_replica_end(&loop->replicas);
 }
 
 void vf_loop_submit(struct vf_loop *loop, struct vf_call *call)
 {
 	vf_ring_push(&loop->submitted, &call->link);
-	vf_wake_signal(&loop->submitted_wake);
+	vf_wake_signal(&loop->wake);
 }
 
 void vf_loop_let_go(struct vf_loop *loop, struct vf_temp *temp)
 {
 	vf_ring_push(&loop->let_go, &temp->link);
-	vf_wake_signal(&loop->submitted_wake);
+	vf_wake_signal(&loop->wake);
 }
 
 void vf_loop_stop(struct vf_loop *loop)
 {
 	atomic_store(&loop->stop, 1);
-	vf_wake_force(&loop->submitted_wake);
+	vf_wake_force(&loop->wake);
 }
 
-void vf_loop_count(struct vf_loop *loop, struct vf_snapshot *snapshot)
-{
-#define VF_LOAD(name) snapshot->name = atomic_load_explicit(&loop->counters.name, memory_order_relaxed);
-	VF_COUNTERS(VF_LOAD)
-#undef VF_LOAD
-}
-
-struct vf_bundle *vf_loop_take_done(struct vf_loop *loop)
-{
-	for (;;) {
-		/* Before the ring is looked at: what was pushed last is in it once this is set. */
-		int closed = atomic_load(&loop->done_closed);
-		struct vf_link *done = vf_ring_take(&loop->done);
-		if (done)
-			return (struct vf_bundle *)done;
-		if (closed)
-			return NULL;
-		vf_wake_park(&loop->done_wake);
-		if (vf_ring_empty(&loop->done) && !atomic_load(&loop->done_closed))
-			vf_poll_one(loop->done_wake.fd, -1);
-		vf_wake_done(&loop->done_wake);
-	}
-}
-
-struct vf_bundle *vf_loop_take_done_within(struct vf_loop *loop, int timeout_ms)
-{
-	struct vf_link *done = vf_ring_take(&loop->done);
-	if (done)
-		return (struct vf_bundle *)done;
-	vf_wake_park(&loop->done_wake);
-	if (vf_ring_empty(&loop->done) && !atomic_load(&loop->done_closed))
-		vf_poll_one(loop->done_wake.fd, timeout_ms);
-	vf_wake_done(&loop->done_wake);
-	return (struct vf_bundle *)vf_ring_take(&loop->done);
-}
-
-void vf_loop_wake_taker(struct vf_loop *loop)
-{
-	vf_wake_force(&loop->done_wake);
-}
-
-int vf_loop_is_done_closed(const struct vf_loop *loop)
-{
-	return atomic_load(&loop->done_closed);
-}
-
-void vf_loop_close_done(struct vf_loop *loop)
-{
-	atomic_store(&loop->done_closed, 1);
-	vf_wake_signal(&loop->done_wake);
-}
-
-/* Make vine_wait() return at once: a task that is submitted and cancelled is ready to be handed out. */
+/* Make vine_wait() return at once: a task that is submitted and cancelled is ready to be handed
+out. */
 static void break_wait(struct vf_loop *loop)
 {
+	struct vine_manager *manager = loop->config.manager;
 	struct vine_task *task = vine_task_create(":");
 	if (!task)
 		return;
-	int id = vine_submit(loop->manager, task);
+	int id = vine_submit(manager, task);
 	if (id)
-		vine_cancel_by_task_id(loop->manager, id);
+		vine_cancel_by_task_id(manager, id);
+}
+
+/* TaskVine starts a library only when a function call needs it: an empty bundle spares the first
+real call that wait. */
+static void look_at_workers(struct vf_loop *loop, int connections)
+{
+	if (!vf_watch_workers(&loop->watch, connections))
+		return;
+	vf_send_trim(&loop->send);
+	if (!loop->config.command || loop->config.monitored)
+		vf_send_warm_up(&loop->send);
 }
 
 static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 {
+	struct vf_inflight *inflight = &loop->inflight;
 	if (atomic_load(&loop->stop)) {
 		if (!loop->stopping)
 			break_wait(loop);
 		loop->stopping = 1;
 		return VF_TURN_ACTIVE;
 	}
-	uint64_t stamp = loop->stamp;
-	loop->turn++;
-	vf_send_take(loop);
-	vf_files_go_on(loop);
-	vf_temps_settle(loop);
-	vf_watch_workers(loop, connections);
+	uint64_t stamp = loop->send.stamp;
+	loop->inputs.turn++;
+	vf_send_take(&loop->send, vf_ring_take(&loop->submitted));
+	if (loop->waiting.held_up.head && vf_inputs_have_seen(&loop->inputs))
+		vf_waiting_go_on(&loop->waiting);
+	vf_temps_settle(&loop->temps, vf_ring_take(&loop->let_go));
+	look_at_workers(loop, connections);
 	if (vf_accept_errno())
-		atomic_store_explicit(&loop->counters.accept_errno, (uint64_t)vf_accept_errno(), memory_order_relaxed);
-	if (loop->giving_up && !loop->breaking)
+		VF_SET(&loop->counters, accept_errno, (uint64_t)vf_accept_errno());
+	if (inflight->giving_up && !inflight->breaking)
 		break_wait(loop);
-	loop->breaking = loop->giving_up;
-	int full = vf_send_waiting(loop);
-	if (loop->stamp != stamp || loop->giving_up)
+	inflight->breaking = inflight->giving_up;
+	int full = vf_send_waiting(&loop->send);
+	if (loop->send.stamp != stamp || inflight->giving_up)
 		return VF_TURN_ACTIVE;
 	/* Where there is no worker yet, each submit changes how many vine_factory should start. */
 	return full && loop->workers.n ? VF_TURN_FULL : VF_TURN_IDLE;
 }
 
-/* One turn, on the manager thread, at a point where TaskVine has no iteration in progress. */
+/* What TaskVine asks and tells goes to the step whose business it is. Each of these is on the
+manager thread; the first is at a point where TaskVine has no iteration in progress. */
+
 static enum vf_turn turn(void *arg, int connections)
 {
 	struct vf_loop *loop = arg;
 	enum vf_turn next = take_turn(loop, connections);
-	vf_return_over(loop);
+	vf_done_over(&loop->done);
 	return next;
+}
+
+static void joined(void *arg, struct vine_worker_info *worker, int fd)
+{
+	struct vf_loop *loop = arg;
+	vf_place_joined(&loop->place, worker, fd);
+}
+
+static void left(void *arg, struct vine_worker_info *worker)
+{
+	struct vf_loop *loop = arg;
+	vf_place_left(&loop->place, worker);
+}
+
+static int may_run(void *arg, struct vine_task *task)
+{
+	struct vf_loop *loop = arg;
+	return vf_watch_may_run(&loop->watch, task);
+}
+
+static struct vine_worker_info *choose(void *arg, struct vine_task *task)
+{
+	struct vf_loop *loop = arg;
+	return vf_place_choose(&loop->place, task);
+}
+
+static void sending(void *arg, const struct vine_worker_info *worker, int begin)
+{
+	struct vf_loop *loop = arg;
+	vf_events_sending(&loop->events, worker, begin);
+}
+
+static void replica(void *arg, const struct vine_worker_info *worker, const char *cached_name,
+		int there)
+{
+	struct vf_loop *loop = arg;
+	vf_events_replica(&loop->events, worker, cached_name, there);
+}
+
+static void cached(void *arg, const struct vine_worker_info *worker, const char *cached_name,
+		uint64_t nbytes, uint64_t took_us)
+{
+	struct vf_loop *loop = arg;
+	vf_events_cached(&loop->events, worker, cached_name, nbytes, took_us);
+}
+
+static void library_ended(void *arg, const char *worker, int by_itself)
+{
+	struct vf_loop *loop = arg;
+	vf_watch_library_ended(&loop->watch, worker, by_itself);
+}
+
+static void unsent(void *arg, struct vine_task *task)
+{
+	struct vf_loop *loop = arg;
+	struct vf_bundle *bundle =
+			vf_inflight_find(&loop->inflight, (uint64_t)vine_task_get_id(task));
+	if (bundle)
+		vf_unfetched_unsent(bundle);
+}
+
+static int invalidated(void *arg, const char *cachename, const char *reason)
+{
+	const struct vf_loop *loop = arg;
+	return vf_unfetched_note(&loop->declare, cachename, reason);
+}
+
+static int fetching(void *arg, const char *source)
+{
+	const struct vf_loop *loop = arg;
+	return vf_unfetched_count(&loop->declare, source);
+}
+
+static int is_there(void *arg, struct vine_worker_info *worker, struct vine_file *file)
+{
+	const struct vf_loop *loop = arg;
+	return vf_inputs_is_there(&loop->inputs, worker, file);
 }
 
 void vf_loop_run(struct vf_loop *loop)
 {
 	/* The seed decides which of equal workers comes first. */
 	vf_locality_init(&loop->locality, &loop->config.scoring, vf_now_ns());
-	vf_poll_own(&(struct vf_poller){
+	vf_border_own(&(struct vf_border){
 			.turn = turn,
-			.joined = vf_place_joined,
-			.left = vf_place_left,
-			.may_run = vf_watch_may_run,
-			.choose = vf_place_choose,
-			.sending = vf_place_sending,
-			.replica = vf_replica_changed,
-			.cached = vf_replica_cached,
-			.library_ended = vf_watch_library_ended,
-			.unsent = vf_unfetched_unsent,
-			.invalidated = vf_unfetched_note,
-			.fetching = vf_unfetched_wait,
-			.is_there = vf_files_is_there,
+			.joined = joined,
+			.left = left,
+			.may_run = may_run,
+			.choose = choose,
+			.sending = sending,
+			.replica = replica,
+			.cached = cached,
+			.library_ended = library_ended,
+			.unsent = unsent,
+			.invalidated = invalidated,
+			.fetching = fetching,
+			.is_there = is_there,
 			.arg = loop,
-			.wake = &loop->submitted_wake,
+			.wake = &loop->wake,
 			.password = loop->config.password,
 	});
 	while (!atomic_load(&loop->stop)) {
-		struct vine_task *task = vine_wait(loop->manager, WAIT_SECONDS);
+		struct vine_task *task = vine_wait(loop->config.manager, WAIT_SECONDS);
 		if (task)
-			vf_return_task(loop, task);
-		if (loop->giving_up)
-			vf_watch_give_up(loop);
-		vf_watch_release_idle(loop);
-		vf_return_over(loop);
+			vf_return_task(&loop->returns, task);
+		if (loop->inflight.giving_up)
+			vf_inflight_cancel(&loop->inflight, loop->config.manager);
+		vf_watch_release_idle(&loop->watch);
+		vf_done_over(&loop->done);
 	}
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 
-	uint64_t id;
-	void *bundle;
-	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &bundle))
-		vf_bundle_free(bundle);
-	itable_clear(loop->bundles, NULL);
-	if (loop->plain)
-		vine_task_delete(loop->plain);
-	loop->plain = NULL;
-	vf_watch_release_all(loop);
+	vf_inflight_drop(&loop->inflight);
+	vf_place_free(&loop->place);
+	vf_watch_release_all(&loop->watch);
 }

@@ -9,14 +9,16 @@
 #include "vf_hooks.h"
 
 enum {
-	ALIGNED_NBYTES = 1024, /* TaskVine sends a longer output by itself, and then it is a frame as it is */
+	/* TaskVine sends a longer output by itself, and then it is a frame as it is. */
+	ALIGNED_NBYTES = 1024,
 };
 
 /* Every free() of the extension looks here, so it must not cost a call. */
 static _Thread_local const void *kept_block __attribute__((tls_model("initial-exec")));
 
-/* The last bytes of a large block say how much was asked for: TaskVine keeps no length beside it. They may lie behind what was asked for,
-so the compiler is not to know the block's size, which _FORTIFY_SOURCE=3 would hold against them. */
+/* The last bytes of a large block say how much was asked for: TaskVine keeps no length beside it.
+They may lie behind what was asked for, so the compiler is not to know the block's size, which
+_FORTIFY_SOURCE=3 would hold against them. */
 static char *note_of(const void *block)
 {
 	char *start = (char *)block;

@@ -1,26 +1,50 @@
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdlib.h>
-#include <sys/socket.h>
+#include "vf_place.h"
 
-#include "itable.h"
+#include <string.h>
+
 #include "taskvine_private.h"
-#include "vf_poll.h"
-#include "vf_turn.h"
+#include "vf_border.h"
+#include "vf_call.h"
+#include "vf_clock.h"
+#include "vf_config.h"
+#include "vf_counters.h"
+#include "vf_done.h"
+#include "vf_inflight.h"
+#include "vf_library.h"
+#include "vf_locality.h"
+#include "vf_replica.h"
+#include "vf_unfetched.h"
+#include "vf_workers.h"
 
-int vf_place_next(struct vf_loop *loop, const struct vf_spec *spec, struct vf_worker **worker)
+void vf_place_free(struct vf_place *place)
 {
-	*worker = NULL;
-	if (!loop->config.placing)
-		return loop->running < atomic_load_explicit(&loop->counters.slots, memory_order_relaxed) + 1;
-	*worker = vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL);
-	/* One goes without a place, to find a slot that the last count did not know of. */
-	return *worker || (LIST_EMPTY(&loop->unplaced) && !vf_needs_any(&spec->needs));
+	if (place->plain)
+		vine_task_delete(place->plain);
+	place->plain = NULL;
 }
 
-void vf_place_begin(struct vf_loop *loop, struct vf_bundle *bundle)
+int vf_place_fits(const struct vf_place *place, const struct vf_resources *needs)
 {
-	LIST_INSERT_HEAD(&loop->unplaced, bundle, there);
+	const struct vf_resources *most = &place->workers->largest;
+	if (place->config->placing)
+		return vf_workers_fit(place->workers, needs);
+	return needs->cores <= most->cores && needs->memory <= most->memory &&
+			needs->disk <= most->disk && needs->gpus <= most->gpus;
+}
+
+int vf_place_next(struct vf_place *place, const struct vf_spec *spec, struct vf_worker **worker)
+{
+	*worker = NULL;
+	if (!place->config->placing)
+		return place->inflight->n < VF_GET(place->counters, slots) + 1;
+	*worker = vf_workers_choose(place->workers, &spec->needs, vf_now_ns(), NULL, NULL);
+	/* One goes without a place, to find a slot that the last count did not know of. */
+	return *worker || (LIST_EMPTY(&place->unplaced) && !vf_resources_any(&spec->needs));
+}
+
+void vf_place_begin(struct vf_place *place, struct vf_bundle *bundle)
+{
+	LIST_INSERT_HEAD(&place->unplaced, bundle, there);
 }
 
 /* It leaves its worker, or those that have none. */
@@ -37,7 +61,7 @@ void vf_place_end(struct vf_bundle *bundle)
 	bundle->worker = NULL;
 }
 
-void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_worker *worker)
+void vf_place_bundle(struct vf_place *place, struct vf_bundle *bundle, struct vf_worker *worker)
 {
 	if (bundle->worker == worker)
 		return;
@@ -45,47 +69,52 @@ void vf_place_bundle(struct vf_loop *loop, struct vf_bundle *bundle, struct vf_w
 	bundle->worker = worker;
 	if (worker) {
 		LIST_INSERT_HEAD(&worker->bundles, bundle, there);
-		bundle->share = loop->config.placing && bundle->n_calls ? vf_worker_share(worker, &bundle->calls[0]->spec->needs) : 1;
+		bundle->share = place->config->placing && bundle->n_calls ?
+				vf_worker_share(worker, &bundle->calls[0]->spec->needs) :
+				1;
 		vf_worker_begin(worker, bundle->share, bundle->expected_ns, vf_now_ns());
-		vf_replica_expect(loop, bundle);
+		vf_replica_expect(place->replicas, bundle);
 	} else {
-		vf_place_begin(loop, bundle);
+		vf_place_begin(place, bundle);
 	}
 }
 
-void vf_place_warm_up(struct vf_loop *loop)
+void vf_place_tell(struct vf_place *place, const struct vf_worker *worker, enum vf_node_news news)
 {
-	if (!loop->workers.typical_slots)
+	struct vf_bundle *bundle =
+			place->config->monitored && worker->node ? vf_bundle_create(0, NULL) : NULL;
+	if (!bundle)
 		return;
-	for (uint32_t i = 0; i < loop->workers.n; i++) {
-		struct vf_worker *worker = loop->workers.items[i];
-		if (!worker->warm)
-			vf_send_bundle(loop, 0, NULL, worker, -1);
-		worker->warm = 1;
+	bundle->news = news;
+	bundle->worker_slots =
+			place->config->placing ? worker->slots : place->workers->typical_slots;
+	bundle->frame = strdup(worker->node);
+	if (!bundle->frame) {
+		vf_bundle_free(bundle);
+		return;
 	}
+	vf_done_later(place->done, bundle);
 }
 
-void vf_place_joined(void *arg, struct vine_worker_info *id, int fd)
+void vf_place_joined(struct vf_place *place, struct vine_worker_info *id, int fd)
 {
-	struct vf_loop *loop = arg;
-	uint32_t index = vf_locality_add_worker(&loop->locality, VF_LOCALITY_UNLIMITED);
+	uint32_t index = vf_locality_add_worker(place->replicas->locality, VF_LOCALITY_UNLIMITED);
 	if (index != VF_LOCALITY_NONE) /* without the memory for it, it gets no bundles */
-		vf_workers_add(&loop->workers, id, fd, index);
+		vf_workers_add(place->workers, id, fd, index);
 }
 
-void vf_place_left(void *arg, struct vine_worker_info *id)
+void vf_place_left(struct vf_place *place, struct vine_worker_info *id)
 {
-	struct vf_loop *loop = arg;
-	struct vf_worker *worker = vf_workers_remove(&loop->workers, id);
+	struct vf_worker *worker = vf_workers_remove(place->workers, id);
 	struct vf_bundle *bundle;
 	while (worker && (bundle = LIST_FIRST(&worker->bundles))) {
-		vf_place_bundle(loop, bundle, NULL);
+		vf_place_bundle(place, bundle, NULL);
 		if (!bundle->n_calls) /* it was meant for that worker */
-			vf_watch_abandon(loop, bundle);
+			vf_inflight_give_up(place->inflight, bundle);
 	}
 	if (worker) {
-		vf_locality_remove_worker(&loop->locality, worker->index);
-		vf_return_news(loop, worker, VF_NODE_LEFT);
+		vf_locality_remove_worker(place->replicas->locality, worker->index);
+		vf_place_tell(place, worker, VF_NODE_LEFT);
 	}
 	vf_worker_free(worker);
 }
@@ -94,10 +123,10 @@ void vf_place_left(void *arg, struct vine_worker_info *id)
 static int meets_suspect(const struct vf_bundle *bundle, const struct vf_worker *worker)
 {
 	const struct vf_bundle *other;
-	if (!vf_watch_is_suspect(bundle))
+	if (!vf_bundle_is_suspect(bundle))
 		return 0;
 	LIST_FOREACH(other, &worker->bundles, there) {
-		if (vf_watch_is_suspect(other) && vf_watch_runs(other))
+		if (vf_bundle_is_suspect(other) && vf_bundle_runs(other))
 			return 1;
 	}
 	return 0;
@@ -105,38 +134,45 @@ static int meets_suspect(const struct vf_bundle *bundle, const struct vf_worker 
 
 /* A bundle that looks for a worker. */
 struct seeker {
-	struct vf_loop *loop;
+	struct vf_place *place;
 	const struct vf_bundle *bundle;
 };
 
-/* What TaskVine says of a worker holds for other bundles too, unless this one asks for time, or for files: it may only have to wait for
-these. Then a task that asks for nothing is tried. */
+/* What TaskVine says of a worker holds for other bundles too, unless this one asks for time, or for
+files: it may only have to wait for these. Then a task that asks for nothing is tried. */
 static int is_refused_to_all(const struct seeker *seeker, const struct vf_worker *worker)
 {
-	struct vf_loop *loop = seeker->loop;
+	struct vf_place *place = seeker->place;
 	const struct vf_bundle *bundle = seeker->bundle;
-	if (!bundle->n_calls || (bundle->calls[0]->spec->running_time_min <= 0 && !bundle->mounts.n_inputs && !bundle->reads))
+	if (!bundle->n_calls ||
+			(bundle->calls[0]->spec->running_time_min <= 0 &&
+					!bundle->mounts.n_inputs && !bundle->reads))
 		return 1;
-	if (!loop->plain && (loop->plain = vine_task_create("F")))
-		vine_task_set_library_required(loop->plain, loop->config.library);
-	return loop->plain && !check_worker_against_task(loop->manager, worker->id, loop->plain);
+	if (!place->plain && (place->plain = vine_task_create("F")))
+		vine_task_set_library_required(place->plain, place->config->library);
+	return place->plain &&
+			!check_worker_against_task(
+					place->config->manager, worker->id, place->plain);
 }
 
-/* TaskVine 7.14.5 takes a task off its list before it asks itself whether it may send the library for it, and never comes back to
-the task if not; later versions look for a worker again and again. */
-static int lacks_library(struct vf_loop *loop, const struct vf_worker *worker)
+/* TaskVine 7.14.5 takes a task off its list before it asks itself whether it may send the library
+for it, and never comes back to the task if not; later versions look for a worker again and
+again. */
+static int lacks_library(struct vf_place *place, const struct vf_worker *worker)
 {
-	return loop->library_failed_ns && vf_now_ns() - loop->library_failed_ns <= loop->config.library_pause_ns &&
-			!vine_schedule_find_library(loop->manager, worker->id, loop->config.library);
+	const struct vf_config *config = place->config;
+	return vf_library_is_paused(place->library) &&
+			!vine_schedule_find_library(config->manager, worker->id, config->library);
 }
 
 static int is_accepted(const struct seeker *seeker, struct vf_worker *worker)
 {
-	if (lacks_library(seeker->loop, worker)) {
+	if (lacks_library(seeker->place, worker)) {
 		vf_worker_refuse(worker, vf_now_ns());
 		return 0;
 	}
-	if (check_worker_against_task(seeker->loop->manager, worker->id, seeker->bundle->task)) {
+	if (check_worker_against_task(
+			    seeker->place->config->manager, worker->id, seeker->bundle->task)) {
 		vf_worker_accept(worker);
 		return 1;
 	}
@@ -149,61 +185,52 @@ static int fits(void *arg, struct vf_worker *worker)
 {
 	const struct seeker *seeker = arg;
 	return is_accepted(seeker, worker) && !meets_suspect(seeker->bundle, worker) &&
-			!vf_unfetched_too_large(seeker->loop, seeker->bundle, worker);
+			!vf_unfetched_too_large(seeker->place->workers, seeker->bundle, worker);
 }
 
 /* A worker that has room for it. */
-static struct vf_worker *choose_for(struct vf_loop *loop, struct vf_bundle *bundle)
+static struct vf_worker *choose_for(struct vf_place *place, struct vf_bundle *bundle)
 {
-	struct seeker seeker = {loop, bundle};
+	struct seeker seeker = {place, bundle};
 	struct vf_resources none = {0};
 	const struct vf_resources *needs = bundle->n_calls ? &bundle->calls[0]->spec->needs : &none;
-	return vf_workers_choose(&loop->workers, needs, vf_now_ns(), fits, &seeker);
+	return vf_workers_choose(place->workers, needs, vf_now_ns(), fits, &seeker);
 }
 
-void vf_place_unplaced(struct vf_loop *loop)
+void vf_place_unplaced(struct vf_place *place)
 {
 	struct vf_bundle *next;
-	for (struct vf_bundle *bundle = loop->config.placing ? LIST_FIRST(&loop->unplaced) : NULL; bundle; bundle = next) {
+	for (struct vf_bundle *bundle = place->config->placing ? LIST_FIRST(&place->unplaced) :
+								 NULL;
+			bundle; bundle = next) {
 		next = LIST_NEXT(bundle, there);
-		struct vf_worker *worker = bundle->n_calls ? choose_for(loop, bundle) : NULL;
+		struct vf_worker *worker = bundle->n_calls ? choose_for(place, bundle) : NULL;
 		if (worker)
-			vf_place_bundle(loop, bundle, worker);
+			vf_place_bundle(place, bundle, worker);
 	}
 }
 
-struct vine_worker_info *vf_place_choose(void *arg, struct vine_task *task)
+struct vine_worker_info *vf_place_choose(struct vf_place *place, struct vine_task *task)
 {
-	struct vf_loop *loop = arg;
-	struct vf_bundle *bundle = itable_lookup(loop->bundles, (uint64_t)vine_task_get_id(task));
+	struct vf_bundle *bundle =
+			vf_inflight_find(place->inflight, (uint64_t)vine_task_get_id(task));
 	if (!bundle)
-		return vf_poll_choose(loop->manager, task);
+		return vf_border_choose(place->config->manager, task);
 
-	if (!loop->config.placing && bundle->n_calls) {
-		struct vf_worker *chosen = vf_workers_find(&loop->workers, vf_poll_choose(loop->manager, task));
-		if (!chosen || lacks_library(loop, chosen) || meets_suspect(bundle, chosen))
+	if (!place->config->placing && bundle->n_calls) {
+		struct vf_worker *chosen = vf_workers_find(
+				place->workers, vf_border_choose(place->config->manager, task));
+		if (!chosen || lacks_library(place, chosen) || meets_suspect(bundle, chosen))
 			return NULL;
-		vf_place_bundle(loop, bundle, chosen);
+		vf_place_bundle(place, bundle, chosen);
 		return chosen->id;
 	}
-	struct seeker seeker = {loop, bundle};
+	struct seeker seeker = {place, bundle};
 	if (!bundle->worker || !fits(&seeker, bundle->worker)) {
 		if (bundle->worker && !bundle->n_calls)
 			return NULL; /* it is meant for that worker and no other */
 		/* With none it is first in line for the next slot. */
-		vf_place_bundle(loop, bundle, choose_for(loop, bundle));
+		vf_place_bundle(place, bundle, choose_for(place, bundle));
 	}
 	return bundle->worker ? bundle->worker->id : NULL;
-}
-
-/* Each of TaskVine's writes would be a packet of its own and wake the worker up. */
-void vf_place_sending(void *arg, const struct vine_worker_info *id, int begin)
-{
-	struct vf_loop *loop = arg;
-	struct vf_worker *worker = vf_workers_find(&loop->workers, id);
-	if (!worker)
-		return;
-	setsockopt(worker->fd, IPPROTO_TCP, TCP_CORK, &begin, sizeof begin);
-	worker->sending = begin != 0;
-	loop->last_moved = NULL;
 }

@@ -2,8 +2,6 @@
 
 #include <stddef.h>
 
-#include "vf_bundle.h"
-
 static struct vf_spec *spec_of(const struct vf_heap_node *node)
 {
 	return (struct vf_spec *)((char *)node - offsetof(struct vf_spec, order));
@@ -28,7 +26,7 @@ static int spec_before(const struct vf_heap_node *a, const struct vf_heap_node *
 
 static int group_before(const struct vf_heap_node *a, const struct vf_heap_node *b)
 {
-	return goes_before(vf_group_first(group_of(a)), vf_group_first(group_of(b)));
+	return goes_before(vf_queue_first(group_of(a)), vf_queue_first(group_of(b)));
 }
 
 void vf_queue_init(struct vf_queue *queue)
@@ -36,7 +34,7 @@ void vf_queue_init(struct vf_queue *queue)
 	*queue = (struct vf_queue){.groups.before = group_before};
 }
 
-struct vf_spec *vf_group_first(const struct vf_group *group)
+struct vf_spec *vf_queue_first(const struct vf_group *group)
 {
 	return spec_of(group->specs.first);
 }
@@ -123,7 +121,7 @@ void vf_queue_put(struct vf_queue *queue, struct vf_group *group)
 
 struct vf_spec *vf_queue_next(struct vf_queue *queue, struct vf_group *group, uint64_t n)
 {
-	struct vf_spec *spec = vf_group_first(group);
+	struct vf_spec *spec = vf_queue_first(group);
 	group->n -= n;
 	if (n)
 		vf_heap_remove(&group->specs, &spec->order);
@@ -131,7 +129,7 @@ struct vf_spec *vf_queue_next(struct vf_queue *queue, struct vf_group *group, ui
 		vf_heap_add(&group->specs, &spec->order);
 	if (!group->n)
 		return NULL;
-	spec = vf_group_first(group);
+	spec = vf_queue_first(group);
 	const struct vf_heap_node *other = queue->groups.first;
-	return other && goes_before(vf_group_first(group_of(other)), spec) ? NULL : spec;
+	return other && goes_before(vf_queue_first(group_of(other)), spec) ? NULL : spec;
 }

@@ -12,8 +12,10 @@ void vf_ring_push(struct vf_ring *ring, struct vf_link *item)
 	struct vf_link *newest = atomic_load_explicit(&ring->newest, memory_order_relaxed);
 	do {
 		item->next = newest;
-		/* seq_cst, not release: a pusher reads the taker's parked flag next, and the two must not be reordered. */
-	} while (!atomic_compare_exchange_weak_explicit(&ring->newest, &newest, item, memory_order_seq_cst, memory_order_relaxed));
+		/* seq_cst, not release: a pusher reads the taker's parked flag next, and the two
+		must not be reordered. */
+	} while (!atomic_compare_exchange_weak_explicit(
+			&ring->newest, &newest, item, memory_order_seq_cst, memory_order_relaxed));
 }
 
 struct vf_link *vf_ring_take(struct vf_ring *ring)

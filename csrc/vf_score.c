@@ -3,17 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "taskvine.h"
-#include "vf_turn.h"
+#include "vf_clock.h"
+#include "vf_file.h"
+#include "vf_locality.h"
+#include "vf_queue.h"
+#include "vf_workers.h"
 
 enum {
-	WINDOW = 1024, /* calls that are dealt out at a time: a few bundles for each of many workers */
+	/* Calls that are dealt out at a time: a few bundles for each of many workers. */
+	WINDOW = 1024,
 };
 
 /* A call of which nothing is known. */
 static const double UNKNOWN_NS = 10e6;
 
-/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one again. */
+/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one
+again. */
 static const double PAUSED_NS = 3600e9;
 
 static int reserve(void *array, uint64_t n, size_t item_nbytes)
@@ -38,24 +43,27 @@ static int reserve_file(struct vf_score *score, uint64_t n)
 	return 0;
 }
 
-static int reserve_all(struct vf_loop *loop)
+static int reserve_all(struct vf_score *score)
 {
-	struct vf_score *score = &loop->score;
+	const struct vf_locality *locality = score->locality;
 	if (!score->calls &&
-			(reserve(&score->calls, WINDOW, sizeof *score->calls) || reserve(&score->workers, WINDOW, sizeof *score->workers) ||
-					reserve(&score->durations_ns, WINDOW, sizeof *score->durations_ns) ||
-					reserve(&score->offsets, WINDOW + 1, sizeof *score->offsets)))
+			(reserve(&score->calls, WINDOW, sizeof *score->calls) ||
+					reserve(&score->chosen, WINDOW, sizeof *score->chosen) ||
+					reserve(&score->durations_ns, WINDOW,
+							sizeof *score->durations_ns) ||
+					reserve(&score->offsets, WINDOW + 1,
+							sizeof *score->offsets)))
 		return -1;
-	if (score->by_index_room < loop->locality.n_workers) {
-		if (reserve(&score->by_index, loop->locality.workers_room, sizeof(struct vf_worker *)))
+	if (score->by_index_room < locality->n_workers) {
+		if (reserve(&score->by_index, locality->workers_room, sizeof(struct vf_worker *)))
 			return -1;
-		score->by_index_room = loop->locality.workers_room;
+		score->by_index_room = locality->workers_room;
 	}
 	return 0;
 }
 
-/* How long a call would wait for a slot of this worker. What was thought to be short and has not ended takes, as far as anybody knows, as
-long again. */
+/* How long a call would wait for a slot of this worker. What was thought to be short and has not
+ended takes, as far as anybody knows, as long again. */
 static double queue_ns(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
 {
 	if (vf_worker_is_paused(worker, now_ns))
@@ -67,30 +75,31 @@ static double queue_ns(const struct vf_worker *worker, uint32_t slots, uint64_t 
 	return expected_ns > silent_ns ? expected_ns : silent_ns;
 }
 
-static void set_queues(struct vf_loop *loop)
+static void set_queues(struct vf_score *score)
 {
+	const struct vf_workers *workers = score->workers;
 	uint64_t now_ns = vf_now_ns();
-	for (uint32_t i = 0; i < loop->workers.n; i++) {
-		struct vf_worker *worker = loop->workers.items[i];
-		uint32_t slots = worker->slots ? worker->slots : loop->workers.typical_slots;
-		loop->score.by_index[worker->index] = worker;
-		vf_locality_set_queue(&loop->locality, worker->index, (uint64_t)queue_ns(worker, slots, now_ns));
+	for (uint32_t i = 0; i < workers->n; i++) {
+		struct vf_worker *worker = workers->items[i];
+		uint32_t slots = worker->slots ? worker->slots : workers->typical_slots;
+		score->by_index[worker->index] = worker;
+		vf_locality_set_queue(score->locality, worker->index,
+				(uint64_t)queue_ns(worker, slots, now_ns));
 	}
 }
 
 /* Take calls with their files, in their order. */
-static int take(struct vf_loop *loop, struct vf_group *group)
+static int take(struct vf_score *score, struct vf_group *group)
 {
-	struct vf_spec *spec = vf_group_first(group);
-	struct vf_score *score = &loop->score;
-	double slots = loop->workers.typical_slots ? loop->workers.typical_slots : 1;
+	struct vf_spec *spec = vf_queue_first(group);
+	double slots = score->workers->typical_slots ? score->workers->typical_slots : 1;
 	uint64_t n_files = 0;
 	score->n_calls = 0;
 	while (score->n_calls < WINDOW && spec) {
-		const struct vf_files *files = spec->waiting.head->files;
+		const struct vf_file_list *files = spec->waiting.head->files;
 		uint64_t before = n_files;
 		for (uint32_t k = 0; files && k < files->n; k++) {
-			const struct vf_datum *datum = vf_files_datum(&files->items[k]);
+			const struct vf_datum *datum = vf_file_datum(&files->items[k]);
 			if (!datum)
 				continue;
 			if (reserve_file(score, n_files)) {
@@ -103,22 +112,27 @@ static int take(struct vf_loop *loop, struct vf_group *group)
 		double mean_ns = call->function->mean_ns;
 		call->place = score->n_calls;
 		score->offsets[score->n_calls] = before;
-		score->durations_ns[score->n_calls] = (uint64_t)((mean_ns < 0 ? UNKNOWN_NS : mean_ns) / slots);
+		score->durations_ns[score->n_calls] =
+				(uint64_t)((mean_ns < 0 ? UNKNOWN_NS : mean_ns) / slots);
 		score->calls[score->n_calls++] = call;
-		spec = vf_queue_next(&loop->queue, group, 1);
+		spec = vf_queue_next(score->queue, group, 1);
 	}
 	score->offsets[score->n_calls] = n_files;
 	return 0;
 }
 
 /* The worker that holds most of what a call reads; NONE if none does. */
-static uint32_t home_of(const struct vf_loop *loop, const struct vf_call *call)
+static uint32_t home_of(const struct vf_score *score, const struct vf_call *call)
 {
 	const struct vf_temp *largest = NULL;
 	int64_t most = -1;
 	for (uint32_t k = 0; call->files && k < call->files->n; k++) {
-		const struct vf_temp *temp = call->files->items[k].kind == VF_FILE_READ ? call->files->items[k].temp : NULL;
-		int64_t nbytes = temp && temp->n_holders ? loop->locality.files[temp->datum->index].nbytes : -1;
+		const struct vf_temp *temp = call->files->items[k].kind == VF_FILE_READ ?
+				call->files->items[k].temp :
+				NULL;
+		int64_t nbytes = temp && temp->n_holders ?
+				score->locality->files[temp->datum->index].nbytes :
+				-1;
 		if (nbytes > most) {
 			most = nbytes;
 			largest = temp;
@@ -127,39 +141,39 @@ static uint32_t home_of(const struct vf_loop *loop, const struct vf_call *call)
 	return largest ? largest->holders[0]->index : VF_LOCALITY_NONE;
 }
 
-int vf_score_deal(struct vf_loop *loop, struct vf_group *group)
+int vf_score_deal(struct vf_score *score, struct vf_group *group)
 {
-	struct vf_score *score = &loop->score;
 	score->n_calls = 0;
-	if (reserve_all(loop) || take(loop, group)) {
-		vf_score_gather(loop);
+	if (reserve_all(score) || take(score, group)) {
+		vf_score_gather(score);
 		return -1;
 	}
-	set_queues(loop);
-	vf_locality_assign(&loop->locality, score->n_calls, score->offsets, score->files, score->durations_ns, score->workers, NULL);
+	set_queues(score);
+	vf_locality_assign(score->locality, score->n_calls, score->offsets, score->files,
+			score->durations_ns, score->chosen, NULL);
 	for (uint32_t i = 0; i < score->n_calls; i++) {
-		uint32_t home = score->calls[i]->at_home ? home_of(loop, score->calls[i]) : VF_LOCALITY_NONE;
+		struct vf_call *call = score->calls[i];
+		uint32_t home = call->at_home ? home_of(score, call) : VF_LOCALITY_NONE;
 		if (home != VF_LOCALITY_NONE)
-			score->workers[i] = home;
-		if (score->workers[i] == VF_LOCALITY_NONE)
+			score->chosen[i] = home;
+		if (score->chosen[i] == VF_LOCALITY_NONE)
 			continue;
-		vf_call_list_push(&score->by_index[score->workers[i]]->dealt, score->calls[i]);
+		vf_call_list_push(&score->by_index[score->chosen[i]]->dealt, call);
 		score->calls[i] = NULL;
 	}
 	return 0;
 }
 
-void vf_score_gather(struct vf_loop *loop)
+void vf_score_gather(struct vf_score *score)
 {
-	struct vf_score *score = &loop->score;
 	struct vf_call *call;
-	for (uint32_t i = 0; i < loop->workers.n; i++) {
-		while ((call = vf_call_list_pop(&loop->workers.items[i]->dealt)))
+	for (uint32_t i = 0; i < score->workers->n; i++) {
+		while ((call = vf_call_list_pop(&score->workers->items[i]->dealt)))
 			score->calls[call->place] = call;
 	}
 	for (uint32_t i = score->n_calls; i-- > 0;) {
 		if (score->calls[i])
-			vf_queue_push_front(&loop->queue, score->calls[i]);
+			vf_queue_push_front(score->queue, score->calls[i]);
 	}
 	score->n_calls = 0;
 }
@@ -170,7 +184,7 @@ void vf_score_free(struct vf_score *score)
 	free(score->offsets);
 	free(score->durations_ns);
 	free(score->files);
-	free(score->workers);
+	free(score->chosen);
 	free(score->by_index);
 	memset(score, 0, sizeof *score);
 }

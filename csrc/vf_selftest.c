@@ -11,11 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vf_border.h"
 #include "vf_clock.h"
+#include "vf_fatal.h"
 #include "vf_frame.h"
 #include "vf_hooks.h"
 #include "vf_output.h"
-#include "vf_poll.h"
 
 enum {
 	PATIENCE_S = 20, /* far longer than anything here takes */
@@ -45,7 +46,8 @@ struct meeting {
 	size_t wrong_nbytes;
 };
 
-__attribute__((format(printf, 2, 3))) static void add_wrong(struct meeting *meeting, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void add_wrong(
+		struct meeting *meeting, const char *format, ...)
 {
 	size_t used = strlen(meeting->wrong);
 	va_list arguments;
@@ -74,17 +76,21 @@ static void answer_task(struct script *script)
 {
 	/* 7.14 takes the seventh number for the task, later ones the eighth. */
 	if (script->is_library) {
-		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_LIBRARY_EXIT, strlen(LAST_WORDS),
-				strlen(LAST_WORDS), script->task, script->task, LAST_WORDS);
+		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s",
+				VINE_RESULT_LIBRARY_EXIT, strlen(LAST_WORDS), strlen(LAST_WORDS),
+				script->task, script->task, LAST_WORDS);
 	} else if (*script->transfer) {
-		dprintf(script->fd, "cache-update %s %d %d %d 0 %d 1 X\n", BUFFER, VINE_BUFFER, VINE_CACHE_LEVEL_WORKFLOW,
-				FILE_NBYTES, TOOK_US);
-		dprintf(script->fd, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON), script->transfer, REASON);
-		dprintf(script->fd, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES, script->task, script->task);
+		dprintf(script->fd, "cache-update %s %d %d %d 0 %d 1 X\n", BUFFER, VINE_BUFFER,
+				VINE_CACHE_LEVEL_WORKFLOW, FILE_NBYTES, TOOK_US);
+		dprintf(script->fd, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON),
+				script->transfer, REASON);
+		dprintf(script->fd, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES,
+				script->task, script->task);
 		*script->transfer = 0;
 	} else {
-		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_FORSAKEN, strlen(LAST_WORDS),
-				strlen(LAST_WORDS), script->task, script->task, LAST_WORDS);
+		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_FORSAKEN,
+				strlen(LAST_WORDS), strlen(LAST_WORDS), script->task, script->task,
+				LAST_WORDS);
 	}
 }
 
@@ -96,14 +102,16 @@ static int follow(struct script *script, const char *line)
 		script->is_library = 0;
 	} else if (sscanf(line, "puturl %*s %*s %*s %*s %*s %255s", script->transfer) == 1) {
 		return 1;
-	} else if (strstr(line, "provides_library ")) { /* behind the command, which no newline ends */
+		/* Behind the command, which no newline ends. */
+	} else if (strstr(line, "provides_library ")) {
 		script->is_library = 1;
 	} else if (!strcmp(line, "end\n")) {
 		answer_task(script);
 	} else if (sscanf(line, "send_stdout %lld", &task) == 1) {
 		char output[OUTPUT_NBYTES];
 		memset(output, 'o', sizeof output);
-		dprintf(script->fd, "stdout %lld %d\n%.*s", task, OUTPUT_NBYTES, OUTPUT_NBYTES, output);
+		dprintf(script->fd, "stdout %lld %d\n%.*s", task, OUTPUT_NBYTES, OUTPUT_NBYTES,
+				output);
 	} else if (!strncmp(line, "exit", 4)) {
 		return 0;
 	}
@@ -127,7 +135,8 @@ static void *work(void *arg)
 	dprintf(script.fd,
 			"taskvine %d localhost Linux machine vinefast\n"
 			"info worker-id vinefast-selftest\ninfo worker-end-time 0\n"
-			"resources\ncores 4\nmemory 4000\ndisk 4000\ngpus 0\nworkers 1\ntag 0\nend\n",
+			"resources\ncores 4\nmemory 4000\ndisk 4000\ngpus 0\nworkers 1\ntag "
+			"0\nend\n",
 			VINE_PROTOCOL);
 	char line[4096];
 	while (fgets(line, sizeof line, script.input) && follow(&script, line))
@@ -153,7 +162,8 @@ static void joined(void *arg, struct vine_worker_info *worker, int fd)
 	int type = 0;
 	socklen_t nbytes = sizeof type;
 	meeting->worker = worker;
-	expect(meeting, !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &nbytes), "A worker's descriptor is no socket");
+	expect(meeting, !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &nbytes),
+			"A worker's descriptor is no socket");
 }
 
 static void left(void *arg, struct vine_worker_info *worker)
@@ -181,12 +191,14 @@ static struct vine_worker_info *choose(void *arg, struct vine_task *task)
 static void sending(void *arg, const struct vine_worker_info *worker, int begin)
 {
 	struct meeting *meeting = arg;
-	expect(meeting, worker == meeting->worker, "A task is sent to another worker than was chosen");
+	expect(meeting, worker == meeting->worker,
+			"A task is sent to another worker than was chosen");
 	meeting->n_begun += begin;
 	meeting->n_sent += !begin;
 }
 
-static void replica(void *arg, const struct vine_worker_info *worker, const char *cached_name, int there)
+static void replica(void *arg, const struct vine_worker_info *worker, const char *cached_name,
+		int there)
 {
 	struct meeting *meeting = arg;
 	if (worker != meeting->worker)
@@ -196,30 +208,37 @@ static void replica(void *arg, const struct vine_worker_info *worker, const char
 	meeting->lost_url |= !there && !strcmp(cached_name, URL);
 }
 
-static void cached(void *arg, const struct vine_worker_info *worker, const char *cached_name, uint64_t nbytes, uint64_t took_us)
+static void cached(void *arg, const struct vine_worker_info *worker, const char *cached_name,
+		uint64_t nbytes, uint64_t took_us)
 {
 	struct meeting *meeting = arg;
 	expect(meeting, !strcmp(cached_name, BUFFER) && nbytes == FILE_NBYTES && took_us == TOOK_US,
 			"What a worker says of a file it has got is told otherwise");
-	const struct vine_file_replica *held =
-			vine_file_replica_table_lookup((struct vine_worker_info *)worker, cached_name);
+	const struct vine_file_replica *held = vine_file_replica_table_lookup(
+			(struct vine_worker_info *)worker, cached_name);
 	expect(meeting,
-			held && held->type == VINE_BUFFER && held->level == VINE_CACHE_LEVEL_WORKFLOW && held->nbytes == FILE_NBYTES,
+			held && held->type == VINE_BUFFER &&
+					held->level == VINE_CACHE_LEVEL_WORKFLOW &&
+					held->nbytes == FILE_NBYTES,
 			"struct vine_file_replica is laid out otherwise");
 }
 
 static void library_ended(void *arg, const char *worker, int by_itself)
 {
 	struct meeting *meeting = arg;
-	expect(meeting, !strncmp(worker, "127.0.0.1:", 10), "The worker of a library that has ended has another address");
+	expect(meeting, !strncmp(worker, "127.0.0.1:", 10),
+			"The worker of a library that has ended has another address");
 	meeting->library_ended |= by_itself;
 }
 
 static int invalidated(void *arg, const char *cachename, const char *reason)
 {
 	struct meeting *meeting = arg;
-	expect(meeting, !strcmp(cachename, URL) && !strcmp(reason, REASON), "Why a worker did not get a file is told otherwise");
-	expect(meeting, vine_file_replica_table_count_replicas(meeting->manager, URL, VINE_REPLICA_PENDING) == 1,
+	expect(meeting, !strcmp(cachename, URL) && !strcmp(reason, REASON),
+			"Why a worker did not get a file is told otherwise");
+	expect(meeting,
+			vine_file_replica_table_count_replicas(
+					meeting->manager, URL, VINE_REPLICA_PENDING) == 1,
 			"A replica on its way is not counted as such");
 	return 1;
 }
@@ -246,7 +265,8 @@ static void *run_into_fatal(void *arg)
 	struct meeting *meeting = arg;
 	vf_fatal_catch(note_fatal, meeting);
 	vine_task_set_library_provided(meeting->fatal_task, LIBRARY);
-	vine_task_set_library_required(meeting->fatal_task, LIBRARY); /* which no task can do both */
+	/* Which no task can do both. */
+	vine_task_set_library_required(meeting->fatal_task, LIBRARY);
 	sem_post(&meeting->fatal_seen);
 	return NULL;
 }
@@ -267,10 +287,11 @@ static void try_fatal(struct meeting *meeting)
 
 /* What the manager does. */
 
-static struct vine_file *declare(struct meeting *meeting, const char *name, const char *source, const char *data, int type)
+static struct vine_file *declare(struct meeting *meeting, const char *name, const char *source,
+		const char *data, int type)
 {
-	struct vine_file *file = vine_file_create(source, name, data, data ? strlen(data) : 0, (vine_file_type_t)type, NULL,
-			VINE_CACHE_LEVEL_WORKFLOW, 0);
+	struct vine_file *file = vine_file_create(source, name, data, data ? strlen(data) : 0,
+			(vine_file_type_t)type, NULL, VINE_CACHE_LEVEL_WORKFLOW, 0);
 	expect(meeting,
 			file && vine_manager_declare_file(meeting->manager, file) == file &&
 					vine_manager_lookup_file(meeting->manager, name) == file,
@@ -282,13 +303,17 @@ static void take_output(struct meeting *meeting, struct vine_task *task)
 {
 	char *output = (char *)vine_task_get_stdout(task);
 	if (vine_task_get_result(task) != VINE_RESULT_SUCCESS || !output) {
-		add_wrong(meeting, "A task that has succeeded is said to have failed: %d\n", vine_task_get_result(task));
+		add_wrong(meeting, "A task that has succeeded is said to have failed: %d\n",
+				vine_task_get_result(task));
 		vine_task_delete(task);
 		return;
 	}
-	expect(meeting, (uintptr_t)output % VF_ALIGNMENT == 0, "A task's output does not begin where arrays can");
+	expect(meeting, (uintptr_t)output % VF_ALIGNMENT == 0,
+			"A task's output does not begin where arrays can");
 	vf_output_delete(task, output);
-	expect(meeting, output[0] == 'o' && output[OUTPUT_NBYTES - 1] == 'o' && !output[OUTPUT_NBYTES],
+	expect(meeting,
+			output[0] == 'o' && output[OUTPUT_NBYTES - 1] == 'o' &&
+					!output[OUTPUT_NBYTES],
 			"A task's output is not what the worker has sent");
 	free(output);
 }
@@ -306,8 +331,10 @@ static struct vine_task *wait_for_task(struct meeting *meeting)
 static void run_task(struct meeting *meeting)
 {
 	struct vine_task *task = vine_task_create(":");
-	vine_task_add_input(task, declare(meeting, BUFFER, "buffer", "data\n", VINE_BUFFER), "buffer", 0);
-	vine_task_add_input(task, declare(meeting, URL, "http://127.0.0.1:9/", NULL, VINE_URL), "url", 0);
+	vine_task_add_input(task, declare(meeting, BUFFER, "buffer", "data\n", VINE_BUFFER),
+			"buffer", 0);
+	vine_task_add_input(task, declare(meeting, URL, "http://127.0.0.1:9/", NULL, VINE_URL),
+			"url", 0);
 	vine_submit(meeting->manager, task);
 	task = wait_for_task(meeting);
 	if (task)
@@ -323,17 +350,20 @@ static void run_library(struct meeting *meeting)
 	struct vine_task *call = vine_task_create("call");
 	vine_task_set_library_required(call, LIBRARY);
 	int id = vine_submit(meeting->manager, call);
-	for (int64_t end_s = vf_now_ms() / 1000 + PATIENCE_S; !meeting->library_ended && vf_now_ms() / 1000 < end_s;)
+	for (int64_t end_s = vf_now_ms() / 1000 + PATIENCE_S;
+			!meeting->library_ended && vf_now_ms() / 1000 < end_s;)
 		vine_wait(meeting->manager, 1);
 	vine_wait(meeting->manager, 1);
-	expect(meeting, meeting->worker != NULL, "What a library has said ends its worker's connection");
+	expect(meeting, meeting->worker != NULL,
+			"What a library has said ends its worker's connection");
 	vine_cancel_by_task_id(meeting->manager, id);
 	vine_task_delete(wait_for_task(meeting));
 }
 
 static void judge(struct meeting *meeting, uint64_t fired)
 {
-	expect(meeting, meeting->n_begun && meeting->n_begun == meeting->n_sent, "Tasks are sent unseen");
+	expect(meeting, meeting->n_begun && meeting->n_begun == meeting->n_sent,
+			"Tasks are sent unseen");
 	expect(meeting, meeting->has_buffer && meeting->has_url, "A worker gets replicas unseen");
 	expect(meeting, meeting->lost_url, "A worker loses a replica unseen");
 	expect(meeting, meeting->library_ended, "A library ends unseen");
@@ -348,7 +378,7 @@ static void judge(struct meeting *meeting, uint64_t fired)
 static void meet(struct meeting *meeting)
 {
 	pthread_t worker;
-	vf_poll_own(&(struct vf_poller){
+	vf_border_own(&(struct vf_border){
 			.turn = turn,
 			.joined = joined,
 			.left = left,
@@ -373,7 +403,7 @@ static void meet(struct meeting *meeting)
 			vine_manager_shut_down_worker(meeting->manager, meeting->worker);
 		pthread_join(worker, NULL);
 	}
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 }
 
 int vf_selftest_run(const char *directory, char *wrong, size_t wrong_nbytes)

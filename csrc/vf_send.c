@@ -1,55 +1,77 @@
+#include "vf_send.h"
+
 #include <math.h>
 #include <stdlib.h>
 
-#include "itable.h"
 #include "taskvine.h"
-#include "vf_turn.h"
+#include "vf_bundle.h"
+#include "vf_call.h"
+#include "vf_clock.h"
+#include "vf_config.h"
+#include "vf_counters.h"
+#include "vf_end.h"
+#include "vf_file.h"
+#include "vf_files.h"
+#include "vf_inflight.h"
+#include "vf_library.h"
+#include "vf_place.h"
+#include "vf_queue.h"
+#include "vf_score.h"
+#include "vf_temps.h"
+#include "vf_waiting.h"
+#include "vf_workers.h"
 
-void vf_send_again(struct vf_loop *loop, struct vf_call *call)
+void vf_send_free(struct vf_send *send)
 {
-	vf_call_queue_again(call);
-	vf_queue_push_front(&loop->queue, call);
-	call->spec->group->scored |= call->reads | call->at_home << 1;
-	loop->n_waiting++;
+	vf_buffer_free(&send->frame);
+	vf_buffer_free(&send->command);
 }
 
-void vf_send_take(struct vf_loop *loop)
+void vf_send_trim(struct vf_send *send)
 {
-	struct vf_link *item = vf_ring_take(&loop->submitted);
-	while (item) {
-		struct vf_call *call = (struct vf_call *)item;
-		item = item->next;
+	vf_buffer_trim(&send->frame);
+	vf_buffer_trim(&send->command);
+}
+
+void vf_send_take(struct vf_send *send, struct vf_link *submitted)
+{
+	while (submitted) {
+		struct vf_call *call = (struct vf_call *)submitted;
+		submitted = submitted->next;
 		if (call->files)
-			vf_files_begin(loop, call);
-		vf_queue_push(&loop->queue, call);
-		call->spec->group->scored |= call->reads;
-		loop->n_waiting++;
+			vf_files_begin(send->files, call);
+		vf_waiting_add(send->waiting, call);
 	}
 }
 
 /* A bundle with several functions has the category of its first call. */
-static const char *category_of(const struct vf_loop *loop, const struct vf_call *call)
+static const char *category_of(const struct vf_send *send, const struct vf_call *call)
 {
 	if (call->spec->category)
 		return call->spec->category;
-	return loop->config.category ? loop->config.category : call->function->name;
+	return send->config->category ? send->config->category : call->function->name;
 }
 
-static void apply_spec(struct vf_loop *loop, struct vine_task *task, const struct vf_call *call)
+static void apply_spec(struct vf_send *send, struct vine_task *task, const struct vf_call *call)
 {
 	const struct vf_spec *spec = call->spec;
-	const char *category = category_of(loop, call);
-	int labelled = loop->config.allocation_mode >= 0;
+	const char *category = category_of(send, call);
+	int labelled = send->config->allocation_mode >= 0;
 	vine_task_set_priority(task, spec->priority);
 	vine_task_set_category(task, category);
-	if (loop->config.slow_factor > 0) /* what holds for all categories, TaskVine forgets while the category "default" has no tasks */
-		vine_enable_disconnect_slow_workers_category(loop->manager, category, loop->config.slow_factor);
+	/* What holds for all categories, TaskVine forgets while the category "default" has no
+	tasks. */
+	if (send->config->slow_factor > 0)
+		vine_enable_disconnect_slow_workers_category(
+				send->config->manager, category, send->config->slow_factor);
 	if (labelled)
-		vine_set_category_mode(loop->manager, category, (vine_category_mode_t)loop->config.allocation_mode);
+		vine_set_category_mode(send->config->manager, category,
+				(vine_category_mode_t)send->config->allocation_mode);
 	if (spec->running_time_min >= 0)
 		vine_task_set_time_min(task, spec->running_time_min);
-	if (!loop->config.command)
-		return; /* a function call takes a slot of its library; the library holds the resources */
+	/* A function call takes a slot of its library; the library holds the resources. */
+	if (!send->config->command)
+		return;
 	const struct vf_resources *needs = &spec->needs;
 	if (needs->cores >= 0 || !labelled)
 		vine_task_set_cores(task, needs->cores >= 0 ? (int)ceil(needs->cores) : 1);
@@ -61,30 +83,31 @@ static void apply_spec(struct vf_loop *loop, struct vine_task *task, const struc
 		vine_task_set_gpus(task, (int)needs->gpus);
 }
 
-static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundle)
+static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundle)
 {
-	const struct vf_loop_config *config = &loop->config;
-	int spill = config->command || loop->frame.nbytes > config->inline_nbytes;
+	const struct vf_config *config = send->config;
+	int spill = config->command || send->frame.nbytes > config->inline_nbytes;
 
 	const char *command = config->command;
 	if (!command) {
 		command = "F";
 		if (!spill) {
-			if (vf_frame_encode(&loop->command, &loop->frame))
+			if (vf_frame_encode(&send->command, &send->frame))
 				return NULL;
-			command = loop->command.data;
+			command = send->command.data;
 		}
 	}
 	struct vine_task *task = vine_task_create(command);
 	if (!task)
 		return NULL;
 	if (spill) {
-		bundle->spilled = vine_declare_buffer(loop->manager, loop->frame.data, loop->frame.nbytes, VINE_CACHE_LEVEL_TASK, 0);
+		bundle->spilled = vine_declare_buffer(send->config->manager, send->frame.data,
+				send->frame.nbytes, VINE_CACHE_LEVEL_TASK, 0);
 		if (!bundle->spilled || !vine_task_add_input(task, bundle->spilled, "frame", 0)) {
 			vine_task_delete(task);
 			return NULL;
 		}
-		VF_COUNT(loop, bundles_spilled, 1);
+		VF_COUNT(send->counters, bundles_spilled, 1);
 	}
 	if (config->command) {
 		for (uint32_t i = 0; i < config->n_inputs; i++)
@@ -94,22 +117,25 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 	} else {
 		vine_task_set_library_required(task, config->library);
 	}
-	if (vf_files_mount(loop, bundle, task)) {
+	if (vf_files_mount(send->files, bundle, task)) {
 		vine_task_delete(task);
 		return NULL;
 	}
 	if (config->max_retries >= 0)
 		vine_task_set_retries(task, config->max_retries);
 	if (bundle->n_calls)
-		apply_spec(loop, task, bundle->calls[0]);
+		apply_spec(send, task, bundle->calls[0]);
 	else
-		vine_task_set_category(task, config->library); /* it takes as long as the library to start */
+		vine_task_set_category(task, config->library); /* it takes as long to start */
 	if (!bundle->n_calls && config->command)
 		vine_task_set_cores(task, 1);
 	return task;
 }
 
-void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *const *calls, struct vf_worker *worker, double expected_ns)
+/* Send one bundle, to `worker` unless that is NULL; with no calls, one that only makes TaskVine
+start a library. */
+static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *const *calls,
+		struct vf_worker *worker, double expected_ns)
 {
 	uint64_t start_ns = vf_now_ns();
 	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
@@ -118,44 +144,49 @@ void vf_send_bundle(struct vf_loop *loop, uint32_t n_calls, struct vf_call *cons
 	double needed = n_calls ? calls[0]->spec->needs.cores : 0;
 	uint32_t cores = needed > 0 ? (uint32_t)ceil(needed) : 0;
 
-	if (bundle && n_calls && vf_watch_is_hopeless(loop)) {
-		vf_return_failed(loop, bundle, VINE_RESULT_LIBRARY_EXIT, vf_watch_why_hopeless());
+	if (bundle && n_calls && vf_library_is_hopeless(send->library)) {
+		vf_end_failed(send->end, bundle, VINE_RESULT_LIBRARY_EXIT,
+				vf_library_why_hopeless());
 		return;
 	}
-	if (bundle && vf_frame_pack(&loop->frame, calls, n_calls, loop->config.slice_ms, cores, ++loop->stamp) == 0) {
-		task = make_task(loop, bundle);
-		id = task ? vine_submit(loop->manager, task) : 0;
+	if (bundle &&
+			vf_frame_pack(&send->frame, calls, n_calls, send->config->slice_ms, cores,
+					++send->stamp) == 0) {
+		task = make_task(send, bundle);
+		id = task ? vine_submit(send->config->manager, task) : 0;
 	}
 	if (!id) {
 		if (task)
 			vine_task_delete(task);
 		if (bundle) {
-			vf_files_unmount(loop, bundle);
-			vf_return_failed(loop, bundle, VINE_RESULT_UNKNOWN, "TaskVine refused the task, or memory is short");
+			vf_files_unmount(send->files, bundle);
+			vf_end_failed(send->end, bundle, VINE_RESULT_UNKNOWN,
+					"TaskVine refused the task, or memory is short");
 		}
-		return; /* without memory for the bundle itself its calls stay outstanding: the engine is about to die anyway */
+		/* Without memory for the bundle itself its calls stay outstanding: the engine is
+		about to die anyway. */
+		return;
 	}
 	bundle->task = task;
 	bundle->expected_ns = expected_ns;
 	bundle->sent_ns = vf_now_ns();
-	VF_COUNT(loop, pack_ns, bundle->sent_ns - start_ns);
-	itable_insert(loop->bundles, (uint64_t)id, bundle);
-	loop->running += n_calls > 0;
-	if (vf_temps_mount(loop, bundle, task))
-		vf_watch_abandon(loop, bundle);
-	vf_place_begin(loop, bundle);
-	vf_place_bundle(loop, bundle, worker);
-	VF_COUNT(loop, bundles_sent, 1);
-	VF_COUNT(loop, calls_sent, n_calls);
-	VF_COUNT(loop, bytes_sent, loop->frame.nbytes);
+	VF_COUNT(send->counters, pack_ns, bundle->sent_ns - start_ns);
+	vf_inflight_add(send->inflight, bundle, (uint64_t)id);
+	if (vf_temps_mount(send->temps, bundle, task))
+		vf_inflight_give_up(send->inflight, bundle);
+	vf_place_begin(send->place, bundle);
+	vf_place_bundle(send->place, bundle, worker);
+	VF_COUNT(send->counters, bundles_sent, 1);
+	VF_COUNT(send->counters, calls_sent, n_calls);
+	VF_COUNT(send->counters, bytes_sent, send->frame.nbytes);
 }
 
-static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled)
+static void drop_cancelled(struct vf_send *send, struct vf_call_list *cancelled)
 {
 	uint32_t n = (uint32_t)cancelled->n;
 	if (!n)
 		return;
-	loop->n_waiting -= n;
+	send->waiting->n -= n;
 	uint32_t i = 0;
 	struct vf_call **calls = calloc(n, sizeof *calls);
 	struct vf_call *call;
@@ -163,50 +194,84 @@ static void drop_cancelled(struct vf_loop *loop, struct vf_call_list *cancelled)
 		calls[i++] = call;
 	struct vf_bundle *bundle = calls ? vf_bundle_create(n, calls) : NULL;
 	if (bundle)
-		vf_return_failed(loop, bundle, VINE_RESULT_CANCELLED, NULL);
+		vf_end_failed(send->end, bundle, VINE_RESULT_CANCELLED, NULL);
 	free(calls);
 }
 
-/* Calls that no worker has room for leave when they are cancelled, as others do when their turn comes. */
-static void drop_cancelled_head(struct vf_loop *loop, struct vf_group *group)
+/* Calls that no worker has room for leave when they are cancelled, as others do when their turn
+comes. */
+static void drop_cancelled_head(struct vf_send *send, struct vf_group *group)
 {
 	struct vf_call_list cancelled = {0};
-	struct vf_spec *spec = vf_group_first(group);
+	struct vf_spec *spec = vf_queue_first(group);
 	while (spec && vf_call_is_cancelled(spec->waiting.head)) {
 		vf_call_list_push(&cancelled, vf_call_list_pop(&spec->waiting));
-		spec = vf_queue_next(&loop->queue, group, 1);
+		spec = vf_queue_next(&send->waiting->queue, group, 1);
 	}
-	drop_cancelled(loop, &cancelled);
+	drop_cancelled(send, &cancelled);
 }
 
-static struct vf_choice begin(struct vf_loop *loop, uint64_t n_waiting, uint32_t slots)
+static struct vf_sizing_choice begin(struct vf_send *send, uint64_t n_waiting, uint32_t slots)
 {
-	return (struct vf_choice){.rule = loop->config.rule, .n_waiting = n_waiting, .slots = slots, .calls = loop->chosen};
+	return (struct vf_sizing_choice){.rule = send->config->rule,
+			.n_waiting = n_waiting,
+			.slots = slots,
+			.calls = send->chosen};
+}
+
+/* Take out those of the calls that fail, or wait, for a file; returns how many are left, in
+order. */
+static uint32_t admit(struct vf_send *send, uint32_t n_calls, struct vf_call **calls)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < n_calls; i++) {
+		if (!calls[i]->files) {
+			calls[n++] = calls[i];
+			continue;
+		}
+		struct vf_files_verdict verdict = vf_files_check(send->files, calls[i]);
+		switch (verdict.what) {
+		case VF_FILES_GO:
+			calls[n++] = calls[i];
+			break;
+		case VF_FILES_UNKNOWN:
+			vf_waiting_hold_up(send->waiting, calls[i]);
+			break;
+		case VF_FILES_WAIT:
+			break;
+		case VF_FILES_FAILED:
+			vf_end_for_file(send->end, calls[i], verdict.file, verdict.why);
+			break;
+		}
+	}
+	return n;
 }
 
 /* Send what was chosen. */
-static void send_chosen(struct vf_loop *loop, struct vf_choice *choice, struct vf_worker *worker)
+static void send_chosen(
+		struct vf_send *send, struct vf_sizing_choice *choice, struct vf_worker *worker)
 {
-	loop->n_waiting -= choice->n;
-	drop_cancelled(loop, &choice->cancelled);
-	uint32_t n = vf_files_check(loop, choice->n, choice->calls);
+	send->waiting->n -= choice->n;
+	drop_cancelled(send, &choice->cancelled);
+	uint32_t n = admit(send, choice->n, choice->calls);
 	if (n)
-		vf_send_bundle(loop, n, choice->calls, worker, choice->expected_ns);
+		send_bundle(send, n, choice->calls, worker, choice->expected_ns);
 }
 
 /* Make a bundle of the calls of a group that go next and send it. */
-static void send_from(struct vf_loop *loop, struct vf_group *group, struct vf_worker *worker)
+static void send_from(struct vf_send *send, struct vf_group *group, struct vf_worker *worker)
 {
-	struct vf_spec *spec = vf_group_first(group);
-	uint32_t slots = (uint32_t)atomic_load_explicit(&loop->counters.slots, memory_order_relaxed);
-	struct vf_choice choice = begin(loop, loop->n_waiting, slots / (worker ? vf_worker_share(worker, &spec->needs) : 1));
+	struct vf_spec *spec = vf_queue_first(group);
+	uint32_t slots = (uint32_t)VF_GET(send->counters, slots);
+	struct vf_sizing_choice choice = begin(send, send->waiting->n,
+			slots / (worker ? vf_worker_share(worker, &spec->needs) : 1));
 	int more = 1;
 	while (more && spec) {
 		uint64_t before = spec->waiting.n;
-		more = vf_bundle_choose(&choice, &spec->waiting);
-		spec = vf_queue_next(&loop->queue, group, before - spec->waiting.n);
+		more = vf_sizing_choose(&choice, &spec->waiting);
+		spec = vf_queue_next(&send->waiting->queue, group, before - spec->waiting.n);
 	}
-	send_chosen(loop, &choice, worker);
+	send_chosen(send, &choice, worker);
 }
 
 static int was_dealt_some(void *arg, struct vf_worker *worker)
@@ -215,42 +280,48 @@ static int was_dealt_some(void *arg, struct vf_worker *worker)
 	return worker->dealt.n > 0;
 }
 
-/* Send calls that read files to where these lie. Tells whether anything was sent, negative if they cannot be scored. */
-static int send_scored(struct vf_loop *loop, struct vf_group *group)
+/* Send calls that read files to where these lie. Tells whether anything was sent, negative if they
+cannot be scored. */
+static int send_scored(struct vf_send *send, struct vf_group *group)
 {
-	const struct vf_resources needs = vf_group_first(group)->needs;
-	struct vf_worker *worker = vf_workers_choose(&loop->workers, &needs, vf_now_ns(), NULL, NULL);
+	const struct vf_resources needs = vf_queue_first(group)->needs;
+	struct vf_worker *worker =
+			vf_workers_choose(send->workers, &needs, vf_now_ns(), NULL, NULL);
 	int sent = 0;
 	if (!worker)
 		return 0;
-	if (vf_score_deal(loop, group))
+	if (vf_score_deal(send->score, group))
 		return -1;
-	while ((worker = vf_workers_choose(&loop->workers, &needs, vf_now_ns(), was_dealt_some, NULL))) {
-		uint32_t slots = worker->slots ? worker->slots : loop->workers.typical_slots;
-		struct vf_choice choice = begin(loop, worker->dealt.n, slots / vf_worker_share(worker, &needs));
-		vf_bundle_choose(&choice, &worker->dealt);
-		send_chosen(loop, &choice, worker);
+	while ((worker = vf_workers_choose(
+				send->workers, &needs, vf_now_ns(), was_dealt_some, NULL))) {
+		uint32_t slots = worker->slots ? worker->slots : send->workers->typical_slots;
+		struct vf_sizing_choice choice = begin(
+				send, worker->dealt.n, slots / vf_worker_share(worker, &needs));
+		vf_sizing_choose(&choice, &worker->dealt);
+		send_chosen(send, &choice, worker);
 		sent = 1;
 	}
-	vf_score_gather(loop);
+	vf_score_gather(send->score);
 	return sent;
 }
 
 /* No worker has room for the calls of a group in this turn. Tells whether none has for any call. */
-static int pass(struct vf_loop *loop, struct vf_group *group)
+static int pass(struct vf_send *send, struct vf_group *group)
 {
-	const struct vf_resources needs = vf_group_first(group)->needs;
-	if (!loop->config.placing || !vf_needs_any(&needs))
+	const struct vf_resources needs = vf_queue_first(group)->needs;
+	if (!send->config->placing || !vf_resources_any(&needs))
 		return 1;
-	drop_cancelled_head(loop, group);
-	vf_workers_reserve(&loop->workers, &needs);
+	drop_cancelled_head(send, group);
+	vf_workers_reserve(send->workers, &needs);
 	return 0;
 }
 
-/* In regular mode TaskVine chooses the worker. It would keep a task that is too large for all of them, in the place of others. */
-static int is_held_back(const struct vf_loop *loop, const struct vf_spec *spec)
+/* In regular mode TaskVine chooses the worker. It would keep a task that is too large for all of
+them, in the place of others. */
+static int is_held_back(const struct vf_send *send, const struct vf_spec *spec)
 {
-	return loop->config.command && vf_needs_any(&spec->needs) && !vf_watch_fits(loop, &spec->needs);
+	return send->config->command && vf_resources_any(&spec->needs) &&
+			!vf_place_fits(send->place, &spec->needs);
 }
 
 /* What became of a group in this turn. */
@@ -260,47 +331,60 @@ enum served {
 	SERVED_FULL,   /* no worker takes any */
 };
 
-static enum served serve(struct vf_loop *loop, struct vf_group *group)
+static enum served serve(struct vf_send *send, struct vf_group *group)
 {
-	const struct vf_spec *spec = vf_group_first(group);
+	const struct vf_spec *spec = vf_queue_first(group);
 	struct vf_worker *worker;
-	if (is_held_back(loop, spec)) {
-		drop_cancelled_head(loop, group);
+	if (is_held_back(send, spec)) {
+		drop_cancelled_head(send, group);
 		return SERVED_PASSED;
 	}
-	int is_scored = loop->config.placing && (loop->config.locality ? group->scored : group->scored & 2);
-	int sent = is_scored ? send_scored(loop, group) : -1;
+	int is_scored = send->config->placing &&
+			(send->config->locality ? group->scored : group->scored & 2);
+	int sent = is_scored ? send_scored(send, group) : -1;
 	if (sent > 0)
 		return SERVED_SENT;
-	if (sent == 0 && vf_workers_choose(&loop->workers, &spec->needs, vf_now_ns(), NULL, NULL))
+	if (sent == 0 && vf_workers_choose(send->workers, &spec->needs, vf_now_ns(), NULL, NULL))
 		return SERVED_PASSED; /* all that wait do so for a worker that has their files */
-	if (sent == 0 || !vf_place_next(loop, spec, &worker))
-		return pass(loop, group) ? SERVED_FULL : SERVED_PASSED;
-	send_from(loop, group, worker);
+	if (sent == 0 || !vf_place_next(send->place, spec, &worker))
+		return pass(send, group) ? SERVED_FULL : SERVED_PASSED;
+	send_from(send, group, worker);
 	return SERVED_SENT;
 }
 
-int vf_send_waiting(struct vf_loop *loop)
+int vf_send_waiting(struct vf_send *send)
 {
 	struct vf_group *group, *passed = NULL;
 	enum served served = SERVED_SENT;
 
-	vf_place_unplaced(loop);
-	loop->workers.reserved = NULL;
-	while (served != SERVED_FULL && (group = vf_queue_take(&loop->queue))) {
-		served = serve(loop, group);
+	vf_place_unplaced(send->place);
+	send->workers->reserved = NULL;
+	while (served != SERVED_FULL && (group = vf_queue_take(&send->waiting->queue))) {
+		served = serve(send, group);
 		if (served == SERVED_PASSED) {
 			group->next_passed = passed;
 			passed = group;
 		} else {
-			vf_queue_put(&loop->queue, group);
+			vf_queue_put(&send->waiting->queue, group);
 		}
 	}
 	while ((group = passed)) {
 		passed = group->next_passed;
-		vf_queue_put(&loop->queue, group);
+		vf_queue_put(&send->waiting->queue, group);
 	}
-	VF_SET(loop, calls_waiting, loop->n_waiting);
-	VF_SET(loop, bundles_running, loop->running);
+	VF_SET(send->counters, calls_waiting, send->waiting->n);
+	VF_SET(send->counters, bundles_running, send->inflight->n);
 	return served == SERVED_FULL;
+}
+
+void vf_send_warm_up(struct vf_send *send)
+{
+	if (!send->workers->typical_slots)
+		return;
+	for (uint32_t i = 0; i < send->workers->n; i++) {
+		struct vf_worker *worker = send->workers->items[i];
+		if (!worker->warm)
+			send_bundle(send, 0, NULL, worker, -1);
+		worker->warm = 1;
+	}
 }

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "vf_temps.h"
 
 #include <stdio.h>
@@ -5,9 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "itable.h"
 #include "taskvine_private.h"
-#include "vf_turn.h"
+#include "vf_clock.h"
+#include "vf_config.h"
+#include "vf_counters.h"
+#include "vf_done.h"
+#include "vf_inflight.h"
+#include "vf_replica.h"
+#include "vf_waiting.h"
 
 static int is_made(const struct vf_file *file)
 {
@@ -19,20 +25,29 @@ static int is_read(const struct vf_file *file)
 	return file->kind == VF_FILE_READ;
 }
 
-/* Each file of a kind among those of a call. */
+/* Each temporary file of a kind among the files of a call. */
 #define FOR_EACH(temp, call, is_kind) \
 	for (uint32_t k_ = 0; (call)->files && k_ < (call)->files->n; k_++) \
-		for (struct vf_temp *temp = is_kind(&(call)->files->items[k_]) ? (call)->files->items[k_].temp : NULL; temp; temp = NULL)
+		for (struct vf_temp *temp = temp_if(is_kind, &(call)->files->items[k_]); temp; \
+				temp = NULL)
 
-static struct vine_file *declare(struct vf_loop *loop, struct vf_temp *temp)
+static struct vf_temp *temp_if(int is_kind(const struct vf_file *file), const struct vf_file *file)
 {
-	if (loop->config.peer_transfers)
-		return vine_declare_temp(loop->manager);
+	return is_kind(file) ? file->temp : NULL;
+}
+
+static struct vine_file *declare(struct vf_temps *temps, struct vf_temp *temp)
+{
+	if (temps->config->peer_transfers)
+		return vine_declare_temp(temps->config->manager);
 	/* TaskVine would make it a file of the current directory. */
-	char path[4096];
-	snprintf(path, sizeof path, "%s-%llu", loop->config.temps_prefix, (unsigned long long)++loop->n_temps);
-	temp->path = strdup(path);
-	return temp->path ? vine_declare_file(loop->manager, path, VINE_CACHE_LEVEL_WORKFLOW, VINE_UNLINK_WHEN_DONE) : NULL;
+	if (asprintf(&temp->path, "%s-%llu", temps->config->temps_prefix,
+			    (unsigned long long)++temps->n_paths) < 0) {
+		temp->path = NULL;
+		return NULL;
+	}
+	return vine_declare_file(temps->config->manager, temp->path, VINE_CACHE_LEVEL_WORKFLOW,
+			VINE_UNLINK_WHEN_DONE);
 }
 
 /* A file of TaskVine's that nobody needs and some worker fetches. */
@@ -43,62 +58,66 @@ struct vf_leftover {
 };
 
 /* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
-static int is_fetched(const struct vf_loop *loop, const char *cached_name)
+static int is_fetched(const struct vf_temps *temps, const char *cached_name)
 {
-	return cached_name && vine_file_replica_table_count_replicas(loop->manager, cached_name, VINE_REPLICA_PENDING) > 0;
+	return cached_name &&
+			vine_file_replica_table_count_replicas(temps->config->manager, cached_name,
+					VINE_REPLICA_PENDING) > 0;
 }
 
-/* The worker that fetches a file may have it all, also if those that held it are gone: it is to be deleted there, too. */
-static void delete_when_fetched(struct vf_loop *loop, struct vine_file *file, char *cached_name)
+/* The worker that fetches a file may have it all, also if those that held it are gone: it is to be
+deleted there, too. */
+static void delete_when_fetched(struct vf_temps *temps, struct vine_file *file, char *cached_name)
 {
 	struct vf_leftover *leftover = calloc(1, sizeof *leftover);
 	if (!leftover) {
 		free(cached_name);
 		return; /* it stays on workers until the end */
 	}
-	*leftover = (struct vf_leftover){.next = loop->leftovers, .file = file, .cached_name = cached_name};
-	loop->leftovers = leftover;
+	*leftover = (struct vf_leftover){
+			.next = temps->leftovers, .file = file, .cached_name = cached_name};
+	temps->leftovers = leftover;
 }
 
-static void delete_leftovers(struct vf_loop *loop)
+static void delete_leftovers(struct vf_temps *temps)
 {
-	struct vf_leftover **at = &loop->leftovers;
+	struct vf_leftover **at = &temps->leftovers;
 	while (*at) {
 		struct vf_leftover *leftover = *at;
-		if (is_fetched(loop, leftover->cached_name)) {
+		if (is_fetched(temps, leftover->cached_name)) {
 			at = &leftover->next;
 			continue;
 		}
 		*at = leftover->next;
-		vine_undeclare_file(loop->manager, leftover->file);
+		vine_undeclare_file(temps->config->manager, leftover->file);
 		free(leftover->cached_name);
 		free(leftover);
 	}
 }
 
-void vf_temps_forget_leftovers(struct vf_loop *loop)
+void vf_temps_free(struct vf_temps *temps)
 {
 	struct vf_leftover *leftover;
-	while ((leftover = loop->leftovers)) {
-		loop->leftovers = leftover->next;
+	while ((leftover = temps->leftovers)) {
+		temps->leftovers = leftover->next;
 		free(leftover->cached_name);
 		free(leftover);
 	}
 }
 
-static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
+static void undeclare(struct vf_temps *temps, struct vf_temp *temp)
 {
 	struct vine_file *file = temp->datum ? temp->datum->file : NULL;
 	if (!file)
 		return;
-	vf_replica_forget(loop, temp->datum);
+	vf_replica_forget(temps->replicas, temp->datum);
 	temp->datum = NULL;
 	temp->generation++;
-	loop->outdated |= temp->n_readers > 0;
-	if (is_fetched(loop, temp->cached_name)) {
-		delete_when_fetched(loop, file, temp->cached_name);
+	temps->outdated |= temp->n_readers > 0;
+	if (is_fetched(temps, temp->cached_name)) {
+		delete_when_fetched(temps, file, temp->cached_name);
 	} else {
-		vine_undeclare_file(loop->manager, file);
+		vine_undeclare_file(temps->config->manager, file);
 		free(temp->cached_name);
 	}
 	free(temp->path);
@@ -108,9 +127,9 @@ static void undeclare(struct vf_loop *loop, struct vf_temp *temp)
 		temp->state = VF_TEMP_LOST;
 }
 
-static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
+static void forget_loss(struct vf_temps *temps, const struct vf_temp *temp)
 {
-	struct vf_temp **at = &loop->lost;
+	struct vf_temp **at = &temps->lost;
 	while (*at && *at != temp)
 		at = &(*at)->next_lost;
 	if (*at)
@@ -118,12 +137,12 @@ static void forget_loss(struct vf_loop *loop, const struct vf_temp *temp)
 }
 
 /* What nobody needs leaves the workers, and is given back. */
-static void let_go_if_unneeded(struct vf_loop *loop, struct vf_temp *temp)
+static void let_go_if_unneeded(struct vf_temps *temps, struct vf_temp *temp)
 {
 	if (!temp->let_go || temp->n_readers || temp->state == VF_TEMP_MAKING)
 		return;
-	undeclare(loop, temp);
-	forget_loss(loop, temp);
+	undeclare(temps, temp);
+	forget_loss(temps, temp);
 	if (temp->given)
 		return;
 	temp->given = 1;
@@ -131,27 +150,27 @@ static void let_go_if_unneeded(struct vf_loop *loop, struct vf_temp *temp)
 	if (!bundle)
 		return; /* its memory stays until the end */
 	bundle->temp = temp;
-	vf_return_later(loop, bundle);
+	vf_done_later(temps->done, bundle);
 }
 
-static void list_loss(struct vf_loop *loop, struct vf_temp *temp)
+static void list_loss(struct vf_temps *temps, struct vf_temp *temp)
 {
-	temp->next_lost = loop->lost;
-	loop->lost = temp;
+	temp->next_lost = temps->lost;
+	temps->lost = temp;
 }
 
-static void note_loss(struct vf_loop *loop, struct vf_temp *temp)
+static void note_loss(struct vf_temps *temps, struct vf_temp *temp)
 {
 	if (temp->state == VF_TEMP_LOST)
 		return;
 	temp->state = VF_TEMP_LOST;
-	list_loss(loop, temp);
-	VF_COUNT(loop, temps_lost, 1);
+	list_loss(temps, temp);
+	VF_COUNT(temps->counters, temps_lost, 1);
 }
 
-/* Run the call again that made it, for all that it made and is lost. Returns whether it was not at work already, for another of its
-files: then what is lost is looked at again when it ends. */
-static int run_maker(struct vf_loop *loop, const struct vf_temp *lost)
+/* Run the call again that made it, for all that it made and is lost. Returns whether it was not at
+work already, for another of its files: then what is lost is looked at again when it ends. */
+static int run_maker(struct vf_temps *temps, const struct vf_temp *lost)
 {
 	struct vf_call *call = lost->maker;
 	if (call->at_work)
@@ -162,14 +181,16 @@ static int run_maker(struct vf_loop *loop, const struct vf_temp *lost)
 	FOR_EACH(temp, call, is_made) {
 		if (temp->state != VF_TEMP_LOST)
 			continue;
-		forget_loss(loop, temp);
-		undeclare(loop, temp); /* a worker that has failed to fetch it does not try for the same name again (7.14.5) */
+		forget_loss(temps, temp);
+		/* A worker that has failed to fetch it does not try for the same name again
+		(7.14.5). */
+		undeclare(temps, temp);
 		temp->state = VF_TEMP_MAKING;
 	}
 	FOR_EACH(temp, call, is_read)
 		temp->n_readers++;
-	VF_COUNT(loop, calls_remade, 1);
-	vf_send_again(loop, call);
+	VF_COUNT(temps->counters, calls_remade, 1);
+	vf_waiting_again(temps->waiting, call);
 	return 1;
 }
 
@@ -182,9 +203,9 @@ static void need(struct vf_temp **stack, struct vf_temp *temp)
 	*stack = temp;
 }
 
-/* Have a file made again, and first, all that is lost of what it was made from, at once: so each is made once, and stays until all have
-read it that are made from it. */
-static void make_again(struct vf_loop *loop, struct vf_temp *lost)
+/* Have a file made again, and first, all that is lost of what it was made from, at once: so each is
+made once, and stays until all have read it that are made from it. */
+static void make_again(struct vf_temps *temps, struct vf_temp *lost)
 {
 	struct vf_temp *stack = NULL;
 	need(&stack, lost);
@@ -192,7 +213,7 @@ static void make_again(struct vf_loop *loop, struct vf_temp *lost)
 		struct vf_temp *needed = stack;
 		stack = needed->next_needed;
 		needed->needed = 0;
-		if (needed->state != VF_TEMP_LOST || !run_maker(loop, needed))
+		if (needed->state != VF_TEMP_LOST || !run_maker(temps, needed))
 			continue;
 		FOR_EACH(temp, needed->maker, is_read) {
 			if (temp->state == VF_TEMP_LOST)
@@ -201,7 +222,7 @@ static void make_again(struct vf_loop *loop, struct vf_temp *lost)
 	}
 }
 
-void vf_temps_begin(struct vf_loop *loop, struct vf_call *call)
+void vf_temps_begin(struct vf_temps *temps, struct vf_call *call)
 {
 	FOR_EACH(temp, call, is_made) {
 		temp->maker = call->again;
@@ -210,32 +231,24 @@ void vf_temps_begin(struct vf_loop *loop, struct vf_call *call)
 	FOR_EACH(temp, call, is_read) {
 		temp->n_readers++;
 		if (temp->state == VF_TEMP_LOST)
-			make_again(loop, temp);
+			make_again(temps, temp);
 	}
 }
 
-static void fail_for_want_of(struct vf_loop *loop, struct vf_call *call, const struct vf_temp *temp)
+enum vf_temps_verdict vf_temps_park(struct vf_call *call, const struct vf_file **file)
 {
-	const struct vf_file *file = call->files->items;
-	while (file->temp != temp)
-		file++;
-	vf_files_fail_for(loop, call, file, "the call that makes this temporary file has failed");
-}
-
-int vf_temps_park(struct vf_loop *loop, struct vf_call *call)
-{
-	FOR_EACH(temp, call, is_read) {
-		if (temp->state == VF_TEMP_THERE)
+	for (uint32_t k = 0; call->files && k < call->files->n; k++) {
+		*file = &call->files->items[k];
+		struct vf_temp *temp = is_read(*file) ? (*file)->temp : NULL;
+		if (!temp || temp->state == VF_TEMP_THERE)
 			continue;
-		if (temp->state == VF_TEMP_FAILED || temp->state == VF_TEMP_PLANNED) {
-			fail_for_want_of(loop, call, temp);
-			return 1;
-		}
+		if (temp->state == VF_TEMP_FAILED || temp->state == VF_TEMP_PLANNED)
+			return VF_TEMPS_FAILED;
 		vf_call_queue_again(call);
 		vf_call_list_push(&temp->parked, call);
-		return 1;
+		return VF_TEMPS_WAIT;
 	}
-	return 0;
+	return VF_TEMPS_GO;
 }
 
 /* Changes when a file that the bundle reads is made again, as another one. */
@@ -254,22 +267,23 @@ int vf_temps_outdated(const struct vf_bundle *bundle)
 	return bundle->generation != generation_of(bundle);
 }
 
-int vf_temps_mount(struct vf_loop *loop, struct vf_bundle *bundle, struct vine_task *task)
+int vf_temps_mount(struct vf_temps *temps, struct vf_bundle *bundle, struct vine_task *task)
 {
 	bundle->generation = generation_of(bundle);
 	bundle->reads = vf_temps_any(bundle);
 	if (bundle->reads)
-		LIST_INSERT_HEAD(&loop->readers, bundle, reader);
+		LIST_INSERT_HEAD(&temps->readers, bundle, reader);
 	for (uint32_t i = 0; i < bundle->n_calls; i++) {
-		const struct vf_files *files = bundle->calls[i]->files;
+		const struct vf_file_list *files = bundle->calls[i]->files;
 		for (uint32_t k = 0; files && k < files->n; k++) {
 			const struct vf_file *file = &files->items[k];
 			if (!is_made(file) || file->temp->state != VF_TEMP_MAKING)
 				continue;
 			struct vf_temp *temp = file->temp;
-			struct vine_file *declared = temp->datum ? temp->datum->file : declare(loop, temp);
+			struct vine_file *declared =
+					temp->datum ? temp->datum->file : declare(temps, temp);
 			if (declared && !temp->datum)
-				temp->datum = vf_replica_know(loop, declared, temp);
+				temp->datum = vf_replica_know(temps->replicas, declared, temp);
 			if (!temp->datum || !vine_task_add_output(task, declared, file->name, 0))
 				return -1;
 			temp->made = 0;
@@ -304,145 +318,97 @@ int vf_temps_failed(const struct vf_bundle *bundle)
 	return (states_of(bundle) & 1u << VF_TEMP_FAILED) != 0;
 }
 
-/* Bundles that TaskVine has and that wait for a file that will never be there, or for one in whose place there is another, come back. What
-runs is left alone; it may come back to TaskVine, and is looked at again. */
-static void give_readers_up(struct vf_loop *loop)
+/* Bundles that TaskVine has and that wait for a file that will never be there, or for one in whose
+place there is another, come back. What runs is left alone; it may come back to TaskVine, and is
+looked at again. */
+static void give_readers_up(struct vf_temps *temps)
 {
 	struct vf_bundle *bundle;
-	loop->outdated = 0;
-	LIST_FOREACH(bundle, &loop->readers, reader) {
+	temps->outdated = 0;
+	LIST_FOREACH(bundle, &temps->readers, reader) {
 		if (!vf_temps_failed(bundle) && !vf_temps_outdated(bundle))
 			continue;
-		if (vf_watch_runs(bundle))
-			loop->outdated = 1;
+		if (vf_bundle_runs(bundle))
+			temps->outdated = 1;
 		else
-			vf_watch_abandon(loop, bundle);
+			vf_inflight_give_up(temps->inflight, bundle);
 	}
-}
-
-static void unpark(struct vf_loop *loop, struct vf_temp *temp)
-{
-	/* Those that were there first are to be first again. */
-	struct vf_call_list reversed = {0};
-	struct vf_call *call;
-	while ((call = vf_call_list_pop(&temp->parked)))
-		vf_call_list_push_front(&reversed, call);
-	while ((call = vf_call_list_pop(&reversed)))
-		vf_send_again(loop, call);
 }
 
 /* What has become of a file, now that the call that was to make it has ended. */
-static void end_making(struct vf_loop *loop, struct vf_temp *temp, int failed)
+static void end_making(struct vf_temps *temps, struct vf_temp *temp, int failed)
 {
 	if (temp->datum)
-		vf_replica_measure(loop, temp->datum);
+		vf_replica_measure(temps->replicas, temp->datum);
 	int there = temp->path ? access(temp->path, F_OK) == 0 : temp->n_holders > 0;
 	if (failed || (!there && !temp->made)) {
 		temp->state = VF_TEMP_FAILED;
-		undeclare(loop, temp); /* what there is of it is nothing to read, nor to lie beside what the next try writes */
-		give_readers_up(loop);
+		/* What there is of it is nothing to read, nor to lie beside what the next try
+		writes. */
+		undeclare(temps, temp);
+		give_readers_up(temps);
 	} else if (there) {
 		temp->state = VF_TEMP_THERE;
-		VF_COUNT(loop, temps_made, 1);
+		VF_COUNT(temps->counters, temps_made, 1);
 	} else {
-		note_loss(loop, temp);
+		note_loss(temps, temp);
 	}
+	/* Where it has failed, they hear of that when their turn comes. */
 	if (temp->state != VF_TEMP_LOST)
-		unpark(loop, temp); /* where it has failed, they hear of that when their turn comes */
+		vf_waiting_again_all(temps->waiting, &temp->parked);
 }
 
-void vf_temps_end(struct vf_loop *loop, struct vf_call *call, int failed)
+void vf_temps_end(struct vf_temps *temps, struct vf_call *call, int failed)
 {
 	call->at_work = 0;
 	FOR_EACH(temp, call, is_made) {
 		if (temp->state == VF_TEMP_MAKING)
-			end_making(loop, temp, failed);
+			end_making(temps, temp, failed);
 	}
 	FOR_EACH(temp, call, is_read) {
 		temp->n_readers--;
-		let_go_if_unneeded(loop, temp);
+		let_go_if_unneeded(temps, temp);
 	}
 	FOR_EACH(temp, call, is_made) {
 		if (temp->state == VF_TEMP_LOST && temp->n_readers)
-			make_again(loop, temp);
-		let_go_if_unneeded(loop, temp);
+			make_again(temps, temp);
+		let_go_if_unneeded(temps, temp);
 	}
 }
 
-static void add_holder(struct vf_temp *temp, const struct vf_worker *worker)
+void vf_temps_drop(struct vf_temps *temps, struct vf_temp *temp, const struct vf_worker *worker)
 {
-	for (uint32_t i = 0; i < temp->n_holders; i++) {
-		if (temp->holders[i] == worker)
-			return;
-	}
-	if (temp->n_holders == temp->holders_room) {
-		uint32_t room = temp->holders_room ? 2 * temp->holders_room : 2;
-		const struct vf_worker **grown = realloc(temp->holders, room * sizeof *grown);
-		if (!grown)
-			return;
-		temp->holders = grown;
-		temp->holders_room = room;
-	}
-	temp->holders[temp->n_holders++] = worker;
-}
-
-static void remove_holder(struct vf_temp *temp, const struct vf_worker *worker)
-{
-	for (uint32_t i = 0; i < temp->n_holders; i++) {
-		if (temp->holders[i] == worker)
-			temp->holders[i--] = temp->holders[--temp->n_holders];
-	}
-}
-
-void vf_temps_hold(struct vf_temp *temp, const struct vf_worker *worker, const char *cached_name)
-{
-	add_holder(temp, worker);
-	temp->made = 1;
-	if (!temp->cached_name)
-		temp->cached_name = strdup(cached_name);
-}
-
-void vf_temps_drop(struct vf_loop *loop, struct vf_temp *temp, const struct vf_worker *worker)
-{
-	remove_holder(temp, worker);
+	vf_temp_leave(temp, worker);
 	if (!temp->n_holders && !temp->path && temp->state == VF_TEMP_THERE)
-		note_loss(loop, temp);
+		note_loss(temps, temp);
 }
 
-void vf_temps_spoiled(struct vf_loop *loop, struct vf_temp *temp)
+void vf_temps_spoiled(struct vf_temps *temps, struct vf_temp *temp)
 {
 	if (temp->state == VF_TEMP_THERE)
-		note_loss(loop, temp);
+		note_loss(temps, temp);
 }
 
-void vf_temps_settle(struct vf_loop *loop)
+void vf_temps_settle(struct vf_temps *temps, struct vf_link *let_go)
 {
-	if (loop->outdated)
-		give_readers_up(loop);
-	struct vf_link *item = vf_ring_take(&loop->let_go);
-	while (item) {
-		struct vf_temp *temp = (struct vf_temp *)item;
-		item = item->next;
+	if (temps->outdated)
+		give_readers_up(temps);
+	while (let_go) {
+		struct vf_temp *temp = (struct vf_temp *)let_go;
+		let_go = let_go->next;
 		temp->let_go = 1;
-		let_go_if_unneeded(loop, temp);
+		let_go_if_unneeded(temps, temp);
 	}
-	delete_leftovers(loop);
-	struct vf_temp *next, *lost = loop->lost;
-	loop->lost = NULL;
+	delete_leftovers(temps);
+	struct vf_temp *next, *lost = temps->lost;
+	temps->lost = NULL;
 	for (struct vf_temp *temp = lost; temp; temp = next) {
 		next = temp->next_lost;
-		if (temp->state == VF_TEMP_LOST && (temp->n_readers || (loop->config.recover_at_once && !temp->let_go)))
-			make_again(loop, temp);
+		if (temp->state == VF_TEMP_LOST &&
+				(temp->n_readers ||
+						(temps->config->recover_at_once && !temp->let_go)))
+			make_again(temps, temp);
 		if (temp->state == VF_TEMP_LOST && !temp->given)
-			list_loss(loop, temp);
+			list_loss(temps, temp);
 	}
-}
-
-void vf_temps_free(struct vf_temp *temp)
-{
-	free(temp->path);
-	free(temp->holders);
-	free(temp->cached_name);
-	temp->path = temp->cached_name = NULL;
-	temp->holders = NULL;
 }

@@ -1,5 +1,6 @@
 #include "vf_wake.h"
 
+#include <poll.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -21,7 +22,8 @@ void vf_wake_close(struct vf_wake *wake)
 void vf_wake_force(struct vf_wake *wake)
 {
 	uint64_t one = 1;
-	/* It can only fail when the counter is already near 2^64: then the sleeper is awake anyway. */
+	/* It can only fail when the counter is already near 2^64: then the sleeper is awake
+	anyway. */
 	ssize_t written = write(wake->fd, &one, sizeof one);
 	(void)written;
 }
@@ -35,6 +37,12 @@ void vf_wake_signal(struct vf_wake *wake)
 void vf_wake_park(struct vf_wake *wake)
 {
 	atomic_store(&wake->parked, 1);
+}
+
+void vf_wake_sleep(const struct vf_wake *wake, int timeout_ms)
+{
+	struct pollfd one = {.fd = wake->fd, .events = POLLIN};
+	poll(&one, 1, timeout_ms);
 }
 
 void vf_wake_done(struct vf_wake *wake)

@@ -23,7 +23,8 @@ int vf_workers_add(struct vf_workers *workers, struct vine_worker_info *id, int 
 	return 0;
 }
 
-struct vf_worker *vf_workers_find(const struct vf_workers *workers, const struct vine_worker_info *id)
+struct vf_worker *vf_workers_find(
+		const struct vf_workers *workers, const struct vine_worker_info *id)
 {
 	for (uint32_t i = 0; i < workers->n; i++) {
 		if (workers->items[i]->id == id)
@@ -74,11 +75,6 @@ uint32_t vf_workers_slots(const struct vf_workers *workers)
 	return slots;
 }
 
-int vf_needs_any(const struct vf_resources *needs)
-{
-	return needs->cores > 0 || needs->memory > 0 || needs->disk > 0 || needs->gpus > 0;
-}
-
 static double larger_part(double part, double needed, double there)
 {
 	if (needed <= 0)
@@ -88,7 +84,7 @@ static double larger_part(double part, double needed, double there)
 
 uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resources *needs)
 {
-	if (!vf_needs_any(needs))
+	if (!vf_resources_any(needs))
 		return 1;
 	if (!worker->slots)
 		return 0;
@@ -99,11 +95,13 @@ uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resourc
 	return part <= 1 ? (uint32_t)ceil(part * worker->slots - 1e-9) : 0;
 }
 
-/* How many slots' bundles a worker may have. Behind a slot with a long bundle none is to wait; nor beside a wide one; nor where nothing
-has ended for so long that what was thought to be short is not. */
+/* How many slots' bundles a worker may have. Behind a slot with a long bundle none is to wait; nor
+beside a wide one; nor where nothing has ended for so long that what was thought to be short is
+not. */
 static uint32_t most_of(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
 {
-	if (worker->n_wide || worker->n_long >= slots || now_ns - worker->heard_ns > (uint64_t)VF_LONG_NS)
+	if (worker->n_wide || worker->n_long >= slots ||
+			now_ns - worker->heard_ns > (uint64_t)VF_LONG_NS)
 		return slots;
 	return slots + (slots - worker->n_long);
 }
@@ -112,7 +110,8 @@ void vf_worker_refuse(struct vf_worker *worker, uint64_t now_ns)
 {
 	if (vf_worker_is_paused(worker, now_ns))
 		return;
-	double pause_ns = fmin(fmax(2 * (double)worker->pause_ns, VF_PAUSE_NS), VF_LONGEST_PAUSE_NS);
+	double pause_ns =
+			fmin(fmax(2 * (double)worker->pause_ns, VF_PAUSE_NS), VF_LONGEST_PAUSE_NS);
 	worker->pause_ns = (uint64_t)pause_ns;
 	worker->paused_until_ns = now_ns + worker->pause_ns;
 }
@@ -127,8 +126,8 @@ int vf_worker_is_paused(const struct vf_worker *worker, uint64_t now_ns)
 	return now_ns < worker->paused_until_ns;
 }
 
-struct vf_worker *vf_workers_choose(
-		struct vf_workers *workers, const struct vf_resources *needs, uint64_t now_ns, vf_workers_accept *accept, void *arg)
+struct vf_worker *vf_workers_choose(struct vf_workers *workers, const struct vf_resources *needs,
+		uint64_t now_ns, vf_workers_accept *accept, void *arg)
 {
 	struct vf_worker *best = NULL;
 	uint32_t best_slots = 1, first = workers->turn;
@@ -138,12 +137,15 @@ struct vf_worker *vf_workers_choose(
 		uint32_t slots = slots_of(workers, worker);
 		uint32_t share = vf_worker_share(worker, needs);
 		uint32_t most = share > 1 ? slots : most_of(worker, slots, now_ns);
-		if (!slots || !share || worker->running + share > most || worker == workers->reserved)
+		if (!slots || !share || worker->running + share > most ||
+				worker == workers->reserved)
 			continue;
 		if (vf_worker_is_paused(worker, now_ns))
 			continue;
 		/* running / slots < best->running / best_slots */
-		if (best && (uint64_t)worker->running * best_slots >= (uint64_t)best->running * slots)
+		if (best &&
+				(uint64_t)worker->running * best_slots >=
+						(uint64_t)best->running * slots)
 			continue;
 		if (accept && !accept(arg, worker))
 			continue;
@@ -196,7 +198,8 @@ void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *n
 	for (uint32_t i = 0; i < workers->n; i++) {
 		const struct vf_worker *worker = workers->items[i];
 		uint32_t share = worker->pause_ns ? 0 : vf_worker_share(worker, needs);
-		double excess = share ? ((double)worker->running + share) / worker->slots : INFINITY;
+		double excess = share ? ((double)worker->running + share) / worker->slots :
+					INFINITY;
 		if (excess < least) {
 			least = excess;
 			best = worker;

@@ -32,13 +32,13 @@ cdef extern from "vf_wake.h" nogil:
     void vf_wake_done(vf_wake *wake)
 
 
-cdef extern from "vf_temps.h" nogil:
+cdef extern from "vf_temp.h" nogil:
     struct vf_temp:
         vf_link link
         const char *name
         void *object
 
-    void vf_temps_free(vf_temp *temp)
+    void vf_temp_free(vf_temp *temp)
 
 
 cdef extern from "vf_look.h" nogil:
@@ -47,7 +47,7 @@ cdef extern from "vf_look.h" nogil:
 
     void vf_look_here(const char *source, vf_look *look)
 
-cdef extern from "vf_files.h" nogil:
+cdef extern from "vf_file.h" nogil:
     enum:
         VF_FILE_INPUT
         VF_FILE_URL
@@ -68,7 +68,7 @@ cdef extern from "vf_files.h" nogil:
         int linked
         uint64_t version
 
-    struct vf_files:
+    struct vf_file_list:
         uint32_t n
         vf_file items[1]
 
@@ -122,7 +122,7 @@ cdef extern from "vf_call.h" nogil:
         vf_function *function
         vf_spec *spec
         const char *payload
-        vf_files *files
+        vf_file_list *files
         vf_call *again
         uint64_t submitted_ns
         uint32_t nbytes
@@ -133,7 +133,16 @@ cdef extern from "vf_call.h" nogil:
         void *future
 
     bint vf_call_cancel(vf_call *call)
+    void vf_call_list_push(vf_call_list *list, vf_call *call)
     uint64_t vf_group_too_large_ns(const vf_group *group)
+
+
+cdef extern from "vf_buffer.h" nogil:
+    struct vf_buffer:
+        char *data
+        size_t nbytes
+
+    void vf_buffer_free(vf_buffer *buffer)
 
 
 cdef extern from "vf_frame.h" nogil:
@@ -141,11 +150,6 @@ cdef extern from "vf_frame.h" nogil:
         VF_ALIGNMENT
         VF_RESULT_HEADER_NBYTES
 
-    struct vf_buffer:
-        char *data
-        size_t nbytes
-
-    void vf_buffer_free(vf_buffer *buffer)
     int vf_frame_pack(
         vf_buffer *out, vf_call **calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp)
     int vf_frame_encode(vf_buffer *out, const vf_buffer *frame)
@@ -177,26 +181,25 @@ cdef extern from "vf_frame.h" nogil:
     int vf_result_next(const char *frame, const vf_result_header *header, uint64_t *offset, vf_record *record)
 
 
-cdef extern from "vf_bundle.h" nogil:
+cdef extern from "vf_sizing.h" nogil:
     enum:
-        VF_BUNDLE_MAX_CALLS
+        VF_SIZING_MAX_CALLS
 
-    struct vf_bundle_rule:
+    struct vf_sizing_rule:
         double target_ns
         size_t max_nbytes
 
-    struct vf_choice:
-        vf_bundle_rule rule
+    struct vf_sizing_choice:
+        vf_sizing_rule rule
         uint64_t n_waiting
         uint32_t slots
         vf_call **calls
         uint32_t n
 
-    bint vf_bundle_choose(vf_choice *choice, vf_call_list *waiting)
-    void vf_call_list_push(vf_call_list *list, vf_call *call)
+    bint vf_sizing_choose(vf_sizing_choice *choice, vf_call_list *waiting)
 
 
-cdef extern from "vf_poll.h" nogil:
+cdef extern from "vf_fatal.h" nogil:
     void vf_fatal_catch(void (*report)(const char *message, void *arg) noexcept nogil, void *arg)
 
 
@@ -251,7 +254,11 @@ cdef extern from "vf_locality.h" nogil:
                            const uint64_t *durations_ns, uint32_t *workers, uint64_t *charged_ns)
 
 
-cdef extern from "vf_loop.h" nogil:
+cdef extern from "vf_clock.h" nogil:
+    uint64_t vf_now_ns()
+
+
+cdef extern from "vf_bundle.h" nogil:
     struct vf_outcome:
         vf_call *call
         vf_record record
@@ -273,10 +280,32 @@ cdef extern from "vf_loop.h" nogil:
         uint32_t n_outcomes
         vf_outcome *outcomes
 
+    void vf_bundle_free(vf_bundle *bundle)
+
+
+cdef extern from "vf_counters.h" nogil:
     struct vf_counters:
         pass
 
-    struct vf_loop_config:
+    struct vf_snapshot:
+        uint64_t calls_waiting, calls_too_large, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
+        uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
+        uint64_t pack_ns, wait_ns, run_ns
+        uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns
+        uint64_t calls_remade, temps_made, temps_lost
+        uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
+        uint64_t workers_joined, workers_connected, slots
+        uint64_t accept_errno, transfer_rate
+        uint64_t max_cores, max_memory, max_disk, max_gpus
+        uint64_t files_looked_at
+        uint64_t usable_cores, usable_memory, usable_disk, usable_gpus
+
+    void vf_counters_read(const vf_counters *counters, vf_snapshot *snapshot)
+
+
+cdef extern from "vf_config.h" nogil:
+    struct vf_config:
+        vine_manager *manager
         const char *password
         const char *command
         const char *library
@@ -288,7 +317,7 @@ cdef extern from "vf_loop.h" nogil:
         int64_t max_retries
         uint32_t max_losses
         uint32_t slice_ms
-        vf_bundle_rule rule
+        vf_sizing_rule rule
         const char *category
         int allocation_mode
         size_t inline_nbytes
@@ -308,23 +337,23 @@ cdef extern from "vf_loop.h" nogil:
         bint recover_at_once
         const char *temps_prefix
 
-    struct vf_loop:
-        vf_loop_config config
-        vine_manager *manager
-        vf_counters counters
 
-    struct vf_snapshot:
-        uint64_t calls_waiting, calls_too_large, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
-        uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
-        uint64_t pack_ns, wait_ns, run_ns
-        uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns
-        uint64_t calls_remade, temps_made, temps_lost
-        uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
-        uint64_t workers_joined, workers_connected, slots
-        uint64_t accept_errno, transfer_rate
-        uint64_t max_cores, max_memory, max_disk, max_gpus
-        uint64_t files_looked_at
-        uint64_t usable_cores, usable_memory, usable_disk, usable_gpus
+cdef extern from "vf_done.h" nogil:
+    struct vf_done:
+        pass
+
+    vf_bundle *vf_done_take(vf_done *done)
+    vf_bundle *vf_done_take_within(vf_done *done, int timeout_ms)
+    void vf_done_wake_taker(vf_done *done)
+    bint vf_done_is_closed(const vf_done *done)
+    void vf_done_close(vf_done *done)
+
+
+cdef extern from "vf_loop.h" nogil:
+    struct vf_loop:
+        vf_config config
+        vf_counters counters
+        vf_done done
 
     int vf_loop_init(vf_loop *loop)
     void vf_loop_free(vf_loop *loop)
@@ -332,14 +361,6 @@ cdef extern from "vf_loop.h" nogil:
     void vf_loop_submit(vf_loop *loop, vf_call *call)
     void vf_loop_let_go(vf_loop *loop, vf_temp *temp)
     void vf_loop_stop(vf_loop *loop)
-    vf_bundle *vf_loop_take_done(vf_loop *loop)
-    vf_bundle *vf_loop_take_done_within(vf_loop *loop, int timeout_ms)
-    void vf_loop_wake_taker(vf_loop *loop)
-    bint vf_loop_is_done_closed(const vf_loop *loop)
-    void vf_loop_close_done(vf_loop *loop)
-    void vf_loop_count(vf_loop *loop, vf_snapshot *snapshot)
-    void vf_bundle_free(vf_bundle *bundle)
-    uint64_t vf_now_ns()
 
 
 cdef extern from "vf_selftest.h" nogil:

@@ -1,5 +1,5 @@
-/* Workers are accepted as long as there are descriptors above those of the program, and then they wait, which takes no time of
-TaskVine's. */
+/* Workers are accepted as long as there are descriptors above those of the program, and then they
+wait, which takes no time of TaskVine's. */
 
 #include "vf_accept.h"
 
@@ -33,8 +33,9 @@ static int connect_to(struct link *server)
 	char host[LINK_ADDRESS_MAX];
 	int port;
 	CHECK(link_address_local(server, host, &port));
-	struct sockaddr_in address = {
-			.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+			.sin_port = htons((uint16_t)port),
+			.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	CHECK(fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address));
 	return fd;
@@ -46,7 +47,8 @@ int main(void)
 	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
 	struct link *server = link_serve_address("127.0.0.1", 0);
 	CHECK(server && !vf_accept_pause_ms(now_ms()) && !vf_accept_is_listening(server));
-	CHECK(!link_accept(server, 0) && !vf_accept_errno() && !vf_accept_pause_ms(now_ms())); /* nobody there */
+	/* Nobody there. */
+	CHECK(!link_accept(server, 0) && !vf_accept_errno() && !vf_accept_pause_ms(now_ms()));
 
 	int clients[LIMIT];
 	for (int i = 0; i < LIMIT; i++)

@@ -1,5 +1,5 @@
-/* Frames: what is packed can be read back by the rules of docs/architecture.md, encoding is free of NUL bytes and reversible,
-and a broken result frame is refused. */
+/* Frames: what is packed can be read back by the rules of docs/architecture.md, encoding is free of
+NUL bytes and reversible, and a broken result frame is refused. */
 
 #include "vf_frame.h"
 
@@ -17,7 +17,10 @@ static uint32_t u32_at(const char *at)
 
 static struct vf_function function_of(char mark, const char *body)
 {
-	struct vf_function function = {.body = body, .body_nbytes = (uint32_t)strlen(body), .mean_ns = -1, .limit = 1};
+	struct vf_function function = {.body = body,
+			.body_nbytes = (uint32_t)strlen(body),
+			.mean_ns = -1,
+			.limit = 1};
 	memset(function.digest, mark, sizeof function.digest);
 	return function;
 }
@@ -36,16 +39,19 @@ static void test_pack(void)
 
 	g.delivered = 1;
 	CHECK(vf_frame_pack(&frame, order, 4, 50, 7, 1) == 0);
-	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + 2 * VF_BUNDLE_FUNCTION_NBYTES + 4 * VF_BUNDLE_CALL_NBYTES;
+	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + 2 * VF_BUNDLE_FUNCTION_NBYTES +
+			4 * VF_BUNDLE_CALL_NBYTES;
 	CHECK(frame.nbytes == bodies + strlen("body of f") + strlen("onetwo!x"));
 	CHECK(!memcmp(frame.data, "VFB1", 4));
-	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 && u32_at(frame.data + 12) == 50 && u32_at(frame.data + 16) == 7);
+	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 &&
+			u32_at(frame.data + 12) == 50 && u32_at(frame.data + 16) == 7);
 	CHECK(frame.data[20] == 'f' && u32_at(frame.data + 36) == strlen("body of f"));
 	CHECK(frame.data[40] == 'g' && u32_at(frame.data + 56) == 0);
 	const uint32_t index[4] = {0, 1, 0, 1};
 	for (int i = 0; i < 4; i++) {
 		const char *call = frame.data + 60 + i * VF_BUNDLE_CALL_NBYTES;
-		CHECK(u32_at(call) == index[i] && u32_at(call + 4) == calls[i].nbytes && u32_at(call + 8) == calls[i].kind);
+		CHECK(u32_at(call) == index[i] && u32_at(call + 4) == calls[i].nbytes &&
+				u32_at(call + 8) == calls[i].kind);
 	}
 	CHECK(!memcmp(frame.data + bodies, "body of fonetwo!x", 17));
 
@@ -66,13 +72,20 @@ static void test_pack_aligned(void)
 	struct vf_function f = function_of('f', "body of f");
 	struct vf_call calls[3] = {
 			{.function = &f, .payload = "one", .nbytes = 3, .kind = VF_PAYLOAD_PICKLE},
-			{.function = &f, .payload = "two!", .nbytes = 4, .kind = VF_PAYLOAD_BUFFERS},
-			{.function = &f, .payload = "three", .nbytes = 5, .kind = VF_PAYLOAD_BUFFERS},
+			{.function = &f,
+					.payload = "two!",
+					.nbytes = 4,
+					.kind = VF_PAYLOAD_BUFFERS},
+			{.function = &f,
+					.payload = "three",
+					.nbytes = 5,
+					.kind = VF_PAYLOAD_BUFFERS},
 	};
 	struct vf_call *order[3] = {&calls[0], &calls[1], &calls[2]};
 	struct vf_buffer frame = {0};
 	CHECK(vf_frame_pack(&frame, order, 3, 50, 0, 1) == 0);
-	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + VF_BUNDLE_FUNCTION_NBYTES + 3 * VF_BUNDLE_CALL_NBYTES;
+	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + VF_BUNDLE_FUNCTION_NBYTES +
+			3 * VF_BUNDLE_CALL_NBYTES;
 	CHECK(bodies + 12 == 88);
 	CHECK(!memcmp(frame.data + bodies, "body of fone\0\0", 14));
 	CHECK(!memcmp(frame.data + 128, "two!\0\0", 6) && !memcmp(frame.data + 192, "three", 5));
@@ -112,8 +125,9 @@ static void test_encode(void)
 	CHECK(vf_frame_decode(&decoded, "") != 0);
 	CHECK(vf_frame_decode(&decoded, "I") != 0);
 	CHECK(vf_frame_decode(&decoded, "Traceback (most recent call last):") != 0);
-	CHECK(vf_frame_decode(&decoded, "E\x03\x04"
-					"abc\x04") != 0); /* cut in an escape */
+	CHECK(vf_frame_decode(&decoded,
+			      "E\x03\x04"
+			      "abc\x04") != 0); /* cut in an escape */
 	CHECK(vf_frame_decode(&decoded, "E\x03\x04\x03\x04\x01\x04\x02") == 0);
 	CHECK(decoded.nbytes == 3 && !memcmp(decoded.data, "\0\x03\x04", 3));
 	vf_buffer_free(&decoded);
@@ -141,9 +155,11 @@ static void test_result(void)
 
 	CHECK(vf_result_open(frame, sizeof frame, &header) == 0);
 	CHECK(header.n_records == 2 && header.nbytes == sizeof frame && header.slots == 3);
-	CHECK(header.has.cores == 4 && header.has.memory == 1 && header.has.disk == 2 && header.has.gpus == 6);
+	CHECK(header.has.cores == 4 && header.has.memory == 1 && header.has.disk == 2 &&
+			header.has.gpus == 6);
 	CHECK(vf_result_next(frame, &header, &offset, &record) == 0);
-	CHECK(record.status == VF_STATUS_PICKLE && record.nbytes == 5 && record.duration_ns == 7 && !memcmp(record.payload, "hello", 5));
+	CHECK(record.status == VF_STATUS_PICKLE && record.nbytes == 5 && record.duration_ns == 7 &&
+			!memcmp(record.payload, "hello", 5));
 	CHECK(vf_result_next(frame, &header, &offset, &record) == 0);
 	CHECK(record.status == VF_STATUS_NONE && record.nbytes == 0);
 	CHECK(vf_result_next(frame, &header, &offset, &record) != 0); /* one more than there is */
@@ -164,7 +180,8 @@ int main(void)
 	test_pack_aligned();
 	test_encode();
 	test_result();
-	/* Memory for a huge frame is given back once none has needed it for a while; what an ordinary one needs stays. */
+	/* Memory for a huge frame is given back once none has needed it for a while; what an
+	ordinary one needs stays. */
 	struct vf_buffer large = {0};
 	struct vf_function one = {.body = "f", .body_nbytes = 1};
 	static char payload[16 << 20];

@@ -1,5 +1,6 @@
-/* Who connects is seen by TaskVine when he has said what a worker says first, knows the password if there is one, and not before;
-those that say nothing, half of it, or what is wrong cost no time, and no descriptors for long. */
+/* Who connects is seen by TaskVine when he has said what a worker says first, knows the password if
+there is one, and not before; those that say nothing, half of it, or what is wrong cost no time, and
+no descriptors for long. */
 
 #define _GNU_SOURCE
 #include "vf_handshake.h"
@@ -17,7 +18,7 @@ those that say nothing, half of it, or what is wrong cost no time, and no descri
 #include "check.h"
 #include "vf_accept.h"
 #include "vf_hooks.h"
-#include "vf_poll.h"
+#include "vf_border.h"
 
 enum {
 	LONG_MS = 20000,
@@ -26,7 +27,8 @@ enum {
 	GREETING_MS = 60000,
 };
 
-static const char GREETING[] = "taskvine 12 host Linux machine 7\ninfo worker-id a\nresources\ncores 1\nend\n";
+static const char GREETING[] =
+		"taskvine 12 host Linux machine 7\ninfo worker-id a\nresources\ncores 1\nend\n";
 
 static struct link *server;
 static int64_t skew_ms; /* time passes faster in these tests */
@@ -48,8 +50,9 @@ static int port(void)
 
 static int come(void)
 {
-	struct sockaddr_in address = {
-			.sin_family = AF_INET, .sin_port = htons((uint16_t)port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+			.sin_port = htons((uint16_t)port()),
+			.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	CHECK(fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address));
 	return fd;
@@ -97,7 +100,8 @@ static int count_open(void)
 
 static void test_greeting(void)
 {
-	static const char *const PARTS[] = {"task", "vine 12 host", " Linux machine 7\n", "resources\ncores 1\n", "en", "d\n"};
+	static const char *const PARTS[] = {"task", "vine 12 host", " Linux machine 7\n",
+			"resources\ncores 1\n", "en", "d\n"};
 	vf_handshake_begin(NULL);
 	CHECK(!link_accept(server, 0));
 	int silent = come(), slow = come();
@@ -108,7 +112,8 @@ static void test_greeting(void)
 	CHECK(becomes_ready(LONG_MS));
 	struct link *link = link_accept(server, 0);
 	char line[64];
-	CHECK(link && link_readline(link, line, sizeof line, 0) && !strcmp(line, "taskvine 12 host Linux machine 7"));
+	CHECK(link && link_readline(link, line, sizeof line, 0) &&
+			!strcmp(line, "taskvine 12 host Linux machine 7"));
 	link_close(link);
 	CHECK(!link_accept(server, 0) && is_closed(slow) && !is_closed(silent));
 
@@ -140,7 +145,8 @@ static void test_greeting(void)
 	int gone = come(), reset = come();
 	say(reset, GREETING);
 	CHECK(becomes_ready(LONG_MS));
-	setsockopt(reset, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+	setsockopt(reset, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+			sizeof(struct linger));
 	close(reset);
 	close(gone);
 	usleep(20000);
@@ -194,7 +200,8 @@ static int is_welcome(const char *password)
 	CHECK((link != NULL) == ready);
 	if (link) {
 		/* At once: it has been heard already. */
-		CHECK(link_auth_password(link, "right\n", 0) && !link_auth_password(link, "right\n", 0));
+		CHECK(link_auth_password(link, "right\n", 0) &&
+				!link_auth_password(link, "right\n", 0));
 		link_close(link);
 	}
 	return ready;
@@ -211,7 +218,8 @@ static void test_password(void)
 	CHECK(is_welcome("right\n") && !is_welcome("wrong\n") && is_welcome("right\n"));
 	char words[64];
 	ssize_t n = recv(without, words, sizeof words, MSG_DONTWAIT);
-	CHECK(n > 5 && !memcmp(words, "auth ", 5) && is_closed(without)); /* so a worker knows what it lacks */
+	/* So a worker knows what it lacks. */
+	CHECK(n > 5 && !memcmp(words, "auth ", 5) && is_closed(without));
 
 	/* An answer that somebody else has given, as to a challenge of his own, is none. */
 	say(late, "0123\n");
@@ -221,7 +229,8 @@ static void test_password(void)
 	say(late, "0000000000000000000000000000000000000000\nok\n");
 	CHECK(!becomes_ready(50) && is_closed(late));
 
-	/* Nor is what the manager itself would answer to its own challenge: it answers to nobody who has not. */
+	/* Nor is what the manager itself would answer to its own challenge: it answers to nobody
+	who has not. */
 	int mirror = come();
 	say(mirror, "auth password sha1\n");
 	CHECK(!becomes_ready(20));
@@ -231,7 +240,8 @@ static void test_password(void)
 	CHECK(!becomes_ready(20) && recv(mirror, words, sizeof words, MSG_DONTWAIT) < 0);
 	say(mirror, "0000000000000000000000000000000000000000\nok\n");
 	CHECK(!becomes_ready(50));
-	CHECK(recv(mirror, heard, sizeof heard, MSG_DONTWAIT) == sizeof "\nfailure\n" - 1 && !strncmp(heard, "\nfailure\n", 9));
+	CHECK(recv(mirror, heard, sizeof heard, MSG_DONTWAIT) == sizeof "\nfailure\n" - 1 &&
+			!strncmp(heard, "\nfailure\n", 9));
 	CHECK(is_closed(mirror));
 	close(mirror);
 
@@ -267,7 +277,8 @@ static void test_many(void)
 	int n_closed = 0;
 	for (int i = 0; i < MANY; i++)
 		n_closed += is_closed(strangers[i]);
-	CHECK(n_closed >= MANY - 256 && n_closed < MANY && is_closed(strangers[0]) && !is_closed(strangers[MANY - 1]));
+	CHECK(n_closed >= MANY - 256 && n_closed < MANY && is_closed(strangers[0]) &&
+			!is_closed(strangers[MANY - 1]));
 	vf_handshake_end();
 	for (int i = 0; i < MANY; i++) {
 		CHECK(is_closed(strangers[i]));
@@ -290,21 +301,24 @@ static void test_lines(void)
 	struct link *link;
 	char line[40];
 	CHECK(!vf_wake_open(&wake));
-	vf_poll_own(&(struct vf_poller){.turn = turn, .wake = &wake});
+	vf_border_own(&(struct vf_border){.turn = turn, .wake = &wake});
 	CHECK(!link_accept(server, 0));
 	int worker = come();
 	say(worker, GREETING);
 	say(worker, "alive\r\n");
 	struct link_info links[1] = {{.link = server, .events = LINK_READ}};
-	CHECK(link_poll(links, 1, LONG_MS) == 1 && links[0].revents == LINK_READ && links[0].events == LINK_READ);
+	CHECK(link_poll(links, 1, LONG_MS) == 1 && links[0].revents == LINK_READ &&
+			links[0].events == LINK_READ);
 	CHECK((link = link_accept(server, 0)));
 	for (int i = 0; i < 6; i++)
 		CHECK(link_readline(link, line, sizeof line, LINK_FOREVER));
 	CHECK(!strcmp(line, "alive"));
 	say(worker, "re");
-	/* It stays the rest of a line for as long as that may take, even if it may take forever to begin. */
+	/* It stays the rest of a line for as long as that may take, even if it may take forever to
+	begin. */
 	int64_t start_ms = now_ms();
-	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER) && now_ms() - start_ms < LONG_MS);
+	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER) &&
+			now_ms() - start_ms < LONG_MS);
 	say(worker, "x\r");
 	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
 	say(worker, "resources\n");
@@ -320,7 +334,8 @@ static void test_lines(void)
 	CHECK(!link_readline(link, line, sizeof line, LINK_FOREVER));
 	link_close(link);
 
-	/* What looked like a request, and was none to TaskVine, ends with its connection: another's line has not begun. */
+	/* What looked like a request, and was none to TaskVine, ends with its connection: another's
+	line has not begun. */
 	int odd = come(), other = come();
 	say(odd, "GET \n\n");
 	CHECK(link_poll(links, 1, LONG_MS) == 1 && (link = link_accept(server, 0)));
@@ -334,7 +349,7 @@ static void test_lines(void)
 	CHECK(!link_readline(link, line, sizeof line, time(NULL)) && now_ms() - start_ms < 4000);
 	link_close(link);
 	close(odd), close(other);
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 	vf_wake_close(&wake);
 }
 

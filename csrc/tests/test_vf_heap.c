@@ -1,4 +1,5 @@
-/* What is added comes out in order, wherever it is taken from, at a cost that hardly grows with what waits. */
+/* What is added comes out in order, wherever it is taken from, at a cost that hardly grows with
+what waits. */
 
 #include "vf_heap.h"
 
@@ -89,7 +90,9 @@ int main(void)
 		uint32_t least = UINT32_MAX;
 		for (uint32_t i = 0; step % 1000 == 0 && i < 500; i++)
 			least = items[i].in && items[i].key < least ? items[i].key : least;
-		CHECK(step % 1000 || (heap.first ? item_of(heap.first)->key == least : least == UINT32_MAX));
+		CHECK(step % 1000 ||
+				(heap.first ? item_of(heap.first)->key == least :
+					      least == UINT32_MAX));
 	}
 	drain(&heap);
 	return 0;

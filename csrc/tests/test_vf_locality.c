@@ -1,4 +1,5 @@
-/* Replicas, and the choice of workers beside the definition of the cost, evaluated for every worker. */
+/* Replicas, and the choice of workers beside the definition of the cost, evaluated for every
+worker. */
 
 #include "vf_locality.h"
 
@@ -60,7 +61,8 @@ static uint64_t naive_sum(uint64_t a, uint64_t b)
 	return a + b < a || a + b > INT64_MAX ? INT64_MAX : a + b;
 }
 
-/* One batch on both; every choice must be a minimum over all workers. Returns how many calls were compared. */
+/* One batch on both; every choice must be a minimum over all workers. Returns how many calls were
+compared. */
 static uint32_t compare_batch(uint32_t n_calls)
 {
 	static uint64_t offsets[CALLS + 1], durations[CALLS], charged[CALLS];
@@ -78,7 +80,8 @@ static uint32_t compare_batch(uint32_t n_calls)
 			files[offsets[i + 1]++] = known[below(n_known)];
 		durations[i] = below(50) ? below(most_ns) : UINT64_MAX;
 	}
-	enum vf_locality_fault fault = vf_locality_check(&table, n_calls, offsets, files, offsets[n_calls], &at);
+	enum vf_locality_fault fault =
+			vf_locality_check(&table, n_calls, offsets, files, offsets[n_calls], &at);
 	if (fault == VF_LOCALITY_BAD_NBYTES) { /* some files are huge */
 		CHECK(huge_files && at < n_calls);
 		return 0;
@@ -106,8 +109,10 @@ static uint32_t compare_batch(uint32_t n_calls)
 		CHECK(w < WORKERS && naive.worker_known[w] && naive.capacity[w] > 0);
 		CHECK(naive_cost(w, inputs, n_inputs) == least);
 
-		double transfer = (double)naive_moves(w, inputs, n_inputs) / naive.rule.bandwidth_bytes_per_ns;
-		uint64_t charge = naive_sum(durations[i], transfer < 9e18 ? (uint64_t)transfer : INT64_MAX);
+		double transfer = (double)naive_moves(w, inputs, n_inputs) /
+				naive.rule.bandwidth_bytes_per_ns;
+		uint64_t charge = naive_sum(
+				durations[i], transfer < 9e18 ? (uint64_t)transfer : INT64_MAX);
 		CHECK(charged[i] == charge);
 		naive.queued_ns[w] = naive_sum(naive.queued_ns[w], charge);
 		if (naive.capacity[w] != VF_LOCALITY_UNLIMITED)
@@ -256,7 +261,8 @@ static void compare_state(void)
 		CHECK(table.files[f].replicas.n == n);
 		for (uint32_t i = 0; i < n; i++) {
 			struct vf_locality_end end = table.files[f].replicas.ends[i];
-			struct vf_locality_end twin = table.workers[end.other].replicas.ends[end.twin];
+			struct vf_locality_end twin =
+					table.workers[end.other].replicas.ends[end.twin];
 			CHECK(twin.other == f && twin.twin == i);
 		}
 	}
@@ -278,7 +284,8 @@ static void test_against_naive(void)
 		for (int i = 0; i < 40; i++) {
 			for (uint64_t k = below(30); k > 0; k--)
 				change();
-			*(huge_files ? &n_calls_huge : &n_calls) += compare_batch((uint32_t)below(CALLS + 1));
+			*(huge_files ? &n_calls_huge : &n_calls) +=
+					compare_batch((uint32_t)below(CALLS + 1));
 			compare_state();
 		}
 		vf_locality_free(&table);
@@ -293,7 +300,8 @@ static void test_ties(double queue_weight, uint64_t duration_ns)
 		TIED = 1000,
 		AMONG = 10,
 	};
-	const struct vf_locality_rule rule = {.bandwidth_bytes_per_ns = 1, .queue_weight = queue_weight};
+	const struct vf_locality_rule rule = {
+			.bandwidth_bytes_per_ns = 1, .queue_weight = queue_weight};
 	static uint64_t offsets[TIED + 1], durations[TIED];
 	static uint32_t files[TIED], chosen[2][TIED];
 
@@ -302,8 +310,10 @@ static void test_ties(double queue_weight, uint64_t duration_ns)
 			uint32_t counts[AMONG] = {0}, most = 0, fewest = TIED;
 			CHECK(vf_locality_init(&table, &rule, seed) == 0);
 			for (int i = 0; i < AMONG; i++)
-				CHECK(vf_locality_add_worker(&table, VF_LOCALITY_UNLIMITED) != VF_LOCALITY_NONE);
-			/* With every other seed the calls have an input, which all workers hold but one that is full. */
+				CHECK(vf_locality_add_worker(&table, VF_LOCALITY_UNLIMITED) !=
+						VF_LOCALITY_NONE);
+			/* With every other seed the calls have an input, which all workers hold but
+			one that is full. */
 			uint32_t file = vf_locality_add_file(&table, 100);
 			for (uint32_t i = 0; i < TIED; i++) {
 				files[i] = file;
@@ -314,7 +324,8 @@ static void test_ties(double queue_weight, uint64_t duration_ns)
 				CHECK(vf_locality_add_replica(&table, file, w) == 0);
 			if (seed % 2)
 				vf_locality_set_capacity(&table, 0, 0);
-			CHECK(vf_locality_assign(&table, TIED, offsets, files, durations, chosen[again], NULL) == 0);
+			CHECK(vf_locality_assign(&table, TIED, offsets, files, durations,
+					      chosen[again], NULL) == 0);
 			for (uint32_t i = 0; i < TIED; i++)
 				counts[chosen[again][i]]++;
 			for (uint32_t w = seed % 2; w < AMONG; w++) {
@@ -324,14 +335,16 @@ static void test_ties(double queue_weight, uint64_t duration_ns)
 			CHECK(most - fewest <= 1);
 			vf_locality_free(&table);
 		}
-		CHECK(memcmp(chosen[0], chosen[1], sizeof chosen[0]) == 0); /* the same seed, the same choices */
+		/* The same seed, the same choices. */
+		CHECK(memcmp(chosen[0], chosen[1], sizeof chosen[0]) == 0);
 	}
 }
 
 /* The first choice is not always the first worker. */
 static void test_seeds(void)
 {
-	static const struct vf_locality_rule rule = {.bandwidth_bytes_per_ns = 1, .queue_weight = 1};
+	static const struct vf_locality_rule rule = {
+			.bandwidth_bytes_per_ns = 1, .queue_weight = 1};
 	uint64_t offsets[2] = {0}, duration = 1;
 	uint32_t counts[4] = {0}, worker;
 	for (uint64_t seed = 0; seed < 400; seed++) {
@@ -359,19 +372,24 @@ static void test_rules(void)
 	CHECK(vf_locality_init(&table, &rule, 0) == -1);
 }
 
-/* Calls that share an input gather where it went first, until their queue costs more than to move it again. */
+/* Calls that share an input gather where it went first, until their queue costs more than to move
+it again. */
 static void test_gathering(void)
 {
-	struct vf_locality_rule rule = {.bandwidth_bytes_per_ns = 1, .queue_weight = 1, .moved = VF_LOCALITY_MOVED_BATCH};
+	struct vf_locality_rule rule = {.bandwidth_bytes_per_ns = 1,
+			.queue_weight = 1,
+			.moved = VF_LOCALITY_MOVED_BATCH};
 	uint64_t offsets[] = {0, 1, 2, 3, 4}, durations[] = {40, 40, 40, 40}, charged[4];
 	uint32_t files[4] = {0}, chosen[4];
 
-	for (rule.moved = VF_LOCALITY_MOVED_IGNORE; rule.moved <= VF_LOCALITY_MOVED_KEEP; rule.moved++) {
+	for (rule.moved = VF_LOCALITY_MOVED_IGNORE; rule.moved <= VF_LOCALITY_MOVED_KEEP;
+			rule.moved++) {
 		CHECK(vf_locality_init(&table, &rule, 7) == 0);
 		CHECK(vf_locality_add_file(&table, 100) == 0);
 		for (int i = 0; i < 8; i++)
 			vf_locality_add_worker(&table, VF_LOCALITY_UNLIMITED);
-		CHECK(vf_locality_assign(&table, 4, offsets, files, durations, chosen, charged) == 0);
+		CHECK(vf_locality_assign(&table, 4, offsets, files, durations, chosen, charged) ==
+				0);
 		CHECK(charged[0] == 140);
 		/* To wait behind 140 ns costs more than to move 100 bytes. */
 		CHECK(chosen[1] != chosen[0] && charged[1] == 140);
@@ -383,10 +401,12 @@ static void test_gathering(void)
 		CHECK(vf_locality_add_file(&table, 100) == 0);
 		for (int i = 0; i < 8; i++)
 			vf_locality_add_worker(&table, VF_LOCALITY_UNLIMITED);
-		CHECK(vf_locality_assign(&table, 4, offsets, files, durations, chosen, charged) == 0);
+		CHECK(vf_locality_assign(&table, 4, offsets, files, durations, chosen, charged) ==
+				0);
 		if (rule.moved != VF_LOCALITY_MOVED_IGNORE) {
 			/* 70, 90, then 110 of queue against 100 of transfer */
-			CHECK(chosen[1] == chosen[0] && chosen[2] == chosen[0] && chosen[3] != chosen[0]);
+			CHECK(chosen[1] == chosen[0] && chosen[2] == chosen[0] &&
+					chosen[3] != chosen[0]);
 			CHECK(charged[1] == 40 && charged[2] == 40 && charged[3] == 140);
 		} else {
 			CHECK(chosen[1] != chosen[0]);
@@ -399,7 +419,8 @@ static void test_gathering(void)
 
 static void test_check(void)
 {
-	static const struct vf_locality_rule rule = {.bandwidth_bytes_per_ns = 1, .queue_weight = 1};
+	static const struct vf_locality_rule rule = {
+			.bandwidth_bytes_per_ns = 1, .queue_weight = 1};
 	uint64_t offsets[] = {0, 2, 2, 3}, at;
 	uint32_t files[] = {0, 1, 2}, chosen[3];
 	uint64_t durations[3] = {0};
@@ -412,24 +433,30 @@ static void test_check(void)
 	for (int i = 0; i < 3; i++)
 		CHECK(chosen[i] == VF_LOCALITY_NONE); /* there is no worker */
 
-	CHECK(vf_locality_check(&table, 3, offsets, files, 2, &at) == VF_LOCALITY_BAD_OFFSET && at == 3);
+	CHECK(vf_locality_check(&table, 3, offsets, files, 2, &at) == VF_LOCALITY_BAD_OFFSET &&
+			at == 3);
 	offsets[2] = 1;
-	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_OFFSET && at == 2);
+	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_OFFSET &&
+			at == 2);
 	offsets[2] = 2;
 	offsets[0] = 1;
-	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_OFFSET && at == 0);
+	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_OFFSET &&
+			at == 0);
 	offsets[0] = 0;
 
 	files[1] = 3;
-	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_FILE && at == 1);
+	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_FILE &&
+			at == 1);
 	vf_locality_forget_file(&table, 2);
 	files[1] = 0; /* twice the same */
-	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_FILE && at == 2);
+	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_FILE &&
+			at == 2);
 	CHECK(vf_locality_add_file(&table, 2) == 2); /* its index is used again */
 	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_FINE);
 	offsets[1] = offsets[2] = 3;
 	files[0] = 1;
-	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_NBYTES && at == 0);
+	CHECK(vf_locality_check(&table, 3, offsets, files, 3, &at) == VF_LOCALITY_BAD_NBYTES &&
+			at == 0);
 	vf_locality_free(&table);
 }
 

@@ -1,4 +1,5 @@
-/* A look at a file that hangs keeps nobody for long, and no other look; its answer comes when there is one. */
+/* A look at a file that hangs keeps nobody for long, and no other look; its answer comes when there
+is one. */
 
 #include "vf_look.h"
 
@@ -55,10 +56,12 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static const struct vf_look *look_for_long(struct vf_looks *looks, uint64_t *turn, const char *source)
+static const struct vf_look *look_for_long(
+		struct vf_looks *looks, uint64_t *turn, const char *source)
 {
 	const struct vf_look *look = NULL;
-	for (uint64_t end_ns = now_ns() + LONG_MS * 1000000ull; !look && now_ns() < end_ns; usleep(1000))
+	for (uint64_t end_ns = now_ns() + LONG_MS * 1000000ull; !look && now_ns() < end_ns;
+			usleep(1000))
 		look = vf_look(looks, ++*turn, source, 0);
 	CHECK(look);
 	return look;
@@ -101,7 +104,8 @@ static void test_hanging(struct vf_looks *looks, uint64_t *turn, struct vf_wake 
 	let_hang(0);
 	struct pollfd woken = {.fd = wake->fd, .events = POLLIN};
 	CHECK(poll(&woken, 1, LONG_MS) == 1);
-	for (uint64_t end_ns = now_ns() + LONG_MS * 1000000ull; !vf_looks_ended(looks); usleep(1000))
+	for (uint64_t end_ns = now_ns() + LONG_MS * 1000000ull; !vf_looks_ended(looks);
+			usleep(1000))
 		CHECK(now_ns() < end_ns);
 	for (int i = 0; i < MANY; i++) {
 		snprintf(source, sizeof source, "/hangs/%d", i);

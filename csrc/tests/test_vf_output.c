@@ -1,5 +1,5 @@
-/* What a task has from TaskVine's malloc() outlives it if that is wanted: under the address sanitizer, a block that was freed
-nevertheless ends this test. */
+/* What a task has from TaskVine's malloc() outlives it if that is wanted: under the address
+sanitizer, a block that was freed nevertheless ends this test. */
 
 #include "vf_output.h"
 

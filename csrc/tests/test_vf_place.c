@@ -1,10 +1,12 @@
-/* A worker that leaves costs what it had, not what others have: theirs lies in memory that nobody may touch meanwhile. */
+/* A worker that leaves costs what it had, not what others have: theirs lies in memory that nobody
+may touch meanwhile. */
+
+#include "vf_place.h"
 
 #include <sys/mman.h>
 
 #include "check.h"
-#include "itable.h"
-#include "vf_turn.h"
+#include "vf_loop.h"
 
 enum {
 	MANY = 10000,
@@ -24,38 +26,41 @@ static struct vine_worker_info *id(uintptr_t n)
 
 static void give(struct vf_bundle *bundle, uint64_t task_id, uint32_t worker)
 {
-	itable_insert(loop.bundles, task_id, bundle);
-	vf_place_begin(&loop, bundle);
-	vf_place_bundle(&loop, bundle, loop.workers.items[worker]);
+	vf_inflight_add(&loop.inflight, bundle, task_id);
+	vf_place_begin(&loop.place, bundle);
+	vf_place_bundle(&loop.place, bundle, loop.workers.items[worker]);
 }
 
 int main(void)
 {
 	size_t nbytes = MANY * sizeof(struct vf_bundle);
-	struct vf_bundle *others = mmap(NULL, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vf_bundle *others = mmap(
+			NULL, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(others != MAP_FAILED && vf_loop_init(&loop) == 0);
 	const struct vf_locality_rule rule = {1.0, 1.0, VF_LOCALITY_MOVED_BATCH};
 	CHECK(vf_locality_init(&loop.locality, &rule, 1) == 0);
 	for (uint32_t i = 0; i < 2; i++)
-		vf_place_joined(&loop, id(i), 0);
+		vf_place_joined(&loop.place, id(i), 0);
 
 	struct vf_call *calls[] = {&call};
 	struct vf_bundle *own[FEW];
 	for (uint32_t i = 0; i < MANY; i++)
 		give(&others[i], i + 1, 1);
 	for (uint32_t i = 0; i < FEW; i++) {
-		own[i] = vf_bundle_create(i > 0, calls); /* the first one only asks about the node */
+		/* The first one only asks about the node. */
+		own[i] = vf_bundle_create(i > 0, calls);
 		give(own[i], MANY + i + 1, 0);
 	}
 
 	CHECK(mprotect(others, nbytes, PROT_NONE) == 0);
-	vf_place_left(&loop, id(0));
+	vf_place_left(&loop.place, id(0));
 	for (uint32_t i = 0; i < FEW; i++) {
 		CHECK(!own[i]->worker && own[i]->given_up == !i);
 		vf_place_end(own[i]);
-		vf_watch_end(own[i]);
+		vf_bundle_unlist(own[i]);
 	}
-	CHECK(LIST_EMPTY(&loop.unplaced) && LIST_EMPTY(&loop.given_up) && loop.giving_up);
+	CHECK(LIST_EMPTY(&loop.place.unplaced) && LIST_EMPTY(&loop.inflight.given_up) &&
+			loop.inflight.giving_up);
 	CHECK(mprotect(others, nbytes, PROT_READ | PROT_WRITE) == 0);
 
 	uint32_t n = 0;
@@ -64,13 +69,12 @@ int main(void)
 	LIST_FOREACH(bundle, &loop.workers.items[0]->bundles, there)
 		n += bundle->worker == loop.workers.items[0];
 	CHECK(n == MANY && loop.workers.items[0]->running == MANY);
-	vf_place_left(&loop, id(1));
+	vf_place_left(&loop.place, id(1));
 	for (uint32_t i = 0; i < MANY; i++)
 		CHECK(!others[i].worker);
 
 	for (uint32_t i = 0; i < FEW; i++)
 		vf_bundle_free(own[i]);
-	itable_clear(loop.bundles, NULL);
 	vf_loop_free(&loop);
 	munmap(others, nbytes);
 	return 0;

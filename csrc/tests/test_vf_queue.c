@@ -5,18 +5,18 @@
 #include <math.h>
 
 #include "check.h"
-#include "vf_bundle.h"
+#include "vf_sizing.h"
 
 enum {
 	MANY = 8000,
 };
 
 static struct vf_queue queue;
-static struct vf_function function = {.mean_ns = 1000, .limit = VF_BUNDLE_MAX_CALLS};
+static struct vf_function function = {.mean_ns = 1000, .limit = VF_SIZING_MAX_CALLS};
 static struct vf_spec specs[MANY];
 static struct vf_group groups[MANY];
 static struct vf_call calls[MANY];
-static struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
+static struct vf_call *chosen[VF_SIZING_MAX_CALLS];
 
 /* A call of a group, with a specification of its own. */
 static struct vf_call *make(uint32_t i, double priority, struct vf_group *group)
@@ -27,16 +27,17 @@ static struct vf_call *make(uint32_t i, double priority, struct vf_group *group)
 }
 
 /* Take a bundle as vf_send.c does. */
-static struct vf_choice take_bundle(void)
+static struct vf_sizing_choice take_bundle(void)
 {
-	const struct vf_bundle_rule rule = {.target_ns = INFINITY, .max_nbytes = 1 << 30};
-	struct vf_choice choice = {.rule = rule, .n_waiting = MANY, .slots = 1, .calls = chosen};
+	const struct vf_sizing_rule rule = {.target_ns = INFINITY, .max_nbytes = 1 << 30};
+	struct vf_sizing_choice choice = {
+			.rule = rule, .n_waiting = MANY, .slots = 1, .calls = chosen};
 	struct vf_group *group = vf_queue_take(&queue);
-	struct vf_spec *spec = group ? vf_group_first(group) : NULL;
+	struct vf_spec *spec = group ? vf_queue_first(group) : NULL;
 	int more = 1;
 	while (more && spec) {
 		uint64_t before = spec->waiting.n;
-		more = vf_bundle_choose(&choice, &spec->waiting);
+		more = vf_sizing_choose(&choice, &spec->waiting);
 		spec = vf_queue_next(&queue, group, before - spec->waiting.n);
 	}
 	if (group)
@@ -59,8 +60,8 @@ int main(void)
 		vf_queue_push(&queue, make(i, i * 7 % MANY, &groups[0]));
 	double last = INFINITY;
 	for (uint32_t n = 0; n < MANY;) {
-		struct vf_choice choice = take_bundle();
-		CHECK(choice.n == (n ? MANY - VF_BUNDLE_MAX_CALLS : VF_BUNDLE_MAX_CALLS));
+		struct vf_sizing_choice choice = take_bundle();
+		CHECK(choice.n == (n ? MANY - VF_SIZING_MAX_CALLS : VF_SIZING_MAX_CALLS));
 		for (uint32_t i = 0; i < choice.n; i++) {
 			CHECK(chosen[i]->spec->priority < last);
 			last = chosen[i]->spec->priority;
@@ -80,7 +81,8 @@ int main(void)
 	}
 	check_empty();
 
-	/* Among equals the oldest, also if it comes back; and a new one of higher priority overtakes. */
+	/* Among equals the oldest, also if it comes back; and a new one of higher priority
+	overtakes. */
 	vf_queue_push(&queue, make(1, 0, &groups[0]));
 	vf_queue_push(&queue, make(2, 0, &groups[1]));
 	vf_queue_push_front(&queue, make(0, 0, &groups[2]));
@@ -94,7 +96,8 @@ int main(void)
 	CHECK(take_bundle().n == 1 && chosen[0] == &calls[1]);
 	check_empty();
 
-	/* What comes to a group while it is taken waits for its turn; a group without calls leaves when it is put back. */
+	/* What comes to a group while it is taken waits for its turn; a group without calls leaves
+	when it is put back. */
 	vf_queue_push(&queue, make(0, 0, &groups[0]));
 	struct vf_group *group = vf_queue_take(&queue);
 	CHECK(group == &groups[0] && !vf_queue_take(&queue));
@@ -102,7 +105,7 @@ int main(void)
 	CHECK(!vf_queue_next(&queue, group, 1));
 	vf_queue_push_front(&queue, &calls[0]);
 	vf_queue_push(&queue, make(1, 9, &groups[0]));
-	CHECK(!vf_queue_take(&queue) && vf_group_first(group) == &specs[1] && group->n == 2);
+	CHECK(!vf_queue_take(&queue) && vf_queue_first(group) == &specs[1] && group->n == 2);
 	vf_queue_put(&queue, group);
 	CHECK(take_bundle().n == 2 && chosen[0] == &calls[1]);
 	check_empty();

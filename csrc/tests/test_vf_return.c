@@ -1,9 +1,10 @@
-/* What a worker has answered is not believed: under the address sanitizer, a byte that is read beyond what
-TaskVine has received ends this test. */
+/* What a worker has answered is not believed: under the address sanitizer, a byte that is read
+beyond what TaskVine has received ends this test. */
 
 #include "vf_return.c"
 
 #include "check.h"
+#include "vf_loop.h"
 
 enum {
 	N_BODY = 2000,
@@ -19,7 +20,8 @@ static void put(char *at, uint64_t value, size_t nbytes)
 	memcpy(at, &value, nbytes);
 }
 
-/* An output as TaskVine has received it: a frame with one record, which it need not be as long as it says. */
+/* An output as TaskVine has received it: a frame with one record, which it need not be as long as
+it says. */
 static char *output_of(size_t received, uint64_t nbytes, uint32_t n_records, uint32_t record_nbytes)
 {
 	char *output = malloc(received + 1);
@@ -45,7 +47,8 @@ static int is_accepted(char *output)
 	CHECK(bundle);
 	bundle->task = vine_task_create(":");
 	bundle->returned_ns = 5000;
-	int accepted = open_frame(bundle, output, &header) == 0 && read_frame(&loop, bundle, &header) == 0;
+	int accepted = open_frame(bundle, output, &header) == 0 &&
+			read_frame(&loop.returns, bundle, &header) == 0;
 	if (accepted) {
 		CHECK(bundle->n_outcomes == 1);
 		const struct vf_record *record = &bundle->outcomes[0].record;
@@ -81,15 +84,16 @@ static void test_lengths(void)
 	CHECK(!is_accepted(output_of(N_FRAME, N_FRAME, 1, UINT32_MAX)));
 	CHECK(!is_accepted(output_of(N_FRAME, VF_RESULT_HEADER_NBYTES + 8, 1, 0)));
 
-	/* One that is too short not to be encoded: TaskVine has no length for it but that of a C string. */
+	/* One that is too short not to be encoded: TaskVine has no length for it but that of a C
+	string. */
 	for (size_t received = 4; received < 1024; received++)
 		CHECK(!is_accepted(output_of(received, N_FRAME, 1, N_BODY)));
 }
 
 static void test_what_is_no_frame(void)
 {
-	static const char *const outputs[] = {
-			"", "I", "I\xff", "E\xff", "E\xff\xfe", "E\xff\xfe\xfe", "Traceback", "VFR1", "VF"};
+	static const char *const outputs[] = {"", "I", "I\xff", "E\xff", "E\xff\xfe",
+			"E\xff\xfe\xfe", "Traceback", "VFR1", "VF"};
 	for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++)
 		CHECK(!is_accepted(strdup(outputs[i])));
 }

@@ -1,4 +1,5 @@
-/* Many threads push, one takes: nothing is lost, nothing comes twice, and each pusher's items keep their order. */
+/* Many threads push, one takes: nothing is lost, nothing comes twice, and each pusher's items keep
+their order. */
 
 #include "vf_ring.h"
 

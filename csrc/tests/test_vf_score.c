@@ -2,10 +2,12 @@
 
 #include "vf_score.h"
 
-#include <string.h>
-
 #include "check.h"
-#include "vf_turn.h"
+#include "vf_clock.h"
+#include "vf_file.h"
+#include "vf_locality.h"
+#include "vf_queue.h"
+#include "vf_workers.h"
 
 enum {
 	CALLS = 12,
@@ -14,7 +16,10 @@ enum {
 	MB = 1 << 20,
 };
 
-static struct vf_loop loop;
+static struct vf_queue queue;
+static struct vf_workers workers;
+static struct vf_locality locality;
+static struct vf_score score;
 static struct vf_function function = {.mean_ns = 1e6};
 static struct vf_group group;
 static struct vf_spec spec;
@@ -22,7 +27,7 @@ static struct vf_call calls[CALLS];
 static struct vf_datum data[FILES];
 static struct vf_temp temps[FILES];
 static struct {
-	struct vf_files files;
+	struct vf_file_list files;
 	struct vf_file item;
 } lists[CALLS];
 
@@ -34,9 +39,9 @@ static struct vine_worker_info *id(uintptr_t n)
 static void add_workers(uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t index = vf_locality_add_worker(&loop.locality, VF_LOCALITY_UNLIMITED);
-		CHECK(index == i && vf_workers_add(&loop.workers, id(i), 0, index) == 0);
-		loop.workers.items[i]->slots = 1;
+		uint32_t index = vf_locality_add_worker(&locality, VF_LOCALITY_UNLIMITED);
+		CHECK(index == i && vf_workers_add(&workers, id(i), 0, index) == 0);
+		workers.items[i]->slots = 1;
 	}
 }
 
@@ -45,12 +50,14 @@ static void queue_calls(void)
 {
 	group = (struct vf_group){0};
 	spec = (struct vf_spec){.group = &group};
-	vf_queue_init(&loop.queue);
+	vf_queue_init(&queue);
 	for (uint32_t i = 0; i < CALLS; i++) {
 		lists[i].files.n = 1;
-		lists[i].files.items[0] = (struct vf_file){.kind = VF_FILE_READ, .temp = &temps[i % FILES]};
-		calls[i] = (struct vf_call){.function = &function, .spec = &spec, .files = &lists[i].files};
-		vf_queue_push(&loop.queue, &calls[i]);
+		lists[i].files.items[0] =
+				(struct vf_file){.kind = VF_FILE_READ, .temp = &temps[i % FILES]};
+		calls[i] = (struct vf_call){
+				.function = &function, .spec = &spec, .files = &lists[i].files};
+		vf_queue_push(&queue, &calls[i]);
 	}
 }
 
@@ -64,24 +71,25 @@ static void check_order(void)
 
 static void begin(double bandwidth_bytes_per_ns, uint32_t n_workers)
 {
-	memset(&loop, 0, sizeof loop);
+	workers = (struct vf_workers){0};
+	score = (struct vf_score){.queue = &queue, .workers = &workers, .locality = &locality};
 	struct vf_locality_rule rule = {bandwidth_bytes_per_ns, 1.0, VF_LOCALITY_MOVED_BATCH};
-	CHECK(vf_locality_init(&loop.locality, &rule, 1) == 0);
-	loop.workers.typical_slots = 1;
+	CHECK(vf_locality_init(&locality, &rule, 1) == 0);
+	workers.typical_slots = 1;
 	add_workers(n_workers);
 	for (uint32_t i = 0; i < FILES; i++) {
-		data[i].index = vf_locality_add_file(&loop.locality, 100 * MB);
+		data[i].index = vf_locality_add_file(&locality, 100 * MB);
 		temps[i].datum = &data[i];
 	}
 	queue_calls();
-	CHECK(vf_queue_take(&loop.queue) == &group);
+	CHECK(vf_queue_take(&queue) == &group);
 }
 
 static void end(void)
 {
-	vf_score_free(&loop.score);
-	vf_workers_free(&loop.workers);
-	vf_locality_free(&loop.locality);
+	vf_score_free(&score);
+	vf_workers_free(&workers);
+	vf_locality_free(&locality);
 }
 
 int main(void)
@@ -89,52 +97,54 @@ int main(void)
 	/* Each to the one that holds its file, oldest first. */
 	begin(0.1, WORKERS);
 	for (uint32_t i = 0; i < FILES; i++)
-		CHECK(vf_locality_add_replica(&loop.locality, data[i].index, i % WORKERS) == 0);
-	CHECK(vf_score_deal(&loop, &group) == 0);
+		CHECK(vf_locality_add_replica(&locality, data[i].index, i % WORKERS) == 0);
+	CHECK(vf_score_deal(&score, &group) == 0);
 	CHECK(spec.waiting.n == 0);
 	for (uint32_t k = 0; k < WORKERS; k++) {
-		struct vf_call_list *dealt = &loop.workers.items[k]->dealt;
+		struct vf_call_list *dealt = &workers.items[k]->dealt;
 		CHECK(dealt->n == CALLS / WORKERS);
 		uint32_t i = k;
-		for (struct vf_call *call = dealt->head; call; call = (struct vf_call *)call->link.next, i += WORKERS)
+		for (struct vf_call *call = dealt->head; call;
+				call = (struct vf_call *)call->link.next, i += WORKERS)
 			CHECK(call == &calls[i]);
 	}
 
 	/* What is not taken waits where it was, also behind what came back in between. */
-	CHECK(vf_call_list_pop(&loop.workers.items[0]->dealt) == &calls[0]);
-	vf_queue_push_front(&loop.queue, &calls[0]);
-	CHECK(vf_call_list_pop(&loop.workers.items[1]->dealt) == &calls[1]);
-	vf_score_gather(&loop);
+	CHECK(vf_call_list_pop(&workers.items[0]->dealt) == &calls[0]);
+	vf_queue_push_front(&queue, &calls[0]);
+	CHECK(vf_call_list_pop(&workers.items[1]->dealt) == &calls[1]);
+	vf_score_gather(&score);
 	CHECK(spec.waiting.n == CALLS - 1 && spec.waiting.head == &calls[2]);
 	end();
 
 	begin(0.1, WORKERS);
-	CHECK(vf_score_deal(&loop, &group) == 0);
+	CHECK(vf_score_deal(&score, &group) == 0);
 	/* Files that nobody holds go to one worker each, with all that read them. */
 	for (uint32_t i = 0; i < FILES; i++)
-		CHECK(loop.score.workers[i] == loop.score.workers[i + FILES]);
-	vf_score_gather(&loop);
+		CHECK(score.chosen[i] == score.chosen[i + FILES]);
+	vf_score_gather(&score);
 	check_order();
 
-	/* A worker that has been silent for as long as it takes to move a file keeps no call waiting. */
+	/* A worker that has been silent for as long as it takes to move a file keeps no call
+	waiting. */
 	for (uint32_t i = 0; i < FILES; i++)
-		CHECK(vf_locality_add_replica(&loop.locality, data[i].index, 0) == 0);
-	struct vf_worker *busy = loop.workers.items[0];
+		CHECK(vf_locality_add_replica(&locality, data[i].index, 0) == 0);
+	struct vf_worker *busy = workers.items[0];
 	vf_worker_begin(busy, 1, -1, vf_now_ns());
-	CHECK(vf_score_deal(&loop, &group) == 0);
+	CHECK(vf_score_deal(&score, &group) == 0);
 	CHECK(busy->dealt.n == CALLS);
-	vf_score_gather(&loop);
+	vf_score_gather(&score);
 	busy->heard_ns = vf_now_ns() - (uint64_t)20e9;
-	CHECK(vf_score_deal(&loop, &group) == 0);
+	CHECK(vf_score_deal(&score, &group) == 0);
 	CHECK(busy->dealt.n == 0);
-	vf_score_gather(&loop);
+	vf_score_gather(&score);
 	check_order();
 	end();
 
 	/* Without a worker all wait. */
 	begin(0.1, 0);
-	CHECK(vf_score_deal(&loop, &group) == 0);
-	vf_score_gather(&loop);
+	CHECK(vf_score_deal(&score, &group) == 0);
+	vf_score_gather(&score);
 	check_order();
 	end();
 	return 0;

@@ -1,4 +1,5 @@
-/* A sleeper that parks, looks, and sleeps never misses an item, however the waker's steps fall between its own. */
+/* A sleeper that parks, looks, and sleeps never misses an item, however the waker's steps fall
+between its own. */
 
 #include "vf_wake.h"
 

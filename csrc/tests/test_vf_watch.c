@@ -1,14 +1,17 @@
-/* What the manager thread notices of tasks between two turns. TaskVine's tasks are played by this test,
-with as many offers per turn as the engines from 7.16 on make. */
+/* What the manager thread notices of tasks between two turns. TaskVine's tasks are played by this
+test, with as many offers per turn as the engines from 7.16 on make. */
 
 #define vine_cancel_by_task_id played_cancel
 #define vine_task_get_id played_id
 #define vine_task_get_state played_state
 #define vine_task_get_addrport played_address
 
+#include "vf_bundle.c"
+#include "vf_inflight.c"
 #include "vf_watch.c"
 
 #include "check.h"
+#include "vf_loop.h"
 
 enum {
 	N = 6,
@@ -64,7 +67,7 @@ static void begin(void)
 		tasks[i] = (struct vine_task){.id = i + 1, .state = "READY"};
 		bundles[i] = vf_bundle_create(1, &call);
 		bundles[i]->task = &tasks[i];
-		itable_insert(loop.bundles, (uint64_t)i + 1, bundles[i]);
+		vf_inflight_add(&loop.inflight, bundles[i], (uint64_t)i + 1);
 	}
 }
 
@@ -77,7 +80,7 @@ static void end(void)
 
 static void offer(int i, const char *state)
 {
-	CHECK(vf_watch_may_run(&loop, &tasks[i]));
+	CHECK(vf_watch_may_run(&loop.watch, &tasks[i]));
 	tasks[i].state = state;
 }
 
@@ -88,27 +91,29 @@ static void test_each_of_several_that_are_offered_in_a_turn_has_run(void)
 	offer(1, "READY"); /* no worker for it, after all */
 	offer(2, "RUNNING");
 	offer(3, "RUNNING");
-	look_at_offered(&loop); /* as the next turn does */
-	CHECK(bundles[0]->has_run && !bundles[1]->has_run && bundles[2]->has_run && bundles[3]->has_run);
+	look_at_offered(&loop.watch); /* as the next turn does */
+	CHECK(bundles[0]->has_run && !bundles[1]->has_run && bundles[2]->has_run &&
+			bundles[3]->has_run);
 
 	/* Their worker is lost. */
 	for (int i = 0; i < 4; i++)
 		tasks[i].state = "READY";
 	for (int i = 0; i < 4; i++)
 		offer(i, "READY");
-	CHECK(calls[0].losses == 1 && calls[1].losses == 0 && calls[2].losses == 1 && calls[3].losses == 1);
+	CHECK(calls[0].losses == 1 && calls[1].losses == 0 && calls[2].losses == 1 &&
+			calls[3].losses == 1);
 
 	/* The first one goes on to lose its workers, until it is given up. */
 	for (int losses = 2; losses <= 4; losses++) {
 		tasks[0].state = "READY";
-		CHECK(vf_watch_may_run(&loop, &tasks[0]));
+		CHECK(vf_watch_may_run(&loop.watch, &tasks[0]));
 		tasks[0].state = "RUNNING";
 		offer(1, "READY");
 		tasks[0].state = "READY";
-		CHECK(vf_watch_may_run(&loop, &tasks[0]) == (losses <= 3));
+		CHECK(vf_watch_may_run(&loop.watch, &tasks[0]) == (losses <= 3));
 		CHECK(calls[0].losses == losses);
 	}
-	CHECK(bundles[0]->given_up && loop.giving_up);
+	CHECK(bundles[0]->given_up && loop.inflight.giving_up);
 	end();
 }
 
@@ -129,31 +134,32 @@ static void test_only_what_is_ready_or_runs_is_cancelled(void)
 	for (int i = 0; i < N; i++) {
 		tasks[i].state = states[i];
 		if (i < N - 1)
-			vf_watch_abandon(&loop, bundles[i]);
+			vf_inflight_give_up(&loop.inflight, bundles[i]);
 	}
-	loop.breaking = 1;
-	vf_watch_give_up(&loop);
+	loop.inflight.breaking = 1;
+	vf_inflight_cancel(&loop.inflight, NULL);
 	CHECK(n_cancelled == 2 && was_cancelled(0) && was_cancelled(1));
-	CHECK(!loop.giving_up && !loop.breaking);
+	CHECK(!loop.inflight.giving_up && !loop.inflight.breaking);
 
-	/* One that was about to be fetched when its worker left is offered again, and cancelled then. */
+	/* One that was about to be fetched when its worker left is offered again, and cancelled
+	then. */
 	tasks[2].state = "READY";
-	CHECK(!vf_watch_may_run(&loop, &tasks[2]) && loop.giving_up);
-	vf_watch_give_up(&loop);
+	CHECK(!vf_watch_may_run(&loop.watch, &tasks[2]) && loop.inflight.giving_up);
+	vf_inflight_cancel(&loop.inflight, NULL);
 	CHECK(n_cancelled == 3 && was_cancelled(2));
 	end();
 }
 
-/* The connection of the worker ends: another bundle that ran there comes back meanwhile, one is given up
-with that worker, and all bundles are walked through. */
+/* The connection of the worker ends: another bundle that ran there comes back meanwhile, one is
+given up with that worker, and all bundles are walked through. */
 static void lose_worker(void)
 {
 	uint64_t id;
 	void *bundle;
 	tasks[3].state = "WAITING_RETRIEVAL";
-	vf_watch_abandon(&loop, bundles[4]);
-	itable_firstkey(loop.bundles);
-	while (itable_nextkey(loop.bundles, &id, &bundle))
+	vf_inflight_give_up(&loop.inflight, bundles[4]);
+	itable_firstkey(loop.inflight.bundles);
+	while (itable_nextkey(loop.inflight.bundles, &id, &bundle))
 		;
 }
 
@@ -162,18 +168,19 @@ static void test_a_worker_may_leave_while_its_tasks_are_cancelled(void)
 	begin();
 	for (int i = 0; i < 4; i++) {
 		tasks[i].state = "RUNNING";
-		vf_watch_abandon(&loop, bundles[i]);
+		vf_inflight_give_up(&loop.inflight, bundles[i]);
 	}
 	while_cancelling = lose_worker;
-	vf_watch_give_up(&loop);
+	vf_inflight_cancel(&loop.inflight, NULL);
 	CHECK(was_cancelled(0) && was_cancelled(1) && was_cancelled(2));
-	CHECK(loop.giving_up); /* there is one more */
-	vf_watch_give_up(&loop);
+	CHECK(loop.inflight.giving_up); /* there is one more */
+	vf_inflight_cancel(&loop.inflight, NULL);
 	CHECK(was_cancelled(4) && !was_cancelled(5));
 	end();
 }
 
-/* TaskVine from 7.15 on takes it from its worker when its library has ended; and that worker may get it again before anybody looks. */
+/* TaskVine from 7.15 on takes it from its worker when its library has ended; and that worker may
+get it again before anybody looks. */
 static void test_what_has_another_library_on_its_worker_goes_on(void)
 {
 	begin();
@@ -183,20 +190,20 @@ static void test_what_has_another_library_on_its_worker_goes_on(void)
 		LIST_INSERT_HEAD(&loop.workers.items[0]->bundles, bundles[i], there);
 		offer(i, "RUNNING");
 	}
-	vf_watch_library_ended(&loop, "127.0.0.1:9123", 0);
+	vf_watch_library_ended(&loop.watch, "127.0.0.1:9123", 0);
 	CHECK(bundles[0]->orphaned_ns && bundles[1]->orphaned_ns);
 	uint64_t late_ns = vf_now_ns() + 2 * ORPHAN_GRACE_MS * 1000000ull;
 	tasks[0].state = "READY";
 	offer(0, "RUNNING");
-	look_for_orphans(&loop, late_ns);
+	look_for_orphans(&loop.watch, late_ns);
 	CHECK(!bundles[0]->given_up && bundles[1]->given_up);
 	/* Again. */
-	vf_watch_library_ended(&loop, "127.0.0.1:9123", 0);
-	look_for_orphans(&loop, vf_now_ns() + 2 * ORPHAN_GRACE_MS * 1000000ull);
+	vf_watch_library_ended(&loop.watch, "127.0.0.1:9123", 0);
+	look_for_orphans(&loop.watch, vf_now_ns() + 2 * ORPHAN_GRACE_MS * 1000000ull);
 	CHECK(bundles[0]->given_up);
 	for (int i = 0; i < 2; i++) {
 		LIST_REMOVE(bundles[i], there);
-		vf_watch_end(bundles[i]);
+		vf_bundle_unlist(bundles[i]);
 	}
 	vf_worker_free(vf_workers_remove(&loop.workers, id));
 	end();

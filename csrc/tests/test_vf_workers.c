@@ -40,11 +40,13 @@ static struct vf_worker *give_wide(const struct vf_resources *needs, uint64_t no
 static void test_shares(void)
 {
 	const uint64_t now_ns = 1000000000;
-	const struct vf_resources half = {4, -1, -1, -1}, memory = {1, 3000, 0, -1}, gpu = {-1, -1, -1, 1}, huge = {9, -1, -1, -1};
+	const struct vf_resources half = {4, -1, -1, -1}, memory = {1, 3000, 0, -1},
+				  gpu = {-1, -1, -1, 1}, huge = {9, -1, -1, -1};
 	CHECK(vf_workers_add(&workers, id(1), 0, 0) == 0);
 	workers.typical_slots = 8;
 	struct vf_worker *first = workers.items[0];
-	CHECK(vf_worker_share(first, &none) == 1 && vf_worker_share(first, &half) == 0); /* nothing is known about it */
+	/* Nothing is known about it. */
+	CHECK(vf_worker_share(first, &none) == 1 && vf_worker_share(first, &half) == 0);
 	CHECK(!vf_workers_fit(&workers, &half) && !give_wide(&half, now_ns));
 	first->slots = 8;
 	first->has = (struct vf_resources){8, 8000, 100, 0};
@@ -53,7 +55,8 @@ static void test_shares(void)
 	CHECK(vf_workers_fit(&workers, &half) && !vf_workers_fit(&workers, &gpu));
 
 	/* What is left can be used, and nothing waits beside a wide one. */
-	CHECK(give_wide(&half, now_ns) == first && give_wide(&memory, now_ns) == first && first->running == 7);
+	CHECK(give_wide(&half, now_ns) == first && give_wide(&memory, now_ns) == first &&
+			first->running == 7);
 	CHECK(!give_wide(&half, now_ns) && !give_wide(&memory, now_ns));
 	CHECK(give(1e6, now_ns) == first && !give(1e6, now_ns));
 
@@ -96,7 +99,8 @@ static void test_pauses(void)
 	for (int i = 0; i < 10; i++) {
 		now_ns = worker->paused_until_ns;
 		vf_worker_refuse(worker, now_ns);
-		expected_ns = expected_ns < VF_LONGEST_PAUSE_NS / 2 ? 2 * expected_ns : VF_LONGEST_PAUSE_NS;
+		expected_ns = expected_ns < VF_LONGEST_PAUSE_NS / 2 ? 2 * expected_ns :
+								      VF_LONGEST_PAUSE_NS;
 		CHECK(worker->paused_until_ns - now_ns == (uint64_t)expected_ns);
 	}
 
@@ -159,7 +163,8 @@ int main(void)
 
 	/* An idle slot before any that is not, and equals take turns. */
 	first->slots = 2;
-	CHECK(vf_workers_add(&workers, id(2), 0, 0) == 0 && vf_workers_add(&workers, id(3), 0, 0) == 0);
+	CHECK(vf_workers_add(&workers, id(2), 0, 0) == 0 &&
+			vf_workers_add(&workers, id(3), 0, 0) == 0);
 	CHECK(vf_workers_slots(&workers) == 6);
 	int counts[4] = {0};
 	for (int i = 0; i < 5; i++)
@@ -180,7 +185,8 @@ int main(void)
 	struct vf_worker *worker;
 	while ((worker = give(quick, now_ns)))
 		counts[(uintptr_t)worker->id]++;
-	CHECK(counts[2] == 0 && counts[3] == 2 && counts[1] == 1); /* up to two per slot, behind the long one none */
+	/* Up to two per slot, behind the long one none. */
+	CHECK(counts[2] == 0 && counts[3] == 2 && counts[1] == 1);
 
 	/* A thousand bundles on ten equal workers: a hundred each. */
 	vf_workers_free(&workers);

@@ -80,7 +80,7 @@ cdef void report_fatal(const char *message, void *arg) noexcept nogil:
     cdef Fatal *fatal = <Fatal *>arg
     strncpy(fatal.message, message, FATAL_NBYTES - 1)
     fatal.happened = 1
-    vf_loop_close_done(fatal.loop)
+    vf_done_close(&fatal.loop.done)
     if PyGILState_Check():  # while the manager is set up: this thread now sleeps for ever, the others must not
         PyEval_SaveThread()
 
@@ -420,14 +420,14 @@ cdef class Engine:
         Returns
         -------
         dict
-            The counters of csrc/vf_loop.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
+            Those of csrc/vf_counters.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
             themselves or by Parsl's wrapper around them; and, summed over calls, the times spent in `submit`
             (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their
             futures, callbacks included (`complete_ns`, counted when all of a bundle are finished). All times in
             nanoseconds.
         """
         cdef vf_snapshot snapshot
-        vf_loop_count(self.loop, &snapshot)
+        vf_counters_read(&self.loop.counters, &snapshot)
         return dict(
             snapshot,
             calls_submitted=self.n_submitted,
@@ -460,7 +460,7 @@ cdef class Engine:
         # calls, so that nothing is freed before it goes on.
         deadline = time.monotonic() + JOIN_SECONDS
         if not self.failed.wait(JOIN_SECONDS):
-            vf_loop_close_done(self.loop)
+            vf_done_close(&self.loop.done)
             if not self.failed.wait(JOIN_SECONDS):
                 self.fail_outstanding(self.stopped)
         elif not self.fatal.happened and self.over.wait(deadline - time.monotonic()):
@@ -481,7 +481,7 @@ cdef class Engine:
             if self.settings.password_file is not None:
                 self.password = read_password(self.settings.password_file)
             manager = open_manager(self.settings, self.password)
-            self.loop.manager = manager
+            self.loop.config.manager = manager
             self._configure_loop()
             self.port = vine_port(manager)
         except BaseException as error:
@@ -493,13 +493,13 @@ cdef class Engine:
         if self.open_error is None:
             with nogil:
                 vf_loop_run(self.loop)
-        vf_loop_close_done(self.loop)
+        vf_done_close(&self.loop.done)
         if manager != NULL:
             with nogil:
                 vine_delete(manager)
 
     cdef int _configure_loop(self) except -1:
-        cdef vf_loop_config *config = &self.loop.config
+        cdef vf_config *config = &self.loop.config
         settings = self.settings
         tuning = settings.tuning
         if self.password is not None:
@@ -540,10 +540,10 @@ cdef class Engine:
             self.temps_prefix = os.fsencode(os.path.join(directory, f"temp-{uuid.uuid4().hex}"))
             config.temps_prefix = PyBytes_AS_STRING(self.temps_prefix)
         if settings.exec_mode == "serverless":
-            return install_library(self.loop.manager, settings)
+            return install_library(self.loop.config.manager, settings)
         self.command = settings.command.encode()
         self.task_parts = TaskParts()
-        self.task_parts.fill(self.loop.manager, settings)
+        self.task_parts.fill(self.loop.config.manager, settings)
         config.command = PyBytes_AS_STRING(self.command)
         config.inputs = self.task_parts.files
         config.input_names = self.task_parts.names
@@ -605,7 +605,7 @@ cdef class Engine:
         cdef vf_bundle *bundle = self.aside
         if bundle == NULL:
             with nogil:
-                bundle = vf_loop_take_done(self.loop)
+                bundle = vf_done_take(&self.loop.done)
             self.aside = bundle
         return bundle
 
@@ -615,9 +615,9 @@ cdef class Engine:
         For user's code on this thread that waits for one of them.
         """
         cdef vf_bundle *bundle
-        cdef bint closed = vf_loop_is_done_closed(self.loop)
+        cdef bint closed = vf_done_is_closed(&self.loop.done)
         with nogil:
-            bundle = vf_loop_take_done_within(self.loop, timeout_ms)
+            bundle = vf_done_take_within(&self.loop.done, timeout_ms)
         if bundle == NULL:
             return not closed
         if self.aside == NULL:
@@ -662,7 +662,7 @@ cdef class Engine:
         return 0
 
     def _wake_demux(self, future):
-        vf_loop_wake_taker(self.loop)
+        vf_done_wake_taker(&self.loop.done)
 
     def _finish_futures(self):
         """Until the done ring is closed. What comes from the user's code ends this as little as what it returns."""

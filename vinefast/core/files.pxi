@@ -18,7 +18,7 @@ cdef class CallFiles:
         What the worker is told, for vinefast/library/files.py.
     """
 
-    cdef vf_files *c_files
+    cdef vf_file_list *c_files
     cdef list strings  # keep the memory that the array points to, as do
     cdef list temps
     cdef list moves
@@ -34,7 +34,7 @@ cdef class CallFiles:
         self.strings = []
         self.temps = []
         self.moves = moves
-        self.c_files = <vf_files *>calloc(1, sizeof(vf_files) + len(moves) * sizeof(vf_file))
+        self.c_files = <vf_file_list *>calloc(1, sizeof(vf_file_list) + len(moves) * sizeof(vf_file))
         if self.c_files == NULL:
             raise MemoryError()
         for kind, path, remote, *caching in moves:

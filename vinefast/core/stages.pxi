@@ -119,9 +119,9 @@ cdef class Stages:
         cdef uint32_t i, n_bundles = 0, n_waiting
         cdef vf_function function
         cdef vf_call_list waiting
-        cdef vf_choice choice
+        cdef vf_sizing_choice choice
         cdef vf_call *calls = <vf_call *>calloc(n + <size_t>1, sizeof(vf_call))
-        cdef vf_call **chosen = <vf_call **>calloc(VF_BUNDLE_MAX_CALLS, sizeof(vf_call *))
+        cdef vf_call **chosen = <vf_call **>calloc(VF_SIZING_MAX_CALLS, sizeof(vf_call *))
         cdef uint32_t *sizes = <uint32_t *>calloc(n + <size_t>1, sizeof(uint32_t))
         try:
             if calls == NULL or chosen == NULL or sizes == NULL:
@@ -129,7 +129,7 @@ cdef class Stages:
             memset(&function, 0, sizeof(vf_function))
             memset(&waiting, 0, sizeof(vf_call_list))
             function.mean_ns = mean_ns
-            function.limit = VF_BUNDLE_MAX_CALLS
+            function.limit = VF_SIZING_MAX_CALLS
             for i in range(n):
                 calls[i].function = &function
             for _ in range(times):
@@ -139,13 +139,13 @@ cdef class Stages:
                 n_waiting = n
                 n_bundles = 0
                 while waiting.head != NULL:
-                    memset(&choice, 0, sizeof(vf_choice))
+                    memset(&choice, 0, sizeof(vf_sizing_choice))
                     choice.rule.target_ns = target_ns
                     choice.rule.max_nbytes = MAX_NBYTES
                     choice.n_waiting = n_waiting
                     choice.slots = slots
                     choice.calls = chosen
-                    vf_bundle_choose(&choice, &waiting)
+                    vf_sizing_choose(&choice, &waiting)
                     sizes[n_bundles] = choice.n
                     n_waiting -= sizes[n_bundles]
                     n_bundles += 1

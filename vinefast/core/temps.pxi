@@ -1,4 +1,4 @@
-# Temporary files as C sees them (csrc/vf_temps.h), and the calls that make lost ones again; vinefast/data/temps.py is
+# Temporary files as C sees them (csrc/vf_temp.h), and the calls that make lost ones again; vinefast/data/temps.py is
 # what users see of them.
 
 
@@ -19,7 +19,7 @@ cdef class Temp:
         self.c_temp.object = <void *>self
 
     def __dealloc__(self):
-        vf_temps_free(&self.c_temp)
+        vf_temp_free(&self.c_temp)
 
     @property
     def has_maker(self):
@@ -66,7 +66,7 @@ cdef class TempHandle:
             here._wait_here(future, deadline)
         finally:
             vf_arguments = arguments
-        if here is self.engine and not future.done() and vf_loop_is_done_closed(here.loop):
+        if here is self.engine and not future.done() and vf_done_is_closed(&here.loop.done):
             raise errors.EngineStopped()
         return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
 

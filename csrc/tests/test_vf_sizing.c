@@ -1,6 +1,6 @@
 /* How many calls travel together. */
 
-#include "vf_bundle.h"
+#include "vf_sizing.h"
 
 #include "check.h"
 
@@ -9,11 +9,11 @@ enum {
 };
 
 static struct vf_call calls[MANY];
-static struct vf_call *chosen[VF_BUNDLE_MAX_CALLS];
+static struct vf_call *chosen[VF_SIZING_MAX_CALLS];
 static struct vf_call_list waiting, cancelled;
 static double expected_ns;
 
-static const struct vf_bundle_rule rule = {.target_ns = 20e6, .max_nbytes = 65536};
+static const struct vf_sizing_rule rule = {.target_ns = 20e6, .max_nbytes = 65536};
 
 static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
 {
@@ -26,8 +26,9 @@ static void queue(struct vf_function *function, uint32_t n, uint32_t nbytes)
 
 static uint32_t choose(uint64_t n_waiting, uint32_t slots)
 {
-	struct vf_choice choice = {.rule = rule, .n_waiting = n_waiting, .slots = slots, .calls = chosen};
-	CHECK(!vf_bundle_choose(&choice, &waiting) || !waiting.n);
+	struct vf_sizing_choice choice = {
+			.rule = rule, .n_waiting = n_waiting, .slots = slots, .calls = chosen};
+	CHECK(!vf_sizing_choose(&choice, &waiting) || !waiting.n);
 	expected_ns = choice.expected_ns;
 	cancelled = choice.cancelled;
 	return choice.n;
@@ -41,16 +42,16 @@ int main(void)
 	CHECK(chosen[0] == &calls[0]);
 
 	/* The limit grows with each bundle that comes back. */
-	vf_bundle_learn(&unknown, 1, 1000);
+	vf_sizing_learn(&unknown, 1, 1000);
 	CHECK(unknown.mean_ns == 1000);
 	CHECK(choose(99, 2) == 8);
 	CHECK(chosen[0] == &calls[1] && chosen[7] == &calls[8]);
 
-	struct vf_function quick = {.mean_ns = 1000, .limit = VF_BUNDLE_MAX_CALLS};
+	struct vf_function quick = {.mean_ns = 1000, .limit = VF_SIZING_MAX_CALLS};
 	queue(&quick, MANY, 10);
 	CHECK(choose(MANY, 4) == 2500); /* a fair share */
 	queue(&quick, MANY, 2);
-	CHECK(choose(MANY, 1) == VF_BUNDLE_MAX_CALLS);
+	CHECK(choose(MANY, 1) == VF_SIZING_MAX_CALLS);
 	queue(&quick, 3, 10);
 	CHECK(choose(3, 8) == 3); /* not worth more than one bundle */
 	queue(&quick, MANY, 10);
@@ -60,7 +61,7 @@ int main(void)
 	queue(&quick, 2, 1000000);
 	CHECK(choose(2, 1) == 1); /* one large call is a bundle by itself */
 
-	struct vf_function slow = {.mean_ns = 5e6, .limit = VF_BUNDLE_MAX_CALLS};
+	struct vf_function slow = {.mean_ns = 5e6, .limit = VF_SIZING_MAX_CALLS};
 	queue(&slow, 3, 10);
 	CHECK(choose(3, 8) == 1); /* fewer calls than slots */
 	queue(&slow, 100, 10);
@@ -69,7 +70,7 @@ int main(void)
 	CHECK(choose(96, 1) == 2); /* nearer to it than one */
 	slow.mean_ns = 14e6;
 	CHECK(choose(94, 1) == 1);
-	struct vf_function slower = {.mean_ns = 1e9, .limit = VF_BUNDLE_MAX_CALLS};
+	struct vf_function slower = {.mean_ns = 1e9, .limit = VF_SIZING_MAX_CALLS};
 	queue(&slower, 100, 10);
 	CHECK(choose(100, 1) == 1);
 
@@ -100,10 +101,11 @@ int main(void)
 	struct vf_call_list other = {0};
 	for (int i = 0; i < 3; i++)
 		vf_call_list_push(&other, vf_call_list_pop(&waiting));
-	struct vf_choice choice = {.rule = rule, .n_waiting = 6, .slots = 1, .calls = chosen};
-	CHECK(vf_bundle_choose(&choice, &other) && choice.n == 3);
+	struct vf_sizing_choice choice = {
+			.rule = rule, .n_waiting = 6, .slots = 1, .calls = chosen};
+	CHECK(vf_sizing_choose(&choice, &other) && choice.n == 3);
 	calls[4].solo = 1;
-	CHECK(!vf_bundle_choose(&choice, &waiting) && choice.n == 4 && chosen[3] == &calls[3]);
+	CHECK(!vf_sizing_choose(&choice, &waiting) && choice.n == 4 && chosen[3] == &calls[3]);
 
 	queue(&quick, 2, 10);
 	struct vf_call *first = vf_call_list_pop(&waiting);

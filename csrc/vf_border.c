@@ -1,4 +1,4 @@
-#include "vf_poll.h"
+#include "vf_border.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "vf_accept.h"
 #include "vf_clock.h"
@@ -18,14 +17,12 @@
 #include "vf_hooks.h"
 
 enum {
-	MESSAGE_NBYTES = 1024,
 	SKIP_S = 5, /* a worker sends both at once */
-	HALF_MS = 5000, /* and each of its lines; but a network may lose a part, and take its time */
+	/* Each line comes at once, too; but a network may lose a part, and take its time. */
+	HALF_MS = 5000,
 };
 
-_Thread_local uint64_t vf_hooks_fired __attribute__((tls_model("initial-exec")));
-
-static _Thread_local struct vf_poller owned;
+static _Thread_local struct vf_border owned;
 static _Thread_local int connections;
 static _Thread_local struct pollfd *fds;
 static _Thread_local int fds_capacity;
@@ -39,15 +36,12 @@ static _Thread_local struct vine_worker_info *sent_to;
 /* How the message of several lines ends that is read now; NULL: none is. */
 static _Thread_local const char *last_line;
 
-static _Thread_local void (*fatal_report)(const char *message, void *arg);
-static _Thread_local void *fatal_arg;
-
-void vf_poll_own(const struct vf_poller *poller)
+void vf_border_own(const struct vf_border *border)
 {
 	connections = 0;
 	last_line = NULL;
-	if (poller) {
-		owned = *poller;
+	if (border) {
+		owned = *border;
 		vf_handshake_begin(owned.password);
 		return;
 	}
@@ -56,12 +50,6 @@ void vf_poll_own(const struct vf_poller *poller)
 	free(fds);
 	fds = NULL;
 	fds_capacity = 0;
-}
-
-void vf_poll_one(int fd, int timeout_ms)
-{
-	struct pollfd one = {.fd = fd, .events = POLLIN};
-	poll(&one, 1, timeout_ms);
 }
 
 static int have_buffered_input(const struct link_info *array, int nlinks)
@@ -73,14 +61,19 @@ static int have_buffered_input(const struct link_info *array, int nlinks)
 	return 0;
 }
 
-/* Accept who waits at the link that workers connect to, negative: none is polled; and hear who has come. */
+/* Accept who waits at the link that workers connect to, negative: none is polled; and hear who has
+come. */
 static void hear_strangers(const struct link_info *array, int listening)
 {
 	int64_t at_ms = vf_now_ms();
-	vf_handshake_hear(listening >= 0 && !vf_accept_pause_ms(at_ms) ? link_fd(array[listening].link) : -1, at_ms);
+	vf_handshake_hear(listening >= 0 && !vf_accept_pause_ms(at_ms) ?
+					link_fd(array[listening].link) :
+					-1,
+			at_ms);
 }
 
-/* Poll the links, who is kept aside, and the wake. Tells whether a link is ready; false after a wake, a time-out or a signal. */
+/* Poll the links, who is kept aside, and the wake. Tells whether a link is ready; false after a
+wake, a time-out or a signal. */
 static int sleep_on(const struct link_info *array, int nlinks, int listening, int msec)
 {
 	if (fds_capacity < nlinks + 2) {
@@ -94,13 +87,15 @@ static int sleep_on(const struct link_info *array, int nlinks, int listening, in
 		int events = array[i].events;
 		fds[i] = (struct pollfd){
 				.fd = link_fd(array[i].link),
-				.events = (short)((events & LINK_READ ? POLLIN : 0) | (events & LINK_WRITE ? POLLOUT : 0)),
+				.events = (short)((events & LINK_READ ? POLLIN : 0) |
+						(events & LINK_WRITE ? POLLOUT : 0)),
 		};
 	}
 	fds[nlinks] = (struct pollfd){.fd = owned.wake->fd, .events = POLLIN};
 	fds[nlinks + 1] = (struct pollfd){.fd = vf_handshake_fd(), .events = POLLIN};
 	int ready = poll(fds, (nfds_t)(nlinks + 2), msec);
-	int come = listening >= 0 && fds[listening].revents != 0, spoken = fds[nlinks + 1].revents != 0;
+	int come = listening >= 0 && fds[listening].revents != 0,
+	    spoken = fds[nlinks + 1].revents != 0;
 	if (ready > 0 && (come || spoken))
 		hear_strangers(array, come ? listening : -1);
 	return vf_handshake_ready() || ready > (fds[nlinks].revents != 0) + come + spoken;
@@ -109,7 +104,8 @@ static int sleep_on(const struct link_info *array, int nlinks, int listening, in
 /* Take turns and sleep until a link is ready, TaskVine has something to do, or it is time. */
 static void take_turns(struct link_info *array, int nlinks, int listening, int64_t end_ms)
 {
-	int may_sleep = end_ms > vf_now_ms() && !have_buffered_input(array, nlinks) && !vf_handshake_ready();
+	int may_sleep = end_ms > vf_now_ms() && !have_buffered_input(array, nlinks) &&
+			!vf_handshake_ready();
 	enum vf_turn next = owned.turn(owned.arg, connections);
 
 	while (may_sleep && next != VF_TURN_ACTIVE) {
@@ -118,7 +114,8 @@ static void take_turns(struct link_info *array, int nlinks, int listening, int64
 			next = owned.turn(owned.arg, connections);
 		}
 		int64_t left_ms = end_ms - vf_now_ms();
-		if (next == VF_TURN_ACTIVE || left_ms <= 0 || sleep_on(array, nlinks, listening, (int)left_ms))
+		if (next == VF_TURN_ACTIVE || left_ms <= 0 ||
+				sleep_on(array, nlinks, listening, (int)left_ms))
 			may_sleep = 0;
 		vf_wake_done(owned.wake);
 		if (may_sleep)
@@ -175,21 +172,23 @@ void __wrap_vine_worker_delete(struct vine_worker_info *worker)
 	__real_vine_worker_delete(worker);
 }
 
-struct vine_worker_info *vf_poll_choose(struct vine_manager *manager, struct vine_task *task)
+struct vine_worker_info *vf_border_choose(struct vine_manager *manager, struct vine_task *task)
 {
 	return __real_vine_schedule_task_to_worker(manager, task);
 }
 
-struct vine_worker_info *__wrap_vine_schedule_task_to_worker(struct vine_manager *manager, struct vine_task *task)
+struct vine_worker_info *__wrap_vine_schedule_task_to_worker(
+		struct vine_manager *manager, struct vine_task *task)
 {
 	VF_FIRED(vine_schedule_task_to_worker);
 	if (owned.may_run && !owned.may_run(owned.arg, task))
 		return NULL;
-	return owned.choose ? owned.choose(owned.arg, task) : vf_poll_choose(manager, task);
+	return owned.choose ? owned.choose(owned.arg, task) : vf_border_choose(manager, task);
 }
 
-int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker, struct vine_task *task,
-		const char *command, struct rmsummary *limits, struct vine_file *target)
+int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info *worker,
+		struct vine_task *task, const char *command, struct rmsummary *limits,
+		struct vine_file *target)
 {
 	VF_FIRED(vine_manager_put_task);
 	if (owned.sending)
@@ -211,12 +210,14 @@ int __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
 	int is_set = __real_vine_task_set_result(task, result);
 	const char *worker = vine_task_get_addrport(task);
 	if (owned.library_ended && worker && vine_task_get_library_provided(task))
-		owned.library_ended(owned.arg, worker, !strcmp(vine_task_get_state(task), "WAITING_RETRIEVAL"));
+		owned.library_ended(owned.arg, worker,
+				!strcmp(vine_task_get_state(task), "WAITING_RETRIEVAL"));
 	return is_set;
 }
 
 #if VF_TASKVINE < 715
-int __wrap_vine_file_replica_table_insert(struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name,
+int __wrap_vine_file_replica_table_insert(struct vine_manager *manager,
+		struct vine_worker_info *worker, const char *cached_name,
 		struct vine_file_replica *replica)
 {
 	VF_FIRED(vine_file_replica_table_insert);
@@ -227,20 +228,20 @@ int __wrap_vine_file_replica_table_insert(struct vine_manager *manager, struct v
 }
 #else
 struct vine_file_replica *__wrap_vine_file_replica_table_get_or_create(struct vine_manager *manager,
-		struct vine_worker_info *worker, const char *cached_name, vine_file_type_t type, vine_cache_level_t level,
-		int64_t nbytes, time_t mtime)
+		struct vine_worker_info *worker, const char *cached_name, vine_file_type_t type,
+		vine_cache_level_t level, int64_t nbytes, time_t mtime)
 {
 	VF_FIRED(vine_file_replica_table_get_or_create);
-	struct vine_file_replica *replica =
-			__real_vine_file_replica_table_get_or_create(manager, worker, cached_name, type, level, nbytes, mtime);
+	struct vine_file_replica *replica = __real_vine_file_replica_table_get_or_create(
+			manager, worker, cached_name, type, level, nbytes, mtime);
 	if (owned.replica)
 		owned.replica(owned.arg, worker, cached_name, 1);
 	return replica;
 }
 #endif
 
-struct vine_file_replica *__wrap_vine_file_replica_table_remove(
-		struct vine_manager *manager, struct vine_worker_info *worker, const char *cached_name)
+struct vine_file_replica *__wrap_vine_file_replica_table_remove(struct vine_manager *manager,
+		struct vine_worker_info *worker, const char *cached_name)
 {
 	VF_FIRED(vine_file_replica_table_remove);
 	/* Before: the name may be part of the replica. */
@@ -249,13 +250,15 @@ struct vine_file_replica *__wrap_vine_file_replica_table_remove(
 	return __real_vine_file_replica_table_remove(manager, worker, cached_name);
 }
 
-void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker, size_t nbytes,
-		timestamp_t took_us, timestamp_t began_us, const char *cached_name)
+void __wrap_vine_txn_log_write_cache_update(struct vine_manager *manager,
+		struct vine_worker_info *worker, size_t nbytes, timestamp_t took_us,
+		timestamp_t began_us, const char *cached_name)
 {
 	VF_FIRED(vine_txn_log_write_cache_update);
 	if (owned.cached)
 		owned.cached(owned.arg, worker, cached_name, nbytes, took_us);
-	__real_vine_txn_log_write_cache_update(manager, worker, nbytes, took_us, began_us, cached_name);
+	__real_vine_txn_log_write_cache_update(
+			manager, worker, nbytes, took_us, began_us, cached_name);
 }
 
 void __wrap_cctools_debug(int64_t flags, const char *format, ...)
@@ -264,7 +267,9 @@ void __wrap_cctools_debug(int64_t flags, const char *format, ...)
 	va_list arguments;
 	va_start(arguments, format);
 	/* On the way of every call, but few messages begin like this. */
-	if (owned.invalidated && !strncmp(format, VINE_FORMAT_INVALIDATED, sizeof VINE_FORMAT_INVALIDATED - 1)) {
+	if (owned.invalidated &&
+			!strncmp(format, VINE_FORMAT_INVALIDATED,
+					sizeof VINE_FORMAT_INVALIDATED - 1)) {
 		va_list copy;
 		va_copy(copy, arguments);
 		va_arg(copy, const char *);
@@ -293,31 +298,39 @@ int __wrap_vine_current_transfers_set_failure(struct vine_manager *manager, char
 	return is_to_blame() ? __real_vine_current_transfers_set_failure(manager, id) : 0;
 }
 #else
-int __wrap_vine_current_transfers_set_failure(struct vine_manager *manager, char *id, const char *cached_name)
+int __wrap_vine_current_transfers_set_failure(
+		struct vine_manager *manager, char *id, const char *cached_name)
 {
-	return is_to_blame() ? __real_vine_current_transfers_set_failure(manager, id, cached_name) : 0;
+	return is_to_blame() ? __real_vine_current_transfers_set_failure(manager, id, cached_name) :
+			       0;
 }
 #endif
 
 int __wrap_vine_current_transfers_url_in_use(struct vine_manager *manager, const char *source)
 {
 	VF_FIRED(vine_current_transfers_url_in_use);
-	return owned.fetching ? owned.fetching(owned.arg, source) : __real_vine_current_transfers_url_in_use(manager, source);
+	return owned.fetching ? owned.fetching(owned.arg, source) :
+				__real_vine_current_transfers_url_in_use(manager, source);
 }
 
 int __wrap_vine_file_has_changed(struct vine_file *file)
 {
 	VF_FIRED(vine_file_has_changed);
-	return sent_to && owned.is_there && owned.is_there(owned.arg, sent_to, file) ? 0 : __real_vine_file_has_changed(file);
+	return sent_to && owned.is_there && owned.is_there(owned.arg, sent_to, file) ?
+			0 :
+			__real_vine_file_has_changed(file);
 }
 
-/* A worker sends up to 1024 bytes of what a task has written behind the message that it has ended. TaskVine's manager does not read
-them if it was a library, or a call that has lost its library: it would take them for the next message, and drop the worker. */
+/* A worker sends up to 1024 bytes of what a task has written behind the message that it has ended.
+TaskVine's manager does not read them if it was a library, or a call that has lost its library: it
+would take them for the next message, and drop the worker. */
 static void skip_output(struct link *link, char *message)
 {
 	int status, begin = 0, end = 0;
 	long long nbytes, sent;
-	if (sscanf(message, "complete %d %*d %n%lld %lld%n", &status, &begin, &nbytes, &sent, &end) < 3 || sent <= 0 ||
+	if (sscanf(message, "complete %d %*d %n%lld %lld%n", &status, &begin, &nbytes, &sent,
+			    &end) < 3 ||
+			sent <= 0 ||
 			(status != VINE_RESULT_LIBRARY_EXIT && status != VINE_RESULT_FORSAKEN))
 		return;
 	link_soak(link, sent, time(NULL) + SKIP_S);
@@ -327,13 +340,15 @@ static void skip_output(struct link *link, char *message)
 	}
 }
 
-/* As link_readline(), but once its first byte is there, or a message has begun that it is a part of, a line has to come at once. */
+/* As link_readline(), but once its first byte is there, or a message has begun that it is a part
+of, a line has to come at once. */
 static int read_line(struct link *link, char *line, size_t length, time_t stoptime, int has_begun)
 {
 	char *end = line + length;
 	int64_t half_ms = 0; /* when it has to be whole */
 	for (;;) {
-		/* No line that is not whole has a newline in it: so the first one here tells where it goes on. */
+		/* No line that is not whole has a newline in it: so the first one here tells where
+		it goes on. */
 		memset(line, '\n', (size_t)(end - line));
 		errno = 0;
 		int result = __real_link_readline(link, line, (size_t)(end - line), LINK_NOWAIT);
@@ -342,7 +357,8 @@ static int read_line(struct link *link, char *line, size_t length, time_t stopti
 		char *rest = memchr(line, '\n', (size_t)(end - line));
 		if (!rest)
 			return 0;
-		rest -= rest > line && rest[-1] == '\r'; /* which is left out, but not before the next byte comes */
+		/* A carriage return is left out, but not before the next byte comes. */
+		rest -= rest > line && rest[-1] == '\r';
 		has_begun |= rest > line;
 		line = rest;
 		int64_t at_ms = vf_now_ms(), left_ms = INT_MAX;
@@ -353,7 +369,9 @@ static int read_line(struct link *link, char *line, size_t length, time_t stopti
 			left_ms = ((int64_t)stoptime - time(NULL)) * 1000;
 		}
 		struct pollfd one = {.fd = link_fd(link), .events = POLLIN};
-		if (left_ms <= 0 || (poll(&one, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX) < 0 && errno != EINTR))
+		if (left_ms <= 0 ||
+				(poll(&one, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX) < 0 &&
+						errno != EINTR))
 			return 0;
 	}
 }
@@ -367,32 +385,9 @@ int __wrap_link_readline(struct link *link, char *line, size_t length, time_t st
 	if (result <= 0 || (last_line && !strcmp(line, last_line)))
 		last_line = NULL;
 	else if (!last_line)
-		last_line = !strcmp(line, "resources") ? "end" : (!strncmp(line, "GET ", 4) ? "" : NULL);
+		last_line = !strcmp(line, "resources") ? "end" :
+							 (!strncmp(line, "GET ", 4) ? "" : NULL);
 	if (result > 0 && !strncmp(line, "complete ", 9))
 		skip_output(link, line);
 	return result;
-}
-
-void vf_fatal_catch(void (*report)(const char *message, void *arg), void *arg)
-{
-	fatal_report = report;
-	fatal_arg = arg;
-}
-
-void __wrap_cctools_fatal(const char *format, ...)
-{
-	VF_FIRED(cctools_fatal);
-	char message[MESSAGE_NBYTES];
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(message, sizeof message, format, arguments);
-	va_end(arguments);
-
-	if (fatal_report) {
-		fatal_report(message, fatal_arg);
-		for (;;)
-			pause();
-	}
-	fprintf(stderr, "taskvine: %s\n", message);
-	abort();
 }

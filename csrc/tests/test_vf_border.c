@@ -1,10 +1,9 @@
-/* TaskVine's own link_poll(), fatal() and debug(), as the linker replaced them: a sleep ends at a wake, a fatal error ends one thread's
-work, not the process, and of all messages one is looked at. */
+/* TaskVine's own link_poll() and debug(), as the linker replaced them: a sleep ends at a wake, and
+of all messages one is looked at. */
 
-#include "vf_poll.h"
+#include "vf_border.h"
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <string.h>
 #include <time.h>
 
@@ -38,9 +37,9 @@ static enum vf_turn turn(void *arg, int connections)
 static void *sleep_in_taskvine(void *arg)
 {
 	struct link_info links[1] = {{.link = arg, .events = LINK_READ}};
-	vf_poll_own(&(struct vf_poller){.turn = turn, .arg = &wake, .wake = &wake});
+	vf_border_own(&(struct vf_border){.turn = turn, .arg = &wake, .wake = &wake});
 	link_poll(links, 1, LONG_MS);
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 	return NULL;
 }
 
@@ -72,39 +71,12 @@ static void test_wake(void)
 	vf_wake_close(&wake);
 }
 
-static char reported[64];
-static sem_t reports;
-
-static void report(const char *message, void *arg)
-{
-	CHECK(arg == reported);
-	strncpy(reported, message, sizeof reported - 1);
-	sem_post(&reports);
-}
-
-static void *give_up(void *arg)
-{
-	vf_fatal_catch(report, arg);
-	fatal("disk %s is %d %% full", "sda", 100);
-	CHECK(!"fatal() returned");
-	return NULL;
-}
-
-static void test_fatal(void)
-{
-	pthread_t thread;
-	CHECK(sem_init(&reports, 0, 0) == 0);
-	CHECK(pthread_create(&thread, NULL, give_up, reported) == 0);
-	CHECK(sem_wait(&reports) == 0);
-	CHECK(!strcmp(reported, "disk sda is 100 % full"));
-	CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0); /* it sleeps, and holds nothing */
-}
-
 static int n_invalidated;
 
 static int invalidated(void *arg, const char *cachename, const char *reason)
 {
-	CHECK(arg == &n_invalidated && !strcmp(cachename, "url-1") && !strcmp(reason, "curl: (22)"));
+	CHECK(arg == &n_invalidated && !strcmp(cachename, "url-1") &&
+			!strcmp(reason, "curl: (22)"));
 	return ++n_invalidated;
 }
 
@@ -113,19 +85,18 @@ static void test_debug(void)
 	static const char FORMAT[] = "%s (%s) invalidated %s with error: %s";
 	debug(D_VINE, FORMAT, "host", "addr", "url-1", "curl: (22)");
 	CHECK(n_invalidated == 0);
-	vf_poll_own(&(struct vf_poller){.invalidated = invalidated, .arg = &n_invalidated});
+	vf_border_own(&(struct vf_border){.invalidated = invalidated, .arg = &n_invalidated});
 	debug(D_VINE, "%s (%s) is busy", "host", "addr");
 	debug(D_VINE, "idle");
 	CHECK(n_invalidated == 0);
 	debug(D_VINE, FORMAT, "host", "addr", "url-1", "curl: (22)");
 	CHECK(n_invalidated == 1);
-	vf_poll_own(NULL);
+	vf_border_own(NULL);
 }
 
 int main(void)
 {
 	test_wake();
-	test_fatal();
 	test_debug();
 	return 0;
 }

@@ -1,0 +1,64 @@
+/* What has happened so far, in calls, bundles, bytes and nanoseconds.
+
+Times are sums, over bundles: `pack_ns` making frames, `wait_ns` in a library's queue, `run_ns` in a
+slot; and over the calls that came back: what each spent waiting to be packed (`queue_ns`), until
+its bundle was written to a worker (`dispatch_ns`), on the way there and back (`transfer_ns`), in
+the library's queue (`library_ns`), in the slot with its companions (`bundle_ns`), and running
+(`calls_ns`). `files_moved` and `file_bytes_moved` are files that workers were sent or told to fetch
+for calls, as far as their size was known; `manager_bytes_...` those that the manager itself sent
+and received as files. `files_looked_at` counts looks at the inputs of calls.
+
+From `calls_waiting` on they are not sums but the state now. `calls_too_large` are those of the
+waiting calls that ask for more than any worker has, `max_...` is the most that any worker has, and
+`usable_...` the most that a call can get. `accept_errno` is the system's reason why some worker
+could not be accepted, at last; 0: all could. `transfer_rate` is what transfers between workers have
+lately achieved, each by itself, in bytes per second, if that is to be learned. */
+
+#ifndef VF_COUNTERS_H
+#define VF_COUNTERS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* clang-format off */
+#define VF_COUNTERS(_) \
+	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
+	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
+	_(pack_ns) _(wait_ns) _(run_ns) \
+	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
+	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) \
+	_(manager_bytes_sent) _(manager_bytes_received) _(workers_joined) \
+	_(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
+	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
+	_(files_looked_at) _(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
+/* clang-format on */
+
+/* Written by the manager thread, read by anyone: each is right by itself, together they are a
+snapshot taken in motion. */
+struct vf_counters {
+#define VF_MEMBER(name) atomic_uint_fast64_t name;
+	VF_COUNTERS(VF_MEMBER)
+#undef VF_MEMBER
+};
+
+struct vf_snapshot {
+#define VF_MEMBER(name) uint64_t name;
+	VF_COUNTERS(VF_MEMBER)
+#undef VF_MEMBER
+};
+
+#define VF_COUNT(counters, name, n) \
+	atomic_fetch_add_explicit(&(counters)->name, (n), memory_order_relaxed)
+#define VF_SET(counters, name, n) \
+	atomic_store_explicit(&(counters)->name, (n), memory_order_relaxed)
+#define VF_GET(counters, name) atomic_load_explicit(&(counters)->name, memory_order_relaxed)
+
+static inline void vf_counters_read(
+		const struct vf_counters *counters, struct vf_snapshot *snapshot)
+{
+#define VF_LOAD(name) snapshot->name = VF_GET(counters, name);
+	VF_COUNTERS(VF_LOAD)
+#undef VF_LOAD
+}
+
+#endif

@@ -1,0 +1,90 @@
+#include "vf_inflight.h"
+
+#include <string.h>
+
+#include "itable.h"
+#include "taskvine.h"
+
+int vf_inflight_begin(struct vf_inflight *inflight)
+{
+	memset(inflight, 0, sizeof *inflight);
+	inflight->bundles = itable_create(0);
+	return inflight->bundles ? 0 : -1;
+}
+
+void vf_inflight_end(struct vf_inflight *inflight)
+{
+	if (inflight->bundles)
+		itable_delete(inflight->bundles);
+	inflight->bundles = NULL;
+}
+
+void vf_inflight_drop(struct vf_inflight *inflight)
+{
+	uint64_t id;
+	void *bundle;
+	itable_firstkey(inflight->bundles);
+	while (itable_nextkey(inflight->bundles, &id, &bundle))
+		vf_bundle_free(bundle);
+	itable_clear(inflight->bundles, NULL);
+}
+
+void vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint64_t task_id)
+{
+	itable_insert(inflight->bundles, task_id, bundle);
+	inflight->n += bundle->n_calls > 0;
+}
+
+struct vf_bundle *vf_inflight_find(const struct vf_inflight *inflight, uint64_t task_id)
+{
+	return itable_lookup(inflight->bundles, task_id);
+}
+
+struct vf_bundle *vf_inflight_take(struct vf_inflight *inflight, uint64_t task_id)
+{
+	struct vf_bundle *bundle = itable_remove(inflight->bundles, task_id);
+	if (bundle) {
+		inflight->n -= bundle->n_calls > 0;
+		vf_bundle_unlist(bundle);
+	}
+	return bundle;
+}
+
+void vf_inflight_give_up(struct vf_inflight *inflight, struct vf_bundle *bundle)
+{
+	if (!bundle->given_up)
+		LIST_INSERT_HEAD(&inflight->given_up, bundle, giving_up);
+	bundle->given_up = inflight->giving_up = 1;
+}
+
+void vf_inflight_give_all_up(struct vf_inflight *inflight)
+{
+	uint64_t id;
+	void *item;
+	itable_firstkey(inflight->bundles);
+	while (itable_nextkey(inflight->bundles, &id, &item)) {
+		struct vf_bundle *bundle = item;
+		if (bundle->n_calls && !bundle->given_up)
+			vf_inflight_give_up(inflight, bundle);
+	}
+}
+
+/* What has come back from its worker is left alone: TaskVine up to 7.15 would leave a task that it
+is about to fetch in the table of its worker, after it has been deleted. It comes by itself, or is
+offered once more. */
+static int may_be_cancelled(const struct vf_bundle *bundle)
+{
+	return vf_bundle_is_ready(bundle) || vf_bundle_runs(bundle);
+}
+
+void vf_inflight_cancel(struct vf_inflight *inflight, struct vine_manager *manager)
+{
+	/* First: to cancel may end a connection, and what follows from that may give up more
+	bundles, which come in front. */
+	inflight->giving_up = inflight->breaking = 0;
+	const struct vf_bundle *bundle;
+	LIST_FOREACH(bundle, &inflight->given_up, giving_up) {
+		if (may_be_cancelled(bundle))
+			vine_cancel_by_task_id(manager, vine_task_get_id(bundle->task));
+	}
+}

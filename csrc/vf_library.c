@@ -1,0 +1,52 @@
+#include "vf_library.h"
+
+#include "taskvine_private.h"
+#include "vf_clock.h"
+#include "vf_config.h"
+
+void vf_library_fail(struct vf_library *library, uint64_t now_ns)
+{
+	/* Several at once are one failure: of a file system, say. */
+	uint64_t last_ns = library->failed_ns;
+	library->failures += !last_ns || now_ns - last_ns > library->config->library_pause_ns;
+	library->failed_ns = now_ns;
+	library->is_counted = 1;
+}
+
+void vf_library_begin_anew(struct vf_library *library)
+{
+	library->failures = 0;
+}
+
+int vf_library_is_paused(const struct vf_library *library)
+{
+	return library->failed_ns &&
+			vf_now_ns() - library->failed_ns <= library->config->library_pause_ns;
+}
+
+void vf_library_keep(struct vf_library *library)
+{
+	const struct vf_config *config = library->config;
+	if (!library->is_counted)
+		return;
+	library->is_counted = 0;
+	/* It counts anew from when a library is installed. */
+	struct vine_task *template = config->library ?
+			vine_manager_find_library_template(config->manager, config->library) :
+			NULL;
+	if (template)
+		vine_manager_install_library(config->manager, template, config->library);
+}
+
+int vf_library_is_hopeless(const struct vf_library *library)
+{
+	return library->failures > library->config->max_library_failures;
+}
+
+const char *vf_library_why_hopeless(void)
+{
+	return "Libraries have ended by themselves more often in a row than max-library-retries "
+	       "allows, and no call "
+	       "came back in between. The tune parameter watch-library-logfiles brings what they "
+	       "have written.";
+}
