@@ -59,17 +59,8 @@ class FunctionRecord:
 class FunctionRegistry:
     def __init__(self, context: Context | None = None) -> None: ...
 
-class Engine:
-    port: int
-    demux_thread: Thread
+class Submitter:
     make_plan: Callable[[], Callable[..., CallPlan] | None] | None
-    def __init__(
-        self,
-        settings: EngineSettings,
-        on_failure: Callable[[Exception], object],
-        on_node: Callable[[bytes, int, bool], object] | None = None,
-    ) -> None: ...
-    def start(self) -> None: ...
     def submit(
         self,
         func: Callable[..., Any],
@@ -79,6 +70,18 @@ class Engine:
         chunk: bool = False,
         plan: CallPlan | None = None,
     ) -> CallFuture: ...
+
+class Engine:
+    port: int
+    demux_thread: Thread
+    submitter: Submitter
+    def __init__(
+        self,
+        settings: EngineSettings,
+        on_failure: Callable[[Exception], object],
+        on_node: Callable[[bytes, int, bool], object] | None = None,
+    ) -> None: ...
+    def start(self) -> None: ...
     def outstanding(self) -> int: ...
     def pending(self) -> CallFuture | None: ...
     def finishing_s(self) -> float: ...

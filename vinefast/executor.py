@@ -276,7 +276,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             min_workers=self.factory_config.min_workers,
         )
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
-        self._engine.make_plan = weakref.WeakMethod(self._plan)
+        self._engine.submitter.make_plan = weakref.WeakMethod(self._plan)
         teardown.callback(self._engine.stop)
         self._engine.start()
         # Before the engine lets workers go: none is to be replaced then.
@@ -291,7 +291,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         )
         teardown.callback(self._watchdog.stop)
         self._watchdog.start()
-        self._submit = self._engine.submit
+        self._submit = self._engine.submitter.submit
 
     def _password_file(self, directory: str, teardown: Teardown) -> str | None:
         chosen = self.manager_config.project_password_file
