@@ -30,5 +30,4 @@ include "core/demux.pxi"
 # All of it.
 include "core/engine.pxi"
 include "core/border.pxi"
-include "core/locality.pxi"
-include "core/stages.pxi"
+include "core/opened.pxi"
