@@ -41,7 +41,7 @@ demo: build ## the melting of a copper cluster
 	$(BIN)/python examples/molecular_dynamics.py
 
 # PYTEST_ARGS go to pytest as well.
-test: build $(if $(T),,ctest) ## all tests; with T=tests/test_files.py, T='tests -k cached' ... these alone
+test: build $(if $(T),,ctest) ## all tests; with T=tests/data, T='tests -k cached' ... these alone
 ifdef T
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(T)
 else

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benches._locality import LocalityTable
 
-from tests.naive_locality import NaiveTable
+from tests.helpers.naive_locality import NaiveTable
 
 ROUNDS = 10
 BANDWIDTH = 1.25  # bytes per ns: 10 Gbit/s

@@ -9,7 +9,7 @@ from benches._locality import LocalityTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.naive_locality import FULL, NaiveTable
+from tests.helpers.naive_locality import FULL, NaiveTable
 
 
 def arrays(calls, durations):
