@@ -10,7 +10,7 @@ SHELL := /bin/bash
 
 CSRC := $(wildcard csrc/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) \
-  $(wildcard csrc/*.h vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
+  $(wildcard csrc/*.h benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
 .PHONY: build help engine demo test unit ctest coverage parsl-suite bench docs lint format wheels clean distclean
 
@@ -41,7 +41,7 @@ demo: build ## the melting of a copper cluster
 	$(BIN)/python examples/molecular_dynamics.py
 
 # PYTEST_ARGS go to pytest as well.
-test: build $(if $(T),,ctest) ## all tests; with T=tests/test_files.py, T='tests -k cached' ... these alone
+test: build $(if $(T),,ctest) ## all tests; with T=tests/data, T='tests -k cached' ... these alone
 ifdef T
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(T)
 else
@@ -67,7 +67,7 @@ bench: build ## measure, stage by stage; with T=benches/bench_pack.py that alone
 lint: build .venv/.lint $(CSRC:csrc/%.c=build/lint/%.ok) ## formats, types, stubs, spelling, and what analyzers say of csrc
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vinefast
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vinefast benches
 	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/tests/*.[ch]
 	$(BIN)/codespell
 	$(BIN)/mypy
@@ -158,7 +158,7 @@ endef
 $(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))
 
 clean: ## what was built
-	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so .venv/.[bil]*
+	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so benches/*.so .venv/.[bil]*
 
 distclean: clean ## and what was installed
 	rm -rf .venv .taskvine

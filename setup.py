@@ -1,4 +1,4 @@
-"""Build the one extension of vinefast against the TaskVine that is found; everything else is in pyproject.toml."""
+"""Build the compiled core of vinefast against the TaskVine that is found; everything else is in pyproject.toml."""
 
 import subprocess
 import sys
@@ -20,9 +20,11 @@ def relative(pattern):
     return sorted(str(path.relative_to(HERE)) for path in HERE.glob(pattern))
 
 
+CSRC = relative("csrc/*.c")
+
 core = Extension(
     "vinefast._core",
-    sources=["vinefast/_core.pyx", *(path for path in relative("csrc/*.c") if not path.startswith("csrc/test_"))],
+    sources=["vinefast/_core.pyx", *CSRC],
     depends=[*relative("csrc/*.h"), *relative("vinefast/**/*.px[di]")],
     include_dirs=["csrc"],
     extra_compile_args=taskvine.COMPILE_ARGS,
@@ -30,8 +32,29 @@ core = Extension(
 )
 
 
+# What benches and tests alone need: built where the sources lie, and part of no wheel.
+for_benches = [
+    Extension(
+        name,
+        sources=[f"{name.replace('.', '/')}.pyx"],
+        depends=[*relative("csrc/*.[ch]"), *relative("vinefast/*.pxd")],
+        include_dirs=["csrc"],
+        extra_compile_args=taskvine.COMPILE_ARGS,
+        extra_link_args=["-pthread", HIDE_ENGINE],
+    )
+    for name in ("benches._locality", "benches._stages")
+]
+
+
 class BuildCore(build_ext):
     """Probes TaskVine before anything is compiled, so that a miss is one clear message."""
+
+    def finalize_options(self):
+        if self.inplace or self.editable_mode:
+            self.distribution.ext_modules = [core, *for_benches]
+        if self.inplace and self.build_lib is None:
+            self.build_lib = "build/inplace"  # all that lies in the other place goes into a wheel
+        super().finalize_options()
 
     def run(self):
         super().run()
@@ -59,18 +82,30 @@ class BuildCore(build_ext):
             f"TASKVINE_PREFIX = {str(engine.installation.prefix)!r}\n"
             f"TASKVINE_FEATURES: frozenset[str] = frozenset({engine.features!r})\n"
         )
-        core.include_dirs.append(str(engine.installation.include))
-        core.define_macros += engine.macros
+        for extension in self.extensions:
+            extension.include_dirs.append(str(engine.installation.include))
+            extension.define_macros += engine.macros
         core.extra_link_args += [*engine.wrap_args, *engine.link_args]
         if self.engine_changed():
             self.force = True
         self.translate()
         super().build_extensions()
-        self.load()
 
-    def load(self):
+    def build_extension(self, extension):
+        if extension is not core:
+            extension.extra_objects = [self.archive()]
+        super().build_extension(extension)
+        self.load(extension)
+
+    def archive(self):
+        # Of the core's objects: the linker takes from it what an extension calls.
+        objects = self.compiler.object_filenames(CSRC, output_dir=self.build_temp)
+        self.compiler.create_static_lib(objects, "csrc", output_dir=self.build_temp)
+        return self.compiler.library_filename("csrc", output_dir=self.build_temp)
+
+    def load(self, extension):
         # What no object defines is allowed in a library, and would be missed when it is first imported.
-        path = self.get_ext_fullpath(core.name)
+        path = self.get_ext_fullpath(extension.name)
         program = "import ctypes, os, sys; ctypes.CDLL(sys.argv[1], os.RTLD_NOW)"
         run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
         if run.returncode:
@@ -89,13 +124,14 @@ class BuildCore(build_ext):
         # Imported here, since an sdist is made without Cython.
         from Cython.Build import cythonize
 
-        (translated,) = cythonize(
-            Extension(core.name, core.sources[:1]),
+        translated = cythonize(
+            [Extension(extension.name, extension.sources[:1]) for extension in self.extensions],
             build_dir="build/cython",
             include_path=[".", "vinefast"],
             compiler_directives={"language_level": "3"},
         )
-        core.sources[:1] = translated.sources
+        for extension, c in zip(self.extensions, translated, strict=True):
+            extension.sources[:1] = c.sources
 
 
 setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})

@@ -5,10 +5,11 @@ import struct
 from concurrent.futures import Future
 
 import pytest
+from benches._stages import Stages
 
 from benches.measure import BATCHES, per_call, repeats
 from tests.library.encode import decode_result
-from vinefast._core import CallFuture, Stages
+from vinefast._core import CallFuture
 from vinefast.library.frame import INLINE_NBYTES, decode_command, encode_result
 
 RETURNED_NONE, PICKLED = 0, 1

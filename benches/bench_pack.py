@@ -10,10 +10,11 @@ from collections import deque
 import numpy as np
 import parsl.serialize
 import pytest
+from benches._stages import Stages
 
 from benches.measure import BATCHES, per_call, repeats
 from tests.library.encode import decode_command
-from vinefast._core import FunctionRegistry, Stages
+from vinefast._core import FunctionRegistry
 from vinefast.library.frame import decode_frame, encode_result
 
 SLICE_MS = 50

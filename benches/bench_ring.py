@@ -5,9 +5,9 @@ from collections import deque
 from queue import SimpleQueue
 
 import pytest
+from benches._stages import Stages
 
 from benches.measure import BATCHES, per_call, repeats
-from vinefast._core import Stages
 
 
 def through(push, take, items, repeat):

@@ -8,9 +8,9 @@ in array algebra short of one NumPy step per call. So they send call after call 
 
 import numpy as np
 import pytest
+from benches._locality import LocalityTable
 
-from tests.naive_locality import NaiveTable
-from vinefast._core import LocalityTable
+from tests.helpers.naive_locality import NaiveTable
 
 ROUNDS = 10
 BANDWIDTH = 1.25  # bytes per ns: 10 Gbit/s

@@ -9,10 +9,11 @@ import weakref
 import numpy as np
 import parsl.serialize
 import pytest
+from benches._stages import Stages
 
 from benches.measure import per_call, repeats
 from tests.library.encode import decode_command
-from vinefast._core import FunctionRegistry, Stages
+from vinefast._core import FunctionRegistry
 from vinefast.library import buffers
 from vinefast.library.frame import decode_frame
 

@@ -49,6 +49,7 @@ class Engine:
         self.settings = settings
         self.on_failure = on_failure
         self.port = 9123
+        self.submitter = self
         self.calls = []
         self.failures = []
         self.n_stops = 0

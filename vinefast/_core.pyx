@@ -1,34 +1,33 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The hot path: serialization, the engine that owns a TaskVine manager, and the completion of futures.
 
-One part per step of a call's way (docs/architecture.md); what runs without the GIL is plain C in csrc/.
+One part per step of a call's way (docs/architecture.md), in its order; what runs without the GIL is plain C in csrc/.
 """
 
-from cpython.bytearray cimport PyByteArray_FromStringAndSize
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItem
-from cpython.memoryview cimport PyMemoryView_FromMemory
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.math cimport ceil
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset, strncpy
+include "core/head.pxi"
+include "core/threads.pxi"
 
-from vinefast.csrc cimport *
-from vinefast.libtaskvine cimport *
-
-include "core/buffers.pxi"
-include "core/serialize.pxi"
-include "core/arguments.pxi"
+# Submitting.
+include "core/submit.pxi"
 include "core/function.pxi"
+include "core/arguments.pxi"
+include "core/serialize.pxi"
+include "core/buffers.pxi"
 include "core/specs.pxi"
-include "core/temps.pxi"
 include "core/files.pxi"
+include "core/temps.pxi"
 include "core/future.pxi"
-include "core/demux.pxi"
+include "core/outstanding.pxi"
+
+# The manager thread's.
+include "core/loop.pxi"
 include "core/manager.pxi"
-include "core/border.pxi"
+
+# And back.
+include "core/finishing.pxi"
+include "core/demux.pxi"
+
+# All of it.
 include "core/engine.pxi"
-include "core/locality.pxi"
-include "core/stages.pxi"
+include "core/border.pxi"
+include "core/opened.pxi"

@@ -27,7 +27,7 @@ class EngineFailure(VineFastError):
 class EngineStopped(VineFastError):
     """A call was submitted to an executor that has been shut down, or was unfinished when that happened.
 
-    Also in a process that the program has forked, where the executor has no threads.
+    Raised in a process that the program has forked as well, where the executor has no threads.
     """
 
     def __init__(self, reason: str = "the executor has been shut down") -> None:
@@ -35,7 +35,7 @@ class EngineStopped(VineFastError):
 
 
 class WaitInCallback(VineFastError):
-    """A done callback waits for a call of its executor, which its own thread would have to finish."""
+    """A done callback waits for a call of its executor, which the thread of the callback would have to finish."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -61,7 +61,7 @@ class TaskFailure(VineFastError):
     result : str
         Name of TaskVine's result, such as ``"VINE_RESULT_MAX_RETRIES"``.
     code : int
-        Its number.
+        Number of that result.
     """
 
     result = "VINE_RESULT_UNKNOWN"
@@ -93,7 +93,8 @@ class InputMissing(TaskFailure):
 class InputChanged(VineFastError):
     """A file that calls share was written to on a worker while a call had it among its inputs.
 
-    That call or another one at the same time has done it. The file is sent to the worker anew for the calls to come.
+    Either that call or another one at the same time has written to the file, which is sent to the worker anew for the
+    calls to come.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ class StdoutMissing(TaskFailure):
 
 
 class ResultTooLarge(StdoutMissing):
-    """A call's result does not fit; calls beside it are not touched.
+    """A call's result is larger than its worker's disk or TaskVine allows; other calls are not touched.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ class ResultTooLarge(StdoutMissing):
     nbytes : int
         Size of the result, serialized.
     reason : str
-        What it does not fit.
+        The limit that the result exceeds.
     """
 
     def __init__(self, app: str, nbytes: int, reason: str) -> None:
@@ -290,7 +291,7 @@ RESULT_ERRORS: dict[int, type[TaskFailure]] = {error.code: error for error in Ta
 
 
 def task_failure(code: int, detail: str = "") -> TaskFailure:
-    """Give the exception for one of TaskVine's result codes.
+    """Make the exception for one of TaskVine's result codes.
 
     Parameters
     ----------
@@ -306,14 +307,14 @@ def task_failure(code: int, detail: str = "") -> TaskFailure:
 
 
 class CallDied(VineFastError):
-    """The process that ran the call died under it; calls beside it are not touched.
+    """The process that ran the call died before the call ended; other calls of the worker are not touched.
 
     Parameters
     ----------
     exit_code : int or None
         Exit status, if the process exited.
     signal_number : int or None
-        Signal, if one killed it.
+        Signal, if a signal killed the process.
     log_tail : str
         The end of what the process wrote to its standard output and error.
     """
@@ -351,14 +352,14 @@ def _signal_text(number: int) -> str:
 
 
 class ContextError(VineFastError):
-    """The context of a call could not be loaded; its cause is what the context function raised.
+    """The context of a call could not be loaded; the exception's cause is what the context function raised.
 
     Parameters
     ----------
     context : str
         Name of the context function.
     reason : str
-        Type and text of what it raised.
+        Type and text of what that function raised.
     """
 
     def __init__(self, context: str, reason: str = "") -> None:
@@ -371,17 +372,17 @@ class ContextError(VineFastError):
 
 
 class RemoteError(VineFastError):
-    """What an app raised, where it cannot be raised on the submit side as it is; its cause says more.
+    """An app raised an exception that cannot be raised on the submit side as it is; the cause of this one says more.
 
-    It could not be rebuilt there, or is none that a program goes on after (`SystemExit`, `KeyboardInterrupt`, and all
-    else that is no `Exception`).
+    Either the app's exception could not be rebuilt on the submit side, or it is none that a program goes on after
+    (`SystemExit`, `KeyboardInterrupt`, and all else that is no `Exception`).
 
     Parameters
     ----------
     type_name : str
-        Name of its class.
+        Name of the class of the app's exception.
     message : str
-        Its text.
+        Text of the app's exception.
     traceback_text : str
         The remote traceback, formatted.
     """
@@ -398,7 +399,7 @@ class RemoteError(VineFastError):
 
 
 def described(error: BaseException) -> str:
-    """Give the repr of an exception, or its type alone if it has none that works."""
+    """Return the repr of an exception, or only the name of its type if the repr raises."""
     try:
         return repr(error)
     except BaseException as lack:
@@ -406,10 +407,10 @@ def described(error: BaseException) -> str:
 
 
 def anew(exception: BaseException) -> BaseException:
-    """Give an exception like this one, to be raised by itself.
+    """Copy an exception, for one call to raise.
 
-    Each raise makes an exception's traceback longer: one that many calls share would in the end have that of them all,
-    in each line of a log.
+    Each raise makes an exception's traceback longer: an exception that many calls share would in the end have the
+    traceback of them all, in each line of a log.
     """
     try:
         other = copy.copy(exception)

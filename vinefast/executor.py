@@ -71,8 +71,8 @@ _FIRST = CallSpec(priority=sys.float_info.max)
 class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     """Run Parsl calls on TaskVine workers.
 
-    Takes the arguments of Parsl's own ``TaskVineExecutor``. Without any, it starts one worker on this machine with all
-    its cores, and as many calls at a time.
+    The executor takes the arguments of Parsl's own ``TaskVineExecutor``. Without any, it starts one worker on this
+    machine, which has all cores and runs as many calls at a time.
 
     Parameters
     ----------
@@ -84,9 +84,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     function_exec_mode : "serverless" or "regular"
         Run calls in warm processes, or each in a fresh one. The default differs from ``TaskVineExecutor``'s on purpose.
     manager_config : TaskVineManagerConfig, optional
-        Of the manager; its ``tune_parameters`` may be a `vinefast.Tuning`. Without it a free port is taken.
+        How the manager works; the field ``tune_parameters`` may be a `vinefast.Tuning`. Without a configuration, the
+        manager takes a free port.
     factory_config : TaskVineFactoryConfig, optional
-        Of workers, and of how many there are.
+        What workers are like, and how many there are.
     provider : ExecutionProvider, optional
         For the launch method "provider"; one block on this machine if not given.
     storage_access : list of Staging, optional
@@ -107,9 +108,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         `context` get what it returns, unless the caller gives one or the function has a context of its own
         (`vinefast.python_app`).
     context_scope : "slot" or "worker"
-        Load it in the process of each slot, before the first call there that needs it; or once per worker, when the
-        library starts, for all slots to share by fork. What is shared must survive that: it may hold no threads and no
-        GPU, and random generators continue alike in all slots.
+        Load the context in the process of each slot, before the first call there that needs the context; or once per
+        worker, when the library starts, for all slots to share by fork. A shared context must survive the fork: it may
+        hold no threads and no GPU, and random generators continue alike in all slots.
 
     Raises
     ------
@@ -210,10 +211,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 raise
 
     def __enter__(self) -> Self:
-        """Start the executor, if Parsl has not done so; it is shut down at the end.
+        """Start the executor, if Parsl has not done so; the end of the block shuts the executor down.
 
         As with the executors of `concurrent.futures`, the end of the block waits for all calls, those that callbacks
-        submit meanwhile included. If the block raises, Ctrl-C included, they fail with `EngineStopped` instead.
+        submit meanwhile included. If the block raises, Ctrl-C included, all calls fail with `EngineStopped` instead.
         """
         if self._teardown is None or self._teardown.begun:
             self.start()
@@ -276,7 +277,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             min_workers=self.factory_config.min_workers,
         )
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
-        self._engine.make_plan = weakref.WeakMethod(self._plan)
+        self._engine.submitter.make_plan = weakref.WeakMethod(self._plan)
         teardown.callback(self._engine.stop)
         self._engine.start()
         # Before the engine lets workers go: none is to be replaced then.
@@ -291,7 +292,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         )
         teardown.callback(self._watchdog.stop)
         self._watchdog.start()
-        self._submit = self._engine.submit
+        self._submit = self._engine.submitter.submit
 
     def _password_file(self, directory: str, teardown: Teardown) -> str | None:
         chosen = self.manager_config.project_password_file
@@ -367,7 +368,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         EngineStopped
             Before start and after shutdown.
         parsl.executors.errors.InvalidResourceSpecification
-            If a key is not known or its value cannot work, also since no worker can ever have so much.
+            If a key is not known or its value cannot work, also because no worker can ever have so much.
         parsl.serialize.errors.SerializationError
             If the function or an argument cannot be serialized.
         vinefast.errors.InputMissing, vinefast.errors.UnreachableFile
@@ -427,7 +428,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         """Call a function for each of many tuples of arguments, beside Parsl's data flow kernel.
 
         Up to `max_outstanding` calls are submitted at once, more as the futures are taken, so that `arguments` may be a
-        generator of any length, and memory does not grow with it.
+        generator of any length, and memory does not grow with the number of calls.
 
         Parameters
         ----------
@@ -477,17 +478,18 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         chunksize: int | None = None,
         resource_specification: Mapping[str, Any] | None = None,
     ) -> Iterator[Any]:
-        """Give ``func`` of each item in order, as `concurrent.futures.Executor.map` does, beside Parsl.
+        """Call ``func`` for each item, and yield the results in order, as `concurrent.futures.Executor.map` does.
 
-        Items travel and run in chunks. Only so many chunks are ahead of the results that are taken that all slots stay
-        busy, so that the iterables may be generators of any length, and memory does not grow with it.
+        The calls go past Parsl's data flow kernel. Items travel and run in chunks. Only so many chunks are ahead of the
+        results that are taken that all slots stay busy, so that the iterables may be generators of any length, and
+        memory does not grow with the number of items.
 
         Parameters
         ----------
         func : callable
-            Takes as many arguments as there are iterables.
+            A function of as many arguments as there are iterables.
         *iterables : iterables
-            The shortest ends them all.
+            Arguments of the items; the shortest iterable ends them all.
         timeout : float, optional
             Seconds from this call until the last result is taken.
         chunksize : int, optional
@@ -498,8 +500,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Returns
         -------
         iterator
-            Of a function that is marked with ``keep=True``, each result is a `Kept`. Raises in its place what an item
-            raised, and ends there. Closing it cancels what has not been sent.
+            The results; of a function that is marked with ``keep=True``, each is a `Kept`. The iterator raises what an
+            item raised in the place of that item's result, and ends there. Closing the iterator cancels what has not
+            been sent.
 
         Raises
         ------
@@ -532,8 +535,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     def shutdown(self) -> None:
         """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent.
 
-        Interrupted by Ctrl-C, it goes on by itself; to call it once more is to wait for it. In a callback of a call it
-        does not wait, and in a process that the program has forked it does nothing.
+        A shutdown that Ctrl-C interrupts goes on by itself; whoever calls this method once more waits for its end. In a
+        callback of a call this method does not wait, and in a process that the program has forked it does nothing.
         """
         # Before the lock is touched, which another thread may have held at the fork.
         if self._teardown is not None and not self._teardown.is_ours:
@@ -580,13 +583,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Parameters
         ----------
         since : mapping, optional
-            What `stats` gave at an earlier moment; without it, all calls count.
+            What `stats` returned at an earlier moment; if not given, all calls count.
         """
         return overhead(self.stats(), since)
 
     @property
     def workers_per_node(self) -> int:
-        """How many calls one worker runs at a time, as far as that is known before it comes."""
+        """How many calls one worker runs at a time, as far as that is known before the worker is there."""
         configured = (self.manager_config.library_config or {}).get("num_slots") or self.factory_config.cores
         if configured:
             return configured

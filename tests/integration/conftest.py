@@ -1,7 +1,13 @@
 """Real executors with real workers, and a check that they leave nothing behind."""
 
+import collections
+import functools
+import http.server
 import os
 import shlex
+import subprocess
+import threading
+import time
 import uuid
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -11,8 +17,9 @@ import parsl
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
+from tests.helpers.processes import MARK, left_of, processes_marked, start_by_hand, workers_of
+from tests.helpers.waiting import wait_for_file, wait_until
 from tests.integration.hosts import Cluster
-from tests.integration.processes import MARK, left_of, processes_marked, start_by_hand, wait_until, workers_of
 from vinefast import VineFastExecutor
 from vinefast.data import archives
 
@@ -115,6 +122,59 @@ def make_hosts(make_executor, tmp_path):
     yield make
     for cluster in clusters:
         cluster.close()
+
+
+@pytest.fixture
+def mount_disk(tmp_path):
+    """Make a directory on a disk with so many bytes of room."""
+    mounted = []
+
+    def mount(nbytes):
+        directory = tmp_path / f"disk{len(mounted)}"
+        directory.mkdir()
+        try:
+            command = ["mount", "-t", "tmpfs", "-o", f"size={nbytes}", "vinefast-test", str(directory)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no tmpfs can be mounted here: {getattr(error, 'stderr', error)}")
+        mounted.append(directory)
+        return directory
+
+    yield mount
+    for directory in mounted:
+        # Lazily, for a worker that is being killed may still have files there.
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server: its address, how often each path was asked for, and a directory of what it serves."""
+    asked = collections.Counter()
+    served = tmp_path / "served"
+    served.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked[self.path] += 1
+            if self.path == "/slow":
+                time.sleep(0.5)  # so that others ask meanwhile
+            if self.path == "/late":
+                wait_for_file(served / "late")
+            if self.path == "/500":
+                self.send_error(500)
+            else:
+                super().do_GET()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(served)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked, served
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture

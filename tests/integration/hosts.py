@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import start_by_hand, wait_until
+from tests.helpers.processes import start_by_hand
+from tests.helpers.waiting import wait_until
 
 NO_CARD = "02:00:00:00:00:00"  # an Ethernet address that nobody has
 

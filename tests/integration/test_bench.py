@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import psutil
 
-from tests.integration.processes import left_of, wait_until
+from tests.helpers.processes import left_of
+from tests.helpers.waiting import wait_until
 from vinefast.bench.measures import MEASURES
 
 

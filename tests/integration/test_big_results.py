@@ -1,14 +1,11 @@
 """Results of many megabytes: where they lie on this side, and what happens to those that do not fit."""
 
-import subprocess
-
 import numpy as np
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 from vinefast.errors import ResultTooLarge, StdoutMissing
 
-DISK_NBYTES = 24 << 20
 TOO_MANY = 4_000_000  # floats
 
 
@@ -60,19 +57,8 @@ def test_results_of_one_bundle_are_not_counted_against_each_other(make_executor)
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A directory on a disk of 24 MiB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_NBYTES}", "tmpfs", str(directory)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True)
-        if mounted.returncode:
-            pytest.skip(f"a small disk needs a tmpfs, which cannot be mounted here: {mounted.stderr.strip()}")
-        yield directory
-    finally:
-        # Lazily, for a worker that is being killed may still have files there.
-        subprocess.run(["umount", "--lazy", str(directory)], stderr=subprocess.DEVNULL)
+def small_disk(mount_disk):
+    return mount_disk(24 << 20)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from parsl.dataflow.memoization import BasicMemoizer
 from parsl.utils import get_all_checkpoints
 
 import vinefast
-from tests.integration.processes import processes_marked, wait_for_file, wait_until
+from tests.helpers.processes import processes_marked
+from tests.helpers.waiting import wait_for_file, wait_until
 from vinefast import EngineStopped, Kept, TempFile
 from vinefast.errors import WaitInCallback
 from vinefast.workers import watchdog

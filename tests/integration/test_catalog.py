@@ -8,7 +8,7 @@ import time
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from vinefast.workers.programs import find_program
 
 

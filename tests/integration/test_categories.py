@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from vinefast.errors import EngineStartError, InvalidConfiguration
 from vinefast.workers.programs import RESOURCE_MONITOR_VARIABLE, find_resource_monitor
 

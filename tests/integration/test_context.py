@@ -12,7 +12,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 from parsl.monitoring import MonitoringHub
 
 import vinefast
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 
 SCOPES = ["slot", "worker"]
 

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.processes import left_of, wait_until
+from tests.helpers.processes import left_of
+from tests.helpers.waiting import wait_until
 
 SOFT, HARD = 100, 200
 N_CALLS = 200

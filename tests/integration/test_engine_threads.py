@@ -5,7 +5,7 @@ import sys
 import parsl
 import pytest
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from tests.integration.test_exits import Ending, Silent, answers, returns_refusing
 from vinefast import EngineFailure, RemoteError, TempFile, _core
 

@@ -15,7 +15,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 from venv_pack import pack
 
-from tests.integration.processes import start_by_hand
+from tests.helpers.processes import start_by_hand
 from vinefast.errors import RemoteError
 from vinefast.workers.environment import PYTHON
 

@@ -8,7 +8,7 @@ import threading
 import parsl
 import pytest
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from vinefast import RemoteError
 
 

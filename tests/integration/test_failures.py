@@ -12,7 +12,8 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.integration.processes import left_of, processes_marked, start_by_hand, wait_until
+from tests.helpers.processes import left_of, processes_marked, start_by_hand
+from tests.helpers.waiting import wait_until
 from vinefast import Tuning
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
 from vinefast.workers import watchdog

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import wait_for_file, wait_until
+from tests.helpers.waiting import wait_for_file, wait_until
 from vinefast import TempFile
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from vinefast.errors import RemoteError
 from vinefast.workers.programs import find_program
 
 TESTS = Path(__file__).parents[1]
 FIELDS = "integration/test_fields.py::"
-LAUNCH = "test_launch.py::"
+LAUNCH = "workers/test_launch.py::"
 SCALING = "integration/test_scaling.py::"
 ENVIRONMENTS = "integration/test_environments.py::"
 CATEGORIES = "integration/test_categories.py::"
@@ -32,12 +32,12 @@ TEST_OF_FIELD = {
     "app_pack": ENVIRONMENTS + "test_the_current_environment_with_more_packages",
     "extra_pkgs": ENVIRONMENTS + "test_the_current_environment_with_more_packages",
     # TaskVine counts a retry only where a call exceeds its resources, which its resource monitor must have seen.
-    "max_retries": "test_config.py::test_fields_reach_the_engine",
+    "max_retries": "settings/test_config.py::test_fields_reach_the_engine",
     "library_config": FIELDS + "test_library_config",
     "shared_fs": FIELDS + "test_shared_fs",
-    "autolabel": "test_config.py::test_autolabel_becomes_what_taskvine_calls_it",
-    "autolabel_algorithm": "test_config.py::test_autolabel_becomes_what_taskvine_calls_it",
-    "autolabel_window": "test_config.py::test_autolabel_becomes_what_taskvine_calls_it",
+    "autolabel": "settings/test_config.py::test_autolabel_becomes_what_taskvine_calls_it",
+    "autolabel_algorithm": "settings/test_config.py::test_autolabel_becomes_what_taskvine_calls_it",
+    "autolabel_window": "settings/test_config.py::test_autolabel_becomes_what_taskvine_calls_it",
     "autocategory": CATEGORIES + "test_without_autocategory_there_is_one",
     "enable_peer_transfers": FIELDS + "test_enable_peer_transfers",
     "wait_for_workers": FIELDS + "test_wait_for_workers",

@@ -1,10 +1,7 @@
 """Files that TaskVine moves, between this directory and workers that do not look into it."""
 
-import functools
-import http.server
 import os
 import shlex
-import threading
 from pathlib import Path
 
 import parsl
@@ -13,7 +10,8 @@ from parsl.app.errors import BashExitFailure, MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.integration.processes import left_of, start_by_hand, wait_for_file
+from tests.helpers.processes import left_of, start_by_hand
+from tests.helpers.waiting import wait_for_file
 from vinefast import URLStaging, VineFastExecutor
 from vinefast.errors import InputMissing
 
@@ -142,37 +140,16 @@ def test_an_input_that_vanishes_before_it_is_sent_fails_its_call_alone(apart, tm
     assert staying.result(30) == "B"
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A web server's address, and the paths that were asked for."""
-    asked = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            super().do_GET()
-
-        def log_message(self, *args):
-            pass
-
-    (tmp_path / "served").write_text("from the web")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 def test_workers_fetch_urls_themselves_and_once(apart, server):
-    address, asked = server
+    address, asked, served = server
+    (served / "served").write_text("from the web")
     assert [read(File(f"{address}/served")).result() for _ in range(4)] == ["from the web"] * 4
-    assert asked == ["/served"]
+    assert asked == {"/served": 1}
 
 
 def test_urls_reach_calls_that_run_in_this_directory(mark, tmp_path, monkeypatch, server):
-    address, asked = server
+    address, asked, served = server
+    (served / "served").write_text("from the web")
     monkeypatch.chdir(tmp_path)
     executor = VineFastExecutor(storage_access=[URLStaging(), *default_staging])
     with parsl.load(parsl.Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), usage_tracking=0)):
@@ -180,4 +157,4 @@ def test_urls_reach_calls_that_run_in_this_directory(mark, tmp_path, monkeypatch
         join(inputs=[File(f"{address}/served"), File("a")], outputs=[File("b")]).result()
         assert Path("b").read_text() == "from the webA"
     parsl.clear()
-    assert asked == ["/served"]
+    assert asked == {"/served": 1}

@@ -38,7 +38,7 @@ def counted(executor, monkeypatch):
 
     monkeypatch.setattr(type(executor), "_plan", counting)
     # The engine has a weak reference to the method that was.
-    monkeypatch.setattr(executor._engine, "make_plan", lambda: executor._plan)
+    monkeypatch.setattr(executor._engine.submitter, "make_plan", lambda: executor._plan)
     return executor, plans
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.integration.processes import left_of
+from tests.helpers.processes import left_of
 
 # Looks at what is in one directory do not end as long as a file named "hangs" is beside it. Workers are not held up by
 # that: they have its files in their own directories.

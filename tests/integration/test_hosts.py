@@ -9,7 +9,7 @@ import time
 import pytest
 from parsl.data_provider.files import File
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 
 FILE_NBYTES = 8 << 20
 

@@ -1,15 +1,11 @@
 """Inputs by URL and `CachedFile`s: fetched once, shared, unpacked once, and named when something is wrong with them."""
 
 import collections
-import functools
-import http.server
 import os
 import shlex
 import shutil
 import socket
-import subprocess
 import tarfile
-import threading
 import time
 from pathlib import Path
 
@@ -20,7 +16,8 @@ from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from tests.integration.processes import left_of, start_by_hand, wait_for_file, wait_until, workers_of
+from tests.helpers.processes import left_of, start_by_hand, workers_of
+from tests.helpers.waiting import wait_for_file, wait_until
 from vinefast import CachedFile, URLStaging, VineFastExecutor
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import InputMissing
@@ -110,37 +107,6 @@ def start(mark, tmp_path, monkeypatch):
         worker.wait()
     parsl.clear()
     assert not left_of(mark)
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A web server: its address, how often each path was asked for, and a directory of what it serves."""
-    asked = collections.Counter()
-    served = tmp_path / "served"
-    served.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked[self.path] += 1
-            if self.path == "/slow":
-                time.sleep(0.5)  # so that others ask meanwhile
-            if self.path == "/late":
-                wait_for_file(served / "late")
-            if self.path == "/500":
-                self.send_error(500)
-            else:
-                super().do_GET()
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(served)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked, served
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
@@ -387,17 +353,8 @@ def test_who_waits_for_what_another_worker_fetches_holds_up_nobody(make_executor
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A directory with 16 MB of room."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "vinefast-test", str(directory)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no tmpfs can be mounted here: {getattr(error, 'stderr', error)}")
-    yield directory
-    assert wait_until(lambda: subprocess.run(["umount", directory], capture_output=True).returncode == 0)
+def small_disk(mount_disk):
+    return mount_disk(16 << 20)
 
 
 def test_a_full_disk_is_told_of(small_disk, start, server, tmp_path):

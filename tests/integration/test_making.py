@@ -8,7 +8,7 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.serialize.errors import SerializationError
 
-from tests.integration.processes import wait_for_file
+from tests.helpers.waiting import wait_for_file
 from vinefast import TempFile
 from vinefast.errors import InputMissing, InvalidConfiguration
 

@@ -17,7 +17,8 @@ from parsl.monitoring.remote import monitor_wrapper
 from parsl.providers import LocalProvider
 from parsl.tests.test_monitoring.test_basic import row_counts_parametrized
 
-from tests.integration.processes import left_of, wait_until
+from tests.helpers.processes import left_of
+from tests.helpers.waiting import wait_until
 from vinefast import VineFastExecutor
 
 RADIOS = {"filesystem": FilesystemRadio, "udp": lambda: UDPRadio(address="localhost", atexit_timeout=0)}

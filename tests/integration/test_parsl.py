@@ -9,7 +9,8 @@ from parsl.app.errors import BashExitFailure
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 from parsl.providers import LocalProvider
 
-from tests.integration.processes import left_of, start_by_hand, wait_until
+from tests.helpers.processes import left_of, start_by_hand
+from tests.helpers.waiting import wait_until
 from vinefast import VineFastExecutor
 
 

@@ -9,7 +9,7 @@ import nbclient
 import nbformat
 import pytest
 
-from tests.integration.processes import left_of
+from tests.helpers.processes import left_of
 
 LOAD = """
     import parsl

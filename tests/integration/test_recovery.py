@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import vinefast
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from vinefast import TempFile, Tuning
 
 FILE_NBYTES = 4 << 20

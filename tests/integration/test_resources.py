@@ -8,7 +8,7 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_for_file, wait_until
 
 # More than this machine may have: a worker believes what it is told.
 EIGHT_CORES = TaskVineFactoryConfig(cores=8, memory=8000, disk=800)
@@ -173,7 +173,7 @@ def test_calls_of_many_priorities_share_bundles_and_leave_nothing_behind(make_ex
     for future in [executor.submit(abs, None, -k) for k in range(2000)]:
         future.result(30)  # now it is known how long this takes
     gate = tmp_path / "gate"
-    blockers = [executor.submit(wait_for, None, str(gate)) for _ in range(4)]
+    blockers = [executor.submit(wait_for_file, None, str(gate)) for _ in range(4)]
     assert wait_until(lambda: executor.stats()["bundles_running"] >= 2)
     before = executor.stats()
     futures = [executor.submit(abs, {"priority": k * 7 % n_calls}, -k) for k in range(n_calls)]
@@ -187,8 +187,3 @@ def test_calls_of_many_priorities_share_bundles_and_leave_nothing_behind(make_ex
     assert order[2:] == sorted(order[2:], reverse=True)  # the first may have gone before the others were there
     assert executor.stats()["bundles_sent"] - before["bundles_sent"] < n_calls / 20
     assert len(executor._engine.specifications()) <= 1
-
-
-def wait_for(path):
-    while not os.path.exists(path):
-        time.sleep(0.01)

@@ -17,7 +17,7 @@ from parsl.jobs.errors import TooManyJobFailuresError
 from parsl.jobs.states import JobState
 from parsl.providers import LocalProvider
 
-from tests.integration.processes import wait_for_file, wait_until
+from tests.helpers.waiting import wait_for_file, wait_until
 from vinefast.workers.programs import find_program
 
 needs_ps = pytest.mark.skipif(shutil.which("ps") is None, reason="Parsl's LocalProvider calls ps to cancel a block")

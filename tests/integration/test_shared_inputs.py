@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from parsl.data_provider.files import File
 
-from tests.integration.processes import left_of, start_by_hand
+from tests.helpers.processes import left_of, start_by_hand
 from vinefast import CachedFile, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InputChanged
 

@@ -16,7 +16,8 @@ import pytest
 from parsl.executors.errors import BadStateException
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from tests.integration.processes import left_of, processes_marked, start_by_hand, wait_until
+from tests.helpers.processes import left_of, processes_marked, start_by_hand
+from tests.helpers.waiting import wait_until
 from vinefast import TempFile, _teardown
 from vinefast.errors import EngineStopped
 

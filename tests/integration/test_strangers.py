@@ -10,7 +10,8 @@ import psutil
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.integration.processes import start_by_hand, wait_until
+from tests.helpers.processes import start_by_hand
+from tests.helpers.waiting import wait_until
 
 N_STRANGERS = 300
 N_DRIPPING = 20

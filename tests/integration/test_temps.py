@@ -21,7 +21,7 @@ from parsl.executors import ThreadPoolExecutor
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 import vinefast
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from vinefast import Kept, TempFile
 from vinefast.errors import EngineStopped, InputMissing, InvalidConfiguration
 

@@ -8,8 +8,9 @@ import time
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.integration.processes import start_by_hand, wait_until
-from tests.test_tuning import ALL, another
+from tests.helpers.processes import start_by_hand
+from tests.helpers.waiting import wait_until
+from tests.settings.test_tuning import ALL, another
 from vinefast import Tuning
 
 

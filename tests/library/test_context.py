@@ -12,11 +12,12 @@ from pathlib import Path
 import calls
 import pytest
 
+from tests.helpers.processes import descendants, is_alive
+from tests.helpers.waiting import wait_until
 from vinefast.calls.context import pack, serialize_with_context
 from vinefast.errors import ContextError, RemoteError
 from vinefast.library.context import FILE
 
-from .conftest import descendants, is_alive, wait_until
 from .encode import Call
 
 
@@ -232,7 +233,7 @@ def test_a_new_nursery_when_one_is_needed(start_nursery, trace, context):
     function = bound(calls.loaded_by, context)
     first, pid = worker.run([Call(function)]).records[0].value
     os.kill(nursery_of(worker), signal.SIGKILL)
-    wait_until(lambda: "the nursery has ended" in worker.log())
+    assert wait_until(lambda: "the nursery has ended" in worker.log())
     assert worker.run([Call(function)]).records[0].value == (first, pid)  # the children of the old one live on
     records = worker.run([Call(calls.die_by, (9,)), Call(function)]).records
     assert records[0].status == 4
@@ -244,7 +245,7 @@ def test_a_new_nursery_when_one_is_needed(start_nursery, trace, context):
 def test_orphans_are_reaped(start_nursery, context):
     worker = start_nursery(context)
     orphan = worker.run([Call(calls.leave_orphan)]).records[0].value
-    wait_until(lambda: not Path(f"/proc/{orphan}").exists())
+    assert wait_until(lambda: not Path(f"/proc/{orphan}").exists())
 
 
 @pytest.mark.parametrize("end", ["disconnect", "terminate", "kill"])
@@ -259,17 +260,17 @@ def test_nothing_is_left(start_nursery, tmp_path, end):
         left[:] = [*descendants(worker.process.pid), int(path.read_text())]
         return len(left) >= 5 and all(map(is_alive, left))
 
-    wait_until(all_are_there)
+    assert wait_until(all_are_there)
     worker.disconnect() if end == "disconnect" else getattr(worker.process, end)()
     worker.process.wait(5)
-    wait_until(lambda: not any(map(is_alive, left)))
+    assert wait_until(lambda: not any(map(is_alive, left)))
 
 
 @pytest.mark.parametrize("end", ["disconnect", "kill"])
 def test_nothing_is_left_of_a_nursery_that_loads(start_nursery, trace, end):
     worker = start_nursery(functools.partial(calls.load, str(trace), 60))
-    wait_until(trace.exists)
+    assert wait_until(trace.exists)
     left = descendants(worker.process.pid)
     worker.disconnect() if end == "disconnect" else worker.process.kill()
     worker.process.wait(5)
-    wait_until(lambda: not any(map(is_alive, left)))
+    assert wait_until(lambda: not any(map(is_alive, left)))

@@ -16,10 +16,11 @@ import calls
 import dill
 import pytest
 
+from tests.helpers.processes import is_alive
+from tests.helpers.waiting import wait_until
 from vinefast.calls.context import pack
 from vinefast.library.context import FILE
 
-from .conftest import is_alive, wait_until
 from .encode import Call
 
 
@@ -84,20 +85,20 @@ def test_death_while_a_function_is_loaded(worker):
 
 def test_death_while_idle(worker):
     worker.run([Call(calls.exit_when_idle, (0.01,))])
-    wait_until(lambda: "idle child of slot 0 ended with 3" in worker.log())
+    assert wait_until(lambda: "idle child of slot 0 ended with 3" in worker.log())
     assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
 
 
 def test_what_a_dead_call_started_dies_too(worker, tmp_path):
     path = tmp_path / "pid"
     assert worker.run([Call(calls.start_sleeper_and, (str(path), "crash"))]).records[0].status == 4
-    wait_until(lambda: not is_alive(int(path.read_text())))
+    assert wait_until(lambda: not is_alive(int(path.read_text())))
 
 
 def test_what_a_dead_call_had_in_shared_memory_goes(worker):
     names = [worker.run([Call(calls.make_shared_memory)]).records[0].value for _ in range(2)]
     assert worker.run([Call(calls.die_by, (9,)), Call(calls.add, (1,))]).records[1].value == 2
-    wait_until(lambda: not any(Path("/dev/shm", name).exists() for name in names))
+    assert wait_until(lambda: not any(Path("/dev/shm", name).exists() for name in names))
 
 
 def test_slice_counts_from_the_first_child(worker):
@@ -144,7 +145,7 @@ def test_sockets_of_the_library_misused_by_a_call(start_worker, tmp_path, functi
     worker = start_worker(slots=2)
     trace = tmp_path / "trace"
     slow = worker.send([Call(calls.write_line, (str(trace), "begun")), Call(calls.sleep, (1.0, "slept"))])
-    wait_until(lambda: trace.exists())
+    assert wait_until(lambda: trace.exists())
     bundles = [[Call(calls.sleep, (0.09,)), Call(function), Call(calls.same, ("after",))]]
     bundles += [[Call(calls.same, (i,))] for i in range(3)]
     sent = [slow, *(worker.send(bundle) for bundle in bundles)]
@@ -163,7 +164,7 @@ def test_sockets_of_the_library_misused_by_a_call(start_worker, tmp_path, functi
 def test_child_that_stays_when_its_channel_has_ended(start_worker):
     worker = start_worker()
     pid = worker.run([Call(calls.close_and_stay)]).records[0].value
-    wait_until(lambda: not is_alive(pid))
+    assert wait_until(lambda: not is_alive(pid))
     assert "is killed: its channel has ended" in worker.log()
     assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
 
@@ -190,7 +191,7 @@ def test_processes_in_a_call(worker):
 def test_child_killed_from_outside(worker):
     pid = worker.run([Call(calls.identify)]).records[0].value[0]
     task_id = worker.send([Call(calls.sleep, (30,)), Call(calls.add, (1,))])
-    wait_until(lambda: (worker.directory / f"func.{task_id}").exists())
+    assert wait_until(lambda: (worker.directory / f"func.{task_id}").exists())
     calls.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
     records = worker.collect()[1].records

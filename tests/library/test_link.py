@@ -10,8 +10,10 @@ from pathlib import Path
 import calls
 import pytest
 
+from tests.helpers.processes import descendants, is_alive
+from tests.helpers.waiting import wait_until
+
 from . import worker as worker_module
-from .conftest import descendants, is_alive, wait_until
 from .encode import Call
 from .worker import LIBRARY_TASK_ID, LibraryEnded
 
@@ -38,14 +40,14 @@ def test_lost_signal_is_healed_during_the_imports(start_worker, monkeypatch):
     monkeypatch.setattr(worker_module, "READ_HELLO", False)
     before = worker_module.signals_seen
     worker = start_worker()
-    wait_until(lambda: worker_module.signals_seen >= before + 3, 1.0)
+    assert wait_until(lambda: worker_module.signals_seen >= before + 3, 1.0)
     worker.read_hello()
     assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
 
 
 def test_lost_signal_is_healed(worker):
     worker.run([Call(calls.nothing)])
-    wait_until(lambda: signals_during(0.05) == 0)
+    assert wait_until(lambda: signals_during(0.05) == 0)
     worker.send([Call(calls.nothing)])
     # Not reading is what a worker does that missed the signal.
     repeats = signals_during(0.1)
@@ -100,8 +102,8 @@ def busy_worker(start_worker, tmp_path):
     worker = start_worker(slots=2)
     path = tmp_path / "pid"
     worker.send([Call(calls.start_sleeper_and, (str(path), "wait"))])
-    wait_until(path.exists)
-    wait_until(path.read_text)
+    assert wait_until(path.exists)
+    assert wait_until(path.read_text)
     processes = [*descendants(worker.process.pid), int(path.read_text())]
     assert len(processes) >= 4
     return worker, processes
@@ -121,8 +123,8 @@ def test_nothing_is_left(start_worker, tmp_path, end):
     worker, processes = busy_worker(start_worker, tmp_path)
     begin_end(worker, end)
     worker.process.wait(2)
-    wait_until(lambda: not any(map(is_alive, processes)), 2.0)
-    wait_until(lambda: not descendants(worker.process.pid))
+    assert wait_until(lambda: not any(map(is_alive, processes)), 2.0)
+    assert wait_until(lambda: not descendants(worker.process.pid))
 
 
 def end_library(worker, end):
@@ -143,7 +145,7 @@ def test_daemons_of_calls_end_with_the_library(start_worker, tmp_path, end, igno
     if end in ("pipe", "SIGTERM"):
         pids.append(worker.run([Call(calls.start_nameless_daemon)]).records[0].value)
     end_library(worker, end)
-    wait_until(lambda: not any(map(is_alive, pids)), 10)
+    assert wait_until(lambda: not any(map(is_alive, pids)), 10)
     assert all(map(is_alive, kept))
 
 
@@ -153,7 +155,7 @@ def test_shared_memory_of_calls_goes_with_the_library(start_worker, end):
     path = Path("/dev/shm", worker.run([Call(calls.make_shared_memory)]).records[0].value)
     assert path.exists()
     end_library(worker, end)
-    wait_until(lambda: not path.exists())
+    assert wait_until(lambda: not path.exists())
 
 
 def test_worker_that_closed_only_the_results(start_worker):
@@ -190,4 +192,4 @@ def test_a_worker_can_send_until_it_knows_that_its_library_has_ended(start_worke
             return True
         return False
 
-    wait_until(is_closed)
+    assert wait_until(is_closed)

@@ -11,7 +11,8 @@ from pathlib import Path
 import calls
 import pytest
 
-from .conftest import descendants, is_alive
+from tests.helpers.processes import descendants, is_alive
+
 from .encode import Call
 
 

@@ -58,13 +58,18 @@ class _Names(click.ParamType):
 @click.option("--quick", is_flag=True, help="Few calls: vinefast and Parsl's own executors take a minute.")
 @click.option("--tiny", "effort", flag_value="tiny", hidden=True)
 @click.option(
-    "--timeout", type=click.FloatRange(1), default=120, show_default=True, metavar="S", help="Wait so long at most."
+    "--timeout",
+    type=click.FloatRange(1),
+    default=120,
+    show_default=True,
+    metavar="S",
+    help="Wait so many seconds at most.",
 )
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="For the record (JSON) and the picture (PNG). Default: vinefast-bench-TIME in the current directory.",
+    help="Put the record (JSON) and the picture (PNG) there. Default: vinefast-bench-TIME in the current directory.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the record in place of tables.")
 @click.option("--list", "only_list", is_flag=True, help="Say what can be measured here, and end.")
@@ -82,8 +87,8 @@ def bench(
 ) -> None:
     """Measure vinefast beside the other executors on this machine.
 
-    In each round every executor is started, measured and shut down, one after the other. Shown are medians over the
-    rounds, with the least and the greatest value in parentheses.
+    In each round, every executor is started, measured and shut down, one after the other. The tables show medians over
+    the rounds, with the least and the greatest value in parentheses.
     """
     out, err = _console(sys.stdout), _console(sys.stderr)
     if only_list:

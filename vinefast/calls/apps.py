@@ -40,23 +40,26 @@ _NO_OPTIONS = AppOptions()
 
 
 def options_of(function: Callable[..., Any]) -> AppOptions:
-    """Give what a function, or an app's function in Parsl's wrappers, was marked with."""
+    """Return what a function, or an app's function in Parsl's wrappers, was marked with."""
     return getattr(function, _MARK, None) or _NO_OPTIONS
 
 
 def mark(
     function: Callable[..., Any] | None = None, *, context: Callable[[], Any] | None = None, keep: bool = False
 ) -> Callable[..., Any]:
-    """Note how a function wants its calls, for `VineFastExecutor.submit`, `map` and `submit_many`: a decorator.
+    """Mark a function with how its calls are to run, for `VineFastExecutor.submit`, `map` and `submit_many`.
+
+    Serves as a decorator, with or without arguments.
 
     Parameters
     ----------
     function : callable
-        Is given back. It keeps what it was first submitted with.
+        The function to mark, which is returned. Marks that are changed after the function was first submitted have no
+        effect.
     context : callable, optional
-        A plain function without arguments, which is called once per slot, before the first call there. What it returns
-        is given to each call as the keyword argument `context`, unless the caller gives one. It wins over the
-        executor's context.
+        A plain function without arguments, which is called once per slot, before the first call there. Each call gets
+        what that function returns as the keyword argument `context`, unless the caller gives one. A function's own
+        context wins over the executor's context.
     keep : bool
         What a call returns stays on its worker, and its future has a `vinefast.Kept` instead.
 
@@ -91,12 +94,12 @@ def python_app(
     keep: bool = False,
     **parsl_arguments: Any,
 ) -> Callable[..., Any]:
-    """Make an app, as `parsl.python_app` does.
+    """Make an app, as `parsl.python_app` does, of a function that is marked as `mark` does.
 
     Parameters
     ----------
     function : callable
-        Given by the decorator.
+        The function to make an app of; left out where the decorator has arguments.
     context, keep
         As for `mark`. Executors other than `VineFastExecutor` do not look at them.
     **parsl_arguments

@@ -21,7 +21,7 @@ class Stage:
         Mean time that a call spent there, in microseconds; over all stages they add up to the time from submit to
         result.
     work_us : float or None
-        Mean time that a thread or a slot worked on it there; None where it only waited.
+        Mean time that a thread or a slot worked on a call there; None where calls only wait.
     meaning : str
         What happens there.
     """
@@ -34,7 +34,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Overhead:
-    """Where the time of a number of calls went. Its text is a table.
+    """Where the time of a number of calls went. As a string, this is a table.
 
     Attributes
     ----------
@@ -77,9 +77,9 @@ def overhead(after: Mapping[str, int], before: Mapping[str, int] | None = None) 
     Parameters
     ----------
     after : mapping
-        What `VineFastExecutor.stats` gives.
+        What `VineFastExecutor.stats` returns.
     before : mapping, optional
-        The same from an earlier moment: only what came after it counts.
+        The same from an earlier moment: only what came after that moment counts.
 
     Returns
     -------

@@ -38,7 +38,7 @@ _WIDTH = 150
 @click.option("--changed", is_flag=True, help="Only parameters that are not at their default.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 def tune(words: tuple[str, ...], settings: tuple[str, ...], where: str | None, changed: bool, as_json: bool) -> None:
-    """List what can be tuned, with current values; with WORDs only where all of them occur.
+    """List tune parameters with their values; with WORDs, only those parameters that mention all of them.
 
     The names are keys for TaskVineManagerConfig(tune_parameters={...}), and with underscores arguments of
     vinefast.Tuning. Values are checked as when an executor is made.
@@ -95,7 +95,7 @@ def _current(tuning: Tuning, parameter: Parameter[Any]) -> Any:
 
 
 def _configured(where: str) -> Tuning:
-    """Give the tuning of a user's object."""
+    """Load a user's object, and return what it tunes."""
     place, _, name = where.partition(":")
     # Without a name, those of Parsl's own programs.
     found = _load(place, [name] if name else ["config", "fresh_config"])

@@ -1,13 +1,6 @@
 # Large buffers beside the pickle instead of in it (PEP 574): vinefast/library/buffers.py tells the layout, and is the
 # other end.
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBuffer_FillInfo,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
-
 cdef size_t MIN_BUFFER_NBYTES = 4096  # a smaller one is quicker copied
 
 cdef frozenset PLAIN_TYPES = frozenset((int, float, bool, str, type(None)))  # have no buffers

@@ -1,7 +1,5 @@
 # The way back of a call: from a record of a result frame to a finished future.
 
-from vinefast import errors
-
 cdef Py_ssize_t COPY_NBYTES = 4096  # up to here a bytes object is cheaper than a memory view
 
 

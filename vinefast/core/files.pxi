@@ -1,7 +1,5 @@
 # The files of a call that TaskVine moves, as C sees them; vinefast/data/plan.py finds them among a call's arguments.
 
-from parsl.app.errors import RemoteExceptionWrapper
-
 FILE_INPUT, FILE_URL, FILE_OUTPUT = VF_FILE_INPUT, VF_FILE_URL, VF_FILE_OUTPUT
 FILE_READ, FILE_MADE = VF_FILE_READ, VF_FILE_MADE
 

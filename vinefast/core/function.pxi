@@ -1,14 +1,5 @@
 # Functions, serialized once and named by a digest of their bytes ever after.
 
-import hashlib
-import importlib
-import types
-import weakref
-
-from vinefast.calls.apps import options_of
-from vinefast.calls.context import serialize_with_context
-from vinefast.calls.main_module import MISSING
-
 # Parsl wraps an app anew for each call, to monitor it or to bound its time. The wrappers of one app differ in identity
 # alone: they are the same code around the same things.
 cdef tuple PARSL_WRAPPERS = (("parsl.monitoring.remote", "monitor_wrapper"), ("parsl.app.python", "timeout"))

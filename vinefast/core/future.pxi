@@ -13,11 +13,6 @@
 # replacing references to what has others (None and the states); PyObject_GC_Track; appending to a list, which at the
 # most moves its array. Each place that relies on it says so.
 
-import logging
-import threading
-from concurrent.futures import Future
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-
 cdef extern from "Python.h":
     void PyObject_GC_UnTrack(void *op) noexcept
     void PyObject_GC_Track(object op)
@@ -42,7 +37,6 @@ class CallCondition(threading.Condition):
 
 
 cdef tuple NO_ARGUMENTS = ()
-cdef object logger = logging.getLogger("vinefast.core")
 # What is set by an assignment to anything else may be part of a cycle.
 cdef frozenset OWN_ATTRIBUTES = frozenset(
     ("_state", "_result", "_exception", "_condition", "_waiters", "_done_callbacks")
@@ -62,7 +56,7 @@ cdef class Call:
     cdef SpecRecord spec            # None: the engine's default
     cdef CallFiles files
     cdef object state, outcome, exception_, condition, waiter_list, callbacks
-    cdef void *engine               # lives at least as long as this is pending; NULL: was made by itself
+    cdef void *submitter            # lives at least as long as this is pending; NULL: was made by itself
 
     cdef readonly uint64_t parsl_executor_task_id
     """The executor's own number of the call."""
@@ -192,7 +186,7 @@ cdef class Call:
             False when the call has been sent to a worker or is done.
         """
         cdef bint of_engine = self.c_call.future != NULL
-        if self.engine != NULL and (<Engine>self.engine).is_elsewhere():
+        if self.submitter != NULL and (<Submitter>self.submitter).loop.is_elsewhere():
             return False
         with self._condition:
             if of_engine and self.state is PENDING and not vf_call_cancel(&self.c_call):
@@ -230,9 +224,9 @@ cdef int check_wait(Call future, timeout) except -1:
     """Refuse to wait where that would be for ever."""
     if timeout is not None and timeout <= 0:
         return 0
-    # From here to the reference to the engine nothing lets another thread run.
-    if future.engine != NULL and future.state is PENDING:
-        (<Engine>future.engine).check_wait(future)
+    # From here to the reference to the submitter nothing lets another thread run.
+    if future.submitter != NULL and future.state is PENDING:
+        (<Submitter>future.submitter).check_wait(future)
     return 0
 
 

@@ -3,14 +3,6 @@
 # Every vine_* call that can fail goes through one of the two checkers below. The GIL is released around those that take
 # time.
 
-import errno
-import os
-import socket
-import time
-from contextlib import suppress
-
-from vinefast.workers import programs
-
 SCHEDULERS = {
     "files": VINE_SCHEDULE_FILES,
     "time": VINE_SCHEDULE_TIME,

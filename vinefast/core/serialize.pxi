@@ -5,14 +5,6 @@
 # whatever pickle refuses, goes through cloudpickle (vinefast/library/by_value.py), and what that refuses through
 # parsl.serialize, as does everything once the user has registered a serialization method.
 
-import pickle
-
-import parsl.serialize.facade as parsl_serialize
-from parsl.serialize.concretes import DillSerializer
-from parsl.serialize.errors import DeserializationError, SerializationError
-
-from vinefast.library import by_value
-
 cdef extern from "string.h" nogil:
     void *memmem(const void *haystack, size_t haystacklen, const void *needle, size_t needlelen)
 

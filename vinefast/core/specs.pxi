@@ -1,7 +1,5 @@
 # Resource specifications as C sees them.
 
-from vinefast.settings.resources import CallSpec
-
 
 cdef class SpecGroup:
     """What the specifications that differ in priority alone have in common."""

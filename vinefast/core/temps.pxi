@@ -41,10 +41,10 @@ cdef class TempHandle:
     def __cinit__(self, Engine engine, str name):
         self.engine = engine
         self.temp = Temp(name)
-        engine.temps.add(self.temp)
+        engine.loop.temps.add(self.temp)
 
     def __del__(self):
-        self.engine.let_go(self.temp)
+        self.engine.loop.let_go(self.temp)
 
     def belongs_to(self, engine):
         """Whether the file lies on the workers of this engine."""
@@ -56,17 +56,17 @@ cdef class TempHandle:
         On the thread that finishes an engine's futures, where callbacks run, that goes on with those of such calls.
         """
         global vf_arguments
-        cdef Engine here = getattr(this_thread, "engine", None)
+        cdef Finisher here = getattr(this_thread, "finisher", None)
         if here is None:
             return future.result(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         cdef void *arguments = vf_arguments
         vf_arguments = NULL  # what is unpickled meanwhile is no part of a call that is being made
         try:
-            here._wait_here(future, deadline)
+            here.wait_for(future, deadline)
         finally:
             vf_arguments = arguments
-        if here is self.engine and not future.done() and vf_done_is_closed(&here.loop.done):
+        if here is self.engine.finisher and not future.done() and vf_done_is_closed(&here.loop.c_loop.done):
             raise errors.EngineStopped()
         return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
 

@@ -66,7 +66,7 @@ def look_at(directory: str) -> Tree:
 
 
 def archive_of(directory: str, version: int) -> Archive:
-    """Give an archive of a directory, packed once per version of it.
+    """Return an archive of a directory, packed once per version of the directory.
 
     Raises
     ------

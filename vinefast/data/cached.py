@@ -1,4 +1,4 @@
-"""`CachedFile`: an input that TaskVine keeps on workers, as long as its user says."""
+"""`CachedFile`: an input that TaskVine keeps on workers, for as long as its user says."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Caching(NamedTuple):
     level:
         TaskVine's ``vine_cache_level_t``.
     unpack:
-        Whether calls see what is packed in it.
+        Whether the source is an archive, and calls see what is packed in it.
     linked:
         Whether calls see a symbolic link.
     version:
         Changes with the content.
     source:
-        The path that TaskVine reads; it stays there as long as this.
+        The path that TaskVine reads; what is there stays as long as this object.
     """
 
     key: str
@@ -57,27 +57,28 @@ class Caching(NamedTuple):
 class CachedFile(File):
     """An input that TaskVine brings to workers and keeps there, even where they share this machine's file system.
 
-    For a call, anywhere among its arguments. On the worker it is a plain `parsl.File`, whose
-    ``filepath`` is a path in the sandbox that is the call's own. Elsewhere, and for other executors, one with a path is
-    that path.
+    A `CachedFile` may be anywhere among the arguments of a call. The call gets a plain `parsl.File` in its place, whose
+    ``filepath`` lies in the call's own sandbox. Elsewhere, and for other executors, a `CachedFile` with a path stands
+    for the file at that path.
 
     Parameters
     ----------
     source : str or os.PathLike
         Path of a file or a directory, or a URL (``http``, ``https``, ``ftp``), which workers fetch with ``curl``.
     cache : "call", "workflow", "worker" or "forever"
-        For how long a worker keeps it: for one call; until the executor is shut down; until the worker ends; or beyond
-        that, for workers that start later in the same place (``vine_worker --workspace=PATH --keep-workspace``). What
-        is kept for "worker" or "forever" has the name of its content, so that the same content under two paths travels
-        once; to find that name, it is read when a call is submitted for the first time, and when it has changed. For
-        the other two, each path travels. A URL that is kept for "worker" or "forever" is taken for one whose content
-        never changes.
+        For how long a worker keeps the input: for one call; until the executor is shut down; until the worker ends; or
+        beyond that, for workers that start later in the same place
+        (``vine_worker --workspace=PATH --keep-workspace``). With "worker" and "forever", workers know the input by its
+        content, so that the same content under two paths travels once; for that, the source is read when a call is
+        submitted for the first time, and when the source has changed. With the other two, each path travels. A URL
+        that is kept for "worker" or "forever" is taken for one whose content never changes.
     unpack : bool
-        It is a tarball (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, or whatever the worker's ``tar``
-        can read), unpacked once per worker; calls see the directory.
+        The source is a tarball (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, or whatever the worker's
+        ``tar`` can read), which is unpacked once per worker; calls see the directory.
     writable : bool
-        Each call gets a copy of its own, which it may change. Otherwise files are read-only, and a call that writes all
-        the same, as root may, fails with `vinefast.errors.InputChanged`, but for those in directories.
+        Each call gets a copy of its own, which the call may change. Otherwise files are read-only, and a call that
+        writes to one all the same, as root may, fails with `vinefast.errors.InputChanged`; for files in directories
+        nobody notices.
 
     Raises
     ------
@@ -86,8 +87,8 @@ class CachedFile(File):
 
     Notes
     -----
-    A file that has changed is sent again: its size, time and inode are looked at when a call is submitted, and when it
-    is sent. Of a directory, sizes, times and modes of all that is in it are looked at when a call is submitted.
+    A file that has changed is sent again: its size, time and inode are looked at when a call is submitted, and when the
+    call is sent. Of a directory, sizes, times and modes of all that is in it are looked at when a call is submitted.
     Unpacked tarballs and directories are symbolic links to what all calls of the worker see, if not `writable`: files
     there are read-only, but new ones can be made, and nobody notices. Do not.
     """
@@ -114,7 +115,7 @@ class CachedFile(File):
         self.scheme = "file"
 
     def cleancopy(self) -> CachedFile:
-        """Copy it, as Parsl does for each call."""
+        """Make another object for the same input, as Parsl does for each call."""
         return CachedFile(self.url, self.cache, self.unpack, self.writable)
 
     __copy__ = cleancopy
@@ -131,7 +132,7 @@ class CachedFile(File):
         return File, (self.url,), {"path": self.path, "filename": self.filename, "local_path": self.local_path}
 
     def as_file(self, local_path: str | None = None) -> File:
-        """Give a plain file, seen at `local_path` by those who get it."""
+        """Make a plain `parsl.File`, which those who get it find at `local_path`."""
         file = File(self.url)
         file.path, file.filename = self.path, self.filename
         file.local_path = self.local_path if local_path is None else local_path
@@ -139,7 +140,7 @@ class CachedFile(File):
 
     @property
     def filepath(self) -> str:
-        """Path on this machine."""
+        """Path of the source on this machine."""
         if self.is_remote and self.local_path is None:
             raise ValueError(f"{self.url} has a path on vinefast's workers only")
         return super().filepath
@@ -150,7 +151,7 @@ class CachedFile(File):
         Raises
         ------
         OSError
-            If it cannot be read.
+            If the source cannot be read.
         """
         level = _LEVELS[self.cache]
         label, source, version = None, self.url, 0
@@ -175,7 +176,7 @@ def caching_of_directory(directory: str, level: int = _LEVELS["workflow"]) -> Ca
     Raises
     ------
     OSError
-        If it cannot be read, or packed where it has to be.
+        If the directory cannot be read, or cannot be packed where it has to be.
     """
     tree = packed.look_at(directory)
     label = None

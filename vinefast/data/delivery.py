@@ -11,7 +11,7 @@ from contextlib import suppress
 
 
 def checked(place: str, is_file: bool = False) -> str:
-    """Give the absolute path where an output will lie, which is where a link leads to, as for a program that writes.
+    """Resolve the path where an output will lie: where links lead to, as for a program that writes there.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def put(arrived: str, place: str, appended: bool = False) -> None:
     Raises
     ------
     OSError
-        If something of another kind is there. Nothing has been changed then.
+        If something of another kind is in that place. Nothing has been changed then.
     """
     pairs = list(_pairs(arrived, place))
     if appended:
@@ -62,7 +62,7 @@ def remove(path: str) -> None:
 
 
 def _pairs(arrived: str, place: str) -> Iterator[tuple[str, str]]:
-    """Give what is to be renamed, and to what."""
+    """Yield what is to be renamed, and to what."""
     ours, theirs = _kind(arrived), _kind(place)
     if theirs is not None and theirs != ours:
         raise _refusal(place, theirs)

@@ -64,7 +64,7 @@ class StagedFiles(CallFiles):
         self._kept = kept
 
     def result(self, value: Any) -> Any:
-        """Give a `Kept` for the size of a value that stays on a worker."""
+        """Make a `Kept` of the size of a value that stays on a worker."""
         if self._kept is None or not isinstance(value, int):
             return value  # an app that failed says so by what it returns
         return Kept(self._kept, value)
@@ -209,12 +209,12 @@ class CallPlan:
         return bool(self._inputs or self._outputs or self._made or self._read)
 
     def seen(self, cached: CachedFile) -> File:
-        """Give a `CachedFile` as workers see it.
+        """Return a `CachedFile` as workers see it.
 
         Raises
         ------
         InputMissing
-            If it cannot be read.
+            If the source cannot be read.
         """
         # Serializers may ask again, if pickle is not up to the other arguments.
         known = self._seen.get(id(cached))
@@ -234,7 +234,7 @@ class CallPlan:
             (self._writable if path.writable else self._read_only).add(name)
 
     def path_of(self, store: Store) -> str | None:
-        """Give the path of what is on workers in the sandbox of the call's bundle; None if it is on others."""
+        """Return where the bundle's sandbox has what is on workers; None if it is on those of another executor."""
         if store in self._made:
             return self._made[store].path
         handle = store.handle
@@ -246,7 +246,7 @@ class CallPlan:
         return self._read.setdefault(store, Temporary(handle, self._name_of(store))).path
 
     def files(self) -> StagedFiles | None:
-        """Give what was found; None if nothing is moved."""
+        """Return what was found; None if nothing is moved."""
         if not self:
             return None
         # For TaskVine each has a name of ours: names of users are not all that it can write, and may meet. To rename
@@ -342,7 +342,7 @@ class CallPlan:
 
 
 def _files_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[File]:
-    """Give the files that a call reads, but for those that are found while they are serialized."""
+    """Yield the files that a call reads, but for those that are found while they are serialized."""
     named = (value for name, value in kwargs.items() if name not in ("stdout", "stderr"))
     for value in itertools.chain(args, named, _listed(kwargs, "inputs")):
         if isinstance(value, File) and not isinstance(value, (CachedFile, TempFile)):

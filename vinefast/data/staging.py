@@ -1,4 +1,4 @@
-"""Files that workers get as they need them: at paths that only they have, and from URLs by themselves."""
+"""Files that workers get when they need them: at paths that only workers have, or fetched from URLs by workers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class WorkerPath(str):
     Attributes
     ----------
     move : tuple
-        Where they get it, as in the moves of `vinefast._core.CallFiles`, without the name.
+        Where workers get the file, as in the moves of `vinefast._core.CallFiles`, without the name.
     writable : bool
         Whether the call gets a copy of its own.
     read_only : bool
-        Whether it may not write to what all calls see.
+        Whether the call may not write to what all calls see.
     """
 
     move: Move
@@ -77,21 +77,21 @@ class WorkerPath(str):
 
 
 class URLStaging(Staging, RepresentationMixin):
-    """Let workers fetch ``http``, ``https`` and ``ftp`` inputs themselves: once each, for all calls that read them.
+    """Let workers fetch ``http``, ``https`` and ``ftp`` inputs themselves, each input once for all calls that read it.
 
-    For an executor's `storage_access`, before other providers. Workers need ``curl``.
+    Belongs into an executor's `storage_access`, before other providers. Workers need ``curl``.
 
     Parameters
     ----------
     connect_timeout_s : int
-        How long a worker waits for a server's answer to its call, in seconds.
+        How long a worker waits until a server has accepted the connection, in seconds.
     idle_timeout_s : int
-        How long it waits for the next byte.
+        How long a worker waits for the next byte, in seconds.
 
     Raises
     ------
     InvalidConfiguration
-        If one of them is not a positive whole number.
+        If one of the two is not a positive whole number.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class URLStaging(Staging, RepresentationMixin):
         return file.scheme in ("http", "https", "ftp")
 
     def stage_in(self, dm: Any, executor: str, file: File, parent_fut: Any) -> None:
-        """Leave it to TaskVine: nothing has to run before the call."""
+        """Leave the file to TaskVine: nothing has to run before the call."""
         file.local_path = WorkerPath.of_url(file.url, self.timeouts)
 
     @property
@@ -117,10 +117,10 @@ class URLStaging(Staging, RepresentationMixin):
 
 
 def file_name(name: str) -> str:
-    """Give a name for a file on workers: its own, if a file can have that."""
+    """Choose the name of a file on workers: `name`, if a file can have that name."""
     return name if rules.is_file_name(name) else "file"
 
 
 def unreadable(path: str, error: OSError) -> InputMissing:
-    """Give the error of a call, one of whose inputs cannot be read here."""
+    """Make the error of a call that has an input which cannot be read here."""
     return InputMissing(f"{path!r} ({error.filename or path}): {error.strerror or error}")

@@ -21,21 +21,21 @@ Bring = Callable[..., tuple[Future, Forget]]
 
 
 def without_maker(name: str) -> InputMissing:
-    """Give the error of those who read a temporary file that no call makes."""
+    """Make the error of a call that reads a temporary file which no call makes."""
     return InputMissing(
         f"{name!r}: no app makes this temporary file; give it to one, as outputs=[...], before it is read"
     )
 
 
 class Store:
-    """What all copies of a `TempFile` share, and the call's future and its `Kept`.
+    """What all copies of a `TempFile` share, and what a call's future shares with its `Kept`.
 
     Attributes
     ----------
     name : str
-        The user's.
+        What the user calls the file.
     handle : TempHandle or None
-        Of the engine on whose workers it lies, for the one call that makes it; None while there is none.
+        Of the engine on whose workers the file lies, for the one call that makes the file; None while there is none.
     """
 
     def __init__(self, name: str) -> None:
@@ -48,7 +48,7 @@ class Store:
         self._fetched: tuple[str, Future] | None = None
 
     def claim(self, handle: TempHandle, engine: object, bring: Bring, directory: str) -> TempHandle | None:
-        """Let a call make it: the first one, or one after those before have failed.
+        """Let a call make the file: the first one, or one after those before have failed.
 
         Parameters
         ----------
@@ -65,12 +65,12 @@ class Store:
         Returns
         -------
         TempHandle or None
-            What it had, for `withdraw`.
+            The handle before, for `withdraw`.
 
         Raises
         ------
         InvalidConfiguration
-            If another call makes it, or has made it.
+            If another call makes the file, or has made it.
         """
         with self._lock:
             before = self.handle
@@ -94,7 +94,7 @@ class Store:
                 self.handle = before
 
     def lies_with(self, engine: object) -> bool:
-        """Whether calls of an engine can read it on its workers."""
+        """Whether the file lies on the workers of an engine, where the engine's calls can read it."""
         return self.handle is not None and self.handle.belongs_to(engine)
 
     def run(self, function: Callable[..., Any], *args: Any, output: str | None = None) -> tuple[Future, Forget]:
@@ -104,12 +104,12 @@ class Store:
         return self._bring(function, *args, output=output)
 
     def wait(self, future: Future, timeout: float | None) -> Any:
-        """Give the result of what `run` has begun, on whatever thread."""
+        """Wait for the result of what `run` has begun, on whatever thread."""
         assert self.handle is not None
         return self.handle.result_of(future, timeout)
 
     def fetch(self, reader: Any, path: str | None, timeout: float | None) -> str:
-        """Bring the file to this machine; gives where it lies."""
+        """Bring the file to this machine; returns the path there."""
         if path is not None:
             future, forget = self.run(on_worker.copy, reader, output=path)
             try:
@@ -138,19 +138,20 @@ def _is_gone(place: str, future: Future) -> bool:
 class TempFile(File):
     """A file that is written on a worker and stays on workers.
 
-    An app makes it when it has it among its ``outputs``, and others read it as any Parsl `File`, on the same worker or
-    on another, which fetches it from there. It comes to this machine by `fetch` only, or where its path is asked for
-    here. When nothing refers to it any more it is deleted.
+    An app makes the file when its ``outputs`` have it, and other apps read the file as any Parsl `File`, on the same
+    worker or on another one, which fetches it from there. The file comes to this machine by `fetch` only, or when its
+    path is asked for here. When nothing refers to the file any more, workers delete it.
 
-    One call makes it. Another one may only after that has failed or was cancelled, as when Parsl tries again.
+    One call makes the file. Another call may do so only after the first has failed or was cancelled, as when Parsl
+    tries again.
 
-    What TaskVine's ``temp-replica-count`` says, that many workers hold it. If all are lost, the call that made it runs
-    again, when it is needed.
+    As many workers hold the file as TaskVine's ``temp-replica-count`` says. If all of them are lost, the call that made
+    the file runs again as soon as the file is needed.
 
     Parameters
     ----------
     name : str
-        Its name for apps and in messages; names need not be unique. A directory serves as well as a file.
+        Name of the file for apps and in messages; names need not be unique. A directory serves as well as a file.
 
     Examples
     --------
@@ -180,14 +181,14 @@ class TempFile(File):
         self._store = store
 
     def cleancopy(self) -> TempFile:
-        """Give another object for the same file."""
+        """Make another object for the same file."""
         copy = TempFile.__new__(TempFile)
         copy._begin(self._store)
         return copy
 
     @property
     def filepath(self) -> str:
-        """Where it lies: on a worker, for the app there; on this machine, to which this brings it."""
+        """Path of the file: for an app, on its worker; elsewhere on this machine, to which this brings the file."""
         return self.fetch()
 
     def fetch(self, path: str | os.PathLike[str] | None = None, timeout: float | None = None) -> str:
@@ -196,26 +197,27 @@ class TempFile(File):
         Parameters
         ----------
         path : path, optional
-            Where to. A file may be there, which it replaces; a directory fills the one that is there. If not given,
-            into a directory of its own in the run directory, where it stays until you remove it, and only once.
+            Where to. A file replaces the file that is there; a directory fills the directory that is there. If not
+            given, the file is brought once, into a directory of its own in the run directory, and stays there until you
+            remove it.
         timeout : float, optional
-            Seconds to wait for it at the most.
+            Seconds to wait for the file at the most.
 
         Returns
         -------
         str
-            Where it lies.
+            Path of the file on this machine.
 
         Raises
         ------
         vinefast.errors.InputMissing
-            If no app makes it.
+            If no app makes the file.
         TimeoutError
-            If it has not come in time. It is not put to `path` any more.
+            If the file has not come in time. Nothing is put to `path` any more.
         OSError
-            If something else is at `path`, which stays; or what else keeps it from being written.
+            If something of another kind is at `path`, which stays as it is, or if the file cannot be written there.
         Exception
-            What failed the app that makes it, or what keeps it from coming.
+            What failed the app that makes the file, or what keeps the file from coming.
         """
         return self._store.fetch(self, None if path is None else os.fspath(path), timeout)
 
@@ -239,14 +241,14 @@ def _plain_file(path: str) -> File:
 
 
 class Kept:
-    """What an app with ``keep=True`` returned: its value is on a worker.
+    """What an app with ``keep=True`` returned: a value that is on a worker.
 
-    Given to another app, it is the value there. Anywhere else, `result` brings it.
+    Another app that gets this as an argument finds the value in its place. Anywhere else, `result` brings the value.
 
     Attributes
     ----------
     nbytes : int
-        Of the value, serialized.
+        Size of the value, serialized.
     """
 
     def __init__(self, store: Store, nbytes: int) -> None:
@@ -259,14 +261,14 @@ class Kept:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for it at the most.
+            Seconds to wait for the value at the most.
 
         Raises
         ------
         TimeoutError
-            If it has not come in time.
+            If the value has not come in time.
         Exception
-            What keeps it from coming.
+            What keeps the value from coming.
         """
         return self._store.wait(self._store.run(on_worker.identity, self)[0], timeout)
 

@@ -30,7 +30,7 @@ class Timeouts(NamedTuple):
 
 
 def curl_source(url: str, timeouts: Timeouts) -> str:
-    """Give TaskVine's source of a file at a URL.
+    """Write the source that TaskVine is told for a file at a URL.
 
     Raises
     ------

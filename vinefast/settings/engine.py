@@ -106,7 +106,7 @@ class EngineSettings:
 
 
 def tuning_of(config: TaskVineManagerConfig) -> Tuning:
-    """Give what a manager configuration tunes: its ``tune_parameters``, and the fields that are parameters too."""
+    """Collect what a manager configuration tunes: ``tune_parameters``, and the fields that are parameters too."""
     tuning = Tuning(peer_transfers=config.enable_peer_transfers)
     if config.wait_for_workers is not None:
         tuning.wait_for_workers = config.wait_for_workers

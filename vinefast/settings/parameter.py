@@ -28,24 +28,24 @@ _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) *([KMGTP]?)B?(?:/s)?", re.IGNORECASE)
 
 
 class Parameter(Generic[T]):
-    """A tune parameter: on the class the facts about it, on an object its value.
+    """A tune parameter: on the class of a parameter set the facts about it, on an object the value.
 
     Parameters
     ----------
     doc : str
-        What it does.
+        What the parameter does.
     default : value
-        What holds if it is not set.
+        The value as long as none is set.
     unit : str
-        Of the value.
+        Unit of the value.
     since : str
-        The first TaskVine that has it.
+        The first TaskVine that has the parameter.
     aliases : tuple of str
-        Other names that TaskVine takes for it.
+        Other names that TaskVine takes.
     stock : value, optional
         TaskVine's default, if `default` is not the same.
     tuned : bool
-        Whether it is handed to ``vine_tune``.
+        Whether the value is handed to ``vine_tune``.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Parameter(Generic[T]):
     attribute : str
         Python's spelling.
     kind : str
-        What its values are.
+        What kind of values it has.
     range : str
         Which values are accepted.
     """
@@ -108,11 +108,11 @@ class Parameter(Generic[T]):
 
     @property
     def available(self) -> bool:
-        """Whether the TaskVine that vinefast is linked with has it."""
+        """Whether the TaskVine that vinefast is linked with has this parameter."""
         return is_available(self.since)
 
     def checked(self, value: object) -> T:
-        """Give a value as it is kept, or raise `InvalidConfiguration`."""
+        """Check a value, and return what is kept of it, or raise `InvalidConfiguration`."""
         if not self.available:
             raise InvalidConfiguration(
                 f"tune parameter {self.name!r} needs TaskVine {self.since} or newer; vinefast is built with "
@@ -126,7 +126,7 @@ class Parameter(Generic[T]):
         return kept
 
     def read(self, value: Any) -> T | None:
-        """Give a value as it is kept; None if it is not one of this parameter's."""
+        """Convert a value to what is kept; returns None if this parameter cannot have the value."""
         raise NotImplementedError
 
 
@@ -240,7 +240,7 @@ class Bytes(Count):
 
 
 class ParameterSet(dict[str, Any]):
-    """Values by name of parameter: as a dict those that have been set, as attributes all.
+    """Values of parameters by name: as a dict, those that have been set; as attributes, all.
 
     A subclass is a dataclass of `Parameter` objects.
     """
@@ -251,19 +251,19 @@ class ParameterSet(dict[str, Any]):
         cls.parameters = {p.name: p for p in vars(cls).values() if isinstance(p, Parameter)}
 
     def __new__(cls, **values: Any) -> Self:
-        """Refuse a name with the nearest ones; a dataclass's own message has none."""
+        """Refuse an unknown name, and say the nearest ones, which a dataclass's own message does not."""
         for name in values:
             cls.find(name)
         return super().__new__(cls)
 
     @classmethod
     def find(cls, name: object) -> Parameter[Any]:
-        """Give a parameter by its name, with hyphens or underscores, or by another name that TaskVine takes.
+        """Find a parameter by its name, with hyphens or underscores, or by another name that TaskVine takes.
 
         Raises
         ------
         InvalidConfiguration
-            If there is none; the message has the nearest names.
+            If no parameter has that name; the message has the nearest names.
         """
         wanted = name.replace("_", "-") if isinstance(name, str) else ""
         known = {alias: p for p in cls.parameters.values() for alias in (p.name, *p.aliases)}

@@ -15,14 +15,14 @@ class Tuning(ParameterSet):
     """Values for ``TaskVineManagerConfig(tune_parameters=...)``.
 
     Parameters are set by keyword, as attributes, or as items with TaskVine's hyphens, and checked at once. Attributes
-    that have not been set are at their default; as a mapping this has only those that have been set. A plain dict
+    that have not been set are at their default; the mapping has only the parameters that have been set. A plain dict
     serves as well. ``vinefast tune`` lists all parameters, and `Tuning.parameters` has them by name.
 
     Raises
     ------
     InvalidConfiguration
         If there is no such parameter, if TaskVine would silently take another value, or if the TaskVine that vinefast
-        is built with is too old for it.
+        is built with does not have the parameter yet.
 
     Examples
     --------
@@ -284,7 +284,7 @@ class Tuning(ParameterSet):
         return tuning
 
     def for_vine_tune(self) -> dict[str, float]:
-        """Give the numbers that TaskVine is to be told: those that are set, and where vinefast's defaults differ."""
+        """Return the numbers that TaskVine is to be told: those that are set, and where vinefast's defaults differ."""
         return {
             name: float(self.get(name, parameter.default))
             for name, parameter in self.parameters.items()

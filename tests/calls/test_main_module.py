@@ -14,11 +14,12 @@ import weakref
 import cloudpickle
 import parsl
 import pytest
+from benches._stages import Stages
 from parsl.serialize import deserialize
 from parsl.serialize.concretes import PickleSerializer
 from parsl.serialize.facade import methods_for_code
 
-from vinefast._core import FunctionRegistry, Stages, unchanged
+from vinefast._core import FunctionRegistry, unchanged
 from vinefast.calls.main_module import serialize_function
 from vinefast.library import by_value
 from vinefast.library.by_value import ByValue

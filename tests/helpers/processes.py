@@ -3,8 +3,11 @@
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import psutil
+
+from tests.helpers.waiting import wait_until
 
 MARK = "VINEFAST_TEST_MARK"
 
@@ -25,14 +28,27 @@ def processes_marked(mark):
     return found
 
 
-def wait_until(condition, seconds=10.0):
-    """Wait until `condition()` is true; tells whether it became so."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
+def is_alive(pid):
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def descendants(pid):
+    """All living processes whose session or parent is `pid`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            state, parent, session = fields[0], int(fields[1]), int(fields[3])
+            if state != "Z" and pid in (parent, session):
+                found.append(int(entry.name))
+    return found
 
 
 def left_of(mark, seconds=10.0):
@@ -68,11 +84,3 @@ def workers_of(executor, n):
     """Which of n workers take calls: until a worker's library has started, the others do."""
     futures = [executor.submit(worker_after, {}, 0.1) for _ in range(2 * n)]
     return {future.result(60) for future in futures}
-
-
-def wait_for_file(path):
-    """Of a call: wait until there is a file; gives up after 20 s."""
-    for _ in range(1000):
-        if os.path.exists(path):
-            return
-        time.sleep(0.02)

@@ -10,8 +10,9 @@ import threading
 import weakref
 
 import pytest
+from benches._stages import Stages
 
-from vinefast._core import CallFuture, Stages
+from vinefast._core import CallFuture
 
 # A result frame with one call, which returned None.
 NONE = struct.pack("<4sIQQQIII20xIIQ", b"VFR1", 1, 80, 0, 0, 0, 1, 1, 0, 0, 0)

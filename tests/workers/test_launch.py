@@ -17,6 +17,8 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher, WrappedLauncher
 from parsl.providers import LocalProvider, SlurmProvider
 
+from tests.helpers.processes import is_alive
+from tests.helpers.waiting import wait_until
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.workers import launch, programs
 from vinefast.workers.contact import Contact
@@ -87,21 +89,6 @@ def processes_of(launcher):
     return [process for process in launcher._processes if process is not None]
 
 
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_methods_have_their_launchers(tmp_path, archive):
     def kind(method="factory", provider=None, **fields):
         return type(launch.make_launcher(method, TaskVineFactoryConfig(**fields), str(tmp_path), provider))
@@ -122,7 +109,7 @@ def test_local_workers_come_and_go(start, manager):
     began = time.monotonic()
     launcher.stop()
     assert time.monotonic() - began < 3
-    assert not any(alive(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
     launcher.stop()
     for connection in connections:
         connection.close()
@@ -149,7 +136,7 @@ def test_a_worker_is_replaced_once_there_are_descriptors_again(start, manager, c
             while True:
                 taken.append(os.dup(0))
         process.kill()
-        wait_until(lambda: "No vine_worker can be started" in caplog.text)
+        assert wait_until(lambda: "No vine_worker can be started" in caplog.text)
         time.sleep(3 * launch._POLL_S)
     finally:
         for descriptor in taken:
@@ -174,7 +161,7 @@ def test_a_worker_is_replaced_once_there_is_room_again(start, manager, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(launch.subprocess, "Popen", refuse)
         process.kill()
-        wait_until(lambda: len(tried) > 1)
+        assert wait_until(lambda: len(tried) > 1)
     worker_on(manager).close()
     assert not failures
 
@@ -192,7 +179,7 @@ def test_a_retired_launcher_replaces_no_worker(start, manager):
 def test_workers_that_cannot_run_are_given_up(start):
     failures = []
     launcher = start(failures.append, worker_options="--no-such-option")
-    wait_until(lambda: failures)
+    assert wait_until(lambda: failures)
     (failure,) = failures
     assert isinstance(failure, EngineFailure)
     assert "--no-such-option" in str(failure)
@@ -207,12 +194,12 @@ def test_a_worker_that_hangs_is_killed_with_all_it_started(start, tmp_path):
     )
     script.chmod(0o755)
     launcher = start(worker_executable=str(script))
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    assert wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
     pids = [processes_of(launcher)[0].pid, int((tmp_path / "pid").read_text())]
     began = time.monotonic()
     launcher.stop()
     assert time.monotonic() - began < 4
-    wait_until(lambda: not any(alive(pid) for pid in pids))
+    assert wait_until(lambda: not any(is_alive(pid) for pid in pids))
 
 
 def test_the_factory_makes_workers_and_takes_them_along(start, manager):
@@ -224,14 +211,14 @@ def test_the_factory_makes_workers_and_takes_them_along(start, manager):
     began = time.monotonic()
     launcher.stop()
     assert time.monotonic() - began < 3
-    wait_until(lambda: not any(alive(pid) for pid in members))
+    assert wait_until(lambda: not any(is_alive(pid) for pid in members))
 
 
 def test_a_factory_that_cannot_run_is_given_up(start, archive, monkeypatch):
     failures = []
     monkeypatch.setattr(launch, "SCRIPT", "/no/such/script")
     start(failures.append, max_workers=2, python_env=archive)
-    wait_until(lambda: failures)
+    assert wait_until(lambda: failures)
     assert "factory.log" in str(failures[0])
 
 
@@ -410,7 +397,7 @@ def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
             pass
         assert len(launch._session_members(session)) >= 3
         process.kill()
-    wait_until(lambda: not launch._session_members(session), timeout_s=20)
+    assert wait_until(lambda: not launch._session_members(session), seconds=20)
     assert not list(tmp_path.glob("vinefast-*"))
 
 

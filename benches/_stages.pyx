@@ -1,4 +1,21 @@
-# Each stage of a call's way by itself, for benches and tests. The engine uses none of this.
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Each stage of a call's way without the others, for benches and tests.
+
+What is Python's in a stage is the core's own; what is C is linked in once more.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from vinefast._core cimport find_function, finish_by_record, function_of, serialize_arguments
+from vinefast.csrc cimport *
+
+from vinefast._core import CallFuture
+
+cdef size_t MAX_NBYTES = 0xFFFFFFFF  # of a payload, and so of a bundle that is bounded by time alone
+
 
 cdef uint32_t checked_repeat(object repeat) except 0:
     if not 1 <= repeat <= 0xFFFFFFFF:
@@ -7,14 +24,14 @@ cdef uint32_t checked_repeat(object repeat) except 0:
 
 
 cdef class Stages:
-    """For benches and tests: the stages of a call's way, each without the others.
+    """Runs single stages of a call's way.
 
     All methods run the code of the real way and keep nothing. With `repeat` the stage itself, not the preparation, is
     run so many times, so that its time can be told from that of a Python call.
     """
 
     @staticmethod
-    def find_function(FunctionRegistry registry not None, func, repeat=1):
+    def find_function(registry, func, repeat=1):
         """Look a function up, which serializes it the first time.
 
         Parameters
@@ -27,9 +44,9 @@ cdef class Stages:
         -------
         FunctionRecord
         """
-        cdef FunctionRecord record = None
+        record = None
         for _ in range(checked_repeat(repeat)):
-            record = registry.find(func)
+            record = find_function(registry, func)
         return record
 
     @staticmethod
@@ -175,7 +192,7 @@ cdef class Stages:
         cdef tuple kept = tuple(calls)
         cdef uint32_t times = checked_repeat(repeat)
         cdef uint32_t i, n = <uint32_t>len(kept)
-        cdef FunctionRecord function
+        cdef vf_function *function
         cdef bytes payload
         cdef vf_buffer frame, command
         memset(&frame, 0, sizeof(vf_buffer))
@@ -187,14 +204,17 @@ cdef class Stages:
                 raise MemoryError()
             for i in range(n):
                 call = <tuple?>kept[i]
-                function, payload, kind = call
-                if function is None or payload is None:
+                record, payload, kind = call
+                if payload is None:
                     raise TypeError("a call is (FunctionRecord, bytes, int)")
-                function.c_function.delivered = not carry
-                function.c_function.bundle_stamp = 0  # stamps start anew below
-                c_calls[i].function = &function.c_function
+                if <size_t>PyBytes_GET_SIZE(payload) > MAX_NBYTES:
+                    raise ValueError("a payload is too long")
+                function = function_of(record)
+                function.delivered = not carry
+                function.bundle_stamp = 0  # stamps start anew below
+                c_calls[i].function = function
                 c_calls[i].payload = PyBytes_AS_STRING(payload)
-                c_calls[i].nbytes = <uint32_t>PyBytes_GET_SIZE(checked_size(None, payload))
+                c_calls[i].nbytes = <uint32_t>PyBytes_GET_SIZE(payload)
                 c_calls[i].kind = kind
                 order[i] = &c_calls[i]
             for i in range(times):
@@ -240,7 +260,7 @@ cdef class Stages:
         cdef vf_bundle bundle
         cdef vf_buffer decoded
         for future in kept:
-            if not isinstance(future, Call):
+            if not isinstance(future, CallFuture):
                 raise TypeError(f"a {type(future).__name__} is no CallFuture")
         memset(&bundle, 0, sizeof(vf_bundle))
         memset(&decoded, 0, sizeof(vf_buffer))
@@ -260,9 +280,9 @@ cdef class Stages:
                             or record.status == VF_STATUS_MISSED):
                         raise ValueError(f"record {i} of the frame is cut short, or says that its call was not run")
                 offset = VF_RESULT_HEADER_NBYTES
-                for i in range(header.n_records):
+                for _ in range(header.n_records):
                     vf_result_next(data, &header, &offset, &record)
-                    finish(<Call>kept[n_done], &bundle, &record, None)  # arrays copied, since the frame is not ours
+                    finish_by_record(kept[n_done], &bundle, &record)
                     n_done += 1
             return kept
         finally:

@@ -5,11 +5,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from benches._locality import LocalityTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.naive_locality import FULL, NaiveTable
-from vinefast._core import LocalityTable
+from tests.helpers.naive_locality import FULL, NaiveTable
 
 
 def arrays(calls, durations):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.prefixes import CHECKOUT, copy_prefix, load, program, taskvine
+from tests.helpers.prefixes import CHECKOUT, copy_prefix, load, program, taskvine
 
 pytestmark = pytest.mark.processes
 

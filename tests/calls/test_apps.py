@@ -6,6 +6,7 @@ import functools
 import dill
 import parsl
 import pytest
+from benches._stages import Stages
 from parsl.app.errors import wrap_error
 from parsl.app.python import timeout
 from parsl.monitoring.radios.filesystem import FilesystemRadio
@@ -14,7 +15,7 @@ from parsl.serialize import deserialize
 
 import vinefast
 from vinefast import InvalidConfiguration
-from vinefast._core import FunctionRecord, FunctionRegistry, Stages
+from vinefast._core import FunctionRecord, FunctionRegistry
 from vinefast.calls.apps import AppOptions, options_of
 from vinefast.calls.context import pack, parameters_before, serialize_with_context
 from vinefast.calls.main_module import serialize_function

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import pytest
 from click.testing import CliRunner
 
-from tests.integration.processes import MARK, left_of, processes_marked
+from tests.helpers.processes import MARK, left_of, processes_marked
 from vinefast.bench import picture
 from vinefast.bench.peers import PEERS
 from vinefast.bench.record import make_record, summarize

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.integration.processes import wait_until
+from tests.helpers.waiting import wait_until
 from vinefast.workers import scratch
 from vinefast.workers.scratch import Scratch, sweep
 

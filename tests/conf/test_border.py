@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.prefixes import CHECKOUT, copy_prefix, taskvine
+from tests.helpers.prefixes import CHECKOUT, copy_prefix, taskvine
 from vinefast import _core
 
 pytestmark = pytest.mark.processes

@@ -7,13 +7,14 @@ import textwrap
 import numpy as np
 import parsl.serialize
 import pytest
+from benches._stages import Stages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsl.serialize.errors import DeserializationError
 
 from tests.library.encode import decode_command
 from vinefast import errors
-from vinefast._core import CallFuture, FunctionRegistry, Stages
+from vinefast._core import CallFuture, FunctionRegistry
 from vinefast.library import buffers
 from vinefast.library.frame import decode_frame, encode_result
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.test_setup import taskvine
+from tests.helpers.prefixes import taskvine
 from vinefast import Tuning, VineFastExecutor
 from vinefast.errors import InvalidConfiguration
 from vinefast.settings import parameter

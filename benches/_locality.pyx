@@ -1,4 +1,14 @@
-# Which worker holds what, and which is to run a call: csrc/vf_locality.h for Python.
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Which worker holds what, and which is to run a call: csrc/vf_locality.h for benches and tests."""
+
+import threading
+
+import numpy
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from vinefast.csrc cimport *
+
 
 cdef object moved_of(object name):
     moved = {"ignore": VF_LOCALITY_MOVED_IGNORE, "batch": VF_LOCALITY_MOVED_BATCH, "keep": VF_LOCALITY_MOVED_KEEP}
@@ -47,13 +57,10 @@ cdef class LocalityTable:
 
     cdef vf_locality table
     cdef object lock
-    cdef object empty  # numpy's
 
     NONE = VF_LOCALITY_NONE
 
     def __cinit__(self, double bandwidth_bytes_per_ns=1.0, double queue_weight=1.0, moved="batch", seed=0):
-        import numpy
-
         cdef vf_locality_rule rule
         rule.bandwidth_bytes_per_ns = bandwidth_bytes_per_ns
         rule.queue_weight = queue_weight
@@ -64,7 +71,6 @@ cdef class LocalityTable:
                 f"not {bandwidth_bytes_per_ns} and {queue_weight}"
             )
         self.lock = threading.Lock()
-        self.empty = numpy.empty
 
     def __dealloc__(self):
         vf_locality_free(&self.table)
@@ -231,7 +237,7 @@ cdef class LocalityTable:
             if <uint64_t>charged_ns.shape[0] != n_calls:
                 raise ValueError(f"charged_ns must have a place for each of {n_calls} calls, not {charged_ns.shape[0]}")
             charged = &charged_ns[0]
-        result = self.empty(n_calls, "uint32")
+        result = numpy.empty(n_calls, "uint32")
         cdef uint32_t[::1] chosen = result
         with self.lock:
             with nogil:

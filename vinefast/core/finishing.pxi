@@ -1,0 +1,146 @@
+# From bundles that came back to finished futures, on the demux thread.
+
+cdef class Finisher:
+    """Takes what comes out of the done ring of a loop, and finishes the futures of its calls.
+
+    Parameters
+    ----------
+    loop : Loop
+    calls : Outstanding
+    on_node : callable, optional
+        As for the engine.
+    """
+
+    cdef Loop loop
+    cdef Outstanding calls
+    cdef object on_node
+    cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
+    cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
+    cdef uint64_t return_ns, complete_ns
+    cdef uint64_t since_ns  # the bundle whose futures are being finished; 0: none is
+
+    def __cinit__(self, Loop loop, Outstanding calls, on_node):
+        self.loop = loop
+        self.calls = calls
+        self.on_node = on_node
+
+    cdef double busy_s(self):
+        """For how long the futures of one bundle have been being finished, with their callbacks; 0: none are."""
+        cdef uint64_t since_ns = self.since_ns
+        return (vf_now_ns() - since_ns) * 1e-9 if since_ns else 0.0
+
+    cdef int run(self) except -1:
+        """Until the done ring is closed. What comes from the user's code ends this as little as what it returns."""
+        cdef vf_bundle *bundle = self.take()
+        while bundle != NULL:
+            if bundle.temp != NULL:
+                self.loop.temps.discard(<Temp>bundle.temp.object)
+            elif bundle.news:
+                self.tell_of_node(bundle)
+            else:
+                self.finish_bundle(bundle)
+            if self.loop.is_elsewhere():
+                return 0
+            self.aside = <vf_bundle *>bundle.link.next
+            vf_bundle_free(bundle)
+            bundle = self.take()
+        return 0
+
+    cdef vf_bundle *take(self) noexcept:
+        cdef vf_bundle *bundle = self.aside
+        if bundle == NULL:
+            with nogil:
+                bundle = vf_done_take(&self.loop.c_loop.done)
+            self.aside = bundle
+        return bundle
+
+    cdef int tell_of_node(self, vf_bundle *bundle) except -1:
+        about = <bytes>bundle.frame
+        try:
+            self.on_node(about, bundle.worker_slots, bundle.news == VF_NODE_JOINED)
+        except BaseException:
+            log_exception(logger, "exception telling monitoring of the node %s", about)
+        return 0
+
+    cdef int finish_bundle(self, vf_bundle *bundle) except -1:
+        cdef uint32_t i
+        cdef vf_call *call
+        cdef const vf_record *record
+        cdef FrameMemory memory = None
+        cdef FrameMemory kept
+        cdef uint64_t start_ns = vf_now_ns()
+        self.since_ns = start_ns
+        if bundle.returned_ns:
+            self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
+        for i in range(bundle.n_outcomes):
+            call = bundle.outcomes[i].call
+            if call == NULL:
+                continue  # finished by finish_brought
+            bundle.outcomes[i].call = NULL
+            future = self.calls.remove(call)
+            record = &bundle.outcomes[i].record
+            kept = None
+            # Where one result makes up most of a frame, its arrays may keep the frame alive.
+            if record.status == VF_STATUS_BUFFERS and record.nbytes > bundle.frame_nbytes // 2:
+                kept = memory = keep_frame(bundle, memory)
+            finish_surely(future, bundle, record, kept)
+            if self.loop.is_elsewhere():
+                return 0
+        self.since_ns = 0
+        if bundle.returned_ns:
+            self.complete_ns += vf_now_ns() - start_ns
+        return 0
+
+    # ---- user's code on this thread waits for what is brought back from workers ----
+
+    cdef int wait_for(self, future, deadline) except -1:
+        """Wait for a future of what is brought back, of whatever engine."""
+        future.add_done_callback(self.wake)
+        self.finish_brought(self.aside)  # it may have come already, with what this thread is finishing
+        while not future.done():
+            left_s = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+            if left_s <= 0 or not self.await_brought(<int>ceil(1000 * left_s)):
+                break
+        return 0
+
+    def wake(self, future):
+        vf_done_wake_taker(&self.loop.c_loop.done)
+
+    cdef bint await_brought(self, int timeout_ms) except -1:
+        """Let results come, and finish those that were brought back; tells whether any may still come."""
+        cdef vf_bundle *bundle
+        cdef bint closed = vf_done_is_closed(&self.loop.c_loop.done)
+        with nogil:
+            bundle = vf_done_take_within(&self.loop.c_loop.done, timeout_ms)
+        if bundle == NULL:
+            return not closed
+        if self.aside == NULL:
+            self.aside = bundle
+        else:
+            self.aside_last.link.next = &bundle.link
+        self.finish_brought(bundle)
+        return True
+
+    cdef int finish_brought(self, vf_bundle *bundle) except -1:
+        """From this bundle on, finish what was brought back; all else stays aside, in its order.
+
+        The others' callbacks are not called: they would run within the user's code that waits, each within the one
+        before.
+        """
+        cdef uint32_t i
+        cdef vf_outcome *outcome
+        cdef vf_bundle *last = bundle
+        while last != NULL:  # first of all: what is unpickled below may come here again
+            self.aside_last = last
+            last = <vf_bundle *>last.link.next
+        while bundle != NULL:
+            for i in range(bundle.n_outcomes):
+                outcome = &bundle.outcomes[i]
+                if outcome.call == NULL or not (<Call>outcome.call.future).brings_back():
+                    continue
+                future = self.calls.remove(outcome.call)
+                outcome.call = NULL
+                # Not with the frame, which is the others' as well.
+                finish_surely(future, bundle, &outcome.record, None)
+            bundle = <vf_bundle *>bundle.link.next
+        return 0

@@ -1,0 +1,49 @@
+# All that the parts import.
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.math cimport ceil
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset, strncpy
+from posix.unistd cimport getpid
+
+from vinefast.csrc cimport *
+from vinefast.libtaskvine cimport *
+
+import errno
+import hashlib
+import importlib
+import logging
+import os
+import pickle
+import socket
+import threading
+import time
+import types
+import uuid
+import weakref
+from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
+from contextlib import contextmanager, suppress
+
+import parsl.serialize.facade as parsl_serialize
+from parsl.app.errors import RemoteExceptionWrapper
+from parsl.serialize.concretes import DillSerializer
+from parsl.serialize.errors import DeserializationError, SerializationError
+
+from vinefast import errors
+from vinefast.calls.apps import options_of
+from vinefast.calls.context import serialize_with_context
+from vinefast.calls.main_module import MISSING
+from vinefast.library import by_value
+from vinefast.settings.resources import CallSpec
+from vinefast.workers import programs
+
+cdef object logger = logging.getLogger("vinefast.core")

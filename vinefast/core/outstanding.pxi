@@ -1,0 +1,88 @@
+# The books of an engine: all calls that have been submitted and are not done.
+
+cdef inline int64_t extra_cores(const vf_spec *spec) noexcept nogil:
+    """What a call asks for beyond one core."""
+    return <int64_t>ceil(spec.needs.cores) - 1 if spec.needs.cores > 1 else 0
+
+
+@cython.final
+cdef class Outstanding:
+    """The outstanding calls of an engine, on one list. Each is a reference to its future.
+
+    Whoever holds the GIL may use it. The manager thread looks at the calls, but never at the list.
+    """
+
+    cdef vf_call *newest  # all others by `older`
+    cdef uint64_t n_submitted, n_finished
+    cdef int64_t n_extra_cores
+    cdef SpecRegistry specs
+    cdef SpecRecord default_spec
+
+    def __cinit__(self):
+        self.specs = SpecRegistry()
+        self.default_spec = self.specs.find(CallSpec())
+        self.default_spec.n_calls = 1  # and so it stays
+
+    cdef void add(self, Call future) noexcept:
+        """Take a call into the books. Plain C: nobody sees this half done."""
+        cdef vf_call *call = &future.c_call
+        future.parsl_executor_task_id = self.n_submitted
+        self.n_submitted += 1
+        if call.spec != &self.default_spec.c_spec:
+            self.n_extra_cores += extra_cores(call.spec)
+        call.future = <void *>future
+        Py_INCREF(future)
+        call.older = self.newest
+        if self.newest != NULL:
+            self.newest.newer = call
+        self.newest = call
+
+    cdef Call remove(self, vf_call *call):
+        """Take a call out of the books; returns its future. Plain C up to where that forgets what it held."""
+        cdef Call future = <Call>call.future
+        if call.newer != NULL:
+            call.newer.older = call.older
+        else:
+            self.newest = call.older
+        if call.older != NULL:
+            call.older.newer = call.newer
+        self.n_finished += 1
+        if call.spec != &self.default_spec.c_spec:
+            self.n_extra_cores -= extra_cores(call.spec)
+        future.payload = None
+        future.function = None
+        self.specs.release(future.spec)
+        future.spec = None
+        Py_DECREF(future)
+        return future
+
+    cdef object n_calls(self):
+        return self.n_submitted - self.n_finished
+
+    cdef object n_cores(self):
+        """The number of calls, each counted once per core that it asks for."""
+        return self.n_submitted - self.n_finished + self.n_extra_cores
+
+    cdef list futures(self, set specs):
+        """The futures in the order in which they were submitted; only those of these specifications, unless None.
+
+        The specifications are given by their addresses.
+        """
+        cdef list futures = []
+        # Nothing within this loop lets another thread run, or starts a garbage collection, which might.
+        cdef vf_call *call = self.newest
+        while call != NULL:
+            if specs is None or <size_t>(<void *>(<Call>call.future).spec.spec) in specs:
+                futures.append(<Call>call.future)
+            call = call.older
+        futures.reverse()
+        return futures
+
+    cdef Call pending(self):
+        """One that is not done; None if there is none."""
+        cdef vf_call *call = self.newest
+        while call != NULL:
+            if (<Call>call.future).state is PENDING:
+                return <Call>call.future
+            call = call.older
+        return None
