@@ -117,7 +117,7 @@ static int is_refused_to_all(const struct seeker *seeker, const struct vf_worker
 	const struct vf_bundle *bundle = seeker->bundle;
 	if (!bundle->n_calls || (bundle->calls[0]->spec->running_time_min <= 0 && !bundle->mounts.n_inputs && !bundle->reads))
 		return 1;
-	if (!loop->plain && (loop->plain = vine_task_create("F")))
+	if (!loop->plain && (loop->plain = vine_task_create(VF_COMMAND_IN_FILE)))
 		vine_task_set_library_required(loop->plain, loop->config.library);
 	return loop->plain && !check_worker_against_task(loop->manager, worker->id, loop->plain);
 }

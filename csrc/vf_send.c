@@ -68,7 +68,7 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 
 	const char *command = config->command;
 	if (!command) {
-		command = "F";
+		command = VF_COMMAND_IN_FILE;
 		if (!spill) {
 			if (vf_frame_encode(&loop->command, &loop->frame))
 				return NULL;
@@ -80,7 +80,7 @@ static struct vine_task *make_task(struct vf_loop *loop, struct vf_bundle *bundl
 		return NULL;
 	if (spill) {
 		bundle->spilled = vine_declare_buffer(loop->manager, loop->frame.data, loop->frame.nbytes, VINE_CACHE_LEVEL_TASK, 0);
-		if (!bundle->spilled || !vine_task_add_input(task, bundle->spilled, "frame", 0)) {
+		if (!bundle->spilled || !vine_task_add_input(task, bundle->spilled, VF_FRAME_FILE, 0)) {
 			vine_task_delete(task);
 			return NULL;
 		}

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import parsl_side
 from .failure import Unrunnable, pack_exception
-from .frame import FAILED
+from .protocol import STATUS_EXCEPTION, VINEFAST_CONTEXT_TIMEOUT_S
 
 PARAMETER = "context"
 
@@ -164,14 +164,14 @@ class Contexts:
         try:
             loaded = self.load(bound.context)
         except BaseException as error:
-            raise Unrunnable(FAILED, _pack_failure(bound.context.name, error)) from None
+            raise Unrunnable(STATUS_EXCEPTION, _pack_failure(bound.context.name, error)) from None
         return _with_context(parsl_side.deserialize_function(bound.function), loaded, bound.n_before)
 
 
 @contextmanager
 def watched(name: str) -> Iterator[None]:
     """Say where a context that takes long is, and end what takes too long (``context-timeout``) by a TimeoutError."""
-    limit_s = int(os.environ.get("VINEFAST_CONTEXT_TIMEOUT_S") or 0)
+    limit_s = int(os.environ.get(VINEFAST_CONTEXT_TIMEOUT_S) or 0)
     start_s = time.monotonic()
 
     def look(number: int, frame: FrameType | None) -> None:
@@ -219,7 +219,7 @@ def _with_context(function: Callable[..., Any], loaded: Any, n_before: int) -> C
 
 
 def _pack_failure(name: str, error: BaseException) -> bytes:
-    """Payload of status FAILED."""
+    """Payload of status STATUS_EXCEPTION."""
     reason = pickle.loads(pack_exception(error))
     wrapped = parsl_side.serialize(ContextFailure(name, reason))
     return pickle.dumps(("vinefast.errors.ContextError", f"{name}: {reason[1]}", reason[2], wrapped), 5)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from . import kept, parsl_side, seals, trees
 from .failure import Unrunnable, pack_changed
-from .frame import INPUT_CHANGED, INPUT_SPOILED
+from .protocol import STATUS_INPUT_CHANGED, STATUS_INPUT_SPOILED
 
 WORKER_PACKAGE = "vinefast_library"
 
@@ -142,7 +142,7 @@ def place(plan: Plan) -> list[tuple[seals.Seal, str]]:
         source, goal = in_sandbox(alias), in_sandbox(path)
         if path in plan.own:
             if not seals.is_intact(source):
-                raise Unrunnable(INPUT_SPOILED, b"")
+                raise Unrunnable(STATUS_INPUT_SPOILED, b"")
             _make_room(goal)
             _copy_to_write(source, goal)
             continue
@@ -196,7 +196,7 @@ def run(plan: Plan, sealed: list[tuple[seals.Seal, str]], call: Callable[[], Any
             with suppress(Exception):
                 _take(plan, True)
         if changed:
-            raise Unrunnable(INPUT_CHANGED, pack_changed(name, sorted(changed)))
+            raise Unrunnable(STATUS_INPUT_CHANGED, pack_changed(name, sorted(changed)))
     if not failed:
         missing = [users for path, users in plan.required if not os.path.exists(in_sandbox(path))]
         _take(plan, failed=bool(missing))
@@ -238,7 +238,7 @@ def _seal(goal: str, users: str, read_only: bool) -> list[tuple[seals.Seal, str]
     for file in files:
         seal = seals.seal(file, read_only)
         if seal is None:
-            raise Unrunnable(INPUT_SPOILED, b"")
+            raise Unrunnable(STATUS_INPUT_SPOILED, b"")
         sealed.append((seal, users))
     return sealed
 

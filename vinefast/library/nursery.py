@@ -22,6 +22,7 @@ from .context import FILE, GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import Origin
 from .process import kill_group
+from .protocol import VINEFAST_CWD
 from .share import Share
 from .slot import Unfinished, become_child
 
@@ -182,7 +183,7 @@ def _load(origin: Origin) -> Contexts:
     # Threads as in a slot, but GPUs stay to be shared out.
     Share(origin._replace(gpus=0))
     try:
-        os.chdir(os.environ.get("VINEFAST_CWD") or ".")
+        os.chdir(os.environ.get(VINEFAST_CWD) or ".")
     except OSError:
         pass
     contexts = Contexts()

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from .protocol import VINEFAST_LIBRARY
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Room for what faulthandler tells, which in a child of the nursery comes from deep down.
@@ -20,9 +22,6 @@ GRACE_S = 1.0
 """For what calls have started, between SIGTERM and SIGKILL."""
 
 _LOOK_S = 0.02
-
-MARK = "VINEFAST_LIBRARY"
-"""In the environment of what calls have started: which library they belong to."""
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
@@ -188,8 +187,8 @@ class Kin:
 
     def __init__(self) -> None:
         value = f"{os.getpid()}.{_start_time(os.getpid()).decode()}"
-        os.environ[MARK] = value
-        self._mark = f"{MARK}={value}".encode()
+        os.environ[VINEFAST_LIBRARY] = value
+        self._mark = f"{VINEFAST_LIBRARY}={value}".encode()
         self._command = _read("self", "cmdline")
         self._mappings = _shared_mappings("self")
 

@@ -18,11 +18,12 @@ from . import memory as layout
 from . import parsl_side, slot
 from .context import Contexts
 from .failure import pack_death, pack_exception
-from .frame import DIED, Origin, split_message
+from .frame import Origin, split_message
 from .keeper import Keeper
 from .memory import SlotMemory, hand_back, shared_number
 from .nursery import Nursery, NurseryGone, legacy
 from .process import adopt_orphans, descendants_of, end_group, has_ended, kill_group, log_tail, reap_others
+from .protocol import STATUS_DIED, VINEFAST_VERSIONS
 from .run import Resume
 from .transfers import TransferWatch
 from .worker_link import WorkerGone, WorkerLink
@@ -168,7 +169,7 @@ class Supervisor:
     def _greeting() -> str:
         if not parsl_side.available():
             return parsl_side.problem()
-        here, there = parsl_side.versions(), os.environ.get("VINEFAST_VERSIONS")
+        here, there = parsl_side.versions(), os.environ.get(VINEFAST_VERSIONS)
         return here if there in (None, here) else f"{here}; but the submit side has {there}"
 
     def _leave(self, exit_code: int) -> NoReturn:
@@ -614,7 +615,7 @@ class Supervisor:
         tail = log_tail(each.log_path, counters[layout.LOG_START])
         payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
         if stage == layout.RUNNING:
-            bundle.resume = Resume((DIED, payload), each.memory.published(), dead_functions)
+            bundle.resume = Resume((STATUS_DIED, payload), each.memory.published(), dead_functions)
         else:
             bundle.resume = Resume(record, done, {**dead_functions, stage - layout.LOADING: payload})
 

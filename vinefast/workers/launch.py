@@ -27,7 +27,8 @@ from parsl.providers.base import ExecutionProvider
 
 from vinefast._teardown import join
 from vinefast.errors import EngineFailure, EngineStartError
-from vinefast.library.process import GRACE_S, MARK
+from vinefast.library.process import GRACE_S
+from vinefast.library.protocol import VINEFAST_LIBRARY
 from vinefast.workers.contact import Contact
 from vinefast.workers.descriptors import why_none_is_left, with_former_limit
 from vinefast.workers.environment import SCRIPT, Environment, named_environment
@@ -543,8 +544,8 @@ def _is_of_a_library(pid: int) -> bool:
             variables = file.read().split(b"\0")
     except OSError:
         return False
-    ours = f"{MARK}={os.environ.get(MARK)}".encode()
-    return any(variable.startswith(MARK.encode() + b"=") and variable != ours for variable in variables)
+    ours = f"{VINEFAST_LIBRARY}={os.environ.get(VINEFAST_LIBRARY)}".encode()
+    return any(variable.startswith(VINEFAST_LIBRARY.encode() + b"=") and variable != ours for variable in variables)
 
 
 def _session_members(session: int) -> list[int]:
