@@ -12,7 +12,7 @@ from vinefast.library.supervisor import Supervisor
 
 
 class Nobody:
-    """A keeper, a link and a watch that do nothing."""
+    """A janitor, a link and a watch that do nothing."""
 
     look_at = None
 

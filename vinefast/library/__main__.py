@@ -8,7 +8,7 @@ import time
 
 from .arguments import library_arguments
 from .entry import clean_imports
-from .keeper import Keeper
+from .janitor import Janitor
 from .process import close_inherited_pipes, die_with_parent, lead_own_group
 from .protocol import LIBRARY_NAME, VINEFAST_PEER_STALL_S, VINEFAST_SLOTS
 from .worker_link import WorkerGone, WorkerLink
@@ -33,7 +33,7 @@ def _main() -> None:
         link.announce(LIBRARY_NAME, arguments.task_id, time.monotonic())
     except WorkerGone:
         return
-    keeper = Keeper(n_slots + 1, link, close=(link.out_fd,))
+    janitor = Janitor(n_slots + 1, link, close=(link.out_fd,))
     clean_imports()
 
     with link.healing():
@@ -43,7 +43,7 @@ def _main() -> None:
     admit_more(arguments.worker_pid)
     timeout_s = int(os.environ.get(VINEFAST_PEER_STALL_S) or 0)
     transfers = TransferWatch(arguments.worker_pid, os.path.dirname(os.getcwd()), timeout_s)
-    Supervisor(link, keeper, transfers, n_slots, cores).run()
+    Supervisor(link, janitor, transfers, n_slots, cores).run()
 
 
 if __name__ == "__main__":

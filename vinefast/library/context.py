@@ -23,7 +23,7 @@ PARAMETER = "context"
 
 # In the library's directory, if the context is to be loaded once per worker: a pickled `Context`.
 FILE = "vinefast_context"
-# There, too: the digest of a context for which the nursery has waited too long.
+# There, too: the digest of a context for which the fork server has waited too long.
 GIVEN_UP = "vinefast_context.given_up"
 
 _WARN_S = 60.0
@@ -128,7 +128,7 @@ class Contexts:
             return self._shared[digest]
         if digest not in self._loaded:
             if self.given_up is not None and _content(self.given_up) == digest:
-                raise TimeoutError("it took too long once already, see nursery.log of the library")
+                raise TimeoutError("it took too long once already, see fork-server.log of the library")
             with watched(context.name):
                 self._loaded[digest] = parsl_side.deserialize_function(context.body)()
             if len(self._loaded) > self.capacity:

@@ -15,7 +15,7 @@ from .protocol import VINEFAST_LIBRARY
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Room for what faulthandler tells, which in a child of the nursery comes from deep down.
+# Room for what faulthandler tells, which in a child of the fork server comes from deep down.
 _LOG_TAIL_NBYTES = 4096
 
 GRACE_S = 1.0
@@ -244,13 +244,13 @@ def end_group(pid: int) -> None:
     """
     has_left = any(int(_stat(left)[2] or 0) == pid for left in descendants_of(os.getpid()) if left != pid)
     try:
-        undertaker = os.fork() if has_left else -1
+        cleaner = os.fork() if has_left else -1
     except OSError:
-        undertaker = -1
-    if undertaker < 0:
+        cleaner = -1
+    if cleaner < 0:
         kill_group(pid)
         return
-    if undertaker == 0:
+    if cleaner == 0:
         try:
             os.setpgid(0, pid)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -260,7 +260,7 @@ def end_group(pid: int) -> None:
             os._exit(0)
     try:
         # As long as a process is in the group, its number is not given to another.
-        os.setpgid(undertaker, pid)
+        os.setpgid(cleaner, pid)
     except OSError:
         pass  # it has ended already
 

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NoReturn
 
+from . import child, parsl_side
 from . import memory as layout
-from . import parsl_side, slot
 from .context import Contexts
 from .failure import pack_death, pack_exception
+from .fork_server import ForkServer, ForkServerGone, handover
 from .frame import Origin, split_message
-from .keeper import Keeper
+from .janitor import Janitor
 from .memory import SlotMemory, hand_back, shared_number
-from .nursery import Nursery, NurseryGone, legacy
 from .process import adopt_orphans, descendants_of, end_group, has_ended, kill_group, log_tail, reap_others
 from .protocol import STATUS_DIED, VINEFAST_VERSIONS
 from .run import Resume
@@ -31,11 +31,11 @@ from .worker_link import WorkerGone, WorkerLink
 _FIRST_RESPAWN_S = 0.01
 _LAST_RESPAWN_S = 2.0
 # A bundle that waits longer for a slot is handed back, for another worker may have one. As long as VF_LONG_NS.
-_PATIENCE_S = 0.1
+_LONGEST_WAIT_S = 0.1
 # When to ask again which bundle a child had taken that died before it could say so.
 _ASK_AGAIN_S = 0.05
 # A child whose channel has ended may go on with its call, but once it has no call it ends itself.
-_MUTE_S = 3.0
+_DISCONNECTED_S = 3.0
 # How often in a row a bundle's child may die without getting anywhere.
 _MAX_STALLED = 3
 
@@ -98,7 +98,7 @@ class Supervisor:
     ----------
     link:
         The worker's pipes, already announced to.
-    keeper:
+    janitor:
         Told of every child's process group.
     transfers:
         The worker's, looked at when it is time.
@@ -108,9 +108,9 @@ class Supervisor:
         Of the worker; what else it has, TaskVine says in the environment.
     """
 
-    def __init__(self, link: WorkerLink, keeper: Keeper, transfers: TransferWatch, n_slots: int, cores: int) -> None:
+    def __init__(self, link: WorkerLink, janitor: Janitor, transfers: TransferWatch, n_slots: int, cores: int) -> None:
         self._link = link
-        self._keeper = keeper
+        self._janitor = janitor
         self._transfers = transfers
         self._home = os.getcwd()
         self._pid = os.getpid()
@@ -121,7 +121,7 @@ class Supervisor:
         # Bundles that wait for a slot lie in a queue from which children help themselves, so that no slot waits for us
         # in between; by serial number, oldest first. Those for which the queue has no room wait here.
         self._queue_in, queue_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._queue_out = slot.Queue(queue_out, shared_number())
+        self._queue_out = child.Queue(queue_out, shared_number())
         self._queued: dict[int, Bundle] = {}
         # Those that were found to be in the queue no more: a child has taken them and will say so, unless it has died.
         self._taken: dict[int, Bundle] = {}
@@ -129,13 +129,14 @@ class Supervisor:
         self._waiting: deque[Bundle] = deque()
         self._n_bundles = 0
         self._childless: set[Slot] = set()
-        # Their children live, but their channels have ended.
-        self._mute: set[Slot] = set()
-        # Children come from there if there is a context for all slots. Unborn: our ends of the channels of those due.
+        # Their children live, but the channels to them have ended.
+        self._disconnected: set[Slot] = set()
+        # Children come from there if there is a context for all slots. Requested, and not there yet: by slot, our ends
+        # of their channels.
         self._adopts = adopt_orphans()
-        self._has_nursery = self._adopts and Nursery.wanted()
-        self._nursery: Nursery | None = None
-        self._unborn: dict[int, socket.socket] = {}
+        self._uses_fork_server = self._adopts and ForkServer.wanted()
+        self._fork_server: ForkServer | None = None
+        self._requested: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
 
@@ -150,8 +151,8 @@ class Supervisor:
             gc.collect()
             gc.freeze()
             self._selector.register(self._link.in_fd, selectors.EVENT_READ, self._on_messages)
-            for each in reversed(self._slots):
-                self._spawn(each)
+            for slot in reversed(self._slots):
+                self._spawn(slot)
             while True:
                 for key, events in self._selector.select(self._timeout_s()):
                     if isinstance(key.data, Slot):
@@ -173,9 +174,9 @@ class Supervisor:
         return here if there in (None, here) else f"{here}; but the submit side has {there}"
 
     def _leave(self, exit_code: int) -> NoReturn:
-        # The keeper does the rest, with time: for what the children have started, children die with us; and for what a
+        # The janitor does the rest, with time: for what the children have started, children die with us; and for what a
         # worker that is no more has left.
-        self._keeper.tell(descendants_of(self._pid))
+        self._janitor.tell(descendants_of(self._pid))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)
@@ -197,24 +198,24 @@ class Supervisor:
             return
         if numbers - {signal.SIGCHLD}:
             self._leave(0)
-        for each in self._slots:
-            if each.pid:
-                self._reap(each)
-        if self._nursery is not None and has_ended(self._nursery.pid):
-            self._on_nursery(ended=True)
+        for slot in self._slots:
+            if slot.pid:
+                self._reap(slot)
+        if self._fork_server is not None and has_ended(self._fork_server.pid):
+            self._on_fork_server(ended=True)
         # One that we do not know may be a slot's, of which we shall hear.
-        if self._adopts and not self._unborn:
-            own = {each.pid for each in self._slots}
-            reap_others(own if self._nursery is None else own | {self._nursery.pid})
+        if self._adopts and not self._requested:
+            own = {slot.pid for slot in self._slots}
+            reap_others(own if self._fork_server is None else own | {self._fork_server.pid})
 
     # Time
 
     def _timeout_s(self) -> float | None:
-        moments = [each.spawn_at for each in self._childless]
+        moments = [slot.spawn_at for slot in self._childless]
         for bundle in self._oldest_waiting():
-            moments.append(bundle.received_ns * 1e-9 + _PATIENCE_S)
-        moments += [each.look_at for each in (self._link, self._transfers) if each.look_at is not None]
-        moments += [each.kill_at for each in self._mute]
+            moments.append(bundle.received_ns * 1e-9 + _LONGEST_WAIT_S)
+        moments += [watched.look_at for watched in (self._link, self._transfers) if watched.look_at is not None]
+        moments += [slot.kill_at for slot in self._disconnected]
         if self._find_lost_at is not None:
             moments.append(self._find_lost_at)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
@@ -225,14 +226,14 @@ class Supervisor:
             self._link.heal(now)
         if self._transfers.look_at is not None and now >= self._transfers.look_at:
             self._transfers.look(now)
-        for each in [each for each in self._childless if now >= each.spawn_at]:
-            self._spawn(each)
-        if any(now >= bundle.received_ns * 1e-9 + _PATIENCE_S for bundle in self._oldest_waiting()):
+        for slot in [slot for slot in self._childless if now >= slot.spawn_at]:
+            self._spawn(slot)
+        if any(now >= bundle.received_ns * 1e-9 + _LONGEST_WAIT_S for bundle in self._oldest_waiting()):
             self._hand_back_overdue(now)
         if self._find_lost_at is not None and now >= self._find_lost_at:
             self._find_lost()
-        for each in [each for each in self._mute if now >= each.kill_at]:
-            self._end_mute(each, now)
+        for slot in [slot for slot in self._disconnected if now >= slot.kill_at]:
+            self._end_disconnected(slot, now)
 
     # Bundles
 
@@ -250,17 +251,17 @@ class Supervisor:
 
     @staticmethod
     def _request(bundle: Bundle) -> bytes:
-        return slot.REQUEST.pack(len(bundle.message), bundle.serial, bundle.received_ns) + bundle.message
+        return child.REQUEST.pack(len(bundle.message), bundle.serial, bundle.received_ns) + bundle.message
 
-    def _hand_over(self, each: Slot, bundle: Bundle) -> None:
-        each.bundle = bundle
-        each.outgoing = memoryview(self._request(bundle))
-        self._push(each)
+    def _hand_over(self, slot: Slot, bundle: Bundle) -> None:
+        slot.bundle = bundle
+        slot.outgoing = memoryview(self._request(bundle))
+        self._push(slot)
 
     def _enqueue(self, bundle: Bundle) -> None:
         request = self._request(bundle)
         try:
-            if len(request) <= slot.QUEUED_MAX_NBYTES:
+            if len(request) <= child.QUEUED_MAX_NBYTES:
                 self._queue_in.send(request, socket.MSG_DONTWAIT)
                 self._queued[bundle.serial] = bundle
                 self._tell_length()
@@ -281,7 +282,7 @@ class Supervisor:
 
     def _next_queued(self) -> int | None:
         try:
-            return slot.REQUEST.unpack(self._queue_out.socket.recv(slot.REQUEST.size, socket.MSG_DONTWAIT))[1]
+            return child.REQUEST.unpack(self._queue_out.socket.recv(child.REQUEST.size, socket.MSG_DONTWAIT))[1]
         except BlockingIOError:
             return None
 
@@ -302,14 +303,14 @@ class Supervisor:
         self._queue_out.length[0] = len(self._queued)
 
     def _oldest_waiting(self) -> Iterator[Bundle]:
-        if len(self._unborn) == len(self._slots):
-            return  # the nursery is loading; where slots load, what they load it for waits as well
+        if len(self._requested) == len(self._slots):
+            return  # the fork server is loading; where slots load, what they load it for waits as well
         yield from islice(self._queued.values(), 1)
         yield from islice(self._waiting, 1)
 
     def _hand_back_overdue(self, now: float) -> None:
         for bundle in self._dequeue_all():
-            if now >= bundle.received_ns * 1e-9 + _PATIENCE_S:
+            if now >= bundle.received_ns * 1e-9 + _LONGEST_WAIT_S:
                 self._hand_back(bundle, now)
             else:
                 self._place(bundle)
@@ -317,13 +318,13 @@ class Supervisor:
     def _find_lost(self) -> None:
         """Queue again what a child took that died before it could say so."""
         bundles = self._dequeue_all()
-        if any(each.pid and each.memory.counters[layout.TAKING] for each in self._slots):
+        if any(slot.pid and slot.memory.counters[layout.TAKING] for slot in self._slots):
             # It may have what we miss; it may also be suspended, for as long as it likes.
             self._find_lost_at = time.monotonic() + _ASK_AGAIN_S
         else:
             self._find_lost_at = None
-            for each in self._slots:
-                while each.channel is not None and self._read_answer(each):
+            for slot in self._slots:
+                while slot.channel is not None and self._read_answer(slot):
                     pass
             bundles = [*self._taken.values(), *bundles]
             self._taken.clear()
@@ -341,112 +342,112 @@ class Supervisor:
             exit_code = 1
         self._link.report(bundle.task_id, exit_code, now)
 
-    def _origin(self, each: Slot) -> Origin:
-        return Origin(each.index, self._pid, len(self._slots), *self._resources)
+    def _origin(self, slot: Slot) -> Origin:
+        return Origin(slot.index, self._pid, len(self._slots), *self._resources)
 
-    def _push(self, each: Slot) -> None:
-        assert each.channel is not None and each.outgoing is not None
+    def _push(self, slot: Slot) -> None:
+        assert slot.channel is not None and slot.outgoing is not None
         try:
-            sent = each.channel.send(each.outgoing)
+            sent = slot.channel.send(slot.outgoing)
         except BlockingIOError:
             sent = 0
         except OSError:
             # It just died; its exit will be heard of, and the bundle given to the next child.
-            sent = len(each.outgoing)
-        rest = each.outgoing[sent:]
-        each.outgoing = rest if rest else None
-        if each.listens_for_room != bool(rest):
-            each.listens_for_room = bool(rest)
+            sent = len(slot.outgoing)
+        rest = slot.outgoing[sent:]
+        slot.outgoing = rest if rest else None
+        if slot.listens_for_room != bool(rest):
+            slot.listens_for_room = bool(rest)
             also = selectors.EVENT_WRITE if rest else 0
-            self._selector.modify(each.channel, selectors.EVENT_READ | also, each)
+            self._selector.modify(slot.channel, selectors.EVENT_READ | also, slot)
 
-    def _on_channel(self, each: Slot, events: int) -> None:
-        if each.channel is None:
+    def _on_channel(self, slot: Slot, events: int) -> None:
+        if slot.channel is None:
             return
         if events & selectors.EVENT_READ:
-            self._read_answer(each)
-        if events & selectors.EVENT_WRITE and each.outgoing is not None:
-            self._push(each)
+            self._read_answer(slot)
+        if events & selectors.EVENT_WRITE and slot.outgoing is not None:
+            self._push(slot)
 
-    def _read_answer(self, each: Slot) -> bool:
-        assert each.channel is not None
+    def _read_answer(self, slot: Slot) -> bool:
+        assert slot.channel is not None
         try:
-            answer = each.channel.recv(slot.ANSWER.size)
+            answer = slot.channel.recv(child.ANSWER.size)
             while answer and not self._is_answer(answer):
                 # A call has written to descriptors that it does not own; an answer may follow.
-                more = each.channel.recv(1)
-                answer = (answer + more)[-slot.ANSWER.size :] if more else b""
+                more = slot.channel.recv(1)
+                answer = (answer + more)[-child.ANSWER.size :] if more else b""
         except BlockingIOError:
             return False
         except OSError:
             answer = b""
         if not answer:
             # The child is dying, or a call closed descriptors that it does not own; its exit tells.
-            self._close_channel(each)
-            if each.pid:
-                each.kill_at = time.monotonic() + _MUTE_S
-                self._mute.add(each)
+            self._close_channel(slot)
+            if slot.pid:
+                slot.kill_at = time.monotonic() + _DISCONNECTED_S
+                self._disconnected.add(slot)
             return False
-        outcome, taken = slot.ANSWER.unpack(answer)
-        self._finish(each, outcome)
-        if taken != slot.NOTHING:
-            each.bundle = self._queued.pop(taken, None) or self._taken.pop(taken, None)
+        outcome, taken = child.ANSWER.unpack(answer)
+        self._finish(slot, outcome)
+        if taken != child.NOTHING:
+            slot.bundle = self._queued.pop(taken, None) or self._taken.pop(taken, None)
             self._tell_length()
-            if each.bundle is None:
-                _say(f"slot {each.index} has taken bundle {taken}, which has gone another way")
-        elif each.pid:
-            self._make_idle(each)
+            if slot.bundle is None:
+                _say(f"slot {slot.index} has taken bundle {taken}, which has gone another way")
+        elif slot.pid:
+            self._make_idle(slot)
         return True
 
     def _is_answer(self, data: bytes) -> bool:
-        if len(data) < slot.ANSWER.size:
+        if len(data) < child.ANSWER.size:
             return False
-        outcome, taken = slot.ANSWER.unpack(data)
-        return outcome in slot.OUTCOMES and taken <= self._n_bundles
+        outcome, taken = child.ANSWER.unpack(data)
+        return outcome in child.OUTCOMES and taken <= self._n_bundles
 
-    def _finish(self, each: Slot, outcome: int) -> None:
-        bundle, each.bundle = each.bundle, None
+    def _finish(self, slot: Slot, outcome: int) -> None:
+        bundle, slot.bundle = slot.bundle, None
         if bundle is None:
             return
-        each.respawn_s = _FIRST_RESPAWN_S
-        if outcome == slot.NO_FRAME:
-            _say(f"no result frame for task {bundle.task_id.decode()}, see {each.log_path}")
+        slot.respawn_s = _FIRST_RESPAWN_S
+        if outcome == child.NO_FRAME:
+            _say(f"no result frame for task {bundle.task_id.decode()}, see {slot.log_path}")
         self._link.report(bundle.task_id, outcome, time.monotonic())
 
-    def _end_mute(self, each: Slot, now: float) -> None:
-        each.kill_at = now + _MUTE_S
-        if not each.is_busy():
-            _say(f"the child of slot {each.index} is killed: its channel has ended, but it has not")
-            kill_group(each.pid)
+    def _end_disconnected(self, slot: Slot, now: float) -> None:
+        slot.kill_at = now + _DISCONNECTED_S
+        if not slot.is_busy():
+            _say(f"the child of slot {slot.index} is killed: its channel has ended, but it has not")
+            kill_group(slot.pid)
 
-    def _make_idle(self, each: Slot) -> None:
+    def _make_idle(self, slot: Slot) -> None:
         bundle = self._dequeue() if self._queued or self._waiting else None
         if bundle is not None:
-            self._hand_over(each, bundle)
+            self._hand_over(slot, bundle)
         else:
-            self._idle.append(each)
+            self._idle.append(slot)
 
     # Children
 
-    def _spawn(self, each: Slot) -> None:
+    def _spawn(self, slot: Slot) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         sys.stdout.flush()
         with theirs:
             try:
-                if self._has_nursery:
-                    self._open_nursery().ask(each.index, theirs)
-                    self._unborn[each.index] = ours
+                if self._uses_fork_server:
+                    self._open_fork_server().ask(slot.index, theirs)
+                    self._requested[slot.index] = ours
                 else:
-                    self._welcome(each, self._fork(each, ours, theirs), ours)
+                    self._welcome(slot, self._fork(slot, ours, theirs), ours)
             except OSError as error:
                 ours.close()
-                self._delay_spawn(each)
-                _say(f"cannot fork a child for slot {each.index}: {error}")
+                self._delay_spawn(slot)
+                _say(f"cannot fork a child for slot {slot.index}: {error}")
                 return
-        self._childless.discard(each)
+        self._childless.discard(slot)
 
-    def _fork(self, each: Slot, ours: socket.socket, theirs: socket.socket) -> int:
+    def _fork(self, slot: Slot, ours: socket.socket, theirs: socket.socket) -> int:
         pid = os.fork()
         if pid == 0:
             try:
@@ -454,151 +455,151 @@ class Supervisor:
                 self._let_go()
             except BaseException:
                 os._exit(1)
-            self._be_slot(each.index, theirs, self._unfinished(each))
+            self._be_slot(slot.index, theirs, self._unfinished(slot))
         try:
             os.setpgid(pid, pid)
         except OSError:
             pass  # it was faster
         return pid
 
-    def _welcome(self, each: Slot, pid: int, channel: socket.socket, greeting: bytes = b"") -> None:
-        each.pid = pid
-        each.channel = channel
-        self._keeper.note(each.index, pid)
-        self._selector.register(channel, selectors.EVENT_READ, each)
+    def _welcome(self, slot: Slot, pid: int, channel: socket.socket, greeting: bytes = b"") -> None:
+        slot.pid = pid
+        slot.channel = channel
+        self._janitor.note(slot.index, pid)
+        self._selector.register(channel, selectors.EVENT_READ, slot)
         if greeting:
-            each.outgoing = memoryview(greeting)
-            self._push(each)
-        if each.bundle is None:
-            self._make_idle(each)
+            slot.outgoing = memoryview(greeting)
+            self._push(slot)
+        if slot.bundle is None:
+            self._make_idle(slot)
 
     @staticmethod
-    def _unfinished(each: Slot) -> slot.Unfinished | None:
-        bundle = each.bundle
-        return None if bundle is None else slot.Unfinished(bundle.message, bundle.received_ns, bundle.resume)
+    def _unfinished(slot: Slot) -> child.Unfinished | None:
+        bundle = slot.bundle
+        return None if bundle is None else child.Unfinished(bundle.message, bundle.received_ns, bundle.resume)
 
     def _be_slot(
-        self, index: int, channel: socket.socket, unfinished: slot.Unfinished | None, contexts: Contexts | None = None
+        self, index: int, channel: socket.socket, unfinished: child.Unfinished | None, contexts: Contexts | None = None
     ) -> NoReturn:
-        each = self._slots[index]
-        queue, log_path = self._queue_out, each.log_path
-        slot.serve(self._origin(each), each.memory, channel, queue, log_path, self._home, unfinished, contexts)
+        slot = self._slots[index]
+        queue, log_path = self._queue_out, slot.log_path
+        child.serve(self._origin(slot), slot.memory, channel, queue, log_path, self._home, unfinished, contexts)
 
     def _let_go(self) -> None:
         # In the child: what belongs to the supervisor alone.
         signal.set_wakeup_fd(-1)
-        if self._nursery is not None:
-            self._nursery.channel.close()
-        for channel in self._unborn.values():
+        if self._fork_server is not None:
+            self._fork_server.channel.close()
+        for channel in self._requested.values():
             channel.close()
-        self._keeper.close()
+        self._janitor.close()
         self._selector.close()
         for fd in (self._link.in_fd, self._link.out_fd):
             os.close(fd)
         for end in (self._wake_in, self._wake_out, self._queue_in):
             end.close()
-        for each in self._slots:
-            if each.channel is not None:
-                each.channel.close()
+        for slot in self._slots:
+            if slot.channel is not None:
+                slot.channel.close()
         self._waiting.clear()
         self._queued.clear()
         self._taken.clear()
 
-    # The nursery
+    # The fork server
 
-    def _open_nursery(self) -> Nursery:
-        if self._nursery is None:
-            self._nursery = Nursery.start(self._origin(self._slots[0]), self._let_go, self._be_slot)
-            self._keeper.note(len(self._slots), self._nursery.pid)
-            self._selector.register(self._nursery.channel, selectors.EVENT_READ, self._on_nursery)
-        return self._nursery
+    def _open_fork_server(self) -> ForkServer:
+        if self._fork_server is None:
+            self._fork_server = ForkServer.start(self._origin(self._slots[0]), self._let_go, self._be_slot)
+            self._janitor.note(len(self._slots), self._fork_server.pid)
+            self._selector.register(self._fork_server.channel, selectors.EVENT_READ, self._on_fork_server)
+        return self._fork_server
 
-    def _on_nursery(self, ended: bool = False) -> None:
-        nursery = self._nursery
-        if nursery is None:
+    def _on_fork_server(self, ended: bool = False) -> None:
+        fork_server = self._fork_server
+        if fork_server is None:
             return
         try:
-            while (birth := nursery.hear()) is not None:
-                self._on_birth(self._slots[birth[0]], birth[1])
-        except NurseryGone:
+            while (forked := fork_server.hear()) is not None:
+                self._on_forked(self._slots[forked[0]], forked[1])
+        except ForkServerGone:
             ended = True
         if ended:
-            self._lose_nursery(nursery)
+            self._lose_fork_server(fork_server)
 
-    def _on_birth(self, each: Slot, pid: int) -> None:
-        channel = self._unborn.pop(each.index)
+    def _on_forked(self, slot: Slot, pid: int) -> None:
+        channel = self._requested.pop(slot.index)
         if not pid:
             channel.close()
-            self._delay_spawn(each)
+            self._delay_spawn(slot)
             return
-        self._welcome(each, pid, channel, legacy(self._unfinished(each)))
-        self._reap(each)  # if it has died, the signal came before we knew it
+        self._welcome(slot, pid, channel, handover(self._unfinished(slot)))
+        self._reap(slot)  # if it has died, the signal came before we knew it
 
-    def _lose_nursery(self, nursery: Nursery) -> None:
-        self._selector.unregister(nursery.channel)
-        nursery.bury()
-        self._nursery = None
-        self._keeper.note(len(self._slots), 0)
-        if nursery.loaded:
-            _say(f"the nursery has ended, see {nursery.log_path}")
+    def _lose_fork_server(self, fork_server: ForkServer) -> None:
+        self._selector.unregister(fork_server.channel)
+        fork_server.end()
+        self._fork_server = None
+        self._janitor.note(len(self._slots), 0)
+        if fork_server.loaded:
+            _say(f"the fork server has ended, see {fork_server.log_path}")
         else:
             # Then slots load it themselves, and calls that need it get to know what is wrong.
-            self._has_nursery = False
-            _say(f"the nursery cannot load the context, see {nursery.log_path}")
-        unborn = [self._slots[index] for index in self._unborn]
-        for channel in self._unborn.values():
+            self._uses_fork_server = False
+            _say(f"the fork server cannot load the context, see {fork_server.log_path}")
+        requested = [self._slots[index] for index in self._requested]
+        for channel in self._requested.values():
             channel.close()
-        self._unborn.clear()
-        for each in unborn:
-            self._spawn(each)
+        self._requested.clear()
+        for slot in requested:
+            self._spawn(slot)
 
-    def _delay_spawn(self, each: Slot) -> None:
-        self._childless.add(each)
-        each.spawn_at = time.monotonic() + each.respawn_s
-        each.respawn_s = min(2 * each.respawn_s, _LAST_RESPAWN_S)
+    def _delay_spawn(self, slot: Slot) -> None:
+        self._childless.add(slot)
+        slot.spawn_at = time.monotonic() + slot.respawn_s
+        slot.respawn_s = min(2 * slot.respawn_s, _LAST_RESPAWN_S)
 
-    def _close_channel(self, each: Slot) -> None:
-        if each.channel is not None:
-            self._selector.unregister(each.channel)
-            each.channel.close()
-            each.channel = None
-            each.outgoing = None
-            each.listens_for_room = False
-        if each in self._idle:
-            self._idle.remove(each)
+    def _close_channel(self, slot: Slot) -> None:
+        if slot.channel is not None:
+            self._selector.unregister(slot.channel)
+            slot.channel.close()
+            slot.channel = None
+            slot.outgoing = None
+            slot.listens_for_room = False
+        if slot in self._idle:
+            self._idle.remove(slot)
 
-    def _reap(self, each: Slot) -> None:
+    def _reap(self, slot: Slot) -> None:
         # Looked at, but not yet taken: the process group's number cannot have passed to others when it is killed.
-        if not has_ended(each.pid):
+        if not has_ended(slot.pid):
             return
-        end_group(each.pid)
-        _, status = os.waitpid(each.pid, 0)
-        each.pid = 0
-        self._mute.discard(each)
-        self._keeper.note(each.index, 0)
-        if each.channel is not None:
+        end_group(slot.pid)
+        _, status = os.waitpid(slot.pid, 0)
+        slot.pid = 0
+        self._disconnected.discard(slot)
+        self._janitor.note(slot.index, 0)
+        if slot.channel is not None:
             # Answers may lie there that we did not come to read.
-            while each.channel is not None and self._read_answer(each):
+            while slot.channel is not None and self._read_answer(slot):
                 pass
-            self._close_channel(each)
-        if each.memory.counters[layout.TAKING]:
-            each.memory.counters[layout.TAKING] = 0
+            self._close_channel(slot)
+        if slot.memory.counters[layout.TAKING]:
+            slot.memory.counters[layout.TAKING] = 0
             self._find_lost()
         code = os.waitstatus_to_exitcode(status)
-        if each.bundle is not None:
-            self._note_death(each, each.bundle, code)
-        if each.bundle is not None:
-            self._spawn(each)
+        if slot.bundle is not None:
+            self._note_death(slot, slot.bundle, code)
+        if slot.bundle is not None:
+            self._spawn(slot)
             return
-        _say(f"idle child of slot {each.index} ended with {code}")
-        self._delay_spawn(each)
+        _say(f"idle child of slot {slot.index} ended with {code}")
+        self._delay_spawn(slot)
 
-    def _note_death(self, each: Slot, bundle: Bundle, code: int) -> None:
-        counters = each.memory.counters
+    def _note_death(self, slot: Slot, bundle: Bundle, code: int) -> None:
+        counters = slot.memory.counters
         if counters[layout.SERIAL] != bundle.serial:
-            each.memory.reset(bundle.serial)  # it had not begun with it
+            slot.memory.reset(bundle.serial)  # it had not begun with it
         if counters[layout.FINISHED]:
-            self._finish(each, slot.DONE)
+            self._finish(slot, child.DONE)
             return
         record, done, dead_functions = bundle.resume
         progress = (counters[layout.DONE], len(dead_functions))
@@ -608,14 +609,14 @@ class Supervisor:
         bundle.stalled = bundle.stalled + 1 if progress == bundle.progress and stage != layout.RUNNING else 0
         bundle.progress = progress
         if bundle.stalled == _MAX_STALLED:
-            self._finish(each, slot.NO_FRAME)
+            self._finish(slot, child.NO_FRAME)
             return
         if stage == layout.OUTSIDE:
             return
-        tail = log_tail(each.log_path, counters[layout.LOG_START])
+        tail = log_tail(slot.log_path, counters[layout.LOG_START])
         payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
         if stage == layout.RUNNING:
-            bundle.resume = Resume((STATUS_DIED, payload), each.memory.published(), dead_functions)
+            bundle.resume = Resume((STATUS_DIED, payload), slot.memory.published(), dead_functions)
         else:
             bundle.resume = Resume(record, done, {**dead_functions, stage - layout.LOADING: payload})
 

@@ -58,7 +58,7 @@ _LONGEST_PAUSE_S = 10.0
 _NUDGE_S = 0.05
 _GRACE_S = 1.5
 _LOCAL_FACTORY_GRACE_S = 0.5
-_KEEPER_S = GRACE_S + 0.5
+_JANITOR_S = GRACE_S + 0.5
 _LOOK_S = 0.02
 _BATCH_GRACE_S = 10.0
 
@@ -521,8 +521,8 @@ def _why(lack: OSError) -> str:
 
 def _bury(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of a process and of all that it started, and free what we hold of it."""
-    # What calls have started is ended by the library's keeper, which gives it time to tidy up.
-    deadline_s = time.monotonic() + _KEEPER_S
+    # What calls have started is ended by the library's janitor, which gives it time to tidy up.
+    deadline_s = time.monotonic() + _JANITOR_S
     while members := _session_members(process.pid):
         overdue_s = time.monotonic() - deadline_s
         for pid in members:
