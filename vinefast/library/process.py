@@ -283,6 +283,14 @@ def flush_by_line() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
+def say(text: str) -> None:
+    """Write a line to the library's log."""
+    try:
+        print(f"vinefast: {text}", flush=True)
+    except OSError:
+        pass  # a full disk must not end the library
+
+
 def log_tail(path: str, start: int) -> str:
     """Give the end of a log, but nothing from before `start`."""
     try:
