@@ -64,13 +64,14 @@ bench: build ## measure, stage by stage; with T=benches/bench_pack.py that alone
 	@$(PIP) install -q -e '.[lint]'
 	@touch $@
 
-lint: build .venv/.lint $(CSRC:csrc/%.c=build/lint/%.ok) ## formats, types, stubs, spelling, and what analyzers say of csrc
+lint: build .venv/.lint $(CSRC:csrc/%.c=build/lint/%.ok) ## formats, types, stubs, imports, spelling, and what analyzers say of csrc
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vinefast benches
 	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/tests/*.[ch]
 	$(BIN)/codespell
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist conf/stubtest.txt --concise \
 	  --ignore-missing-stub --ignore-disjoint-bases vinefast._core
 

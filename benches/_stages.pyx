@@ -254,7 +254,7 @@ cdef class Stages:
         cdef uint64_t offset
         cdef const char *data = PyBytes_AS_STRING(frame)
         cdef size_t nbytes = <size_t>PyBytes_GET_SIZE(frame)
-        cdef bint raw = frame.startswith(b"VFR1")
+        cdef bint raw = frame.startswith(<bytes>VF_RESULT_MAGIC)
         cdef vf_result_header header
         cdef vf_record record
         cdef vf_bundle bundle
@@ -277,7 +277,7 @@ cdef class Stages:
                 offset = VF_RESULT_HEADER_NBYTES
                 for i in range(header.n_records):
                     if (vf_result_next(data, &header, &offset, &record) or record.status > VF_STATUS_BUFFERS
-                            or record.status == VF_STATUS_MISSED):
+                            or record.status == VF_STATUS_UNKNOWN_FUNCTION):
                         raise ValueError(f"record {i} of the frame is cut short, or says that its call was not run")
                 offset = VF_RESULT_HEADER_NBYTES
                 for _ in range(header.n_records):

@@ -10,7 +10,8 @@ from benches._stages import Stages
 from benches.measure import BATCHES, per_call, repeats
 from tests.library.encode import decode_result
 from vinefast._core import CallFuture
-from vinefast.library.frame import INLINE_NBYTES, decode_command, encode_result
+from vinefast.library.frame import decode_command, encode_result
+from vinefast.library.protocol import INLINE_NBYTES
 
 RETURNED_NONE, PICKLED = 0, 1
 

@@ -13,29 +13,7 @@ pointers that no C code touches. */
 
 #include "vf_heap.h"
 #include "vf_ring.h"
-
-enum {
-	VF_DIGEST_NBYTES = 16,
-};
-
-/* How the payload of a call is serialized (frame.h, `kind`). */
-enum vf_payload_kind {
-	VF_PAYLOAD_NONE = 0,
-	VF_PAYLOAD_PICKLE = 1,
-	VF_PAYLOAD_PARSL = 2,
-	VF_PAYLOAD_BUFFERS = 3,
-	/* Added to the above: the arguments of many calls, column by column. */
-	VF_PAYLOAD_CHUNK = 16,
-	/* Added to the above: the call has files; what the worker does with them follows the
-	payload. */
-	VF_PAYLOAD_FILES = 32,
-};
-
-/* Large buffers are to be aligned. */
-static inline int vf_payload_has_buffers(int kind)
-{
-	return (kind & ~(VF_PAYLOAD_CHUNK | VF_PAYLOAD_FILES)) == VF_PAYLOAD_BUFFERS;
-}
+#include "vf_wire.h"
 
 /* Each way from one state to another is one of the functions below, by compare-and-swap. The
 manager thread sends a call that is QUEUED, and queues it again when it comes back unrun; the

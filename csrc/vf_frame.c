@@ -70,7 +70,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 		return -1;
 
 	char *at = out->data;
-	memcpy(at, "VFB1", 4);
+	memcpy(at, VF_BUNDLE_MAGIC, 4);
 	at = put_u32(at + 4, n_calls);
 	at = put_u32(at, n_functions);
 	at = put_u32(at, slice_ms);
@@ -147,7 +147,7 @@ int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame)
 		return -1;
 
 	char *at = out->data;
-	*at++ = escaped ? 'E' : 'I';
+	*at++ = escaped ? VF_ENCODING_ESCAPED : VF_ENCODING_PLAIN;
 	*at++ = (char)zero;
 	if (escaped)
 		*at++ = (char)escape;
@@ -157,10 +157,10 @@ int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame)
 			*at++ = (char)zero;
 		} else if (escaped && value == zero) {
 			*at++ = (char)escape;
-			*at++ = 1;
+			*at++ = VF_ESCAPED_ZERO;
 		} else if (escaped && value == escape) {
 			*at++ = (char)escape;
-			*at++ = 2;
+			*at++ = VF_ESCAPED_ESCAPE;
 		} else {
 			*at++ = (char)value;
 		}
@@ -172,8 +172,9 @@ int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame)
 
 int vf_frame_decode(struct vf_buffer *out, const char *encoded)
 {
-	int escaped = encoded[0] == 'E';
-	if ((!escaped && encoded[0] != 'I') || !encoded[1] || (escaped && !encoded[2]))
+	int escaped = encoded[0] == VF_ENCODING_ESCAPED;
+	if ((!escaped && encoded[0] != VF_ENCODING_PLAIN) || !encoded[1] ||
+			(escaped && !encoded[2]))
 		return -1;
 	char zero = encoded[1], escape = encoded[2];
 	const char *from = encoded + (escaped ? 3 : 2);
@@ -184,9 +185,9 @@ int vf_frame_decode(struct vf_buffer *out, const char *encoded)
 	for (; *from; from++) {
 		if (escaped && *from == escape) {
 			from++;
-			if (*from != 1 && *from != 2)
+			if (*from != VF_ESCAPED_ZERO && *from != VF_ESCAPED_ESCAPE)
 				return -1;
-			*at++ = *from == 1 ? zero : escape;
+			*at++ = *from == VF_ESCAPED_ZERO ? zero : escape;
 		} else {
 			*at++ = *from == zero ? 0 : *from;
 		}
@@ -197,7 +198,7 @@ int vf_frame_decode(struct vf_buffer *out, const char *encoded)
 
 int vf_result_open(const char *frame, size_t available, struct vf_result_header *header)
 {
-	if (!frame || available < VF_RESULT_HEADER_NBYTES || memcmp(frame, "VFR1", 4))
+	if (!frame || available < VF_RESULT_HEADER_NBYTES || memcmp(frame, VF_RESULT_MAGIC, 4))
 		return -1;
 	header->n_records = get_u32(frame + 4);
 	header->nbytes = get_u64(frame + 8);

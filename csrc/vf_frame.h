@@ -1,8 +1,8 @@
 /* The two binary messages between the core and the library on a worker: a bundle of calls out,
 their results back.
 
-`vinefast/library/frame.py` is the other end; the layout is described in docs/architecture.md. All
-integers are little-endian. */
+`vinefast/library/frame.py` is the other end; vf_wire.h has the constants, docs/architecture.md the
+layout. All integers are little-endian. */
 
 #ifndef VF_FRAME_H
 #define VF_FRAME_H
@@ -12,15 +12,7 @@ integers are little-endian. */
 
 #include "vf_buffer.h"
 #include "vf_call.h"
-
-enum {
-	VF_BUNDLE_HEADER_NBYTES = 20,
-	VF_BUNDLE_FUNCTION_NBYTES = 20,
-	VF_BUNDLE_CALL_NBYTES = 12,
-	VF_RESULT_HEADER_NBYTES = 64,
-	VF_RESULT_RECORD_NBYTES = 16,
-	VF_ALIGNMENT = 64, /* of payloads with buffers, and of buffers, in a frame */
-};
+#include "vf_wire.h"
 
 /* Write a bundle frame of `n_calls` calls into `out` (what it held is dropped). `stamp` is a number
 never used before: it marks the functions that the frame already names. Returns 0, or -1 when memory
@@ -35,33 +27,6 @@ int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame);
 /* The reverse, for a result frame that came as a C string. Returns 0, or -1 when it is not encoded
 like that or memory is short. */
 int vf_frame_decode(struct vf_buffer *out, const char *encoded);
-
-enum {
-	/* Of a bundle whose result frame does not fit the worker's disk:
-	vinefast/library/memory.py. */
-	VF_EXIT_NO_ROOM = 28,
-};
-
-/* Status of one record of a result frame. */
-enum vf_status {
-	VF_STATUS_NONE = 0,      /* the call returned None */
-	VF_STATUS_PICKLE = 1,    /* its result, pickled */
-	VF_STATUS_PARSL = 2,     /* its result, by parsl.serialize */
-	VF_STATUS_EXCEPTION = 3, /* it raised */
-	VF_STATUS_DIED = 4,      /* the process that ran it died */
-	VF_STATUS_MISSED = 5,    /* not run: that worker does not have the function */
-	VF_STATUS_BUFFERS = 6,   /* its result, pickled, large buffers beside the pickle */
-	VF_STATUS_NODE = 7, /* about the worker's node: the answer to a bundle without calls */
-	VF_STATUS_TOO_LARGE = 8, /* its result fits neither a result frame nor the worker's disk */
-	VF_STATUS_ENGINE = 9, /* never in a frame: the engine failed the bundle */
-	VF_STATUS_CHANGED = 10, /* an input that calls share was written to while it ran */
-	VF_STATUS_SPOILED = 11, /* not run: that had happened before, on its worker */
-};
-
-static inline int vf_status_is_result(uint32_t status)
-{
-	return status <= VF_STATUS_PARSL || status == VF_STATUS_BUFFERS;
-}
 
 struct vf_result_header {
 	uint32_t n_records;

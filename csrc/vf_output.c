@@ -5,13 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vf_frame.h"
 #include "vf_hooks.h"
-
-enum {
-	/* TaskVine sends a longer output by itself, and then it is a frame as it is. */
-	ALIGNED_NBYTES = 1024,
-};
+#include "vf_wire.h"
 
 /* Every free() of the extension looks here, so it must not cost a call. */
 static _Thread_local const void *kept_block __attribute__((tls_model("initial-exec")));
@@ -34,7 +29,7 @@ static size_t with_note(size_t nbytes)
 
 void *__wrap_malloc(size_t nbytes)
 {
-	if (nbytes <= ALIGNED_NBYTES || nbytes > PTRDIFF_MAX - 2 * VF_ALIGNMENT)
+	if (nbytes <= VF_INLINE_NBYTES || nbytes > PTRDIFF_MAX - 2 * VF_ALIGNMENT)
 		return __real_malloc(nbytes);
 	VF_FIRED(malloc);
 	void *block = aligned_alloc(VF_ALIGNMENT, with_note(nbytes));
@@ -46,11 +41,11 @@ void *__wrap_malloc(size_t nbytes)
 size_t vf_output_nbytes(const char *output)
 {
 	size_t nbytes, room = malloc_usable_size((void *)output);
-	if (room < with_note(ALIGNED_NBYTES + 1))
+	if (room < with_note(VF_INLINE_NBYTES + 1))
 		return 0;
 	memcpy(&nbytes, note_of(output), sizeof nbytes);
 	/* TaskVine asks for one byte more, for a 0. */
-	return nbytes > ALIGNED_NBYTES && nbytes <= room - sizeof nbytes ? nbytes - 1 : 0;
+	return nbytes > VF_INLINE_NBYTES && nbytes <= room - sizeof nbytes ? nbytes - 1 : 0;
 }
 
 void __wrap_free(void *block)

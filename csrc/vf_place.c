@@ -148,7 +148,7 @@ static int is_refused_to_all(const struct seeker *seeker, const struct vf_worker
 			(bundle->calls[0]->spec->running_time_min <= 0 &&
 					!bundle->mounts.n_inputs && !bundle->reads))
 		return 1;
-	if (!place->plain && (place->plain = vine_task_create("F")))
+	if (!place->plain && (place->plain = vine_task_create(VF_COMMAND_IN_FILE)))
 		vine_task_set_library_required(place->plain, place->config->library);
 	return place->plain &&
 			!check_worker_against_task(

@@ -126,7 +126,7 @@ static void count_stages(struct vf_return *returns, const struct vf_bundle *bund
 
 static int is_of_call(uint32_t status)
 {
-	return status <= VF_STATUS_SPOILED && status != VF_STATUS_NODE &&
+	return status <= VF_STATUS_INPUT_SPOILED && status != VF_STATUS_NODE &&
 			status != VF_STATUS_ENGINE;
 }
 
@@ -160,15 +160,15 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
 	for (uint32_t i = 0; i < header->n_records; i++) {
 		struct vf_call *call = bundle->calls[i];
 		vf_result_next(bundle->frame, header, &offset, &record);
-		if (record.status == VF_STATUS_MISSED) {
+		if (record.status == VF_STATUS_UNKNOWN_FUNCTION) {
 			call->with_body = 1;
 			vf_waiting_again(returns->waiting, call);
 			missed++;
 			continue;
 		}
-		if (record.status >= VF_STATUS_CHANGED)
+		if (record.status >= VF_STATUS_INPUT_CHANGED)
 			vf_files_spoiled(returns->files, call);
-		if (record.status == VF_STATUS_SPOILED) {
+		if (record.status == VF_STATUS_INPUT_SPOILED) {
 			send_without_inputs(returns, call);
 			continue;
 		}
@@ -225,7 +225,7 @@ not within what TaskVine has received. */
 static int open_frame(struct vf_bundle *bundle, char *output, struct vf_result_header *header)
 {
 	size_t received = vf_output_nbytes(output);
-	if (received && !strncmp(output, "VFR1", 4)) {
+	if (received && !strncmp(output, VF_RESULT_MAGIC, 4)) {
 		bundle->frame = output;
 		if (vf_result_open(output, received, header))
 			return -1;

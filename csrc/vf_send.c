@@ -90,7 +90,7 @@ static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundl
 
 	const char *command = config->command;
 	if (!command) {
-		command = "F";
+		command = VF_COMMAND_IN_FILE;
 		if (!spill) {
 			if (vf_frame_encode(&send->command, &send->frame))
 				return NULL;
@@ -103,7 +103,8 @@ static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundl
 	if (spill) {
 		bundle->spilled = vine_declare_buffer(send->config->manager, send->frame.data,
 				send->frame.nbytes, VINE_CACHE_LEVEL_TASK, 0);
-		if (!bundle->spilled || !vine_task_add_input(task, bundle->spilled, "frame", 0)) {
+		if (!bundle->spilled ||
+				!vine_task_add_input(task, bundle->spilled, VF_FRAME_FILE, 0)) {
 			vine_task_delete(task);
 			return NULL;
 		}

@@ -148,7 +148,7 @@ def test_what_leads_nowhere_is_found():
 
 def test_files_that_do_not_exist_are_found():
     text = (
-        "`vinefast/executor.py` `library/slot.py` `csrc/` `tests/*.py` `vf_no.c` `a b.py`\n```\nx  csrc/vf_no.h,\n```\n"
+        "`vinefast/executor.py` `library/run.py` `csrc/` `tests/*.py` `vf_no.c` `a b.py`\n```\nx  csrc/vf_no.h,\n```\n"
     )
     assert lost_paths(text) == ["csrc/vf_no.h", "vf_no.c"]
 

@@ -73,9 +73,14 @@ cdef extern from "vf_file.h" nogil:
         vf_file items[1]
 
 
-cdef extern from "vf_call.h" nogil:
+cdef extern from "vf_wire.h" nogil:
+    const char *VF_LIBRARY_NAME
+    const char *VF_RESULT_MAGIC
+
     enum:
         VF_DIGEST_NBYTES
+        VF_RESULT_HEADER_NBYTES
+        VF_ALIGNMENT
 
     enum:
         VF_PAYLOAD_NONE
@@ -85,6 +90,21 @@ cdef extern from "vf_call.h" nogil:
         VF_PAYLOAD_CHUNK
         VF_PAYLOAD_FILES
 
+    enum:
+        VF_STATUS_NONE
+        VF_STATUS_PICKLE
+        VF_STATUS_PARSL
+        VF_STATUS_EXCEPTION
+        VF_STATUS_DIED
+        VF_STATUS_UNKNOWN_FUNCTION
+        VF_STATUS_BUFFERS
+        VF_STATUS_NODE
+        VF_STATUS_TOO_LARGE
+        VF_STATUS_INPUT_CHANGED
+        VF_STATUS_ENGINE
+
+
+cdef extern from "vf_call.h" nogil:
     enum:
         VF_CALL_QUEUED
 
@@ -146,27 +166,10 @@ cdef extern from "vf_buffer.h" nogil:
 
 
 cdef extern from "vf_frame.h" nogil:
-    enum:
-        VF_ALIGNMENT
-        VF_RESULT_HEADER_NBYTES
-
     int vf_frame_pack(
         vf_buffer *out, vf_call **calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp)
     int vf_frame_encode(vf_buffer *out, const vf_buffer *frame)
     int vf_frame_decode(vf_buffer *out, const char *encoded)
-
-    enum:
-        VF_STATUS_NONE
-        VF_STATUS_PICKLE
-        VF_STATUS_PARSL
-        VF_STATUS_EXCEPTION
-        VF_STATUS_DIED
-        VF_STATUS_MISSED
-        VF_STATUS_BUFFERS
-        VF_STATUS_NODE
-        VF_STATUS_TOO_LARGE
-        VF_STATUS_CHANGED
-        VF_STATUS_ENGINE
 
     struct vf_result_header:
         uint32_t n_records

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vinefast.library import buffers
-from vinefast.library.frame import ARGUMENTS_WITH_BUFFERS, decode_command, decode_frame
+from vinefast.library.frame import decode_command, decode_frame
+from vinefast.library.protocol import ALIGNMENT, PAYLOAD_BUFFERS
 
 from .encode import Call, encode_frame
 
@@ -34,7 +35,7 @@ def test_buffers_are_aligned_in_the_frame_and_used_in_place(position):
     found = buffers.unpack(memoryview(frame)[position:])
     np.testing.assert_equal(found, value)
     for array in (found["a"], *found["b"][::2]):
-        assert array.ctypes.data % buffers.ALIGNMENT == 0
+        assert array.ctypes.data % ALIGNMENT == 0
         assert not array.flags.owndata
         array += 1
     assert buffers.unpack(memoryview(frame)[position:])["a"][0] == 1
@@ -62,14 +63,14 @@ def test_spilled_frame(tmp_path, padding):
     table = 20 + 20 + 12
     payload = b"".join(buffers.pack(((np.arange(1000),), {}), 0))
     for _ in range(2):
-        frame[table : table + 12] = b"".join(n.to_bytes(4, "little") for n in (0, len(payload), ARGUMENTS_WITH_BUFFERS))
+        frame[table : table + 12] = b"".join(n.to_bytes(4, "little") for n in (0, len(payload), PAYLOAD_BUFFERS))
         frame += bytes(-len(frame) % 64) + payload
         table += 12
     (tmp_path / "frame").write_bytes(frame)
     decoded = decode_frame(decode_command(b"F", bytes(tmp_path)))
     assert not decoded.payloads.readonly
     for i in (1, 2):
-        assert decoded.starts[i] % buffers.ALIGNMENT == 0
+        assert decoded.starts[i] % ALIGNMENT == 0
         (array,), _ = buffers.unpack(decoded.payloads[decoded.starts[i] : decoded.ends[i]])
         np.testing.assert_equal(array, np.arange(1000))
         array[0] = 5

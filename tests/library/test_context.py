@@ -117,7 +117,7 @@ def test_contexts_are_bounded_and_the_least_recently_used_leave(start_worker):
 
 
 @pytest.fixture
-def start_nursery(start_worker):
+def start_fork_server(start_worker):
     def start(context, slots=2):
         return start_worker(slots=slots, files={FILE: pickle.dumps(pack(context))})
 
@@ -136,7 +136,7 @@ def test_a_context_that_hangs_is_named_with_where_it_was(start_worker, trace, on
     # It is tried again, but not where all have waited for it already.
     assert worker.run([Call(calls.add, (2,))]).records[0].value == 3
     assert len(lines(trace)) == 1
-    log = worker.library_directory / ("nursery.log" if once_per_worker else "slot-0.log")
+    log = worker.library_directory / ("fork-server.log" if once_per_worker else "slot-0.log")
     assert "the context load has been loading for 1 s" in log.read_text() and "in load" in log.read_text()
 
 
@@ -153,11 +153,11 @@ def test_a_context_may_use_the_timer_itself(start_worker):
     assert worker.run([Call(bound(calls.number_of, calls.load_with_alarm))]).records[0].value == "alarm"
 
 
-def nursery_of(worker):
+def fork_server_of(worker):
     """Its pid, found by where it writes."""
     for pid in descendants(worker.process.pid):
         try:
-            if os.readlink(f"/proc/{pid}/fd/1").endswith("nursery.log"):
+            if os.readlink(f"/proc/{pid}/fd/1").endswith("fork-server.log"):
                 return pid
         except OSError:
             pass
@@ -170,8 +170,8 @@ def in_all_slots(worker, function, slots=2):
     return [worker.collect()[1].records[0].value for _ in range(slots)]
 
 
-def test_one_context_for_all_slots(start_nursery, trace, context):
-    worker = start_nursery(context)
+def test_one_context_for_all_slots(start_fork_server, trace, context):
+    worker = start_fork_server(context)
     values = in_all_slots(worker, bound(calls.loaded_by, context))
     assert {loaded_by for loaded_by, _ in values} == {int(lines(trace)[0])}
     assert len({pid for _, pid in values}) == 2
@@ -181,8 +181,8 @@ def test_one_context_for_all_slots(start_nursery, trace, context):
     assert (group, parent) == (pid, worker.process.pid) and slot in "01"
 
 
-def test_a_dead_child_is_replaced_without_loading_again(start_nursery, trace, context):
-    worker = start_nursery(context, slots=1)
+def test_a_dead_child_is_replaced_without_loading_again(start_fork_server, trace, context):
+    worker = start_fork_server(context, slots=1)
     function = bound(calls.loaded_by, context)
     records = worker.run([Call(function), Call(calls.crash, ("last words",)), Call(function)]).records
     assert [record.status for record in records] == [1, 4, 1]
@@ -192,66 +192,66 @@ def test_a_dead_child_is_replaced_without_loading_again(start_nursery, trace, co
     assert lines(trace) == [str(loader)]
 
 
-def test_a_dead_child_with_a_large_bundle(start_nursery, context):
-    worker = start_nursery(context, slots=1)
+def test_a_dead_child_with_a_large_bundle(start_fork_server, context):
+    worker = start_fork_server(context, slots=1)
     blob = os.urandom(3_000_000)
     records = worker.run([Call(calls.exit_at_once, (1,)), Call(calls.same, (blob,))]).records
     assert records[0].status == 4 and records[1].value == blob
 
 
-def test_bundles_wait_while_it_loads(start_nursery, trace):
+def test_bundles_wait_while_it_loads(start_fork_server, trace):
     slow = functools.partial(calls.load, str(trace), 0.5)
-    worker = start_nursery(slow)
+    worker = start_fork_server(slow)
     start = time.monotonic()
     records = worker.run([Call(bound(calls.loaded_by, slow))]).records
     assert records[0].value[0] == int(lines(trace)[0])  # not handed back
     assert time.monotonic() - start < 5
 
 
-def test_where_the_nursery_fails_slots_load(start_nursery, trace, tmp_path):
+def test_where_the_fork_server_fails_slots_load(start_fork_server, trace, tmp_path):
     ready = tmp_path / "ready"
     context = functools.partial(calls.load_or_fail, str(trace), str(ready))
-    worker = start_nursery(context, slots=1)
+    worker = start_fork_server(context, slots=1)
     function = bound(calls.loaded_by, context)
     error = worker.run([Call(function)]).records[0].exception
     assert isinstance(error, ContextError) and "is missing" in error.reason
-    assert "the nursery cannot load the context" in worker.log()
+    assert "the fork server cannot load the context" in worker.log()
     ready.touch()
     loader, pid = worker.run([Call(function)]).records[0].value
     assert loader == pid and len(lines(trace)) == 3
 
 
-def test_where_the_nursery_dies_calls_die(start_nursery):
+def test_where_the_fork_server_dies_calls_die(start_fork_server):
     deadly = functools.partial(calls.exit_at_once, 5)
-    worker = start_nursery(deadly)
+    worker = start_fork_server(deadly)
     result = worker.run([Call(calls.add, (1,)), Call(bound(calls.loaded_by, deadly))])
     assert [record.status for record in result.records] == [1, 4]
 
 
-def test_a_new_nursery_when_one_is_needed(start_nursery, trace, context):
-    worker = start_nursery(context, slots=1)
+def test_a_new_fork_server_when_one_is_needed(start_fork_server, trace, context):
+    worker = start_fork_server(context, slots=1)
     function = bound(calls.loaded_by, context)
     first, pid = worker.run([Call(function)]).records[0].value
-    os.kill(nursery_of(worker), signal.SIGKILL)
-    assert wait_until(lambda: "the nursery has ended" in worker.log())
+    os.kill(fork_server_of(worker), signal.SIGKILL)
+    assert wait_until(lambda: "the fork server has ended" in worker.log())
     assert worker.run([Call(function)]).records[0].value == (first, pid)  # the children of the old one live on
     records = worker.run([Call(calls.die_by, (9,)), Call(function)]).records
     assert records[0].status == 4
-    second = nursery_of(worker)
+    second = fork_server_of(worker)
     assert records[1].value[0] == second != first
     assert lines(trace) == [str(first), str(second)]
 
 
-def test_orphans_are_reaped(start_nursery, context):
-    worker = start_nursery(context)
+def test_orphans_are_reaped(start_fork_server, context):
+    worker = start_fork_server(context)
     orphan = worker.run([Call(calls.leave_orphan)]).records[0].value
     assert wait_until(lambda: not Path(f"/proc/{orphan}").exists())
 
 
 @pytest.mark.parametrize("end", ["disconnect", "terminate", "kill"])
-def test_nothing_is_left(start_nursery, tmp_path, end):
+def test_nothing_is_left(start_fork_server, tmp_path, end):
     path = tmp_path / "pid"
-    worker = start_nursery(functools.partial(calls.load_with_sleeper, str(path)))
+    worker = start_fork_server(functools.partial(calls.load_with_sleeper, str(path)))
     worker.run([Call(calls.nothing)])
     left = []
 
@@ -267,8 +267,8 @@ def test_nothing_is_left(start_nursery, tmp_path, end):
 
 
 @pytest.mark.parametrize("end", ["disconnect", "kill"])
-def test_nothing_is_left_of_a_nursery_that_loads(start_nursery, trace, end):
-    worker = start_nursery(functools.partial(calls.load, str(trace), 60))
+def test_nothing_is_left_of_a_fork_server_that_loads(start_fork_server, trace, end):
+    worker = start_fork_server(functools.partial(calls.load, str(trace), 60))
     assert wait_until(trace.exists)
     left = descendants(worker.process.pid)
     worker.disconnect() if end == "disconnect" else worker.process.kill()

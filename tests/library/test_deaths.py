@@ -199,7 +199,7 @@ def test_child_killed_from_outside(worker):
     assert records[1].value == 2
 
 
-@pytest.mark.parametrize("context", [None, functools.partial(calls.sleep, 0.05)], ids=["slots", "nursery"])
+@pytest.mark.parametrize("context", [None, functools.partial(calls.sleep, 0.05)], ids=["slots", "fork server"])
 def test_children_killed_at_random(start_worker, tmp_path, context):
     worker = start_worker(slots=3, files={} if context is None else {FILE: pickle.dumps(pack(context))})
     trace = tmp_path / "trace"
@@ -214,9 +214,9 @@ def test_children_killed_at_random(start_worker, tmp_path, context):
             children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
             try:
                 pid = chance.choice(children)
-                # Neither the keeper nor a child that is not one yet.
-                log = re.search("slot-.*|nursery", os.readlink(f"/proc/{pid}/fd/1"))
-                if log and (log[0] == "nursery" or pid in pids_and_names(trace)[0] or not barren[log[0]]):
+                # Neither the janitor nor a child that is not one yet.
+                log = re.search("slot-.*|fork-server", os.readlink(f"/proc/{pid}/fd/1"))
+                if log and (log[0] == "fork-server" or pid in pids_and_names(trace)[0] or not barren[log[0]]):
                     os.kill(int(pid), signal.SIGKILL)
                     barren[log[0]] = pid not in pids_and_names(trace)[0]
             except (OSError, IndexError):

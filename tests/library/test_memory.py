@@ -8,8 +8,9 @@ import os
 import pytest
 
 from vinefast.library import memory as layout
-from vinefast.library.frame import TOO_LARGE, Origin
+from vinefast.library.frame import Origin
 from vinefast.library.memory import NoRoom, ResultFile, SlotMemory
+from vinefast.library.protocol import STATUS_TOO_LARGE
 
 from .encode import decode_result
 
@@ -109,7 +110,7 @@ class FullFile(ResultFile):
 
 
 def end(memory, file, n_records):
-    memory.append_last(TOO_LARGE, 1, b"why")
+    memory.append_last(STATUS_TOO_LARGE, 1, b"why")
     memory.finish(file, n_records, 1, 2, Origin(3, 4, 5))
 
 

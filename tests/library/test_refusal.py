@@ -1,10 +1,26 @@
 """Answers from a Python that can do nothing else; tests/integration/test_python_versions.py has them for real."""
 
-from vinefast.library import frame, refusal
+import ast
+from pathlib import Path
+
+import pytest
+
+from vinefast import library
+
+# What runs, or is imported, before it is known whether this Python will do, and if it will not.
+FOR_ANY_PYTHON = ("__init__", "arguments", "checked", "protocol", "refusal")
 
 
-def test_what_is_written_twice_agrees():
-    # The modules that have it cannot be imported by an old Python.
-    assert refusal._RESULT_HEADER.format == frame.RESULT_HEADER.format
-    assert refusal._RECORD.format == frame.RECORD.format
-    assert (refusal._FAILED, refusal._INLINE_NBYTES) == (frame.FAILED, frame.INLINE_NBYTES)
+def imported_by(tree):
+    """Name the modules of the library that a file imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield from [node.module] if node.module else [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("name", FOR_ANY_PYTHON)
+def test_any_python_reads_what_tells_that_it_will_not_do(name):
+    source = Path(library.__file__).with_name(f"{name}.py").read_text()
+    tree = ast.parse(source, feature_version=(3, 6))
+    assert {*imported_by(tree)} <= {*FOR_ANY_PYTHON}
+    assert "__future__" not in source  # which has what no older one knows

@@ -3,7 +3,8 @@
 import pytest
 
 from vinefast.library.frame import Origin
-from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX, Share
+from vinefast.library.protocol import VINEFAST_USERS_
+from vinefast.library.share import THREAD_VARIABLES, Share
 
 
 def from_taskvine(cores):
@@ -27,7 +28,7 @@ def test_a_slot_has_one_thread_at_least():
 
 
 def test_the_users_choice_stays():
-    environment = {**from_taskvine(8), USERS_PREFIX + "OMP_NUM_THREADS": "3"}
+    environment = {**from_taskvine(8), VINEFAST_USERS_ + "OMP_NUM_THREADS": "3"}
     share = Share(Origin(0, 1, 4, cores=8), environment)
     share.take(5)
     assert {name: environment[name] for name in THREAD_VARIABLES} == {**from_taskvine(8), "OMP_NUM_THREADS": "3"}

@@ -15,9 +15,10 @@ import pytest
 
 from vinefast.library import buffers, memory, run, surroundings
 from vinefast.library import memory as layout
-from vinefast.library.frame import ARGUMENTS_WITH_BUFFERS, CHUNK, DIED, FAILED, RESULT_WITH_BUFFERS, Origin
+from vinefast.library.frame import Origin
 from vinefast.library.functions import FunctionCache
 from vinefast.library.memory import SlotMemory
+from vinefast.library.protocol import PAYLOAD_BUFFERS, PAYLOAD_CHUNK, STATUS_BUFFERS, STATUS_DIED, STATUS_EXCEPTION
 from vinefast.library.run import Resume, Runner
 
 from .encode import body_of, decode_result, digest_of, encode_command
@@ -76,14 +77,14 @@ def plain(arguments):
 # Function, kind, payload, and what the call gives; each one's value tells which call it is.
 CALLS = [
     (number, 1, plain(((1,), {})), 1),
-    (array, ARGUMENTS_WITH_BUFFERS, with_buffers(((np.full(600, 2),), {})), np.full(600, 3)),
+    (array, PAYLOAD_BUFFERS, with_buffers(((np.full(600, 2),), {})), np.full(600, 3)),
     (nothing, 0, b"", None),
-    (array, ARGUMENTS_WITH_BUFFERS, with_buffers(((np.full(600, 4),), {})), np.full(600, 5)),
+    (array, PAYLOAD_BUFFERS, with_buffers(((np.full(600, 4),), {})), np.full(600, 5)),
     (fail, 1, plain(((6,), {})), ValueError),
     (number, 1, plain(((7,), {})), 7),
-    (rows, 1 + CHUNK, plain((([8, 9],), {})), [-8, -9]),
+    (rows, 1 + PAYLOAD_CHUNK, plain((([8, 9],), {})), [-8, -9]),
     (much, 1, plain(((10,), {})), bytes([10]) * 300_000),
-    (array, ARGUMENTS_WITH_BUFFERS, with_buffers(((np.full(600, 11),), {})), np.full(600, 12)),
+    (array, PAYLOAD_BUFFERS, with_buffers(((np.full(600, 11),), {})), np.full(600, 12)),
     (number, 1, plain(((13,), {})), 13),
 ]
 
@@ -97,7 +98,7 @@ def encode():
         frame += struct.pack("<III", functions.index(function), len(payload), kind)
     frame += b"".join(bodies)
     for _, kind, payload, _ in CALLS:
-        frame += (bytes(-len(frame) % 64) if kind == ARGUMENTS_WITH_BUFFERS else b"") + payload
+        frame += (bytes(-len(frame) % 64) if kind == PAYLOAD_BUFFERS else b"") + payload
     return frame
 
 
@@ -155,7 +156,7 @@ class Bundle:
                 if self.memory.counters[layout.FINISHED]:
                     break
                 running = self.memory.counters[layout.STAGE] == layout.RUNNING
-                death = (DIED, pickle.dumps("died", 5))
+                death = (STATUS_DIED, pickle.dumps("died", 5))
                 resume = Resume(death, self.memory.published()) if running else resume or Resume()
                 continue
             break
@@ -166,13 +167,13 @@ def check(records, n_strays):
     assert len(records) == len(CALLS)
     failed = 0
     for record, (_, _, _, expected) in zip(records, CALLS, strict=True):
-        if record.status == DIED:
+        if record.status == STATUS_DIED:
             failed += 1
-        elif record.status == FAILED:
+        elif record.status == STATUS_EXCEPTION:
             name = record.value[0]
             failed += name != getattr(expected, "__name__", None)
             assert name == "ValueError" or name.endswith("Stray")
-        elif record.status == RESULT_WITH_BUFFERS:
+        elif record.status == STATUS_BUFFERS:
             np.testing.assert_equal(buffers.unpack(memoryview(record.payload)), expected)
         elif isinstance(record.value, tuple):
             # A chunk that was struck between its rows.

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from vinefast.library import supervisor as supervisor_module
+from vinefast.library import slots as slots_module
 from vinefast.library.supervisor import Supervisor
 
 
 class Nobody:
-    """A keeper, a link and a watch that do nothing."""
+    """A janitor, a link and a watch that do nothing."""
 
     look_at = None
 
@@ -27,15 +27,15 @@ def supervisor(tmp_path, monkeypatch):
     def fork():
         raise BlockingIOError("Resource temporarily unavailable")
 
-    monkeypatch.setattr(supervisor_module.os, "fork", fork)
+    monkeypatch.setattr(slots_module.os, "fork", fork)
     return Supervisor(Nobody(), Nobody(), Nobody(), 1, cores=1)
 
 
 def test_fork_that_fails_is_tried_ever_more_rarely(supervisor, capsys):
-    (slot,) = supervisor._slots
+    (slot,) = supervisor._slots._slots
     waits = []
     for _ in range(12):
-        supervisor._spawn(slot)
+        supervisor._slots._spawn(slot)
         waits.append(slot.spawn_at - time.monotonic())
         assert 0 < supervisor._timeout_s() <= waits[-1] + 0.1
     assert waits[0] < 0.02

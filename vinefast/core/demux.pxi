@@ -105,7 +105,7 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
             exception = errors.CallDied(*fields_of(record, DIED))
         elif record.status == VF_STATUS_TOO_LARGE:
             exception = errors.ResultTooLarge(*fields_of(record, TOO_LARGE))
-        elif record.status == VF_STATUS_CHANGED:
+        elif record.status == VF_STATUS_INPUT_CHANGED:
             exception = errors.InputChanged(*fields_of(record, CHANGED))
         else:
             exception = failure_of(bundle)

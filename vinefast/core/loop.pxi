@@ -119,7 +119,7 @@ cdef class Loop:
         if settings.category is not None:
             self.category = settings.category.encode()
             config.category = PyBytes_AS_STRING(self.category)
-        config.library = LIBRARY_NAME
+        config.library = VF_LIBRARY_NAME
         config.slots_per_worker = settings.slots
         config.cores_per_library = settings.library_cores or 0
         config.placing = settings.placing

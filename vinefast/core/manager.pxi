@@ -21,8 +21,6 @@ ALLOCATION_MODES = {
 # As TaskVine names a manager's directory.
 DIRECTORY_NAME = "%Y-%m-%dT%H%M%S"
 
-cdef const char *LIBRARY_NAME = "vinefast"
-
 # More than a worker will ever be given where we choose the worker ourselves (csrc/vf_workers.h).
 cdef int MANY_SLOTS = 4096
 
@@ -165,10 +163,10 @@ cdef int install_library(vine_manager *manager, object settings) except -1:
         name = str(variable).encode()
         value = str(content).encode()
         vine_task_set_env_var(task, name, value)
-    vine_task_set_library_provided(task, LIBRARY_NAME)
+    vine_task_set_library_provided(task, VF_LIBRARY_NAME)
     # It runs for as long as its worker, which is not slow for that.
-    vine_task_set_category(task, LIBRARY_NAME)
-    vine_enable_disconnect_slow_workers_category(manager, LIBRARY_NAME, 0)
+    vine_task_set_category(task, VF_LIBRARY_NAME)
+    vine_enable_disconnect_slow_workers_category(manager, VF_LIBRARY_NAME, 0)
     vine_task_set_function_exec_mode_from_string(task, b"fork")
     if settings.placing:
         vine_task_set_function_slots(task, MANY_SLOTS)
@@ -182,7 +180,7 @@ cdef int install_library(vine_manager *manager, object settings) except -1:
         vine_task_set_disk(task, settings.library_disk)
     if settings.library_gpus is not None:
         vine_task_set_gpus(task, settings.library_gpus)
-    vine_manager_install_library(manager, task, LIBRARY_NAME)
+    vine_manager_install_library(manager, task, VF_LIBRARY_NAME)
     return 0
 
 

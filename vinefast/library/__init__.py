@@ -3,7 +3,7 @@
 TaskVine ships these files into ``vinefast_library/`` of a library task's sandbox and starts ``python -m
 vinefast_library.checked``, which goes on to ``vinefast_library`` if this Python will do. The *supervisor*
 (:mod:`.supervisor`) speaks TaskVine's pipe protocol and never runs user code; each of its *slots* has one warm child
-(:mod:`.slot`) that unpacks a bundle, runs its calls and packs the results. A child that dies costs the one call it was
+(:mod:`.child`) that unpacks a bundle, runs its calls and packs the results. A child that dies costs the one call it was
 on. :mod:`.once` is the regular mode: one call in one fresh process.
 
 Only the standard library, parsl and dill are imported here, and nothing of the rest of vinefast: a worker's Python

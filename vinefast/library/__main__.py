@@ -6,10 +6,11 @@ import os
 import signal
 import time
 
-from .arguments import LIBRARY_NAME, library_arguments
+from .arguments import library_arguments
 from .entry import clean_imports
-from .keeper import Keeper
+from .janitor import Janitor
 from .process import close_inherited_pipes, die_with_parent, lead_own_group
+from .protocol import LIBRARY_NAME, VINEFAST_PEER_STALL_S, VINEFAST_SLOTS
 from .worker_link import WorkerGone, WorkerLink
 
 
@@ -18,7 +19,7 @@ def _main() -> None:
     arguments = library_arguments()
     # TaskVine gives no cores to who asks for GPUs.
     cores = arguments.library_cores or arguments.worker_cores or os.cpu_count() or 1
-    n_slots = int(os.environ.get("VINEFAST_SLOTS") or 0) or arguments.children or cores
+    n_slots = int(os.environ.get(VINEFAST_SLOTS) or 0) or arguments.children or cores
     pipes = (arguments.in_pipe_fd, arguments.out_pipe_fd)
     close_inherited_pipes(keep=set(pipes))
     if os.getppid() == arguments.worker_pid:
@@ -32,7 +33,7 @@ def _main() -> None:
         link.announce(LIBRARY_NAME, arguments.task_id, time.monotonic())
     except WorkerGone:
         return
-    keeper = Keeper(n_slots + 1, link, close=(link.out_fd,))
+    janitor = Janitor(n_slots + 1, link, close=(link.out_fd,))
     clean_imports()
 
     with link.healing():
@@ -40,9 +41,9 @@ def _main() -> None:
         from .transfers import TransferWatch, admit_more
 
     admit_more(arguments.worker_pid)
-    timeout_s = int(os.environ.get("VINEFAST_PEER_STALL_S") or 0)
+    timeout_s = int(os.environ.get(VINEFAST_PEER_STALL_S) or 0)
     transfers = TransferWatch(arguments.worker_pid, os.path.dirname(os.getcwd()), timeout_s)
-    Supervisor(link, keeper, transfers, n_slots, cores).run()
+    Supervisor(link, janitor, transfers, n_slots, cores).run()
 
 
 if __name__ == "__main__":

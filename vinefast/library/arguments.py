@@ -2,8 +2,6 @@
 
 import argparse
 
-LIBRARY_NAME = "vinefast"
-
 
 def library_arguments():
     """Parse the command line of a library."""

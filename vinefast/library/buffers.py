@@ -11,7 +11,8 @@ import pickle
 import struct
 from typing import Any
 
-ALIGNMENT = 64
+from .protocol import ALIGNMENT
+
 # A smaller one is quicker copied.
 MIN_NBYTES = 4096
 # What has no buffers is not searched for any.

@@ -4,7 +4,7 @@ Calls hold byte code, which only the Python version that made it can run, and ot
 anything work if the environment that was sent along could not be unpacked (environment.sh), or if init_command has
 ended the shell. Then every call is answered with the reason.
 
-A worker may have any Python 3: this file, `refusal` and `arguments` use no syntax newer than 3.6.
+A worker may have any Python 3: this file, `refusal`, `arguments` and `protocol` use no syntax newer than 3.6.
 """
 
 import os
@@ -12,6 +12,8 @@ import platform
 import runpy
 import stat
 import sys
+
+from .protocol import VINEFAST_INIT_COMMAND, VINEFAST_INIT_STATUS, VINEFAST_PROBLEM
 
 _LAST_WORDS_NBYTES = 1000
 
@@ -32,10 +34,10 @@ def _last_words():
 
 def _problem(version):
     """Say why no call can run here; empty if they can."""
-    if "VINEFAST_PROBLEM" in os.environ:
-        return os.environ["VINEFAST_PROBLEM"]
-    if "VINEFAST_INIT_STATUS" in os.environ:
-        status, command = os.environ["VINEFAST_INIT_STATUS"], os.environ["VINEFAST_INIT_COMMAND"]
+    if VINEFAST_PROBLEM in os.environ:
+        return os.environ[VINEFAST_PROBLEM]
+    if VINEFAST_INIT_STATUS in os.environ:
+        status, command = os.environ[VINEFAST_INIT_STATUS], os.environ[VINEFAST_INIT_COMMAND]
         return f"init_command failed on {platform.node()} with exit status {status}: {command}\n{_last_words()}"
     if platform.python_version_tuple()[:2] == tuple(version.split(".")):
         return ""

@@ -17,13 +17,13 @@ from typing import Any
 
 from . import parsl_side
 from .failure import Unrunnable, pack_exception
-from .frame import FAILED
+from .protocol import STATUS_EXCEPTION, VINEFAST_CONTEXT_TIMEOUT_S
 
 PARAMETER = "context"
 
 # In the library's directory, if the context is to be loaded once per worker: a pickled `Context`.
 FILE = "vinefast_context"
-# There, too: the digest of a context for which the nursery has waited too long.
+# There, too: the digest of a context for which the fork server has waited too long.
 GIVEN_UP = "vinefast_context.given_up"
 
 _WARN_S = 60.0
@@ -128,7 +128,7 @@ class Contexts:
             return self._shared[digest]
         if digest not in self._loaded:
             if self.given_up is not None and _content(self.given_up) == digest:
-                raise TimeoutError("it took too long once already, see nursery.log of the library")
+                raise TimeoutError("it took too long once already, see fork-server.log of the library")
             with watched(context.name):
                 self._loaded[digest] = parsl_side.deserialize_function(context.body)()
             if len(self._loaded) > self.capacity:
@@ -164,14 +164,14 @@ class Contexts:
         try:
             loaded = self.load(bound.context)
         except BaseException as error:
-            raise Unrunnable(FAILED, _pack_failure(bound.context.name, error)) from None
+            raise Unrunnable(STATUS_EXCEPTION, _pack_failure(bound.context.name, error)) from None
         return _with_context(parsl_side.deserialize_function(bound.function), loaded, bound.n_before)
 
 
 @contextmanager
 def watched(name: str) -> Iterator[None]:
     """Say where a context that takes long is, and end what takes too long (``context-timeout``) by a TimeoutError."""
-    limit_s = int(os.environ.get("VINEFAST_CONTEXT_TIMEOUT_S") or 0)
+    limit_s = int(os.environ.get(VINEFAST_CONTEXT_TIMEOUT_S) or 0)
     start_s = time.monotonic()
 
     def look(number: int, frame: FrameType | None) -> None:
@@ -219,7 +219,7 @@ def _with_context(function: Callable[..., Any], loaded: Any, n_before: int) -> C
 
 
 def _pack_failure(name: str, error: BaseException) -> bytes:
-    """Payload of status FAILED."""
+    """Payload of status STATUS_EXCEPTION."""
     reason = pickle.loads(pack_exception(error))
     wrapped = parsl_side.serialize(ContextFailure(name, reason))
     return pickle.dumps(("vinefast.errors.ContextError", f"{name}: {reason[1]}", reason[2], wrapped), 5)

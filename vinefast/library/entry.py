@@ -7,13 +7,15 @@ import os
 import sys
 import types
 
+from .protocol import VINEFAST_PATH
+
 # The module that is running must not be freed under us.
 _kept: list[types.ModuleType] = []
 
 
 def find_users_modules() -> None:
     """Look for modules where the user's program does, and first, as it does: what lies beside a script is there."""
-    directories = os.environ.get("VINEFAST_PATH", "").split(os.pathsep)
+    directories = os.environ.get(VINEFAST_PATH, "").split(os.pathsep)
     sys.path[:0] = [directory for directory in directories if directory and directory not in sys.path]
 
 

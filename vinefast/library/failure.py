@@ -1,4 +1,4 @@
-"""What a call that did not succeed sends back: payloads of the statuses FAILED and DIED."""
+"""What a call that did not succeed sends back: payloads of the statuses STATUS_EXCEPTION and STATUS_DIED."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _explain_lack(exception: BaseException, trace: Any) -> None:
 
 
 def pack_exception(exception: BaseException) -> bytes:
-    """Payload of status FAILED, whatever the exception's own methods do."""
+    """Payload of status STATUS_EXCEPTION, whatever the exception's own methods do."""
     trace = users_traceback(exception.__traceback__)
     _explain_lack(exception, trace)
     kind = type(exception)
@@ -66,7 +66,7 @@ def pack_exception(exception: BaseException) -> bytes:
 
 
 def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
-    """Payload of status FAILED for the exception that a ``python_app`` caught and returned wrapped.
+    """Payload of status STATUS_EXCEPTION for the exception that a ``python_app`` caught and returned wrapped.
 
     The manager's side can then name the exception even if it cannot rebuild it.
     """
@@ -80,18 +80,18 @@ def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
 
 
 def pack_death(exit_code: int | None, signal_number: int | None, log_tail: str) -> bytes:
-    """Payload of status DIED."""
+    """Payload of status STATUS_DIED."""
     return pickle.dumps((exit_code, signal_number, log_tail), 5)
 
 
 def pack_lack(function: object, lack: NoRoom) -> bytes:
-    """Payload of status TOO_LARGE. Short, whatever the function's name."""
+    """Payload of status STATUS_TOO_LARGE. Short, whatever the function's name."""
     name = str(getattr(function, "__name__", None) or repr(function))
     return pickle.dumps((name[:200], lack.nbytes, lack.reason), 5)
 
 
 def pack_changed(app: str, inputs: list[str]) -> bytes:
-    """Payload of status INPUT_CHANGED."""
+    """Payload of status STATUS_INPUT_CHANGED."""
     return pickle.dumps((app, inputs), 5)
 
 

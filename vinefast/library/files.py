@@ -18,9 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from . import kept, parsl_side, seals, trees
+from . import parsl_side, seals, trees, value_file
 from .failure import Unrunnable, pack_changed
-from .frame import INPUT_CHANGED, INPUT_SPOILED
+from .protocol import STATUS_INPUT_CHANGED, STATUS_INPUT_SPOILED
 
 WORKER_PACKAGE = "vinefast_library"
 
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
         Inputs of which the call gets copies: those that are outputs too, and those that it may write to.
     made:
         Outputs that stay on the worker.
-    kept:
+    value:
         One of these, where the call's value stays instead of going back; its size goes back then.
     inputs:
         Aliases and paths of what comes from the submit side.
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
     required: tuple[tuple[str, str], ...]
     own: tuple[str, ...]
     made: tuple[str, ...] = ()
-    kept: str | None = None
+    value: str | None = None
     inputs: tuple[tuple[str, str], ...] = ()
     directories: tuple[str, ...] = ()
     read: tuple[tuple[str, str], ...] = ()
@@ -98,7 +98,7 @@ def temp_file(name: str) -> Any:
 
 def read_kept(name: str) -> Any:
     """Give the value that a `vinefast.data.temps.Kept` is on a worker."""
-    return kept.read(in_sandbox(name))
+    return value_file.read(in_sandbox(name))
 
 
 def identity(value: Any) -> Any:
@@ -142,7 +142,7 @@ def place(plan: Plan) -> list[tuple[seals.Seal, str]]:
         source, goal = in_sandbox(alias), in_sandbox(path)
         if path in plan.own:
             if not seals.is_intact(source):
-                raise Unrunnable(INPUT_SPOILED, b"")
+                raise Unrunnable(STATUS_INPUT_SPOILED, b"")
             _make_room(goal)
             _copy_to_write(source, goal)
             continue
@@ -186,8 +186,8 @@ def run(plan: Plan, sealed: list[tuple[seals.Seal, str]], call: Callable[[], Any
         result = call()
         # An app that failed says so by what it returns.
         raised = isinstance(result, parsl_side.RemoteExceptionWrapper)
-        if plan.kept is not None and not raised:
-            result = kept.write(result, in_sandbox(plan.kept))
+        if plan.value is not None and not raised:
+            result = value_file.write(result, in_sandbox(plan.value))
         failed = raised
     finally:
         os.chdir(before)
@@ -196,7 +196,7 @@ def run(plan: Plan, sealed: list[tuple[seals.Seal, str]], call: Callable[[], Any
             with suppress(Exception):
                 _take(plan, True)
         if changed:
-            raise Unrunnable(INPUT_CHANGED, pack_changed(name, sorted(changed)))
+            raise Unrunnable(STATUS_INPUT_CHANGED, pack_changed(name, sorted(changed)))
     if not failed:
         missing = [users for path, users in plan.required if not os.path.exists(in_sandbox(path))]
         _take(plan, failed=bool(missing))
@@ -238,7 +238,7 @@ def _seal(goal: str, users: str, read_only: bool) -> list[tuple[seals.Seal, str]
     for file in files:
         seal = seals.seal(file, read_only)
         if seal is None:
-            raise Unrunnable(INPUT_SPOILED, b"")
+            raise Unrunnable(STATUS_INPUT_SPOILED, b"")
         sealed.append((seal, users))
     return sealed
 

@@ -11,49 +11,32 @@ from typing import NamedTuple
 
 from .buffers import align
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
+from .protocol import (
+    BUNDLE_CALL,
+    BUNDLE_FUNCTION,
+    BUNDLE_HEADER,
+    BUNDLE_MAGIC,
+    COMMAND_IN_FILE,
+    ENCODING_ESCAPED,
+    ENCODING_PLAIN,
+    ESCAPED_ESCAPE,
+    ESCAPED_ZERO,
+    FRAME_FILE,
+    PAYLOAD_BUFFERS,
+    PAYLOAD_CHUNK,
+    PAYLOAD_FILES,
+)
 
-BUNDLE_MAGIC = b"VFB1"
-RESULT_MAGIC = b"VFR1"
-
-# Kinds of payload.
-NO_ARGUMENTS = 0
-PICKLED_ARGUMENTS = 1
-TAGGED_ARGUMENTS = 2
-ARGUMENTS_WITH_BUFFERS = 3
-# Added to one of these: the arguments of many calls, column by column.
-CHUNK = 16
-# Added to one of these: a plan for the call's files follows the arguments (files.py).
-FILES = 32
-_WITH_BUFFERS = {ARGUMENTS_WITH_BUFFERS + flags for flags in (0, CHUNK, FILES, CHUNK + FILES)}
-
-# Statuses of a record.
-RESULT_NONE = 0
-RESULT_PICKLED = 1
-RESULT_TAGGED = 2
-FAILED = 3
-DIED = 4
-UNKNOWN_FUNCTION = 5
-RESULT_WITH_BUFFERS = 6
-ABOUT_NODE = 7
-TOO_LARGE = 8
-INPUT_CHANGED = 10
-INPUT_SPOILED = 11
+_WITH_BUFFERS = {PAYLOAD_BUFFERS + flags for flags in (0, PAYLOAD_CHUNK, PAYLOAD_FILES, PAYLOAD_CHUNK + PAYLOAD_FILES)}
 
 _PATH_MAX_NBYTES = 4096
-
-RECORD_MAX_NBYTES = 2**32 - 1
-INLINE_NBYTES = 1024
 
 # A spilled frame of this size is mapped: what no call touches is then never copied.
 _MAPPED_NBYTES = 1 << 19
 
 # Seldom in pickles, tried in this order.
 _SPARE_BYTES = [bytes((value,)) for value in range(255, 2, -1)]
-
-BUNDLE_HEADER = struct.Struct("<4sIIII")
-FUNCTION_ENTRY = struct.Struct("<16sI")
-RESULT_HEADER = struct.Struct("<4sIQQQIIIIIII4x")
-RECORD = struct.Struct("<IIQ")
+_ESCAPED_ZERO, _ESCAPED_ESCAPE = bytes((ESCAPED_ZERO,)), bytes((ESCAPED_ESCAPE,))
 
 
 class Origin(NamedTuple):
@@ -128,16 +111,16 @@ def decode_command(command: bytes, sandbox: bytes) -> bytes | bytearray | mmap.m
         Where a spilled frame lies, in a file named ``frame``.
     """
     way = command[:1]
-    if way == b"I":
+    if way == ENCODING_PLAIN:
         return command[2:].translate(_table(command[1:2], b"\0"))
-    if way == b"E":
+    if way == ENCODING_ESCAPED:
         zero, escape = command[1:2], command[2:3]
         # Escapes are rare and NUL bytes are not: splitting and translating take a sixth of the time of three replaces.
         first, *others = command[3:].translate(_table(zero, b"\0")).split(escape)
-        meanings = {1: zero, 2: escape}
+        meanings = {ESCAPED_ZERO: zero, ESCAPED_ESCAPE: escape}
         return first + b"".join([meanings[part[0]] + part[1:] for part in others])
-    if way == b"F":
-        with open(os.path.join(sandbox, b"frame"), "rb") as file:
+    if way == COMMAND_IN_FILE:
+        with open(os.path.join(sandbox, FRAME_FILE.encode()), "rb") as file:
             nbytes = os.fstat(file.fileno()).st_size
             if nbytes >= _MAPPED_NBYTES:
                 return mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_COPY)
@@ -155,10 +138,10 @@ def encode_result(raw: bytes) -> bytes:
     """
     for zero in _SPARE_BYTES:
         if zero not in raw:
-            return b"I" + zero + raw.translate(_table(b"\0", zero))
+            return ENCODING_PLAIN + zero + raw.translate(_table(b"\0", zero))
     zero, escape = _SPARE_BYTES[:2]
-    escaped = raw.replace(escape, escape + b"\x02").replace(zero, escape + b"\x01")
-    return b"E" + zero + escape + escaped.translate(_table(b"\0", zero))
+    escaped = raw.replace(escape, escape + _ESCAPED_ESCAPE).replace(zero, escape + _ESCAPED_ZERO)
+    return ENCODING_ESCAPED + zero + escape + escaped.translate(_table(b"\0", zero))
 
 
 # It takes one pass, where `bytes.replace` takes a search for each byte that it finds.
@@ -171,13 +154,13 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
         magic, n_calls, n_functions, slice_ms, cores = BUNDLE_HEADER.unpack_from(raw)
         if magic != BUNDLE_MAGIC:
             raise FrameError(f"not a bundle frame: it starts with {magic!r}")
-        table_at = BUNDLE_HEADER.size + n_functions * FUNCTION_ENTRY.size
+        table_at = BUNDLE_HEADER.size + n_functions * BUNDLE_FUNCTION.size
         table = struct.unpack_from(f"<{3 * n_calls}I", raw, table_at)
         indices, nbytes, kinds = table[0::3], table[1::3], table[2::3]
         functions: list[tuple[bytes, bytes | None]] = []
-        position = table_at + 12 * n_calls
+        position = table_at + BUNDLE_CALL.size * n_calls
         for k in range(n_functions):
-            digest, size = FUNCTION_ENTRY.unpack_from(raw, BUNDLE_HEADER.size + k * FUNCTION_ENTRY.size)
+            digest, size = BUNDLE_FUNCTION.unpack_from(raw, BUNDLE_HEADER.size + k * BUNDLE_FUNCTION.size)
             functions.append((digest, bytes(raw[position : position + size]) if size else None))
             position += size
     except struct.error as error:

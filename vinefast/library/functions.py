@@ -13,7 +13,7 @@ from typing import Any
 from . import parsl_side
 from .context import Bound, Contexts
 from .failure import Unrunnable, pack_exception
-from .frame import FAILED, UNKNOWN_FUNCTION
+from .protocol import STATUS_EXCEPTION, STATUS_UNKNOWN_FUNCTION
 
 Function = Callable[..., Any]
 
@@ -74,14 +74,14 @@ class FunctionCache:
             if body is None and self._bodies is not None:
                 body = self._bodies.read(digest)
             if body is None:
-                return Unrunnable(UNKNOWN_FUNCTION, b"")
+                return Unrunnable(STATUS_UNKNOWN_FUNCTION, b"")
             try:
                 warm = self._load(body)
             except Unrunnable as unrunnable:
                 return unrunnable
             except BaseException as error:
                 # Not kept: what was missing may be there next time.
-                return Unrunnable(FAILED, pack_exception(error))
+                return Unrunnable(STATUS_EXCEPTION, pack_exception(error))
             self._nbytes += warm.nbytes
             self._warm[digest] = warm
             self._tidy()

@@ -12,17 +12,9 @@ import errno
 import mmap
 import os
 
-from .frame import (
-    INLINE_NBYTES,
-    RECORD,
-    RECORD_MAX_NBYTES,
-    RESULT_HEADER,
-    RESULT_MAGIC,
-    FrameError,
-    Origin,
-    encode_result,
-)
+from .frame import FrameError, Origin, encode_result
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
+from .protocol import INLINE_NBYTES, RESULT_HEADER, RESULT_MAGIC, RESULT_RECORD, VINEFAST_RESULT_NBYTES
 
 # Indices of the 8-byte counters.
 DONE = 0
@@ -46,9 +38,8 @@ _AREA_AT = _COUNTERS_NBYTES + RESULT_HEADER.size
 _NBYTES = 256 * 1024
 # Behind the area: for a record that says why another is missing, which must not need the disk.
 _LAST_NBYTES = 4096
-
-NO_ROOM_EXIT = 28
-"""Exit code of a bundle whose result frame does not fit the disk; `VF_EXIT_NO_ROOM` on the manager's side."""
+# A record says how long its payload is in 32 bits.
+_RECORD_MAX_NBYTES = 2**32 - 1
 
 
 class NoRoom(Exception):
@@ -98,7 +89,7 @@ class SlotMemory:
         view = memoryview(mmap.mmap(-1, _NBYTES))
         self._counter_bytes = view[:_COUNTERS_NBYTES]
         self.counters = self._counter_bytes.cast("Q")
-        self.limit = min(int(os.environ.get("VINEFAST_RESULT_NBYTES") or 1 << 30), RECORD_MAX_NBYTES)
+        self.limit = min(int(os.environ.get(VINEFAST_RESULT_NBYTES) or 1 << 30), _RECORD_MAX_NBYTES)
         # In half a frame, so that what lies there never takes one beyond the limit.
         self.area = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
         self._records = view[_AREA_AT:]
@@ -134,14 +125,14 @@ class SlotMemory:
         counters = self.counters
         done = counters[DONE]
         nbytes = sum(len(part) for part in payload)
-        record_nbytes = RECORD.size + nbytes
+        record_nbytes = RESULT_RECORD.size + nbytes
         if RESULT_HEADER.size + done + record_nbytes > self.limit:
             raise NoRoom(nbytes, f"{self.limit} is the limit (tune parameter max-task-stdout-storage)")
         try:
             if record_nbytes > len(self.area):
                 flushed = counters[FLUSHED]
                 waiting = self._records[: done - flushed]
-                record = RECORD.pack(status, nbytes, duration_ns)
+                record = RESULT_RECORD.pack(status, nbytes, duration_ns)
                 file.write_at(RESULT_HEADER.size + flushed, waiting, record, *payload)
                 # Between the two stores FLUSHED > DONE says: complete, and all in the file.
                 counters[FLUSHED] = done + record_nbytes
@@ -149,8 +140,8 @@ class SlotMemory:
                 if done - counters[FLUSHED] + record_nbytes > len(self.area):
                     self._flush(file)
                 used = done - counters[FLUSHED]
-                RECORD.pack_into(self.area, used, status, nbytes, duration_ns)
-                self.area[used + RECORD.size : used + record_nbytes] = (
+                RESULT_RECORD.pack_into(self.area, used, status, nbytes, duration_ns)
+                self.area[used + RESULT_RECORD.size : used + record_nbytes] = (
                     payload[0] if len(payload) == 1 else b"".join(payload)
                 )
         except OSError as error:
@@ -163,9 +154,9 @@ class SlotMemory:
     def append_last(self, status: int, duration_ns: int, payload: bytes) -> None:
         """Append a short record for which there is always room. The bundle has to end with it."""
         used = self.counters[DONE] - self.counters[FLUSHED]
-        RECORD.pack_into(self._records, used, status, len(payload), duration_ns)
-        self._records[used + RECORD.size : used + RECORD.size + len(payload)] = payload
-        self.counters[DONE] += RECORD.size + len(payload)
+        RESULT_RECORD.pack_into(self._records, used, status, len(payload), duration_ns)
+        self._records[used + RESULT_RECORD.size : used + RESULT_RECORD.size + len(payload)] = payload
+        self.counters[DONE] += RESULT_RECORD.size + len(payload)
 
     def forget(self, file: ResultFile) -> None:
         """Take all records back, and the room that they have taken."""
@@ -197,15 +188,15 @@ class SlotMemory:
         n, position = self._walked
         try:
             while position < flushed:
-                header = file.read_at(RESULT_HEADER.size + position, RECORD.size)
-                if len(header) < RECORD.size:
+                header = file.read_at(RESULT_HEADER.size + position, RESULT_RECORD.size)
+                if len(header) < RESULT_RECORD.size:
                     raise FrameError(f"result file cut short at {position} of {flushed} bytes of records")
-                position += RECORD.size + RECORD.unpack(header)[1]
+                position += RESULT_RECORD.size + RESULT_RECORD.unpack(header)[1]
                 n += 1
         finally:
             file.close()
         while position < done:
-            position += RECORD.size + RECORD.unpack_from(self._records, position - flushed)[1]
+            position += RESULT_RECORD.size + RESULT_RECORD.unpack_from(self._records, position - flushed)[1]
             n += 1
         self._walked = (n, position)
         return n

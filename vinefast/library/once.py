@@ -29,17 +29,18 @@ def _main() -> int:
 
     from . import memory as layout
     from .failure import pack_death
-    from .frame import DIED, Origin
+    from .frame import Origin
     from .functions import FunctionCache
-    from .memory import NO_ROOM_EXIT, SlotMemory, is_no_room
+    from .memory import SlotMemory, is_no_room
     from .process import die_with_parent, flush_by_line, log_tail
+    from .protocol import COMMAND_IN_FILE, EXIT_NO_ROOM, STATUS_DIED
     from .run import Resume, Runner
     from .share import obey_user
 
     obey_user()
     find_users_modules()
     memory = SlotMemory()
-    message = os.fsencode(f"F . ./{RESULT_PATH}")
+    message = os.fsencode(f"{COMMAND_IN_FILE.decode()} . ./{RESULT_PATH}")
     received_ns = time.monotonic_ns()
 
     def run(resume: Resume | None = None) -> int:
@@ -49,7 +50,7 @@ def _main() -> int:
             return 0
         except Exception as error:
             if is_no_room(error):
-                return NO_ROOM_EXIT
+                return EXIT_NO_ROOM
             traceback.print_exc()
             return 1
 
@@ -68,19 +69,19 @@ def _main() -> int:
             os._exit(exit_code)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code == NO_ROOM_EXIT and memory.counters[layout.STAGE] == layout.OUTSIDE:
+    if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
         return code
     if not memory.counters[layout.FINISHED]:
         tail = log_tail(LOG_PATH, 0)
         death = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
-        code = run(Resume((DIED, death), memory.published()))
+        code = run(Resume((STATUS_DIED, death), memory.published()))
         if code:
             return code
     try:
         return _copy(result_fd)
     except OSError as error:
         if is_no_room(error):
-            return NO_ROOM_EXIT
+            return EXIT_NO_ROOM
         raise
 
 

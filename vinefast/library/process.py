@@ -11,18 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 
+from .protocol import VINEFAST_LIBRARY
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Room for what faulthandler tells, which in a child of the nursery comes from deep down.
+# Room for what faulthandler tells, which in a child of the fork server comes from deep down.
 _LOG_TAIL_NBYTES = 4096
 
 GRACE_S = 1.0
 """For what calls have started, between SIGTERM and SIGKILL."""
 
 _LOOK_S = 0.02
-
-MARK = "VINEFAST_LIBRARY"
-"""In the environment of what calls have started: which library they belong to."""
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
@@ -188,8 +187,8 @@ class Kin:
 
     def __init__(self) -> None:
         value = f"{os.getpid()}.{_start_time(os.getpid()).decode()}"
-        os.environ[MARK] = value
-        self._mark = f"{MARK}={value}".encode()
+        os.environ[VINEFAST_LIBRARY] = value
+        self._mark = f"{VINEFAST_LIBRARY}={value}".encode()
         self._command = _read("self", "cmdline")
         self._mappings = _shared_mappings("self")
 
@@ -245,13 +244,13 @@ def end_group(pid: int) -> None:
     """
     has_left = any(int(_stat(left)[2] or 0) == pid for left in descendants_of(os.getpid()) if left != pid)
     try:
-        undertaker = os.fork() if has_left else -1
+        cleaner = os.fork() if has_left else -1
     except OSError:
-        undertaker = -1
-    if undertaker < 0:
+        cleaner = -1
+    if cleaner < 0:
         kill_group(pid)
         return
-    if undertaker == 0:
+    if cleaner == 0:
         try:
             os.setpgid(0, pid)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -261,7 +260,7 @@ def end_group(pid: int) -> None:
             os._exit(0)
     try:
         # As long as a process is in the group, its number is not given to another.
-        os.setpgid(undertaker, pid)
+        os.setpgid(cleaner, pid)
     except OSError:
         pass  # it has ended already
 
@@ -282,6 +281,14 @@ def flush_by_line() -> None:
     """Write out each line at once: what a call printed before it killed its process is what one wants to see."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
+
+
+def say(text: str) -> None:
+    """Write a line to the library's log."""
+    try:
+        print(f"vinefast: {text}", flush=True)
+    except OSError:
+        pass  # a full disk must not end the library
 
 
 def log_tail(path: str, start: int) -> str:

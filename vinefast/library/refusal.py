@@ -13,21 +13,31 @@ import signal
 import struct
 import termios
 
-from .arguments import LIBRARY_NAME, library_arguments
+from .arguments import library_arguments
+from .protocol import (
+    BUNDLE_HEADER,
+    ENCODING_ESCAPED,
+    ENCODING_PLAIN,
+    ESCAPED_ESCAPE,
+    ESCAPED_ZERO,
+    FRAME_FILE,
+    INLINE_NBYTES,
+    LIBRARY_NAME,
+    RESULT_HEADER,
+    RESULT_MAGIC,
+    RESULT_RECORD,
+    STATUS_EXCEPTION,
+)
 
-_RESULT_HEADER = struct.Struct("<4sIQQQIIIIIII4x")
-_RECORD = struct.Struct("<IIQ")
-_FAILED = 3
 # Of cores, memory, disk and GPUs: a call that asks for much is to be answered, too.
 _PLENTY = 4 * (2**31,)
-_INLINE_NBYTES = 1024
 _MESSAGE = re.compile(rb"(\d+) (.*) (.+) (\3/[^/]+)", re.DOTALL)
 _LOOK_S = 0.05
 
 
 def refuse_call(problem):
     """Be the process of one call in the regular mode: its standard output carries the result."""
-    with open("frame", "rb") as file:
+    with open(FRAME_FILE, "rb") as file:
         answer = _answer(file.read(), problem, 1)
     try:
         # See once.py: somebody may have written to it before us.
@@ -94,23 +104,23 @@ def _tell(arguments, body):
 
 
 def _decode(command, sandbox):
-    if command[:1] == b"I":
+    if command[:1] == ENCODING_PLAIN:
         return command[2:].replace(command[1:2], b"\0")
-    if command[:1] == b"E":
+    if command[:1] == ENCODING_ESCAPED:
         zero, escape = command[1:2], command[2:3]
         body = command[3:].replace(zero, b"\0")
-        return body.replace(escape + b"\1", zero).replace(escape + b"\2", escape)
-    with open(os.path.join(sandbox, b"frame"), "rb") as file:
+        return body.replace(escape + bytes([ESCAPED_ZERO]), zero).replace(escape + bytes([ESCAPED_ESCAPE]), escape)
+    with open(os.path.join(sandbox, FRAME_FILE.encode()), "rb") as file:
         return file.read()
 
 
 def _answer(frame, problem, n_slots):
-    (n_calls,) = struct.unpack_from("<I", frame, 4)
+    _, n_calls, *_ = BUNDLE_HEADER.unpack_from(frame)
     payload = pickle.dumps(("UnfitWorker", problem, "", None), 2)
-    records = n_calls * (_RECORD.pack(_FAILED, len(payload), 0) + payload)
-    nbytes = _RESULT_HEADER.size + len(records)
-    answer = _RESULT_HEADER.pack(b"VFR1", n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY) + records
-    if nbytes > _INLINE_NBYTES:
+    records = n_calls * (RESULT_RECORD.pack(STATUS_EXCEPTION, len(payload), 0) + payload)
+    nbytes = RESULT_HEADER.size + len(records)
+    answer = RESULT_HEADER.pack(RESULT_MAGIC, n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY) + records
+    if nbytes > INLINE_NBYTES:
         return answer
     zero = next(bytes([value]) for value in range(255, 0, -1) if value not in answer)
-    return b"I" + zero + answer.replace(b"\0", zero)
+    return ENCODING_PLAIN + zero + answer.replace(b"\0", zero)

@@ -15,31 +15,28 @@ from typing import Any, NamedTuple
 from . import buffers, files, node, parsl_side
 from . import memory as layout
 from .failure import Unrunnable, pack_exception, pack_lack, pack_wrapper
-from .frame import (
-    ABOUT_NODE,
-    ARGUMENTS_WITH_BUFFERS,
-    CHUNK,
-    DIED,
-    FAILED,
-    FILES,
-    NO_ARGUMENTS,
-    PICKLED_ARGUMENTS,
-    RECORD,
-    RESULT_HEADER,
-    RESULT_NONE,
-    RESULT_PICKLED,
-    RESULT_TAGGED,
-    RESULT_WITH_BUFFERS,
-    TOO_LARGE,
-    Frame,
-    Origin,
-    decode_command,
-    decode_frame,
-    split_message,
-)
+from .frame import Frame, Origin, decode_command, decode_frame, split_message
 from .functions import FunctionCache
 from .memory import NoRoom, ResultFile, SlotMemory
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
+from .protocol import (
+    PAYLOAD_BUFFERS,
+    PAYLOAD_CHUNK,
+    PAYLOAD_FILES,
+    PAYLOAD_NONE,
+    PAYLOAD_PICKLE,
+    RESULT_HEADER,
+    RESULT_RECORD,
+    STATUS_BUFFERS,
+    STATUS_DIED,
+    STATUS_EXCEPTION,
+    STATUS_NODE,
+    STATUS_NONE,
+    STATUS_PARSL,
+    STATUS_PICKLE,
+    STATUS_TOO_LARGE,
+    VINEFAST_CWD,
+)
 from .share import Share
 from .surroundings import Surroundings
 
@@ -99,7 +96,7 @@ class Runner:
         self._share = share
         self._surroundings = surroundings
         self._pid = os.getpid()
-        self._shared_cwd = os.environb.get(b"VINEFAST_CWD") or None
+        self._shared_cwd = os.environb.get(VINEFAST_CWD.encode()) or None
         # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
         # otherwise go on with our calls. Its truth costs nanoseconds, a getpid per call would not.
         self._forked: list[bool] = []
@@ -141,7 +138,7 @@ class Runner:
         slice_end_ns = start_ns + frame.slice_ms * 1_000_000 if frame.slice_ms else _NEVER_NS
         n_records = first
         if not n_calls and not first:
-            self._memory.append(file, ABOUT_NODE, 0, node.about())
+            self._memory.append(file, STATUS_NODE, 0, node.about())
             n_records = 1
         if first < n_calls and not (first and time.monotonic_ns() > slice_end_ns):
             functions, watch = self._prepare(frame, first, sandbox, resume.dead_functions if resume else {})
@@ -169,7 +166,7 @@ class Runner:
                 raise  # alone, most calls will find room
             function = functions[frame.function_indices[0]] if functions else None
             self._memory.forget(file)
-            self._memory.append_last(TOO_LARGE, run_ns, pack_lack(function, lack))
+            self._memory.append_last(STATUS_TOO_LARGE, run_ns, pack_lack(function, lack))
             self._memory.finish(file, *numbers)
 
     def run_bundle_despite_strays(self, message: bytes, received_ns: int, resume: Resume | None = None) -> None:
@@ -191,7 +188,7 @@ class Runner:
             again = resume or Resume()
             if self._memory.counters[layout.STAGE] == layout.RUNNING:
                 done = self._memory.published()
-                again = Resume((FAILED, pack_exception(error)), done, again.dead_functions)
+                again = Resume((STATUS_EXCEPTION, pack_exception(error)), done, again.dead_functions)
             self.run_bundle(message, received_ns, again)
 
     def _prepare(
@@ -236,7 +233,7 @@ class Runner:
         functions: list[Callable[..., Any]] = []
         for index, (digest, body) in enumerate(entries):
             if index in dead:
-                functions.append(Unrunnable(DIED, dead[index]))
+                functions.append(Unrunnable(STATUS_DIED, dead[index]))
                 continue
             counters[layout.STAGE] = layout.LOADING + index
             functions.append(self._functions.resolve(digest, body))
@@ -265,8 +262,8 @@ def _run_calls(
     records alone say which call is the next one.
     """
     loads, dumps, clock = pickle.loads, pickle.dumps, time.monotonic_ns
-    pack, plain_types, payload_at = buffers.pack, buffers.PLAIN_TYPES, RESULT_HEADER.size + RECORD.size
-    pack_into, head = RECORD.pack_into, RECORD.size
+    pack, plain_types, payload_at = buffers.pack, buffers.PLAIN_TYPES, RESULT_HEADER.size + RESULT_RECORD.size
+    pack_into, head = RESULT_RECORD.pack_into, RESULT_RECORD.size
     wrapper = parsl_side.RemoteExceptionWrapper
     counters, area = memory.counters, memory.area
     DONE, FLUSHED = layout.DONE, layout.FLUSHED
@@ -284,46 +281,46 @@ def _run_calls(
         try:
             for function, start, end, kind in calls:
                 before = done
-                if kind == PICKLED_ARGUMENTS:
+                if kind == PAYLOAD_PICKLE:
                     args, kwargs = loads(payloads[start:end])
                     result = function(*args, **kwargs)
-                elif kind == NO_ARGUMENTS:
+                elif kind == PAYLOAD_NONE:
                     result = function()
-                elif kind & FILES:
-                    result = _run_with_files(function, kind & ~FILES, payloads[start:end])
+                elif kind & PAYLOAD_FILES:
+                    result = _run_with_files(function, kind & ~PAYLOAD_FILES, payloads[start:end])
                 else:
-                    args, kwargs = _unpack(kind & ~CHUNK, payloads[start:end])
-                    result = _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
+                    args, kwargs = _unpack(kind & ~PAYLOAD_CHUNK, payloads[start:end])
+                    result = _run_chunk(function, args) if kind & PAYLOAD_CHUNK else function(*args, **kwargs)
                 if forked:
                     os._exit(0)
                 if result is None:
                     now_ns = clock()
                     used = done - flushed
                     if used <= room:
-                        pack_into(area, used, RESULT_NONE, 0, now_ns - last_ns)
+                        pack_into(area, used, STATUS_NONE, 0, now_ns - last_ns)
                         counters[DONE] = done = before + head
                     else:
-                        if not _append(memory, file, surroundings, function, RESULT_NONE, now_ns - last_ns, b""):
+                        if not _append(memory, file, surroundings, function, STATUS_NONE, now_ns - last_ns, b""):
                             slice_end_ns = pause_ns = 0
                         done, flushed = counters[DONE], counters[FLUSHED]
                 else:
-                    status = RESULT_PICKLED
+                    status = STATUS_PICKLE
                     if type(result) in plain_types:
                         data = dumps(result, 5)
                     elif type(result) is wrapper:
-                        status, data = FAILED, pack_wrapper(result)
+                        status, data = STATUS_EXCEPTION, pack_wrapper(result)
                     else:
                         try:
                             data = pack(result, payload_at + done)
                             if type(data) is list:
-                                status = RESULT_WITH_BUFFERS
+                                status = STATUS_BUFFERS
                         except BaseException:
                             data = _pack_odd_result(function, result)
-                            status = RESULT_TAGGED
+                            status = STATUS_PARSL
                     size = len(data)
                     now_ns = clock()
                     used = done - flushed
-                    if status != RESULT_WITH_BUFFERS and used + size <= room:
+                    if status != STATUS_BUFFERS and used + size <= room:
                         pack_into(area, used, status, size, now_ns - last_ns)
                         used += head
                         area[used : used + size] = data
@@ -361,7 +358,7 @@ def _run_calls(
                     failure.__traceback__ = None
                     status, data = failure.status, failure.payload
                 else:
-                    status, data = FAILED, pack_exception(failure)
+                    status, data = STATUS_EXCEPTION, pack_exception(failure)
                 now_ns = clock()
                 if not _append(memory, file, surroundings, function, status, now_ns - last_ns, data):
                     slice_end_ns = pause_ns = 0
@@ -431,25 +428,25 @@ def _append(
                 raise
             return memory.append(file, status, duration_ns, *payload)
     except NoRoom as lack:
-        memory.append_last(TOO_LARGE, duration_ns, pack_lack(function, lack))
+        memory.append_last(STATUS_TOO_LARGE, duration_ns, pack_lack(function, lack))
         return False
 
 
 def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
-    if kind == ARGUMENTS_WITH_BUFFERS:
+    if kind == PAYLOAD_BUFFERS:
         return buffers.unpack(payload)
-    if kind == NO_ARGUMENTS:
+    if kind == PAYLOAD_NONE:
         return (), {}
-    return pickle.loads(payload) if kind == PICKLED_ARGUMENTS else parsl_side.deserialize(bytes(payload))
+    return pickle.loads(payload) if kind == PAYLOAD_PICKLE else parsl_side.deserialize(bytes(payload))
 
 
 def _run_with_files(function: Callable[..., Any], kind: int, payload: memoryview) -> Any:
     payload, plan = files.split(payload)
     sealed = files.place(plan)  # first: arguments may be read from files
-    args, kwargs = _unpack(kind & ~CHUNK, payload)
+    args, kwargs = _unpack(kind & ~PAYLOAD_CHUNK, payload)
 
     def call() -> Any:
-        return _run_chunk(function, args) if kind & CHUNK else function(*args, **kwargs)
+        return _run_chunk(function, args) if kind & PAYLOAD_CHUNK else function(*args, **kwargs)
 
     return files.run(plan, sealed, call, getattr(function, "__name__", repr(function)))
 

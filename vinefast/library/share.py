@@ -9,6 +9,7 @@ import os
 from collections.abc import MutableMapping
 
 from .frame import Origin
+from .protocol import VINEFAST_USERS_
 
 # Those that TaskVine sets (vine_process.c), but for its own CORES.
 THREAD_VARIABLES = (
@@ -19,9 +20,6 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
-
-# TaskVine sets its own value over the user's, who is heard by this name.
-USERS_PREFIX = "VINEFAST_USERS_"
 
 
 class Share:
@@ -65,7 +63,9 @@ class Share:
 
 def obey_user(environment: MutableMapping[str, str] = os.environ) -> bool:
     """Set what the user has set of the variables that TaskVine sets too, and tell whether there is any."""
-    chosen = {name: environment[USERS_PREFIX + name] for name in THREAD_VARIABLES if USERS_PREFIX + name in environment}
+    # TaskVine has set its own value over the user's, who is heard by another name.
+    names = [name for name in THREAD_VARIABLES if VINEFAST_USERS_ + name in environment]
+    chosen = {name: environment[VINEFAST_USERS_ + name] for name in names}
     environment.update(chosen)
     return bool(chosen)
 

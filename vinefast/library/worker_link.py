@@ -131,7 +131,7 @@ class WorkerLink:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
-    def bury_worker(self) -> bool:
+    def clean_up_after_worker(self) -> bool:
         """Kill what the worker has left if it is no more, and tell whether that is so: its transfer server would hold
         its connection to the manager open for ever, so that the manager would not notice.
         """
@@ -141,11 +141,11 @@ class WorkerLink:
         return gone
 
     def outlive_library(self) -> None:
-        """Stay when the library has ended: until the worker knows it, and to bury the worker until it has another
-        library that will.
+        """Stay when the library has ended: until the worker knows it, and to clean up after the worker until it has
+        another library that will.
         """
         pause_s = _FIRST_LOOK_S
-        while not self.bury_worker() and (
+        while not self.clean_up_after_worker() and (
             started_at(self._library_pid) == self._library or (self._siblings and not self._has_successor())
         ):
             time.sleep(pause_s)

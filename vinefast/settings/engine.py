@@ -11,10 +11,10 @@ from typing import Literal
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 from vinefast.errors import EngineStartError
-from vinefast.library import parsl_side
+from vinefast.library import parsl_side, protocol
 from vinefast.library.context import FILE as CONTEXT_FILE
 from vinefast.library.context import Context
-from vinefast.library.share import THREAD_VARIABLES, USERS_PREFIX
+from vinefast.library.share import THREAD_VARIABLES
 from vinefast.settings.tuning import Tuning
 from vinefast.workers.command import (
     ARCHIVE_NAME,
@@ -171,20 +171,20 @@ def engine_settings(
     """
     library = config.library_config or {}
     env_vars = {
-        USERS_PREFIX + name if name in THREAD_VARIABLES else name: str(value)
+        protocol.VINEFAST_USERS_ + name if name in THREAD_VARIABLES else name: str(value)
         for name, value in (config.env_vars or {}).items()
     }
-    env_vars.setdefault("VINEFAST_VERSIONS", parsl_side.versions())
+    env_vars.setdefault(protocol.VINEFAST_VERSIONS, parsl_side.versions())
     tuned = tuning_of(config)
-    env_vars.setdefault("VINEFAST_RESULT_NBYTES", str(tuned.max_task_stdout_storage))
-    env_vars.setdefault("VINEFAST_PEER_STALL_S", str(tuned.peer_stall_timeout))
-    env_vars.setdefault("VINEFAST_CONTEXT_TIMEOUT_S", str(tuned.context_timeout))
-    env_vars.setdefault("VINEFAST_KEPT_FUNCTIONS_NBYTES", str(tuned.kept_functions_nbytes))
-    env_vars.setdefault("VINEFAST_KEPT_CONTEXTS", str(tuned.kept_contexts))
+    env_vars.setdefault(protocol.VINEFAST_RESULT_NBYTES, str(tuned.max_task_stdout_storage))
+    env_vars.setdefault(protocol.VINEFAST_PEER_STALL_S, str(tuned.peer_stall_timeout))
+    env_vars.setdefault(protocol.VINEFAST_CONTEXT_TIMEOUT_S, str(tuned.context_timeout))
+    env_vars.setdefault(protocol.VINEFAST_KEPT_FUNCTIONS_NBYTES, str(tuned.kept_functions_nbytes))
+    env_vars.setdefault(protocol.VINEFAST_KEPT_CONTEXTS, str(tuned.kept_contexts))
     if working_dir is not None:
-        env_vars.setdefault("VINEFAST_CWD", working_dir)
+        env_vars.setdefault(protocol.VINEFAST_CWD, working_dir)
     if module_path:
-        env_vars.setdefault("VINEFAST_PATH", os.pathsep.join(module_path))
+        env_vars.setdefault(protocol.VINEFAST_PATH, os.pathsep.join(module_path))
     module = LIBRARY_PACKAGE if exec_mode == "serverless" else f"{LIBRARY_PACKAGE}.once"
     slots = library.get("num_slots") or 0
     if exec_mode == "serverless":

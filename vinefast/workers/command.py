@@ -12,6 +12,7 @@ import cloudpickle
 
 from vinefast import library
 from vinefast.library.by_value import PACKAGES
+from vinefast.library.protocol import VINEFAST_INIT_COMMAND, VINEFAST_INIT_STATUS
 from vinefast.workers.environment import Environment
 
 LIBRARY_PACKAGE = "vinefast_library"
@@ -103,11 +104,11 @@ cd "$vinefast_home"
 {chr(10).join(start)} $vinefast_arguments
 }}
 vinefast_refuse() {{
-VINEFAST_INIT_STATUS=$?
-VINEFAST_INIT_COMMAND="$vinefast_init"
+{VINEFAST_INIT_STATUS}=$?
+{VINEFAST_INIT_COMMAND}="$vinefast_init"
 trap - EXIT
 PATH="$vinefast_path"
-export PATH VINEFAST_INIT_STATUS VINEFAST_INIT_COMMAND
+export PATH {VINEFAST_INIT_STATUS} {VINEFAST_INIT_COMMAND}
 vinefast_start
 }}
 vinefast_run() {{

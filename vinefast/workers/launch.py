@@ -27,7 +27,8 @@ from parsl.providers.base import ExecutionProvider
 
 from vinefast._teardown import join
 from vinefast.errors import EngineFailure, EngineStartError
-from vinefast.library.process import GRACE_S, MARK
+from vinefast.library.process import GRACE_S
+from vinefast.library.protocol import VINEFAST_LIBRARY
 from vinefast.workers.contact import Contact
 from vinefast.workers.descriptors import why_none_is_left, with_former_limit
 from vinefast.workers.environment import SCRIPT, Environment, named_environment
@@ -57,7 +58,7 @@ _LONGEST_PAUSE_S = 10.0
 _NUDGE_S = 0.05
 _GRACE_S = 1.5
 _LOCAL_FACTORY_GRACE_S = 0.5
-_KEEPER_S = GRACE_S + 0.5
+_JANITOR_S = GRACE_S + 0.5
 _LOOK_S = 0.02
 _BATCH_GRACE_S = 10.0
 
@@ -520,8 +521,8 @@ def _why(lack: OSError) -> str:
 
 def _bury(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of a process and of all that it started, and free what we hold of it."""
-    # What calls have started is ended by the library's keeper, which gives it time to tidy up.
-    deadline_s = time.monotonic() + _KEEPER_S
+    # What calls have started is ended by the library's janitor, which gives it time to tidy up.
+    deadline_s = time.monotonic() + _JANITOR_S
     while members := _session_members(process.pid):
         overdue_s = time.monotonic() - deadline_s
         for pid in members:
@@ -543,8 +544,8 @@ def _is_of_a_library(pid: int) -> bool:
             variables = file.read().split(b"\0")
     except OSError:
         return False
-    ours = f"{MARK}={os.environ.get(MARK)}".encode()
-    return any(variable.startswith(MARK.encode() + b"=") and variable != ours for variable in variables)
+    ours = f"{VINEFAST_LIBRARY}={os.environ.get(VINEFAST_LIBRARY)}".encode()
+    return any(variable.startswith(VINEFAST_LIBRARY.encode() + b"=") and variable != ours for variable in variables)
 
 
 def _session_members(session: int) -> list[int]:

@@ -531,7 +531,7 @@ TAKEN: list = []
 
 def signal_in_answer(number):
     """Send the slot's process a signal the next time that it is to tell what it has taken from the queue."""
-    from vinefast_library import slot
+    from vinefast_library import child
 
     answer = slot.ANSWER
 
@@ -550,10 +550,10 @@ def signal_in_answer(number):
 
 def close_and_stay():
     """Close all descriptors, and see to it that the process does not end when it finds that out."""
-    from vinefast_library import slot
+    from vinefast_library import child
 
     os.closerange(3, 1024)
-    slot.OwnSocket.is_there = lambda self: time.sleep(1000)
+    child.OwnSocket.is_there = lambda self: time.sleep(1000)
     return os.getpid()
 
 

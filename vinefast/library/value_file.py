@@ -13,10 +13,10 @@ import struct
 from typing import Any
 
 from . import buffers, parsl_side
-from .frame import RESULT_PICKLED, RESULT_TAGGED, RESULT_WITH_BUFFERS
+from .protocol import ALIGNMENT, STATUS_BUFFERS, STATUS_PARSL, STATUS_PICKLE
 
 MAGIC = b"VFK1"
-START = buffers.ALIGNMENT
+START = ALIGNMENT
 
 _HEAD = struct.Struct("<4sI")
 
@@ -32,9 +32,9 @@ def write(value: Any, path: str) -> int:
     payload: Any
     try:
         payload = buffers.pack(value, START)
-        kind = RESULT_PICKLED if isinstance(payload, bytes) else RESULT_WITH_BUFFERS
+        kind = STATUS_PICKLE if isinstance(payload, bytes) else STATUS_BUFFERS
     except Exception:
-        payload, kind = parsl_side.serialize(value), RESULT_TAGGED
+        payload, kind = parsl_side.serialize(value), STATUS_PARSL
     parts = [payload] if isinstance(payload, bytes) else payload
     with open(path, "wb") as file:
         file.write(_HEAD.pack(MAGIC, kind).ljust(START, b"\0"))
@@ -51,6 +51,6 @@ def read(path: str) -> Any:
     if magic != MAGIC:
         raise ValueError(f"{path} is not a value that a call has kept: it begins with {magic!r}")
     payload = view[START:]
-    if kind == RESULT_WITH_BUFFERS:
+    if kind == STATUS_BUFFERS:
         return buffers.unpack(payload)
-    return pickle.loads(payload) if kind == RESULT_PICKLED else parsl_side.deserialize(bytes(payload))
+    return pickle.loads(payload) if kind == STATUS_PICKLE else parsl_side.deserialize(bytes(payload))

@@ -1,8 +1,8 @@
-"""The nursery: a process that has loaded the executor's context and forks the slots' children, which share it.
+"""The fork server: a process that has loaded the executor's context and forks the slots' children, which share it.
 
 The supervisor must not load it itself, since it runs no user code, but it has to be the parent of the children: it
-hears of their deaths that way. So the nursery forks twice. The child in between ends at once, and the kernel gives the
-orphan to the supervisor, its *subreaper*.
+hears of their deaths that way. So the fork server forks twice. The child in between ends at once, and the kernel gives
+the orphan to the supervisor, its *subreaper*.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
+from .child import Unfinished, become_child
 from .context import FILE, GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import Origin
 from .process import kill_group
+from .protocol import VINEFAST_CWD
 from .share import Share
-from .slot import Unfinished, become_child
 
 BeSlot = Callable[[int, socket.socket, "Unfinished | None", Contexts], NoReturn]
 
-# Supervisor to nursery: the slot; the child's end of its channel comes with it.
+# Supervisor to fork server: the slot; the child's end of its channel comes with it.
 _REQUEST = struct.Struct("<I")
-# Nursery to supervisor: the slot and its child, 0 if there could be none.
-_BIRTH = struct.Struct("<IQ")
-# Nursery to supervisor, once: the context is loaded.
+# Fork server to supervisor: the slot and its child, 0 if there could be none.
+_FORKED = struct.Struct("<IQ")
+# Fork server to supervisor, once: the context is loaded.
 _LOADED = b"loaded"
-# Supervisor to a newborn, on its channel: how much follows of the bundle that an earlier child left.
-_LEGACY = struct.Struct("<Q")
+# Supervisor to a new child, on its channel: how much follows of the bundle that an earlier child left.
+_HANDOVER = struct.Struct("<Q")
 
 _ADOPTION_POLL_S = 0.0005
 
 
-class NurseryGone(Exception):
+class ForkServerGone(Exception):
     """It has ended, or let go of its socket."""
 
 
-class Nursery:
-    """The supervisor's side of one nursery.
+class ForkServer:
+    """The supervisor's side of one fork server.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ class Nursery:
         Whether the context is.
     """
 
-    log_path = "nursery.log"
+    log_path = "fork-server.log"
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
@@ -68,7 +69,7 @@ class Nursery:
         channel.setblocking(False)
 
     @classmethod
-    def start(cls, origin: Origin, let_go: Callable[[], None], be_slot: BeSlot) -> Nursery:
+    def start(cls, origin: Origin, let_go: Callable[[], None], be_slot: BeSlot) -> ForkServer:
         """Fork one.
 
         Parameters
@@ -76,9 +77,9 @@ class Nursery:
         origin:
             Of any slot.
         let_go:
-            Called in the nursery: closes what belongs to the supervisor.
+            Called in the fork server: closes what belongs to the supervisor.
         be_slot:
-            Called in each newborn: runs the slot.
+            Called in each new child: runs the slot.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -106,23 +107,23 @@ class Nursery:
 
         Raises
         ------
-        NurseryGone
+        ForkServerGone
         """
         try:
-            news = self.channel.recv(_BIRTH.size)
+            news = self.channel.recv(_FORKED.size)
         except BlockingIOError:
             return None
         except OSError:
             news = b""
         if not news:
-            raise NurseryGone()
+            raise ForkServerGone()
         if news == _LOADED:
             self.loaded = True
             return self.hear()
-        index, pid = _BIRTH.unpack(news)
+        index, pid = _FORKED.unpack(news)
         return index, pid
 
-    def bury(self) -> None:
+    def end(self) -> None:
         """End it, and what it has started."""
         self.channel.close()
         # It may merely have closed its socket.
@@ -130,14 +131,14 @@ class Nursery:
         os.waitpid(self.pid, 0)
 
 
-def legacy(unfinished: Unfinished | None) -> bytes:
-    """Give what a newborn waits for on its channel, so that it does nothing before the supervisor knows it."""
+def handover(unfinished: Unfinished | None) -> bytes:
+    """Give what a new child waits for on its channel, so that it does nothing before the supervisor knows it."""
     data = b"" if unfinished is None else pickle.dumps(unfinished, 5)
-    return _LEGACY.pack(len(data)) + data
+    return _HANDOVER.pack(len(data)) + data
 
 
-def _receive_legacy(channel: socket.socket) -> Unfinished | None:
-    (nbytes,) = _LEGACY.unpack(_receive(channel, _LEGACY.size))
+def _receive_handover(channel: socket.socket) -> Unfinished | None:
+    (nbytes,) = _HANDOVER.unpack(_receive(channel, _HANDOVER.size))
     return pickle.loads(_receive(channel, nbytes)) if nbytes else None
 
 
@@ -154,20 +155,20 @@ def _receive(channel: socket.socket, nbytes: int) -> bytes:
 def _serve(control: socket.socket, origin: Origin, let_go: Callable[[], None], be_slot: BeSlot) -> NoReturn:
     try:
         let_go()
-        become_child(os.path.abspath(Nursery.log_path), origin.library_pid)
+        become_child(os.path.abspath(ForkServer.log_path), origin.library_pid)
         contexts = _load(origin)
         control.send(_LOADED)
 
-        def be_newborn(index: int, channel: socket.socket) -> NoReturn:
+        def be_child(index: int, channel: socket.socket) -> NoReturn:
             control.close()
-            be_slot(index, channel, _receive_legacy(channel), contexts)
+            be_slot(index, channel, _receive_handover(channel), contexts)
 
         while True:
             request, descriptors, _, _ = socket.recv_fds(control, _REQUEST.size, 1)
             (index,) = _REQUEST.unpack(request)
             with socket.socket(fileno=descriptors[0]) as channel:
-                pid = _bear(partial(be_newborn, index, channel))
-            control.send(_BIRTH.pack(index, pid))
+                pid = _fork_orphan(partial(be_child, index, channel))
+            control.send(_FORKED.pack(index, pid))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -182,7 +183,7 @@ def _load(origin: Origin) -> Contexts:
     # Threads as in a slot, but GPUs stay to be shared out.
     Share(origin._replace(gpus=0))
     try:
-        os.chdir(os.environ.get("VINEFAST_CWD") or ".")
+        os.chdir(os.environ.get(VINEFAST_CWD) or ".")
     except OSError:
         pass
     contexts = Contexts()
@@ -199,7 +200,7 @@ def _load(origin: Origin) -> Contexts:
     return contexts
 
 
-def _bear(be_newborn: Callable[[], NoReturn]) -> int:
+def _fork_orphan(be_child: Callable[[], NoReturn]) -> int:
     """Fork a child of the supervisor; gives its pid, or 0 if that fails."""
     read_fd, write_fd = os.pipe()
     try:
@@ -214,7 +215,7 @@ def _bear(be_newborn: Callable[[], NoReturn]) -> int:
                     # To ask to die with one's parent makes no sense before one has the right parent.
                     while os.getppid() == between:
                         time.sleep(_ADOPTION_POLL_S)
-                    be_newborn()
+                    be_child()
                 os.setpgid(child, child)
                 os.write(write_fd, b"%d" % child)
             finally:

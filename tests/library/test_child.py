@@ -7,15 +7,15 @@ import socket
 
 import pytest
 
-from vinefast.library import slot
+from vinefast.library import child
 
 
-@pytest.fixture(params=[slot._SO_COOKIE, 9999], ids=["cookie", "without cookies"])
+@pytest.fixture(params=[child._SO_COOKIE, 9999], ids=["cookie", "without cookies"])
 def own(request, monkeypatch):
-    monkeypatch.setattr(slot, "_SO_COOKIE", request.param)
+    monkeypatch.setattr(child, "_SO_COOKIE", request.param)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield slot.OwnSocket(ours)
+        yield child.OwnSocket(ours)
 
 
 def test_a_socket_that_is_there(own):

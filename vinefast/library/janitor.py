@@ -2,7 +2,7 @@
 
 A worker ends a library by SIGKILL to its process group. The children then die with the supervisor (``PDEATHSIG``), but
 what user code started in turn lives on, in the children's groups or in its own, and nobody is left to end it: but for
-the keeper, which sleeps in a read of a pipe until the supervisor's end of it closes. It also ends what a worker leaves
+the janitor, which sleeps in a read of a pipe until the supervisor's end of it closes. It also ends what a worker leaves
 that is killed while it has no library; and it keeps the pipe open on which the worker sends bundles, until the worker
 knows that its library has ended: a worker that cannot send one there kills itself (TaskVine 7.14).
 """
@@ -21,7 +21,7 @@ from .worker_link import WorkerLink
 _ROOM_NBYTES = 65536
 
 
-class Keeper:
+class Janitor:
     """The supervisor's side: a shared table of process groups.
 
     Forked before anything big is imported, so that it stays small.
@@ -29,11 +29,11 @@ class Keeper:
     Parameters
     ----------
     n_groups:
-        Entries of the table: one per slot, and one for the nursery.
+        Entries of the table: one per slot, and one for the fork server.
     link:
         To the worker that is not to be survived by its transfer server.
     close:
-        Other descriptors that the keeper must not hold open.
+        Other descriptors that the janitor must not hold open.
     """
 
     def __init__(self, n_groups: int, link: WorkerLink, close: tuple[int, ...]) -> None:
@@ -51,7 +51,7 @@ class Keeper:
         os.close(read_fd)
 
     def note(self, index: int, pid: int) -> None:
-        """Enter the group of a slot's child, or of the nursery; 0: it has none."""
+        """Enter the group of a slot's child, or of the fork server; 0: it has none."""
         self._groups[index] = pid
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Keeper:
         try:
             os.write(self._fd, text[: text.rfind(b"\n", 0, _ROOM_NBYTES) + 1])
         except OSError:
-            kill_processes(processes)  # there is no keeper
+            kill_processes(processes)  # there is no janitor
 
     def _watch(self, fd: int, link: WorkerLink) -> NoReturn:
         try:
@@ -82,7 +82,7 @@ class Keeper:
             groups = set(self._groups) - {0}
 
             def find() -> dict[int, bytes]:
-                link.bury_worker()
+                link.clean_up_after_worker()
                 return {**living(named), **self._kin.find(groups)}
 
             end_processes(find)

@@ -17,9 +17,16 @@ from .context import GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import FrameError, Origin
 from .functions import FunctionCache
-from .memory import NO_ROOM_EXIT, NoRoom, SlotMemory, is_no_room
+from .memory import NoRoom, SlotMemory, is_no_room
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .process import die_with_parent, flush_by_line, identity
+from .protocol import (
+    EXIT_NO_ROOM,
+    VINEFAST_FUNCTIONS,
+    VINEFAST_KEPT_CONTEXTS,
+    VINEFAST_KEPT_FUNCTIONS_NBYTES,
+    VINEFAST_SLOT,
+)
 from .run import Resume, Runner
 from .share import Share
 from .surroundings import Surroundings
@@ -31,7 +38,7 @@ REQUEST = struct.Struct("<QQQ")
 ANSWER = struct.Struct("<BQ")
 DONE = 0
 NO_FRAME = 1
-NO_ROOM = NO_ROOM_EXIT
+NO_ROOM = EXIT_NO_ROOM
 OUTCOMES = (DONE, NO_FRAME, NO_ROOM)
 NOTHING = 0
 
@@ -112,16 +119,16 @@ def serve(
     exit_code = 1
     try:
         become_child(log_path, origin.library_pid)
-        os.environ["VINEFAST_SLOT"] = str(origin.slot)
+        os.environ[VINEFAST_SLOT] = str(origin.slot)
         find_users_modules()
         contexts = contexts or Contexts()
         contexts.given_up = os.path.join(home, GIVEN_UP)
-        contexts.capacity = _chosen("VINEFAST_KEPT_CONTEXTS", contexts.capacity)
+        contexts.capacity = _chosen(VINEFAST_KEPT_CONTEXTS, contexts.capacity)
         functions = FunctionCache(
             os.path.join(home, "functions"),
             contexts,
-            _chosen("VINEFAST_FUNCTIONS", 512),
-            _chosen("VINEFAST_KEPT_FUNCTIONS_NBYTES", 64 << 20),
+            _chosen(VINEFAST_FUNCTIONS, 512),
+            _chosen(VINEFAST_KEPT_FUNCTIONS_NBYTES, 64 << 20),
             origin.n_slots,
         )
         share, surroundings = Share(origin), Surroundings(log_path)

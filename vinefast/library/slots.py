@@ -1,0 +1,466 @@
+"""The slots of a library: their children, and the bundles that these are at."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from . import blame, child
+from . import memory as layout
+from .context import Contexts
+from .fork_server import ForkServer, ForkServerGone, handover
+from .frame import Origin
+from .janitor import Janitor
+from .memory import SlotMemory
+from .process import adopt_orphans, end_group, has_ended, kill_group, log_tail, reap_others, say
+from .waiting import Bundle, WaitingBundles
+from .worker_link import WorkerLink
+
+_FIRST_RESPAWN_S = 0.01
+_LAST_RESPAWN_S = 2.0
+# A child whose channel has ended may go on with its call, but once it has no call it ends itself.
+_DISCONNECTED_S = 3.0
+
+
+class Slot:
+    """What the supervisor knows of one slot and its child.
+
+    Attributes
+    ----------
+    pid:
+        The child; 0 while there is none.
+    channel:
+        Socket to the child.
+    outgoing:
+        Bytes of the bundle that the child has not taken yet.
+    spawn_at:
+        When to try the next fork, while `pid` is 0.
+    kill_at:
+        When to end the child if it has no call by then, once its channel has ended.
+    """
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.memory = SlotMemory()
+        self.log_path = os.path.abspath(f"slot-{index}.log")
+        self.pid = 0
+        self.channel: socket.socket | None = None
+        self.outgoing: memoryview | None = None
+        self.listens_for_room = False
+        self.bundle: Bundle | None = None
+        self.spawn_at = 0.0
+        self.respawn_s = _FIRST_RESPAWN_S
+        self.kill_at = 0.0
+
+    def is_busy(self) -> bool:
+        """Whether the child is in the midst of a bundle."""
+        counters = self.memory.counters
+        return (
+            self.bundle is not None and counters[layout.SERIAL] == self.bundle.serial and not counters[layout.FINISHED]
+        )
+
+
+class Slots:
+    """All slots.
+
+    Parameters
+    ----------
+    n_slots:
+        How many.
+    resources:
+        Of the worker: cores, memory and disk in MB, GPUs.
+    link:
+        Where bundles that are done are reported.
+    janitor:
+        Told of every child's process group.
+    selector:
+        Watches the channels; a slot's has the slot as its data, and calls for `on_channel`.
+    let_go:
+        Called in every new child: closes what is the supervisor's.
+
+    Attributes
+    ----------
+    waiting:
+        Bundles for which no slot is free.
+    """
+
+    def __init__(
+        self,
+        n_slots: int,
+        resources: tuple[int, ...],
+        link: WorkerLink,
+        janitor: Janitor,
+        selector: selectors.BaseSelector,
+        let_go: Callable[[], None],
+    ) -> None:
+        self._resources = resources
+        self._link = link
+        self._janitor = janitor
+        self._selector = selector
+        self._let_go_of_supervisor = let_go
+        self._home = os.getcwd()
+        self._pid = os.getpid()
+        self._slots = [Slot(index) for index in range(n_slots)]
+        # The slot used last is the warmest: with little to do, few slots load many functions.
+        self._idle: list[Slot] = []
+        self.waiting = WaitingBundles()
+        self._n_bundles = 0
+        self._childless: set[Slot] = set()
+        # Their children live, but the channels to them have ended.
+        self._disconnected: set[Slot] = set()
+        # Children come from there if there is a context for all slots. Requested, and not there yet: by slot, our ends
+        # of their channels.
+        self._adopts = adopt_orphans()
+        self._uses_fork_server = self._adopts and ForkServer.wanted()
+        self._fork_server: ForkServer | None = None
+        self._requested: dict[int, socket.socket] = {}
+
+    def start(self) -> None:
+        """Fork the children."""
+        for slot in reversed(self._slots):
+            self._spawn(slot)
+
+    def origin(self, index: int) -> Origin:
+        """Say who makes a slot's result frames."""
+        return Origin(index, self._pid, len(self._slots), *self._resources)
+
+    # Time
+
+    def moments(self) -> list[float]:
+        """When something is to be done: by `spawn_due` or `end_disconnected`."""
+        return [slot.spawn_at for slot in self._childless] + [slot.kill_at for slot in self._disconnected]
+
+    def spawn_due(self, now: float) -> None:
+        """Try once more to fork children that could not be had."""
+        for slot in [slot for slot in self._childless if now >= slot.spawn_at]:
+            self._spawn(slot)
+
+    def end_disconnected(self, now: float) -> None:
+        """End children whose channels have ended, if they have no call."""
+        for slot in [slot for slot in self._disconnected if now >= slot.kill_at]:
+            self._end_disconnected(slot, now)
+
+    def are_loading(self) -> bool:
+        """Whether the fork server has no children yet. Where slots load, what they load it for waits as well."""
+        return len(self._requested) == len(self._slots)
+
+    # Bundles
+
+    def accept(self, task_id: bytes, message: bytes, received_ns: int) -> None:
+        """Take a bundle that the worker has sent."""
+        self._n_bundles += 1
+        self.place(Bundle(self._n_bundles, task_id, message, received_ns))
+
+    def place(self, bundle: Bundle) -> None:
+        """Give a bundle to an idle slot, or let it wait."""
+        if self._idle:
+            self._hand_over(self._idle.pop(), bundle)
+        else:
+            self.waiting.put(bundle)
+
+    def _hand_over(self, slot: Slot, bundle: Bundle) -> None:
+        slot.bundle = bundle
+        slot.outgoing = memoryview(bundle.request())
+        self._push(slot)
+
+    def find_lost(self) -> None:
+        """Queue again what a child took that died before it could say so."""
+        bundles = self.waiting.take_all_back()
+        if any(slot.pid and slot.memory.counters[layout.TAKING] for slot in self._slots):
+            # It may have what we miss; it may also be suspended, for as long as it likes.
+            self.waiting.ask_again()
+        else:
+            self.waiting.find_lost_at = None
+            for slot in self._slots:
+                while slot.channel is not None and self._read_answer(slot):
+                    pass
+            bundles = [*self.waiting.take_lost(), *bundles]
+        for bundle in bundles:
+            self.place(bundle)
+
+    def _push(self, slot: Slot) -> None:
+        assert slot.channel is not None and slot.outgoing is not None
+        try:
+            sent = slot.channel.send(slot.outgoing)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # It just died; its exit will be heard of, and the bundle given to the next child.
+            sent = len(slot.outgoing)
+        rest = slot.outgoing[sent:]
+        slot.outgoing = rest if rest else None
+        if slot.listens_for_room != bool(rest):
+            slot.listens_for_room = bool(rest)
+            also = selectors.EVENT_WRITE if rest else 0
+            self._selector.modify(slot.channel, selectors.EVENT_READ | also, slot)
+
+    def on_channel(self, slot: Slot, events: int) -> None:
+        """Read from and write to a slot's channel."""
+        if slot.channel is None:
+            return
+        if events & selectors.EVENT_READ:
+            self._read_answer(slot)
+        if events & selectors.EVENT_WRITE and slot.outgoing is not None:
+            self._push(slot)
+
+    def _read_answer(self, slot: Slot) -> bool:
+        assert slot.channel is not None
+        try:
+            answer = slot.channel.recv(child.ANSWER.size)
+            while answer and not self._is_answer(answer):
+                # A call has written to descriptors that it does not own; an answer may follow.
+                more = slot.channel.recv(1)
+                answer = (answer + more)[-child.ANSWER.size :] if more else b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            answer = b""
+        if not answer:
+            # The child is dying, or a call closed descriptors that it does not own; its exit tells.
+            self._close_channel(slot)
+            if slot.pid:
+                slot.kill_at = time.monotonic() + _DISCONNECTED_S
+                self._disconnected.add(slot)
+            return False
+        outcome, taken = child.ANSWER.unpack(answer)
+        self._finish(slot, outcome)
+        if taken != child.NOTHING:
+            slot.bundle = self.waiting.claim(taken)
+            if slot.bundle is None:
+                say(f"slot {slot.index} has taken bundle {taken}, which has gone another way")
+        elif slot.pid:
+            self._make_idle(slot)
+        return True
+
+    def _is_answer(self, data: bytes) -> bool:
+        if len(data) < child.ANSWER.size:
+            return False
+        outcome, taken = child.ANSWER.unpack(data)
+        return outcome in child.OUTCOMES and taken <= self._n_bundles
+
+    def _finish(self, slot: Slot, outcome: int) -> None:
+        bundle, slot.bundle = slot.bundle, None
+        if bundle is None:
+            return
+        slot.respawn_s = _FIRST_RESPAWN_S
+        if outcome == child.NO_FRAME:
+            say(f"no result frame for task {bundle.task_id.decode()}, see {slot.log_path}")
+        self._link.report(bundle.task_id, outcome, time.monotonic())
+
+    def _end_disconnected(self, slot: Slot, now: float) -> None:
+        slot.kill_at = now + _DISCONNECTED_S
+        if not slot.is_busy():
+            say(f"the child of slot {slot.index} is killed: its channel has ended, but it has not")
+            kill_group(slot.pid)
+
+    def _make_idle(self, slot: Slot) -> None:
+        bundle = self.waiting.take_back() if self.waiting else None
+        if bundle is not None:
+            self._hand_over(slot, bundle)
+        else:
+            self._idle.append(slot)
+
+    # Children
+
+    def _spawn(self, slot: Slot) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        sys.stdout.flush()
+        with theirs:
+            try:
+                if self._uses_fork_server:
+                    self._open_fork_server().ask(slot.index, theirs)
+                    self._requested[slot.index] = ours
+                else:
+                    self._welcome(slot, self._fork(slot, ours, theirs), ours)
+            except OSError as error:
+                ours.close()
+                self._delay_spawn(slot)
+                say(f"cannot fork a child for slot {slot.index}: {error}")
+                return
+        self._childless.discard(slot)
+
+    def _fork(self, slot: Slot, ours: socket.socket, theirs: socket.socket) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                self._let_go()
+            except BaseException:
+                os._exit(1)
+            self._be_slot(slot.index, theirs, self._unfinished(slot))
+        try:
+            os.setpgid(pid, pid)
+        except OSError:
+            pass  # it was faster
+        return pid
+
+    def _welcome(self, slot: Slot, pid: int, channel: socket.socket, greeting: bytes = b"") -> None:
+        slot.pid = pid
+        slot.channel = channel
+        self._janitor.note(slot.index, pid)
+        self._selector.register(channel, selectors.EVENT_READ, slot)
+        if greeting:
+            slot.outgoing = memoryview(greeting)
+            self._push(slot)
+        if slot.bundle is None:
+            self._make_idle(slot)
+
+    @staticmethod
+    def _unfinished(slot: Slot) -> child.Unfinished | None:
+        bundle = slot.bundle
+        return None if bundle is None else child.Unfinished(bundle.message, bundle.received_ns, bundle.history.resume)
+
+    def _be_slot(
+        self, index: int, channel: socket.socket, unfinished: child.Unfinished | None, contexts: Contexts | None = None
+    ) -> NoReturn:
+        slot = self._slots[index]
+        queue, log_path = self.waiting.reader, slot.log_path
+        child.serve(self.origin(index), slot.memory, channel, queue, log_path, self._home, unfinished, contexts)
+
+    def _let_go(self) -> None:
+        # In a child: what belongs to the supervisor alone.
+        signal.set_wakeup_fd(-1)
+        if self._fork_server is not None:
+            self._fork_server.channel.close()
+        for channel in self._requested.values():
+            channel.close()
+        self._janitor.close()
+        self._selector.close()
+        self._let_go_of_supervisor()
+        self.waiting.let_go()
+        for slot in self._slots:
+            if slot.channel is not None:
+                slot.channel.close()
+
+    # The fork server
+
+    def _open_fork_server(self) -> ForkServer:
+        if self._fork_server is None:
+            self._fork_server = ForkServer.start(self.origin(0), self._let_go, self._be_slot)
+            self._janitor.note(len(self._slots), self._fork_server.pid)
+            self._selector.register(self._fork_server.channel, selectors.EVENT_READ, self._on_fork_server)
+        return self._fork_server
+
+    def _on_fork_server(self, ended: bool = False) -> None:
+        fork_server = self._fork_server
+        if fork_server is None:
+            return
+        try:
+            while (forked := fork_server.hear()) is not None:
+                self._on_forked(self._slots[forked[0]], forked[1])
+        except ForkServerGone:
+            ended = True
+        if ended:
+            self._lose_fork_server(fork_server)
+
+    def _on_forked(self, slot: Slot, pid: int) -> None:
+        channel = self._requested.pop(slot.index)
+        if not pid:
+            channel.close()
+            self._delay_spawn(slot)
+            return
+        self._welcome(slot, pid, channel, handover(self._unfinished(slot)))
+        self._reap(slot)  # if it has died, the signal came before we knew it
+
+    def _lose_fork_server(self, fork_server: ForkServer) -> None:
+        self._selector.unregister(fork_server.channel)
+        fork_server.end()
+        self._fork_server = None
+        self._janitor.note(len(self._slots), 0)
+        if fork_server.loaded:
+            say(f"the fork server has ended, see {fork_server.log_path}")
+        else:
+            # Then slots load it themselves, and calls that need it get to know what is wrong.
+            self._uses_fork_server = False
+            say(f"the fork server cannot load the context, see {fork_server.log_path}")
+        requested = [self._slots[index] for index in self._requested]
+        for channel in self._requested.values():
+            channel.close()
+        self._requested.clear()
+        for slot in requested:
+            self._spawn(slot)
+
+    # Ends
+
+    def reap(self) -> None:
+        """Take note of what has ended."""
+        for slot in self._slots:
+            if slot.pid:
+                self._reap(slot)
+        if self._fork_server is not None and has_ended(self._fork_server.pid):
+            self._on_fork_server(ended=True)
+        # One that we do not know may be a slot's, of which we shall hear.
+        if self._adopts and not self._requested:
+            own = {slot.pid for slot in self._slots}
+            reap_others(own if self._fork_server is None else own | {self._fork_server.pid})
+
+    def _delay_spawn(self, slot: Slot) -> None:
+        self._childless.add(slot)
+        slot.spawn_at = time.monotonic() + slot.respawn_s
+        slot.respawn_s = min(2 * slot.respawn_s, _LAST_RESPAWN_S)
+
+    def _close_channel(self, slot: Slot) -> None:
+        if slot.channel is not None:
+            self._selector.unregister(slot.channel)
+            slot.channel.close()
+            slot.channel = None
+            slot.outgoing = None
+            slot.listens_for_room = False
+        if slot in self._idle:
+            self._idle.remove(slot)
+
+    def _reap(self, slot: Slot) -> None:
+        # Looked at, but not yet taken: the process group's number cannot have passed to others when it is killed.
+        if not has_ended(slot.pid):
+            return
+        end_group(slot.pid)
+        _, status = os.waitpid(slot.pid, 0)
+        slot.pid = 0
+        self._disconnected.discard(slot)
+        self._janitor.note(slot.index, 0)
+        if slot.channel is not None:
+            # Answers may lie there that we did not come to read.
+            while slot.channel is not None and self._read_answer(slot):
+                pass
+            self._close_channel(slot)
+        if slot.memory.counters[layout.TAKING]:
+            slot.memory.counters[layout.TAKING] = 0
+            self.find_lost()
+        code = os.waitstatus_to_exitcode(status)
+        if slot.bundle is not None:
+            self._note_death(slot, slot.bundle, code)
+        if slot.bundle is not None:
+            self._spawn(slot)
+            return
+        say(f"idle child of slot {slot.index} ended with {code}")
+        self._delay_spawn(slot)
+
+    def _note_death(self, slot: Slot, bundle: Bundle, code: int) -> None:
+        counters = slot.memory.counters
+        counted = blame.Counted(
+            counters[layout.SERIAL],
+            bool(counters[layout.FINISHED]),
+            counters[layout.DONE],
+            slot.memory.published(),
+            counters[layout.STAGE],
+        )
+        verdict = blame.judge(bundle.serial, counted, bundle.history)
+        bundle.history = verdict.history
+        if not verdict.begun:
+            slot.memory.reset(bundle.serial)
+        if verdict.fate is blame.Fate.FINISHED:
+            self._finish(slot, child.DONE)
+            return
+        counters[layout.STAGE] = layout.OUTSIDE
+        if verdict.fate is blame.Fate.GIVEN_UP:
+            self._finish(slot, child.NO_FRAME)
+        elif verdict.blamed != layout.OUTSIDE:
+            tail = log_tail(slot.log_path, counters[layout.LOG_START])
+            bundle.history = verdict.history._replace(resume=verdict.resume(code, tail))
