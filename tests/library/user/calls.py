@@ -533,18 +533,18 @@ def signal_in_answer(number):
     """Send the slot's process a signal the next time that it is to tell what it has taken from the queue."""
     from vinefast_library import child
 
-    answer = slot.ANSWER
+    answer = child.ANSWER
 
     class Answer:
         size = answer.size
 
         def pack(self, outcome, serial):
             if serial:
-                slot.ANSWER = answer
+                child.ANSWER = answer
                 os.kill(os.getpid(), number)
             return answer.pack(outcome, serial)
 
-    slot.ANSWER = Answer()
+    child.ANSWER = Answer()
     return os.getpid()
 
 
