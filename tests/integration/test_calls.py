@@ -14,8 +14,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import numpy as np
 import pytest
 from parsl.serialize.errors import DeserializationError, SerializationError
-from tests.integration.processes import wait_until
 
+from tests.helpers.waiting import wait_until
 from vinefast.errors import CallDied, RemoteError
 
 

@@ -8,9 +8,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import numpy as np
 import pytest
-from tests.integration.processes import wait_until
 
 import vinefast
+from tests.helpers.waiting import wait_until
 from vinefast import CachedFile, EngineStopped, InvalidConfiguration, Kept, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InputMissing
 
