@@ -108,7 +108,9 @@ wheels: build ## a wheel of this Python in dist/, with which the README's first 
 # once more, since the engine needs the glibc shim.
 
 CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/$(if $(filter ctest,$(MAKECMDGOALS)),$(or $(T),test_*),test_*).c))
-CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h' csrc/tests/$(t).c),$(t)))
+CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h|cluster\.h' csrc/tests/$(t).c),$(t)))
+# What tests share.
+CTEST_PARTS := $(patsubst csrc/tests/%.c,%,$(filter-out csrc/tests/test_%,$(wildcard csrc/tests/*.c)))
 CTEST_CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -pthread -Icsrc
 # What compilers of some distributions have by default.
 CTEST_FLAGS_plain := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wno-cpp
@@ -149,9 +151,14 @@ build/ctest/$(1)/%.o: csrc/%.c $$(wildcard csrc/*.h) build/ctest/engine.cflags
 build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 	@rm -f $$@ && $$(AR) rcs $$@ $$^
 
-build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libvf.a build/ctest/engine.libs
+$$(CTEST_PARTS:%=build/ctest/$(1)/tests/%.o): $$(wildcard csrc/tests/*.h)
+
+build/ctest/$(1)/libtests.a: $$(CTEST_PARTS:%=build/ctest/$(1)/tests/%.o)
+	@rm -f $$@ && $$(AR) rcs $$@ $$^
+
+build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a build/ctest/engine.libs
 	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) @build/ctest/engine.cflags \
-	  $$< build/ctest/$(1)/libvf.a @build/ctest/engine.libs build/ctest/$(1)/libvf.a \
+	  $$< build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a @build/ctest/engine.libs build/ctest/$(1)/libvf.a \
 	  $$(CTEST_LIBS_$(1)) -o $$(@:.ok=)
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef

@@ -204,8 +204,10 @@ void vf_loop_run(struct vf_loop *loop)
 	uint64_t id;
 	void *bundle;
 	itable_firstkey(loop->bundles);
-	while (itable_nextkey(loop->bundles, &id, &bundle))
+	while (itable_nextkey(loop->bundles, &id, &bundle)) {
+		vine_task_delete(((struct vf_bundle *)bundle)->task); /* TaskVine has its own hold on it */
 		vf_bundle_free(bundle);
+	}
 	itable_clear(loop->bundles, NULL);
 	if (loop->plain)
 		vine_task_delete(loop->plain);

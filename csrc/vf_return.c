@@ -22,7 +22,8 @@ struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *call
 		return NULL;
 	}
 	bundle->n_calls = n_calls;
-	memcpy(bundle->calls, calls, n_calls * sizeof bundle->calls[0]);
+	if (n_calls) /* else `calls` may be NULL */
+		memcpy(bundle->calls, calls, n_calls * sizeof bundle->calls[0]);
 	return bundle;
 }
 
