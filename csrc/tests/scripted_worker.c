@@ -177,6 +177,11 @@ void worker_make(struct worker *worker, const struct worker_task *task)
 	}
 }
 
+void worker_bring(struct worker *worker, const char *name, size_t nbytes)
+{
+	tell_of_file(worker, keep_file(worker, name, nbytes), "X");
+}
+
 /* What follows "put": a file with its data, or a directory with all that is in it. */
 static void take_file(struct worker *worker, const char *name)
 {

@@ -104,6 +104,9 @@ void worker_complete(struct worker *worker, struct worker_task *task, int result
 /* Make all outputs of a task. */
 void worker_make(struct worker *worker, const struct worker_task *task);
 
+/* It has a file, from an earlier manager's time. */
+void worker_bring(struct worker *worker, const char *name, size_t nbytes);
+
 /* The library ends by itself. */
 void worker_end_library(struct worker *worker);
 
