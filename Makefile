@@ -109,7 +109,9 @@ wheels: build ## a wheel of this Python in dist/, with which the README's first 
 # engine, since the engine calls the functions that replace its own.
 
 CTESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/$(if $(filter ctest,$(MAKECMDGOALS)),$(or $(T),test_*),test_*).c))
-CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h' csrc/tests/$(t).c),$(t)))
+CTESTS_THREADED := $(foreach t,$(CTESTS),$(if $(shell grep -lE 'pthread|threads\.h|cluster\.h' csrc/tests/$(t).c),$(t)))
+# What tests share.
+CTEST_PARTS := $(patsubst csrc/tests/%.c,%,$(filter-out csrc/tests/test_%,$(wildcard csrc/tests/*.c)))
 CTEST_CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -pthread -Icsrc
 # What compilers of some distributions have by default.
 CTEST_FLAGS_plain := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wno-cpp
@@ -133,8 +135,9 @@ ctest-plain: $(CTESTS:%=build/ctest/plain/%.ok)
 # What optimization takes away would count as never run.
 coverage: $(CTESTS:%=build/ctest/coverage/%.ok) .venv/.lint ## how much of csrc the C tests run, line by line in build/coverage
 	@mkdir -p build/coverage
-	@$(BIN)/gcovr --root . --filter csrc/vf_ --gcov-exclude-directory tests --object-directory build/ctest/coverage --gcov-ignore-errors=no_working_dir_found --txt-metric line \
-	  --fail-under-line 80 --html-details build/coverage/index.html --txt build/coverage/summary.txt build/ctest/coverage \
+	@$(BIN)/gcovr --root . --filter csrc/vf_ --gcov-exclude-directory tests --object-directory build/ctest/coverage \
+	  --gcov-ignore-errors=no_working_dir_found --txt-metric line --fail-under-line 80 \
+	  --html-details build/coverage/index.html --txt build/coverage/summary.txt build/ctest/coverage \
 	  || { cat build/coverage/summary.txt; exit 1; }
 	@cat build/coverage/summary.txt
 
@@ -150,10 +153,15 @@ build/ctest/$(1)/%.o: csrc/%.c $$(wildcard csrc/*.h) build/ctest/engine.cflags
 build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 	@rm -f $$@ && $$(AR) rcs $$@ $$^
 
-build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libvf.a build/ctest/engine.libs
+$$(CTEST_PARTS:%=build/ctest/$(1)/tests/%.o): $$(wildcard csrc/tests/*.h)
+
+build/ctest/$(1)/libtests.a: $$(CTEST_PARTS:%=build/ctest/$(1)/tests/%.o)
+	@rm -f $$@ && $$(AR) rcs $$@ $$^
+
+build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a build/ctest/engine.libs
 	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) @build/ctest/engine.cflags \
-	  $$< -Wl,--start-group build/ctest/$(1)/libvf.a @build/ctest/engine.libs $$(CTEST_LIBS_$(1)) -Wl,--end-group \
-	  -o $$(@:.ok=)
+	  $$< -Wl,--start-group build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a @build/ctest/engine.libs \
+	  $$(CTEST_LIBS_$(1)) -Wl,--end-group -o $$(@:.ok=)
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef
 $(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))

@@ -22,10 +22,13 @@ void vf_inflight_end(struct vf_inflight *inflight)
 void vf_inflight_drop(struct vf_inflight *inflight)
 {
 	uint64_t id;
-	void *bundle;
+	void *item;
 	itable_firstkey(inflight->bundles);
-	while (itable_nextkey(inflight->bundles, &id, &bundle))
+	while (itable_nextkey(inflight->bundles, &id, &item)) {
+		struct vf_bundle *bundle = item;
+		vine_task_delete(bundle->task); /* TaskVine has its own hold on the task */
 		vf_bundle_free(bundle);
+	}
 	itable_clear(inflight->bundles, NULL);
 }
 
