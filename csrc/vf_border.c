@@ -247,9 +247,9 @@ struct vine_file_replica *__wrap_vine_file_replica_table_remove(struct vine_mana
 	/* Before: the name may be part of the replica. */
 	if (owned.replica)
 		owned.replica(owned.arg, worker, cached_name, 0);
-	/* Of a worker that leaves, the name is what its table has, which TaskVine (7.14) frees before
-	it looks for the name among all workers' files: where it did not find the name, the worker
-	would be asked for the file after it has left. */
+	/* Of a worker that leaves, the name is what its table has, which TaskVine (7.14) frees
+	before it looks for the name among all workers' files: where it did not find the name, the
+	worker would be asked for the file after it has left. */
 	char *name = strdup(cached_name);
 	struct vine_file_replica *replica = __real_vine_file_replica_table_remove(
 			manager, worker, name ? name : cached_name);
