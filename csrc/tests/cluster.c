@@ -42,7 +42,7 @@ void cluster_open(struct cluster *cluster)
 	cluster->port = vine_port(cluster->manager);
 	CHECK(!vine_tune(cluster->manager, "transient-error-interval", 1));
 
-	cluster_config *config = cluster_settings(cluster);
+	struct vf_config *config = cluster_settings(cluster);
 	config->library = LIBRARY;
 	config->max_retries = -1;
 	config->max_losses = 3;
@@ -66,7 +66,7 @@ void cluster_open(struct cluster *cluster)
 	cluster->spec.needs = (struct vf_resources){-1, -1, -1, -1};
 }
 
-cluster_config *cluster_settings(struct cluster *cluster)
+struct vf_config *cluster_settings(struct cluster *cluster)
 {
 	cluster->loop.config.manager = cluster->manager;
 	return &cluster->loop.config;
@@ -194,7 +194,7 @@ void cluster_close(struct cluster *cluster)
 
 void cluster_count(struct cluster *cluster, struct vf_snapshot *snapshot)
 {
-	cluster_read_counters(&cluster->loop, snapshot);
+	vf_counters_read(&cluster->loop.counters, snapshot);
 }
 
 uint64_t cluster_counter(struct cluster *cluster, size_t offset)
@@ -246,9 +246,10 @@ void spec_begin(struct spec *spec, double cores, double priority)
 	spec->spec.group = &spec->group;
 }
 
-static file_list *make_files(void)
+static struct vf_file_list *make_files(void)
 {
-	file_list *files = calloc(1, sizeof *files + JOB_FILES_MAX * sizeof(struct vf_file));
+	struct vf_file_list *files =
+			calloc(1, sizeof *files + JOB_FILES_MAX * sizeof(struct vf_file));
 	CHECK(files);
 	return files;
 }
@@ -323,4 +324,21 @@ void job_end(struct job *job)
 	free(job->files);
 	free(job->files_again);
 	job->files = job->files_again = NULL;
+}
+
+int jobs_returned(const struct job *jobs, int n)
+{
+	int n_right = 0;
+	for (int i = 0; i < n; i++)
+		n_right += job_has_returned(&jobs[i]);
+	return n_right;
+}
+
+void cluster_end(struct cluster *cluster, struct job *jobs, int n)
+{
+	cluster_close(cluster);
+	for (int i = 0; i < n; i++) {
+		CHECK(jobs[i].n_back == 1);
+		job_end(&jobs[i]);
+	}
 }

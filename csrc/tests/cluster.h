@@ -21,19 +21,10 @@ enum {
 	JOB_TEXT_NBYTES = 512,
 };
 
-/* What differs from one layout of csrc to another. */
-typedef struct vf_file_list file_list;
-typedef struct vf_config cluster_config;
-
-static inline void cluster_read_counters(struct vf_loop *loop, struct vf_snapshot *snapshot)
-{
-	vf_counters_read(&loop->counters, snapshot);
-}
-
 /* A call, with the one that makes its temporary files again, and what came back of it. */
 struct job {
 	struct vf_call call, again;
-	file_list *files, *files_again;
+	struct vf_file_list *files, *files_again;
 	char payload[32];
 	int n_back;
 	uint32_t status;
@@ -59,7 +50,7 @@ struct cluster {
 
 /* Open a manager; until it is started, its configuration may be changed. */
 void cluster_open(struct cluster *cluster);
-cluster_config *cluster_settings(struct cluster *cluster);
+struct vf_config *cluster_settings(struct cluster *cluster);
 void cluster_start(struct cluster *cluster);
 
 /* Stop the loop, end what is left, and look that nothing is. Jobs that are not back stay so. */
@@ -127,6 +118,10 @@ void job_run(struct cluster *cluster, struct job *job, int number);
 /* Whether it is back with what it was given. */
 int job_has_returned(const struct job *job);
 void job_end(struct job *job);
+
+/* How many are back with what they were given; close the cluster, and look that each is back once. */
+int jobs_returned(const struct job *jobs, int n);
+void cluster_end(struct cluster *cluster, struct job *jobs, int n);
 
 /* A whole turn of the manager thread goes by. */
 void cluster_turn(struct cluster *cluster);

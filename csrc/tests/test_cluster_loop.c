@@ -13,23 +13,6 @@ enum {
 static struct cluster cluster;
 static struct job jobs[N];
 
-static int n_returned(int n)
-{
-	int n_right = 0;
-	for (int i = 0; i < n; i++)
-		n_right += job_has_returned(&jobs[i]);
-	return n_right;
-}
-
-static void end(int n)
-{
-	cluster_close(&cluster);
-	for (int i = 0; i < n; i++) {
-		CHECK(jobs[i].n_back == 1);
-		job_end(&jobs[i]);
-	}
-}
-
 static void test_each_call_comes_back_once(void)
 {
 	const struct worker_script script = {
@@ -40,17 +23,17 @@ static void test_each_call_comes_back_once(void)
 		job_run(&cluster, &jobs[i], i);
 	cluster_join_by(&cluster, &script);
 	cluster_join_by(&cluster, &script);
-	UNTIL(&cluster, n_returned(N / 2) == N / 2);
+	UNTIL(&cluster, jobs_returned(jobs, N / 2) == N / 2);
 	for (int i = N / 2; i < N; i++)
 		job_run(&cluster, &jobs[i], i);
-	UNTIL(&cluster, n_returned(N) == N);
+	UNTIL(&cluster, jobs_returned(jobs, N) == N);
 
 	UNTIL(&cluster, COUNT(&cluster, workers_connected) == 2);
 	CHECK(COUNT(&cluster, calls_sent) == N && COUNT(&cluster, calls_returned) == N);
 	CHECK(COUNT(&cluster, calls_lost) == 0 && COUNT(&cluster, workers_joined) == 2);
 	CHECK(cluster.workers[0].n_libraries == 1 && cluster.workers[1].n_libraries == 1);
 	CHECK(cluster.workers[0].n_nodes == 1 && cluster.workers[0].n_bundles > 0);
-	end(N);
+	cluster_end(&cluster, jobs, N);
 	CHECK(cluster.workers[0].was_told_to_exit && cluster.workers[1].was_told_to_exit);
 }
 
@@ -63,7 +46,7 @@ static void test_it_stops_in_the_midst(void)
 	for (int i = 0; i < 4; i++)
 		job_run(&cluster, &jobs[i], i);
 	worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
-	UNTIL(&cluster, n_returned(4) == 1);
+	UNTIL(&cluster, jobs_returned(jobs, 4) == 1);
 	cluster_bundle(&cluster, worker);
 	cluster_close(&cluster);
 	CHECK(cluster.n_back == 1 && worker->was_told_to_exit);

@@ -13,23 +13,6 @@ enum {
 static struct cluster cluster;
 static struct job jobs[N];
 
-static int n_returned(int n)
-{
-	int n_right = 0;
-	for (int i = 0; i < n; i++)
-		n_right += job_has_returned(&jobs[i]);
-	return n_right;
-}
-
-static void end(int n)
-{
-	cluster_close(&cluster);
-	for (int i = 0; i < n; i++) {
-		CHECK(jobs[i].n_back == 1);
-		job_end(&jobs[i]);
-	}
-}
-
 /* A bundle of several calls is on a worker: all that wait as it begins. */
 static struct worker *begin_with_bundle(int n)
 {
@@ -57,9 +40,9 @@ static void test_calls_that_lost_two_workers_together_go_alone(void)
 		CHECK(task->n_calls == 1);
 		worker_answer(worker, task, 1, NULL);
 	}
-	UNTIL(&cluster, n_returned(N) == N);
+	UNTIL(&cluster, jobs_returned(jobs, N) == N);
 	CHECK(COUNT(&cluster, calls_lost) == N && COUNT(&cluster, bundles_lost) == 1);
-	end(N);
+	cluster_end(&cluster, jobs, N);
 }
 
 static void test_a_call_that_takes_workers_down_fails(void)
@@ -74,7 +57,7 @@ static void test_a_call_that_takes_workers_down_fails(void)
 	CHECK(jobs[0].engine_result == VINE_RESULT_MAX_RETRIES);
 	CHECK(strstr(jobs[0].text, "was lost"));
 	CHECK(worker->n_bundles == 0);
-	end(1);
+	cluster_end(&cluster, jobs, 1);
 }
 
 static uint32_t n_tasks(const struct worker *worker)
@@ -109,8 +92,8 @@ static void test_two_suspects_share_no_worker(int is_placing)
 	worker_answer(other, worker_bundle(other), 1, NULL);
 	worker_answer(worker, worker_bundle(worker), 1, NULL);
 	worker_answer(worker, worker_bundle(worker), 1, NULL);
-	UNTIL(&cluster, n_returned(3) == 3);
-	end(3);
+	UNTIL(&cluster, jobs_returned(jobs, 3) == 3);
+	cluster_end(&cluster, jobs, 3);
 }
 
 /* TaskVine would wait for ever for what its library had. */
@@ -126,8 +109,8 @@ static void test_a_library_that_ends_has_its_calls_run_again(void)
 		worker_answer(worker, task, 1, NULL);
 	}
 	CHECK(worker->n_libraries == 2);
-	UNTIL(&cluster, n_returned(2) == 2);
-	end(2);
+	UNTIL(&cluster, jobs_returned(jobs, 2) == 2);
+	cluster_end(&cluster, jobs, 2);
 }
 
 static void test_libraries_that_end_again_and_again_fail_the_calls(void)
@@ -156,8 +139,8 @@ static void test_libraries_that_end_again_and_again_fail_the_calls(void)
 		UNTIL(&cluster, jobs[1].n_back || worker_bundle(worker));
 	}
 	worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
-	UNTIL(&cluster, n_returned(2) == 1);
-	end(2);
+	UNTIL(&cluster, jobs_returned(jobs, 2) == 1);
+	cluster_end(&cluster, jobs, 2);
 }
 
 static void test_a_frame_whose_length_lies_fails_the_call(void)
@@ -169,7 +152,7 @@ static void test_a_frame_whose_length_lies_fails_the_call(void)
 	UNTIL(&cluster, jobs[0].n_back == 1);
 	CHECK(jobs[0].engine_result == VINE_RESULT_UNKNOWN);
 	CHECK(strstr(jobs[0].text, "answered with 2000 bytes that are no whole result frame"));
-	end(1);
+	cluster_end(&cluster, jobs, 1);
 }
 
 static void test_calls_whose_frame_lies_run_again_each_alone(void)
@@ -181,9 +164,9 @@ static void test_calls_whose_frame_lies_run_again_each_alone(void)
 		CHECK(task->n_calls == 1);
 		worker_answer(worker, task, 1, NULL);
 	}
-	UNTIL(&cluster, n_returned(3) == 3);
+	UNTIL(&cluster, jobs_returned(jobs, 3) == 3);
 	CHECK(COUNT(&cluster, calls_lost) == 3);
-	end(3);
+	cluster_end(&cluster, jobs, 3);
 }
 
 /* A record too many, and one that a library does not write. */
@@ -195,7 +178,7 @@ static void test_records_that_no_library_writes_fail_the_call(void)
 	UNTIL(&cluster, jobs[0].n_back == 1);
 	CHECK(jobs[0].engine_result == VINE_RESULT_UNKNOWN);
 	CHECK(strstr(jobs[0].text, "no whole result frame"));
-	end(1);
+	cluster_end(&cluster, jobs, 1);
 }
 
 static void test_other_results_fail_the_call_with_their_code(void)
@@ -218,7 +201,7 @@ static void test_other_results_fail_the_call_with_their_code(void)
 		CHECK(jobs[0].status == VF_STATUS_ENGINE);
 		CHECK(jobs[0].engine_result == cases[i].engine_result);
 		CHECK(strstr(jobs[0].text, cases[i].text));
-		end(1);
+		cluster_end(&cluster, jobs, 1);
 	}
 }
 
@@ -233,7 +216,7 @@ static void test_what_a_call_did_is_no_loss(void)
 	for (int i = 0; i < 4; i++)
 		CHECK(jobs[i].status == statuses[i] && !strcmp(jobs[i].result, jobs[i].payload));
 	CHECK(COUNT(&cluster, calls_lost) == 0);
-	end(4);
+	cluster_end(&cluster, jobs, 4);
 }
 
 static void test_news_of_workers_are_told(void)
@@ -254,7 +237,7 @@ static void test_news_of_workers_are_told(void)
 	worker = cluster_join_by(&cluster, &script);
 	UNTIL(&cluster, worker->n_nodes == 3);
 	CHECK(cluster.n_node_joined == 1);
-	end(0);
+	cluster_end(&cluster, jobs, 0);
 }
 
 static void test_idle_workers_are_let_go(void)
@@ -275,7 +258,7 @@ static void test_idle_workers_are_let_go(void)
 	}
 	UNTIL(&cluster, COUNT(&cluster, workers_connected) == 1);
 	CHECK(one->was_told_to_exit != other->was_told_to_exit);
-	end(0);
+	cluster_end(&cluster, jobs, 0);
 }
 
 /* TaskVine chooses workers where more than one library fits on one. */
@@ -287,7 +270,7 @@ static void test_slots_are_counted_by_libraries(void)
 	} cases[] = {{0, 0, 8}, {3, 0, 3}, {2, 4, 4}};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		cluster_open(&cluster);
-		cluster_config *config = cluster_settings(&cluster);
+		struct vf_config *config = cluster_settings(&cluster);
 		config->placing = 0;
 		config->slots_per_worker = cases[i].slots_per_worker;
 		config->cores_per_library = cases[i].cores_per_library;
@@ -295,9 +278,9 @@ static void test_slots_are_counted_by_libraries(void)
 		struct worker *worker = cluster_join(&cluster, 8);
 		job_run(&cluster, &jobs[0], 0);
 		worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
-		UNTIL(&cluster, n_returned(1) == 1);
+		UNTIL(&cluster, jobs_returned(jobs, 1) == 1);
 		UNTIL(&cluster, COUNT(&cluster, slots) == cases[i].slots);
-		end(1);
+		cluster_end(&cluster, jobs, 1);
 	}
 }
 

@@ -239,7 +239,7 @@ static void test_the_regular_mode(void)
 	static const char *names[] = {"library.py"}, *env[] = {"NAME", "value"};
 	struct vine_file *files[1];
 	cluster_open(&cluster);
-	cluster_config *config = cluster_settings(&cluster);
+	struct vf_config *config = cluster_settings(&cluster);
 	config->command = "python3 library.py";
 	const char *path = cluster_write(&cluster, "library.py", "pass\n");
 	files[0] = vine_declare_file(cluster.manager, path, VINE_CACHE_LEVEL_WORKFLOW, 0);

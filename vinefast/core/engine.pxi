@@ -150,7 +150,7 @@ cdef class Engine:
         return dict(
             snapshot,
             calls_submitted=self.calls.n_submitted,
-            calls_outstanding=self.calls.n_submitted - self.calls.n_finished,
+            calls_outstanding=self.calls.n_calls(),
             functions_serialized=self.submitter.n_functions(),
             serialize_ns=self.submitter.serialize_ns,
             return_ns=self.finisher.return_ns,
