@@ -119,7 +119,8 @@ void job_run(struct cluster *cluster, struct job *job, int number);
 int job_has_returned(const struct job *job);
 void job_end(struct job *job);
 
-/* How many are back with what they were given; close the cluster, and look that each is back once. */
+/* How many are back with what they were given; close the cluster, and look that each is back
+once. */
 int jobs_returned(const struct job *jobs, int n);
 void cluster_end(struct cluster *cluster, struct job *jobs, int n);
 
