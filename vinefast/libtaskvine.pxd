@@ -53,6 +53,9 @@ cdef extern from "taskvine.h" nogil:
     void vine_task_set_category(vine_task *t, const char *category)
     void vine_task_set_env_var(vine_task *t, const char *name, const char *value)
 
+    vine_file *vine_declare_buffer(
+        vine_manager *m, const char *buffer, size_t size, vine_cache_level_t cache, int flags
+    )
     vine_file *vine_declare_file(vine_manager *m, const char *source, vine_cache_level_t cache, int flags)
 
     vine_manager *vine_create(int port)

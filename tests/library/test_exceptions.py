@@ -37,7 +37,7 @@ def test_traceback_begins_in_the_users_frame(worker):
     record = worker.run([Call(calls.fail, ("see me",))]).records[0]
     name, message, text, _ = record.value
     assert (name, message) == ("ValueError", "see me")
-    assert "in fail" in text and "vinefast_library" not in text
+    assert "in fail" in text and "in run_bundle" not in text
     frames = traceback.extract_tb(record.exception.__traceback__)
     assert [frame.name for frame in frames] == ["fail"]
 

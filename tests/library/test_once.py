@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 
 import calls
 import pytest
 
 from .encode import Call, decode_result, encode_frame
-from .worker import REPOSITORY, USER_MODULES
+from .worker import USER_MODULES, install_library
 
 
 @pytest.fixture
 def run_once(tmp_path):
     def run(call, **pipes):
-        (tmp_path / "vinefast_library").symlink_to(REPOSITORY / "vinefast" / "library")
+        install_library(tmp_path)
         (tmp_path / "frame").write_bytes(encode_frame([call]))
         output = tmp_path / "output"
         with open(output, "wb") as file:
@@ -58,7 +59,8 @@ def test_big_result_into_a_pipe(run_once):
 def test_exception(run_once):
     record = run_once(Call(calls.fail, ("no",)))
     assert repr(record.exception) == "ValueError('no')"
-    assert "vinefast_library" not in record.value[2]
+    assert "in fail" in record.value[2] and "in run_bundle" not in record.value[2]
+    assert [frame.name for frame in traceback.extract_tb(record.exception.__traceback__)] == ["fail"]
 
 
 @pytest.mark.parametrize(

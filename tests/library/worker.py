@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from vinefast.workers.command import library_files
+
 from .encode import Call, ResultFrame, decode_result, encode_command, encode_frame
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,6 +27,14 @@ signals_seen = 0
 def _count_signal(number: int, frame: object) -> None:
     global signals_seen
     signals_seen += 1
+
+
+def install_library(sandbox: Path) -> None:
+    """Put there what TaskVine puts into the sandbox of a library, or of a call in regular mode."""
+    for content, name in library_files():
+        path = sandbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 class LibraryEnded(Exception):
@@ -55,8 +65,7 @@ class Worker:
         self.library_directory.mkdir()
         for name, content in (files or {}).items():
             (self.library_directory / name).write_bytes(content)
-        # Shipped as TaskVine ships it: files in a directory named vinefast_library of the sandbox.
-        (self.library_directory / "vinefast_library").symlink_to(REPOSITORY / "vinefast" / "library")
+        install_library(self.library_directory)
         library_in, self.to_library = os.pipe()
         self.from_library, library_out = os.pipe()
         arguments = [

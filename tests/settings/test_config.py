@@ -7,6 +7,7 @@ import sysconfig
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
+from vinefast import library
 from vinefast.errors import EngineStartError, InvalidConfiguration
 from vinefast.settings import checks
 from vinefast.settings.engine import engine_settings
@@ -155,10 +156,15 @@ def test_debug_log_is_kept_on_demand(monkeypatch):
     assert settings().debug
 
 
-def test_library_files_are_a_whole_package(tmp_path):
-    names = {name for _, name in library_files()}
-    assert {"vinefast_library/__init__.py", "vinefast_library/__main__.py", "vinefast_library/once.py"} <= names
-    assert all(os.path.isfile(path) for path, _ in library_files())
+def test_library_files_are_a_whole_package():
+    files = {name: content for content, name in library_files()}
+    byte_code = {"vinefast_library/__main__.pyc", "vinefast_library/once.pyc", "vinefast_library/run.pyc"}
+    assert byte_code | {"vinefast_library/packages/cloudpickle/__init__.pyc"} <= files.keys()
+    directory = os.path.dirname(library.__file__)
+    for module in ("checked", "refusal", "arguments", "protocol", "__init__"):
+        with open(os.path.join(directory, f"{module}.py"), "rb") as source:
+            assert files[f"vinefast_library/{module}.py"] == source.read()
+    assert len(files) == len(library_files())
 
 
 def test_modes_run_different_modules():

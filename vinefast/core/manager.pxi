@@ -145,20 +145,29 @@ cdef int enable_monitoring(vine_manager *manager, str program) except -1:
     return 0
 
 
-cdef vine_file *declare_program(vine_manager *manager, str path) except NULL:
-    cdef bytes source = os.fsencode(path)
-    cdef vine_file *file = vine_declare_file(manager, source, VINE_CACHE_LEVEL_WORKFLOW, 0)
-    return <vine_file *>check_pointer(file, f"declare the file {path}")
+cdef vine_file *declare_program(vine_manager *manager, object source, str name) except NULL:
+    """Declare what libraries need: a local file, or its content, which TaskVine copies."""
+    cdef vine_file *file
+    cdef bytes content
+    if isinstance(source, bytes):
+        content = source
+        file = vine_declare_buffer(manager, content, len(content), VINE_CACHE_LEVEL_WORKFLOW, 0)
+    else:
+        content = os.fsencode(source)
+        file = vine_declare_file(manager, content, VINE_CACHE_LEVEL_WORKFLOW, 0)
+    return <vine_file *>check_pointer(file, f"declare {name}, which workers need")
 
 
 cdef int install_library(vine_manager *manager, object settings) except -1:
     """Install vinefast's library: TaskVine starts one on each worker that gets a function call."""
     cdef bytes command = settings.command.encode()
     cdef bytes name, value
+    cdef vine_file *file
     cdef vine_task *task = <vine_task *>check_pointer(vine_task_create(command), "create the library's task")
-    for path, remote_name in settings.library_files:
+    for source, remote_name in settings.library_files:
         name = remote_name.encode()
-        check_count(vine_task_add_input(task, declare_program(manager, path), name, 0), f"give {path} to the library")
+        file = declare_program(manager, source, remote_name)
+        check_count(vine_task_add_input(task, file, name, 0), f"give {remote_name} to the library")
     for variable, content in settings.env_vars.items():
         name = str(variable).encode()
         value = str(content).encode()
@@ -212,8 +221,8 @@ cdef class TaskParts:
         self.env = <const char **>calloc(2 * len(settings.env_vars) + 1, sizeof(void *))
         if self.files == NULL or self.names == NULL or self.env == NULL:
             raise MemoryError()
-        for path, remote_name in settings.library_files:
-            self.files[self.n_files] = declare_program(manager, path)
+        for source, remote_name in settings.library_files:
+            self.files[self.n_files] = declare_program(manager, source, remote_name)
             self.names[self.n_files] = self.keep(remote_name)
             self.n_files += 1
         for variable, content in settings.env_vars.items():

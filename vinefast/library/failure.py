@@ -17,8 +17,6 @@ _NO_GLOBAL = (
     "the function into a module of its own"
 )
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-
 
 class Unrunnable(BaseException):
     """Raised in place of a call whose function cannot be run here; carries the record to give."""
@@ -37,6 +35,10 @@ def users_traceback(trace: TracebackType | None) -> TracebackType | None:
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
         trace = trace.tb_next
     return trace
+
+
+# Not by __file__: what is sent to workers is byte code, which knows where it was compiled.
+_HERE = os.path.dirname(users_traceback.__code__.co_filename) + os.sep
 
 
 def _explain_lack(exception: BaseException, trace: Any) -> None:

@@ -38,8 +38,8 @@ class EngineSettings:
         Where TaskVine keeps its logs.
     exec_mode : "serverless" or "regular"
         Calls in warm processes of a library, or each in a fresh process.
-    library_files : list of (str, str)
-        Local path and name in the sandbox of what workers need.
+    library_files : list of (str or bytes, str)
+        What workers need: local path or content, and name in the sandbox.
     command : str
         Shell command of the library, or of one call in regular mode.
     port : int
@@ -76,7 +76,7 @@ class EngineSettings:
 
     runtime_dir: str
     exec_mode: Literal["serverless", "regular"]
-    library_files: list[tuple[str, str]]
+    library_files: list[tuple[str | bytes, str]]
     command: str
     port: int = 0
     project_name: str | None = None
@@ -192,7 +192,13 @@ def engine_settings(
         module += "".join(f" {name} {value}" for name, value in options.items() if value)
     program = f"-m {LIBRARY_PACKAGE}.checked {PYTHON} {module}"
     init_command = config.init_command or ""
-    files = library_files()
+    try:
+        files: list[tuple[str | bytes, str]] = [*library_files()]
+    except OSError as error:
+        raise EngineStartError(
+            f"{error.filename}, which workers need, cannot be read ({error.strerror}): has vinefast's installation "
+            "changed?"
+        ) from error
     if context_file is not None:
         files.append((context_file, CONTEXT_FILE))
     if environment is None:
@@ -201,9 +207,9 @@ def engine_settings(
         files += [(SCRIPT, SCRIPT_NAME), (environment.archive, ARCHIVE_NAME)]
         command = environment_command(environment, program, init_command, "PYTHONPATH" in env_vars)
     for path, _ in files:
-        if not os.access(path, os.R_OK):
+        if isinstance(path, str) and not os.access(path, os.R_OK):
             # TaskVine would try to send it for ever, without a word to anybody.
-            raise EngineStartError(f"{path}, which workers need, cannot be read: has vinefast's installation changed?")
+            raise EngineStartError(f"{path}, which workers need, cannot be read")
     return EngineSettings(
         runtime_dir=runtime_dir,
         exec_mode=exec_mode,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import glob
+import importlib.util
+import marshal
 import os
 import shlex
 import sys
 import sysconfig
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 
 import cloudpickle
 
@@ -21,6 +26,9 @@ LIBRARY_PACKAGE = "vinefast_library"
 SCRIPT_NAME = f"{LIBRARY_PACKAGE}/environment.sh"
 ARCHIVE_NAME = "vinefast_environment"
 
+# Sent as they are: they tell a Python of another version that it is the wrong one (library/checked.py).
+_FOR_ANY_PYTHON = ("__init__.py", "arguments.py", "checked.py", "protocol.py", "refusal.py")
+
 
 def program_path() -> list[str]:
     """Give the directories where this program finds modules of its own, neither Python's nor installed ones."""
@@ -34,17 +42,43 @@ def program_path() -> list[str]:
     ]
 
 
-def library_files() -> list[tuple[str, str]]:
-    """List what a worker needs to run calls: local path and name in the sandbox."""
-    directory = os.path.dirname(library.__file__)
-    files = [(path, f"{LIBRARY_PACKAGE}/{os.path.basename(path)}") for path in _sources(directory)]
-    package = os.path.join(LIBRARY_PACKAGE, PACKAGES, "cloudpickle")
-    files += [(path, f"{package}/{os.path.basename(path)}") for path in _sources(os.path.dirname(cloudpickle.__file__))]
+def library_files() -> list[tuple[bytes, str]]:
+    """List what a worker needs to run calls: content and name in the sandbox.
+
+    It is byte code, since a worker has no directory of its own where what it compiles would stay: it would compile all
+    of it for each library, and in the regular mode for each call.
+
+    Raises
+    ------
+    OSError
+        If a file of the installation cannot be read.
+    """
+    cloudpickle_package = os.path.join(PACKAGES, "cloudpickle")
+    return _package(os.path.dirname(library.__file__), "", _FOR_ANY_PYTHON) + _package(
+        os.path.dirname(cloudpickle.__file__), cloudpickle_package, ()
+    )
+
+
+def _package(directory: str, name: str, sources: Sequence[str]) -> list[tuple[bytes, str]]:
+    files = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.py"))):
+        module = os.path.basename(path)
+        if module in sources:
+            with open(path, "rb") as file:
+                content = file.read()
+        else:
+            content, module = _byte_code(path), f"{module}c"
+        files.append((content, os.path.join(LIBRARY_PACKAGE, name, module)))
     return files
 
 
-def _sources(directory: str) -> list[str]:
-    return sorted(glob.glob(os.path.join(glob.escape(directory), "*.py")))
+@functools.cache
+def _byte_code(path: str) -> bytes:
+    """Give a module as the content of a .pyc file that does not depend on its source (PEP 552)."""
+    with open(path, "rb") as file:
+        source_hash = importlib.util.source_hash(file.read())
+    code = SourceFileLoader(path, path).get_code(path)
+    return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + source_hash + marshal.dumps(code)
 
 
 # Without it, a worker would try in vain to start the program, and say nothing of why.
