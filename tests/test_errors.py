@@ -1,3 +1,5 @@
+"""The exceptions: one class for each result code, and they travel."""
+
 import pickle
 import re
 from pathlib import Path

@@ -71,7 +71,7 @@ class Engine:
         self.failures.append(exception)
 
     def stats(self):
-        return {"workers_connected": 0}
+        return {"workers_connected": 0, "accept_errno": 0, "usable_cores": 0}
 
     def stop(self):
         self.n_stops += 1
@@ -127,7 +127,7 @@ def test_arguments_are_the_stock_executors_and_kept():
         ({"manager_config": {}}, "manager_config is {}"),
         ({"manager_config": TaskVineManagerConfig(port=-1)}, "manager_config.port is -1"),
         ({"factory_config": TaskVineFactoryConfig(batch_type="x")}, "factory_config.batch_type is 'x'"),
-        ({"provider": "slurm"}, "provider is 'slurm'"),
+        ({"provider": "slurm"}, "provider is 'slurm'; accepted: an ExecutionProvider"),
         ({"storage_access": NoOpFileStaging()}, "storage_access is"),
         ({"remote_monitoring_radio": "udp"}, "remote_monitoring_radio is 'udp'"),
         ({"remote_monitoring_radio": HTEXRadio()}, "remote_monitoring_radio is HTEXRadio()"),

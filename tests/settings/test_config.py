@@ -1,12 +1,16 @@
+"""What users configure in Parsl's terms: what is refused, and what the engine is started with."""
+
 import copy
 import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import fields
 
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
+from tests.helpers.prefixes import CHECKOUT
 from vinefast import library
 from vinefast.errors import EngineStartError, InvalidConfiguration
 from vinefast.settings import checks
@@ -79,6 +83,17 @@ def test_a_bad_manager_field_is_named_with_its_value(field, value):
 def test_a_bad_factory_field_is_named_with_its_value(fields, name):
     with pytest.raises(InvalidConfiguration, match=f"factory_config.{name} is .*accepted: "):
         checks.check_factory_config(TaskVineFactoryConfig(**fields))
+
+
+def test_every_field_of_parsls_is_checked_and_described():
+    page = (CHECKOUT / "docs" / "drop-in.md").read_text()
+    for config, checked in (
+        (TaskVineManagerConfig, {*checks._MANAGER_RULES, "tune_parameters"}),
+        (TaskVineFactoryConfig, set(checks._FACTORY_RULES)),
+    ):
+        known = {field.name for field in fields(config) if not field.name.startswith("_")}
+        assert known == checked
+        assert {name for name in known if f"`{name}`" not in page} == set()
 
 
 def test_configurations_must_be_parsls():

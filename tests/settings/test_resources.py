@@ -1,3 +1,5 @@
+"""Resource specifications: what is refused, and what the core is told."""
+
 import logging
 
 import pytest

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.helpers.prefixes import taskvine
+from tests.helpers.prefixes import CHECKOUT, taskvine
 from vinefast import Tuning, VineFastExecutor
 from vinefast.errors import InvalidConfiguration
 from vinefast.settings import parameter
@@ -144,6 +144,15 @@ def test_how_values_are_kept(name, value, kept):
 def test_an_unknown_name_is_refused_with_the_nearest(use):
     with pytest.raises(InvalidConfiguration, match="no tune parameter 'hungry.minimun'; the nearest: 'hungry-minimum'"):
         use()
+
+
+def test_what_is_vinefasts_own_is_read_and_described():
+    sources = [path for suffix in ("py", "pxi") for path in (CHECKOUT / "vinefast").rglob(f"*.{suffix}")]
+    text = "".join(path.read_text() for path in sources)
+    page = (CHECKOUT / "docs" / "drop-in.md").read_text()
+    own = [p for p in ALL if not p.tuned]
+    assert [p.name for p in own if not re.search(rf"\btun(?:ing|ed)\.{p.attribute}\b", text)] == []
+    assert [p.name for p in own if f"`{p.name}`" not in page] == []
 
 
 def test_a_name_like_no_other():

@@ -151,7 +151,8 @@ class TempFile(File):
     Parameters
     ----------
     name : str
-        Name of the file for apps and in messages; names need not be unique. A directory serves as well as a file.
+        Name of the file for apps and in messages; names need not be unique. Of a path the last part counts, since the
+        file lies on workers alone. A directory serves as well as a file.
 
     Examples
     --------

@@ -100,7 +100,8 @@ def one_of(*choices: str) -> Rule:
 
 def instance_of(kind: type) -> Rule:
     """Make a rule that accepts objects of a class."""
-    return lambda value: isinstance(value, kind), f"a {kind.__name__}"
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return lambda value: isinstance(value, kind), f"{article} {kind.__name__}"
 
 
 def require(name: str, value: object, rule: Rule) -> None:
