@@ -22,7 +22,7 @@ def test_all_measures(mark, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     assert program.returncode == 0, program.stderr
     record = json.loads((tmp_path / "out/bench.json").read_text())

@@ -17,7 +17,7 @@ from parsl.utils import get_all_checkpoints
 
 import vinefast
 from tests.helpers.processes import processes_marked
-from tests.helpers.waiting import wait_for_file, wait_until
+from tests.helpers.waiting import HeldCall, wait_for_file, wait_until
 from vinefast import EngineStopped, Kept, TempFile
 from vinefast.errors import WaitInCallback
 from vinefast.workers import watchdog
@@ -55,9 +55,13 @@ class Callback:
         return self._outcome
 
 
-def after(future, function):
+def after(call, function):
     callback = Callback(function)
-    future.add_done_callback(callback)
+    if isinstance(call, HeldCall):
+        call.future.add_done_callback(callback)
+        call.release()
+    else:
+        call.add_done_callback(callback)
     return callback
 
 
@@ -113,7 +117,7 @@ def test_what_other_threads_bring_back_comes_meanwhile(executor, tmp_path):
         begun.set()
         return Path(late.fetch()).read_text()
 
-    callback = after(executor.submit(pow, {}, 2, 3), look)
+    callback = after(HeldCall(executor), look)
     assert begun.wait(30)
     assert Path(there.fetch(timeout=30)).read_text() == "there"
     flag.touch()
@@ -131,8 +135,8 @@ def test_what_has_come_together_with_the_call_that_is_finished(executor):
         assert wait_until(lambda: executor.stats()["calls_returned"] == before + 1)
         return outcome
 
-    busy = returned_after(lambda: after(executor.submit(abs, {}, -1), lambda future: go.wait(30)))
-    callback = returned_after(lambda: after(executor.submit(abs, {}, -2), lambda future: file.fetch(timeout=30)))
+    busy = returned_after(lambda: after(HeldCall(executor), lambda future: go.wait(30)))
+    callback = returned_after(lambda: after(HeldCall(executor), lambda future: file.fetch(timeout=30)))
     found = []
     other = threading.Thread(target=lambda: found.append(file.fetch(timeout=30)))
     returned_after(other.start)
@@ -153,8 +157,7 @@ def test_two_executors_that_wait_for_each_other(make_executor):
         return [values[other].result() for _ in range(20)]
 
     callbacks = [
-        after(executor.submit(abs, {}, -1), lambda future, other=1 - i: look(other))
-        for i, executor in enumerate(executors)
+        after(HeldCall(executor), lambda future, other=1 - i: look(other)) for i, executor in enumerate(executors)
     ]
     assert [callback.outcome() for callback in callbacks] == [[1] * 20, [0] * 20]
 
@@ -162,7 +165,7 @@ def test_two_executors_that_wait_for_each_other(make_executor):
 def test_a_timeout_holds(executor, tmp_path):
     flag, file = tmp_path / "flag", TempFile("late")
     making = executor.submit(write, {}, "late", str(flag), outputs=[file])
-    callback = after(executor.submit(abs, {}, -1), lambda future: file.fetch(timeout=0.2))
+    callback = after(HeldCall(executor), lambda future: file.fetch(timeout=0.2))
     assert isinstance(callback.outcome(), FutureTimeoutError)
     flag.touch()
     assert making.result(30) is None
@@ -173,7 +176,7 @@ def test_what_fails_there_says_why(executor):
     def look(future):
         return TempFile("none").fetch()
 
-    assert isinstance(after(executor.submit(abs, {}, -1), look).outcome(), vinefast.errors.InputMissing)
+    assert isinstance(after(HeldCall(executor), look).outcome(), vinefast.errors.InputMissing)
 
 
 def test_shutdown_ends_the_wait(make_executor, tmp_path):
@@ -185,7 +188,7 @@ def test_shutdown_ends_the_wait(make_executor, tmp_path):
         begun.set()
         return file.fetch()
 
-    callback = after(executor.submit(abs, {}, -1), look)
+    callback = after(HeldCall(executor), look)
     assert begun.wait(30)
     executor.shutdown()
     assert isinstance(callback.outcome(), EngineStopped)
@@ -237,7 +240,7 @@ WAITS = {
 
 @pytest.mark.parametrize("how", WAITS)
 def test_who_waits_for_an_ordinary_call_is_told_at_once(executor, how):
-    callback = after(executor.submit(abs, {}, -1), lambda future: WAITS[how](executor))
+    callback = after(HeldCall(executor), lambda future: WAITS[how](executor))
     assert isinstance(callback.outcome(), WaitInCallback)
     assert executor.submit(abs, {}, -2).result(30) == 2
     assert wait_until(lambda: executor.outstanding() == 0)
@@ -250,7 +253,7 @@ def test_who_only_asks_gets_an_answer(executor):
             other.result(0)
         return other.done(), other
 
-    done, other = after(executor.submit(abs, {}, -1), ask).outcome()
+    done, other = after(HeldCall(executor), ask).outcome()
     assert not done and other.result(30) is None
 
 
@@ -266,7 +269,7 @@ def test_the_next_call_may_have_a_callback_of_its_own(executor):
 
 def test_another_executors_call_may_be_waited_for(make_executor):
     one, other = make_executor(), make_executor()
-    assert after(one.submit(abs, {}, -1), lambda future: other.submit(abs, {}, -2).result(30)).outcome() == 2
+    assert after(HeldCall(one), lambda future: other.submit(abs, {}, -2).result(30)).outcome() == 2
 
 
 @pytest.mark.parametrize("end", ["refused", "bad state", "shutdown"])
@@ -309,7 +312,7 @@ def test_who_holds_up_all_calls_is_shown_once(load, monkeypatch, caplog):
 
 
 FORKING = """
-    import os, sys, threading
+    import os, sys, time
     from vinefast import VineFastExecutor
     from vinefast._core import finishes_futures
 
@@ -336,17 +339,20 @@ FORKING = """
         with open(os.path.join(sys.argv[1], f"noted-{os.getpid()}"), "a") as file:
             file.write("x")
 
-    go = threading.Event()
-    executor.submit(abs, {}, -1).add_done_callback(lambda future: go.wait(30))  # so that the others come together
-    first = executor.submit(abs, {}, -1)
-    first.add_done_callback(fork)
-    first.add_done_callback(note)
-    futures = [executor.submit(abs, {}, -1) for _ in range(100)]
+    def wait_for_file(path):
+        for _ in range(3000):
+            if os.path.exists(path):
+                return
+            time.sleep(0.01)
+
+    gate = os.path.join(sys.argv[1], "gate")
+    futures = [executor.submit(wait_for_file, {}, gate) for _ in range(100)]
+    futures[0].add_done_callback(fork)
     for future in futures:
         future.add_done_callback(note)
-    go.set()
+    open(gate, "w").close()
     for future in futures:
-        assert future.result(30) == 1
+        future.result(30)
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
     executor.shutdown()
     names = os.listdir(sys.argv[1])

@@ -14,7 +14,7 @@ def output(directory, *arguments):
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
     )
     assert run.returncode == 0, run.stdout + run.stderr

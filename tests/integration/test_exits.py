@@ -8,7 +8,7 @@ import threading
 import parsl
 import pytest
 
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import HeldCall, wait_until
 from vinefast import RemoteError
 
 
@@ -79,19 +79,17 @@ def test_a_result_whose_rebuilding_has_no_repr(executor):
 @pytest.mark.parametrize("exception", ENDINGS, ids=repr)
 @pytest.mark.parametrize("waited_for", [False, True])
 def test_a_callback_may_raise_anything(executor, caplog, exception, waited_for):
-    gate = threading.Event()
     seen = []
-    blocker = executor.submit(abs, {}, -1)
-    blocker.add_done_callback(lambda _: gate.wait(30))
-    future = executor.submit(abs, {}, -2)
+    call = HeldCall(executor)
+    future = call.future
     future.add_done_callback(lambda _: throw(exception))
     future.add_done_callback(seen.append)
     waiter = threading.Thread(target=future.result, args=(30,))
     if waited_for:  # the future has a lock then
         waiter.start()
         assert wait_until(lambda: future._condition._waiters)
-    gate.set()
-    assert future.result(30) == 2
+    call.release()
+    assert future.result(30) is None
     assert answers(executor)
     assert seen == [future]
     assert f"{type(exception).__name__}: 3" in caplog.text
@@ -111,9 +109,10 @@ def test_not_even_the_log_of_what_a_callback_raised(executor, monkeypatch):
     log = logging.getLogger("concurrent.futures")
     log.addHandler(handler)
     try:
-        future = executor.submit(abs, {}, -1)
-        future.add_done_callback(lambda _: throw(Ending("a callback")))
-        assert future.result(30) == 1
+        call = HeldCall(executor)
+        call.future.add_done_callback(lambda _: throw(Ending("a callback")))
+        call.release()
+        assert call.future.result(30) is None
         assert answers(executor)
     finally:
         log.removeHandler(handler)

@@ -17,7 +17,7 @@ from parsl.executors.errors import BadStateException
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from tests.helpers.processes import left_of, processes_marked, start_by_hand
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import HeldCall, wait_until
 from vinefast import TempFile, _teardown
 from vinefast.errors import EngineStopped
 
@@ -109,7 +109,9 @@ def test_from_a_callback(make_executor, mark):
         executor.shutdown()
         done.set()
 
-    executor.submit(abs, {}, -1).add_done_callback(shut_down)
+    call = HeldCall(executor)
+    call.future.add_done_callback(shut_down)
+    call.release()
     assert done.wait(30)
     assert nothing_left(mark)
 
