@@ -120,6 +120,10 @@ CTEST_FLAGS_thread := -O1 -fsanitize=thread
 CTEST_FLAGS_coverage := -O0 --coverage -fprofile-update=atomic
 # What counts calls malloc(), too, which is replaced by ours.
 CTEST_LIBS_coverage := -lgcov
+# What csrc calls for memory, or for what takes some: in the tests csrc/tests/faults.c has a function of its own for each, which can fail.
+FAULTS := malloc calloc realloc aligned_alloc strdup strndup asprintf __asprintf_chk pthread_create itable_create itable_insert \
+  hash_table_create hash_table_insert vine_task_create vine_declare_buffer vine_declare_temp vine_declare_file
+OBJCOPY ?= objcopy
 CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/%.ok) \
   $(CTESTS_THREADED:%=build/ctest/thread/%.ok)
 
@@ -152,6 +156,7 @@ build/ctest/$(1)/%.o: csrc/%.c $$(wildcard csrc/*.h) build/ctest/engine.cflags
 
 build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 	@rm -f $$@ && $$(AR) rcs $$@ $$^
+	@$$(OBJCOPY) $$(foreach name,$$(FAULTS),--redefine-sym $$(name)=faults_$$(name)) $$@
 
 $$(CTEST_PARTS:%=build/ctest/$(1)/tests/%.o): $$(wildcard csrc/tests/*.h)
 

@@ -16,7 +16,7 @@ struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *call
 		return NULL;
 	}
 	bundle->n_calls = n_calls;
-	if (n_calls)
+	if (n_calls && calls)
 		memcpy(bundle->calls, calls, n_calls * sizeof bundle->calls[0]);
 	return bundle;
 }

@@ -80,7 +80,7 @@ struct vf_bundle {
 	struct vf_call *calls[];
 };
 
-/* NULL when memory is short. */
+/* NULL when memory is short. Without `calls` they are to be filled in. */
 struct vf_bundle *vf_bundle_create(uint32_t n_calls, struct vf_call *const *calls);
 void vf_bundle_free(struct vf_bundle *bundle);
 

@@ -11,6 +11,7 @@
 #include "vf_file.h"
 #include "vf_files.h"
 #include "vf_frame.h"
+#include "vf_waiting.h"
 
 enum {
 	REASON_NBYTES = 4608,
@@ -57,6 +58,8 @@ void vf_end_for_file(struct vf_end *end, struct vf_call *call, const struct vf_f
 	struct vf_bundle *bundle = vf_bundle_create(1, &call);
 	if (bundle)
 		vf_end_failed(end, bundle, VINE_RESULT_INPUT_MISSING, reason);
+	else
+		vf_waiting_for_memory(end->waiting, call); /* and is judged again */
 }
 
 void vf_end_without_inputs(struct vf_end *end, struct vf_call *call)

@@ -10,9 +10,11 @@ struct vf_done;
 struct vf_file;
 struct vf_files;
 struct vf_record;
+struct vf_waiting;
 
 struct vf_end {
 	struct vf_counters *counters;
+	struct vf_waiting *waiting; /* for the calls for whose end there is no memory */
 	struct vf_files *files;
 	struct vf_done *done;
 };
@@ -30,7 +32,8 @@ void vf_end_bundle(struct vf_end *end, struct vf_bundle *bundle);
 void vf_end_failed(
 		struct vf_end *end, struct vf_bundle *bundle, int engine_result, const char *text);
 
-/* Fail a call because of one of its files; NULL: of vinefast's own. */
+/* Fail a call because of one of its files; NULL: of vinefast's own. When memory is short, it waits
+again: whoever is to send it finds the same fault. */
 void vf_end_for_file(struct vf_end *end, struct vf_call *call, const struct vf_file *file,
 		const char *why);
 

@@ -32,10 +32,12 @@ void vf_inflight_drop(struct vf_inflight *inflight)
 	itable_clear(inflight->bundles, NULL);
 }
 
-void vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint64_t task_id)
+int vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint64_t task_id)
 {
-	itable_insert(inflight->bundles, task_id, bundle);
+	if (!itable_insert(inflight->bundles, task_id, bundle))
+		return -1;
 	inflight->n += bundle->n_calls > 0;
+	return 0;
 }
 
 struct vf_bundle *vf_inflight_find(const struct vf_inflight *inflight, uint64_t task_id)

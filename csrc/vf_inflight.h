@@ -22,9 +22,9 @@ struct vf_inflight {
 int vf_inflight_begin(struct vf_inflight *inflight);
 void vf_inflight_end(struct vf_inflight *inflight);
 
-/* TaskVine has got a bundle as this task; it has given it back. The last two return NULL if the
-task is none of ours. */
-void vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint64_t task_id);
+/* TaskVine has got a bundle as this task; it has given it back. The first returns 0, or -1 when
+memory is short; the others return NULL if the task is none of ours. */
+int vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint64_t task_id);
 struct vf_bundle *vf_inflight_find(const struct vf_inflight *inflight, uint64_t task_id);
 struct vf_bundle *vf_inflight_take(struct vf_inflight *inflight, uint64_t task_id);
 

@@ -39,7 +39,7 @@ that is long ago. */
 const struct vf_look *vf_inputs_look(
 		struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file);
 
-/* Whether looks that took long have ended since this was asked last. */
+/* Whether looks that took long have ended since this was asked last; or some could not begin. */
 int vf_inputs_have_seen(struct vf_inputs *inputs);
 
 /* Whether a declaration for this file alone is needed. */

@@ -187,7 +187,11 @@ static struct vf_looker *find_looker(struct vf_looks *looks)
 			looks->n_slow--;
 		}
 	}
-	return found || looks->n_slow >= SLOW_MAX ? found : start_looker(looks->wake);
+	if (found || looks->n_slow >= SLOW_MAX)
+		return found;
+	found = start_looker(looks->wake);
+	looks->lacks_memory |= !found;
+	return found;
 }
 
 static const struct vf_look *note(
@@ -197,6 +201,7 @@ static const struct vf_look *note(
 	struct vf_look *seen = malloc(sizeof *seen);
 	if (!seen || !hash_table_insert(looks->seen, source, seen)) {
 		free(seen);
+		looks->lacks_memory = 1;
 		return NULL;
 	}
 	*seen = *look;
@@ -218,6 +223,7 @@ static const struct vf_look *look_by(
 	if (!looker->source) {
 		looker->source = former;
 		looks->idle = looker;
+		looks->lacks_memory = 1;
 		return NULL;
 	}
 	free(former);
@@ -225,8 +231,12 @@ static const struct vf_look *look_by(
 		looks->idle = looker;
 		return note(looks, source, &looker->look);
 	}
-	looks->n_slow++;
-	hash_table_insert(looks->slow, source, looker);
+	if (hash_table_insert(looks->slow, source, looker)) {
+		looks->n_slow++;
+	} else { /* nobody would find its answer */
+		leave(looker);
+		looks->lacks_memory = 1;
+	}
 	return NULL;
 }
 
@@ -245,8 +255,10 @@ const struct vf_look *vf_look(
 {
 	int64_t since_ms = (int64_t)(since_ns / 1000000);
 	if ((!looks->slow && !(looks->slow = hash_table_create(0, 0))) ||
-			(!looks->seen && !(looks->seen = hash_table_create(0, 0))))
+			(!looks->seen && !(looks->seen = hash_table_create(0, 0)))) {
+		looks->lacks_memory = 1;
 		return NULL;
+	}
 	if (looks->turn != turn)
 		forget_seen(looks);
 	looks->turn = turn;
@@ -271,9 +283,11 @@ const struct vf_look *vf_look(
 
 int vf_looks_ended(struct vf_looks *looks)
 {
-	uint64_t now = atomic_load(&n_ended), before = looks->n_ended;
+	uint64_t now = atomic_load(&n_ended);
+	int yes = now != looks->n_ended || looks->lacks_memory;
 	looks->n_ended = now;
-	return now != before;
+	looks->lacks_memory = 0;
+	return yes;
 }
 
 void vf_looks_free(struct vf_looks *looks)

@@ -38,6 +38,8 @@ struct vf_looks {
 	uint64_t n_ended; /* slow ones that had ended when vf_looks_ended() was asked last */
 	uint64_t n_made;
 	int n_slow;
+	int lacks_memory; /* or a thread, for a look that was asked for: nothing ends, who asks is
+			to ask again */
 };
 
 /* Look at a file, once per turn, or whatever the caller counts, and not before that time. Returns
@@ -45,7 +47,7 @@ NULL while that takes long; else it is valid until the next look. */
 const struct vf_look *vf_look(
 		struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns);
 
-/* Whether looks that took long have ended since this was asked last. */
+/* Whether looks that took long have ended since this was asked last; or some could not begin. */
 int vf_looks_ended(struct vf_looks *looks);
 
 /* Nobody is waited for: a thread that hangs frees what it has when it ends. */

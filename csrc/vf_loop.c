@@ -40,7 +40,11 @@ static void connect_parts(struct vf_loop *loop)
 			.temps = &loop->temps,
 	};
 	loop->end = (struct vf_end){
-			.counters = counters, .files = &loop->files, .done = &loop->done};
+			.counters = counters,
+			.waiting = waiting,
+			.files = &loop->files,
+			.done = &loop->done,
+	};
 	loop->score = (struct vf_score){
 			.queue = &waiting->queue, .workers = workers, .locality = &loop->locality};
 	loop->place = (struct vf_place){
@@ -178,7 +182,8 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 	uint64_t stamp = loop->send.stamp;
 	loop->inputs.turn++;
 	vf_send_take(&loop->send, vf_ring_take(&loop->submitted));
-	if (loop->waiting.held_up.head && vf_inputs_have_seen(&loop->inputs))
+	if (loop->waiting.held_up.head &&
+			(vf_inputs_have_seen(&loop->inputs) || loop->waiting.lacks_memory))
 		vf_waiting_go_on(&loop->waiting);
 	vf_temps_settle(&loop->temps, vf_ring_take(&loop->let_go));
 	look_at_workers(loop, connections);

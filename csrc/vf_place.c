@@ -99,8 +99,9 @@ void vf_place_tell(struct vf_place *place, const struct vf_worker *worker, enum 
 void vf_place_joined(struct vf_place *place, struct vine_worker_info *id, int fd)
 {
 	uint32_t index = vf_locality_add_worker(place->replicas->locality, VF_LOCALITY_UNLIMITED);
-	if (index != VF_LOCALITY_NONE) /* without the memory for it, it gets no bundles */
-		vf_workers_add(place->workers, id, fd, index);
+	/* Without the memory for it, it gets no bundles, and is nowhere to be chosen. */
+	if (index != VF_LOCALITY_NONE && vf_workers_add(place->workers, id, fd, index))
+		vf_locality_remove_worker(place->replicas->locality, index);
 }
 
 void vf_place_left(struct vf_place *place, struct vine_worker_info *id)

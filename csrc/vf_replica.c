@@ -39,12 +39,13 @@ struct vf_datum *vf_replica_know(
 	datum = calloc(1, sizeof *datum);
 	uint32_t index = datum ? vf_locality_add_file(replicas->locality, vine_file_size(file)) :
 				 VF_LOCALITY_NONE;
-	if (index == VF_LOCALITY_NONE) {
+	if (index == VF_LOCALITY_NONE || !itable_insert(replicas->data, (uintptr_t)file, datum)) {
+		if (index != VF_LOCALITY_NONE)
+			vf_locality_forget_file(replicas->locality, index);
 		free(datum);
 		return NULL;
 	}
 	*datum = (struct vf_datum){.file = file, .temp = temp, .index = index, .n_users = 1};
-	itable_insert(replicas->data, (uintptr_t)file, datum);
 	return datum;
 }
 

@@ -46,7 +46,7 @@ static int reserve_file(struct vf_score *score, uint64_t n)
 static int reserve_all(struct vf_score *score)
 {
 	const struct vf_locality *locality = score->locality;
-	if (!score->calls &&
+	if (!score->offsets && /* the last of them */
 			(reserve(&score->calls, WINDOW, sizeof *score->calls) ||
 					reserve(&score->chosen, WINDOW, sizeof *score->chosen) ||
 					reserve(&score->durations_ns, WINDOW,

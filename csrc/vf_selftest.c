@@ -125,9 +125,12 @@ static void *work(void *arg)
 	time_t stoptime = time(NULL) + PATIENCE_S;
 	struct link *link = link_connect("127.0.0.1", meeting->port, stoptime);
 	struct script script = {.fd = link ? link_fd(link) : -1};
+	int copy = -1;
 	/* On this thread that is TaskVine's own. */
 	if (!link || !link_auth_password(link, PASSWORD, stoptime) || !link_nonblocking(link, 0) ||
-			!(script.input = fdopen(dup(script.fd), "r"))) {
+			(copy = dup(script.fd)) < 0 || !(script.input = fdopen(copy, "r"))) {
+		if (copy >= 0)
+			close(copy);
 		link_close(link);
 		return NULL;
 	}

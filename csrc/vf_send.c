@@ -1,7 +1,6 @@
 #include "vf_send.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "taskvine.h"
 #include "vf_bundle.h"
@@ -133,6 +132,37 @@ static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundl
 	return task;
 }
 
+/* A bundle that TaskVine does not have: its calls fail. */
+static void refuse(struct vf_send *send, struct vf_bundle *bundle)
+{
+	if (bundle->spilled)
+		vine_undeclare_file(send->config->manager, bundle->spilled);
+	bundle->spilled = NULL;
+	vf_files_unmount(send->files, bundle);
+	vf_end_failed(send->end, bundle, VINE_RESULT_UNKNOWN,
+			"TaskVine refused the task, or memory is short");
+}
+
+/* Give a bundle to TaskVine. Tells whether it has it. */
+static int submit(struct vf_send *send, struct vf_bundle *bundle)
+{
+	struct vine_task *task = make_task(send, bundle);
+	if (!task)
+		return 0;
+	int id = vine_submit(send->config->manager, task);
+	if (!id) {
+		vine_task_delete(task);
+		return 0;
+	}
+	if (vf_inflight_add(send->inflight, bundle, (uint64_t)id)) {
+		/* It comes back as a task that is none of ours. */
+		vine_cancel_by_task_id(send->config->manager, id);
+		return 0;
+	}
+	bundle->task = task;
+	return 1;
+}
+
 /* Send one bundle, to `worker` unless that is NULL; with no calls, one that only makes TaskVine
 start a library. */
 static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *const *calls,
@@ -140,40 +170,29 @@ static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *
 {
 	uint64_t start_ns = vf_now_ns();
 	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
-	struct vine_task *task = NULL;
-	int id = 0;
 	double needed = n_calls ? calls[0]->spec->needs.cores : 0;
 	uint32_t cores = needed > 0 ? (uint32_t)ceil(needed) : 0;
 
-	if (bundle && n_calls && vf_library_is_hopeless(send->library)) {
+	if (!bundle) {
+		for (uint32_t i = 0; i < n_calls; i++)
+			vf_waiting_for_memory(send->waiting, calls[i]);
+		return;
+	}
+	if (n_calls && vf_library_is_hopeless(send->library)) {
 		vf_end_failed(send->end, bundle, VINE_RESULT_LIBRARY_EXIT,
 				vf_library_why_hopeless());
 		return;
 	}
-	if (bundle &&
-			vf_frame_pack(&send->frame, calls, n_calls, send->config->slice_ms, cores,
-					++send->stamp) == 0) {
-		task = make_task(send, bundle);
-		id = task ? vine_submit(send->config->manager, task) : 0;
-	}
-	if (!id) {
-		if (task)
-			vine_task_delete(task);
-		if (bundle) {
-			vf_files_unmount(send->files, bundle);
-			vf_end_failed(send->end, bundle, VINE_RESULT_UNKNOWN,
-					"TaskVine refused the task, or memory is short");
-		}
-		/* Without memory for the bundle itself its calls stay outstanding: the engine is
-		about to die anyway. */
+	if (vf_frame_pack(&send->frame, calls, n_calls, send->config->slice_ms, cores,
+			    ++send->stamp) ||
+			!submit(send, bundle)) {
+		refuse(send, bundle);
 		return;
 	}
-	bundle->task = task;
 	bundle->expected_ns = expected_ns;
 	bundle->sent_ns = vf_now_ns();
 	VF_COUNT(send->counters, pack_ns, bundle->sent_ns - start_ns);
-	vf_inflight_add(send->inflight, bundle, (uint64_t)id);
-	if (vf_temps_mount(send->temps, bundle, task))
+	if (vf_temps_mount(send->temps, bundle, bundle->task))
 		vf_inflight_give_up(send->inflight, bundle);
 	vf_place_begin(send->place, bundle);
 	vf_place_bundle(send->place, bundle, worker);
@@ -188,15 +207,16 @@ static void drop_cancelled(struct vf_send *send, struct vf_call_list *cancelled)
 	if (!n)
 		return;
 	send->waiting->n -= n;
-	uint32_t i = 0;
-	struct vf_call **calls = calloc(n, sizeof *calls);
+	struct vf_bundle *bundle = vf_bundle_create(n, NULL);
 	struct vf_call *call;
-	while (calls && (call = vf_call_list_pop(cancelled)))
-		calls[i++] = call;
-	struct vf_bundle *bundle = calls ? vf_bundle_create(n, calls) : NULL;
+	for (uint32_t i = 0; (call = vf_call_list_pop(cancelled)); i++) {
+		if (bundle)
+			bundle->calls[i] = call;
+		else
+			vf_waiting_for_memory(send->waiting, call);
+	}
 	if (bundle)
 		vf_end_failed(send->end, bundle, VINE_RESULT_CANCELLED, NULL);
-	free(calls);
 }
 
 /* Calls that no worker has room for leave when they are cancelled, as others do when their turn

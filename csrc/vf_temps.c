@@ -50,6 +50,20 @@ static struct vine_file *declare(struct vf_temps *temps, struct vf_temp *temp)
 			VINE_UNLINK_WHEN_DONE);
 }
 
+/* The first time that a file is to be made, or made again. */
+static struct vf_datum *know(struct vf_temps *temps, struct vf_temp *temp)
+{
+	struct vine_file *file = declare(temps, temp);
+	struct vf_datum *datum = file ? vf_replica_know(temps->replicas, file, temp) : NULL;
+	if (datum)
+		return datum;
+	if (file)
+		vine_undeclare_file(temps->config->manager, file);
+	free(temp->path);
+	temp->path = NULL;
+	return NULL;
+}
+
 /* A file of TaskVine's that nobody needs and some worker fetches. */
 struct vf_leftover {
 	struct vf_leftover *next;
@@ -280,11 +294,11 @@ int vf_temps_mount(struct vf_temps *temps, struct vf_bundle *bundle, struct vine
 			if (!is_made(file) || file->temp->state != VF_TEMP_MAKING)
 				continue;
 			struct vf_temp *temp = file->temp;
-			struct vine_file *declared =
-					temp->datum ? temp->datum->file : declare(temps, temp);
-			if (declared && !temp->datum)
-				temp->datum = vf_replica_know(temps->replicas, declared, temp);
-			if (!temp->datum || !vine_task_add_output(task, declared, file->name, 0))
+			if (!temp->datum)
+				temp->datum = know(temps, temp);
+			if (!temp->datum ||
+					!vine_task_add_output(
+							task, temp->datum->file, file->name, 0))
 				return -1;
 			temp->made = 0;
 		}

@@ -39,7 +39,14 @@ void vf_waiting_hold_up(struct vf_waiting *waiting, struct vf_call *call)
 	vf_call_list_push(&waiting->held_up, call);
 }
 
+void vf_waiting_for_memory(struct vf_waiting *waiting, struct vf_call *call)
+{
+	vf_waiting_hold_up(waiting, call);
+	waiting->lacks_memory = 1;
+}
+
 void vf_waiting_go_on(struct vf_waiting *waiting)
 {
+	waiting->lacks_memory = 0;
 	vf_waiting_again_all(waiting, &waiting->held_up);
 }

@@ -1,4 +1,4 @@
-/* The calls that wait here: for a worker, or for a look at an input that takes long. */
+/* The calls that wait here: for a worker, for a look at an input that takes long, or for memory. */
 
 #ifndef VF_WAITING_H
 #define VF_WAITING_H
@@ -10,8 +10,9 @@
 
 struct vf_waiting {
 	struct vf_queue queue; /* for a worker; but for what is dealt out (vf_score.h) */
-	uint64_t n;            /* with what is dealt out */
-	struct vf_call_list held_up; /* an input of theirs takes long to look at */
+	uint64_t n; /* with what is dealt out */
+	struct vf_call_list held_up; /* an input of theirs takes long to look at, or */
+	int lacks_memory; /* there was none for some of them: until the next turn */
 };
 
 void vf_waiting_init(struct vf_waiting *waiting);
@@ -25,8 +26,10 @@ void vf_waiting_again(struct vf_waiting *waiting, struct vf_call *call);
 /* All of a list do, the first one in front. */
 void vf_waiting_again_all(struct vf_waiting *waiting, struct vf_call_list *calls);
 
-/* One that was to be sent waits for a look; all of these wait for a worker again. */
+/* One that was to be sent waits for a look, one that was to be sent or to end waits for memory; all
+of these wait for a worker again. */
 void vf_waiting_hold_up(struct vf_waiting *waiting, struct vf_call *call);
+void vf_waiting_for_memory(struct vf_waiting *waiting, struct vf_call *call);
 void vf_waiting_go_on(struct vf_waiting *waiting);
 
 #endif

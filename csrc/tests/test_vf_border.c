@@ -8,6 +8,7 @@ of all messages one is looked at. */
 #include <time.h>
 
 #include "check.h"
+#include "faults.h"
 #include "debug.h"
 #include "link.h"
 
@@ -94,9 +95,33 @@ static void test_debug(void)
 	vf_border_own(NULL);
 }
 
+static enum vf_turn be_idle(void *arg, int connections)
+{
+	(void)arg, (void)connections;
+	return VF_TURN_IDLE;
+}
+
+/* Without memory to sleep with it does not sleep, and hears what there is to hear. */
+static void test_short_memory(void)
+{
+	struct link *server = link_serve_address("127.0.0.1", 0);
+	CHECK(server && vf_wake_open(&wake) == 0);
+	struct link_info links[1] = {{.link = server, .events = LINK_READ}};
+	vf_border_own(&(struct vf_border){.turn = be_idle, .wake = &wake});
+	int64_t start_ms = now_ms();
+	faults_begin(FAULTS_ALL);
+	CHECK(link_poll(links, 1, LONG_MS) == 0 && faults_end() == 1);
+	CHECK(now_ms() - start_ms < LONG_MS / 2);
+	CHECK(link_poll(links, 1, 10) == 0);
+	vf_border_own(NULL);
+	link_close(server);
+	vf_wake_close(&wake);
+}
+
 int main(void)
 {
 	test_wake();
 	test_debug();
+	test_short_memory();
 	return 0;
 }

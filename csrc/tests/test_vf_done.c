@@ -2,9 +2,11 @@
 
 #include "vf_done.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "check.h"
+#include "faults.h"
 
 enum {
 	BUNDLES = 100,
@@ -65,8 +67,17 @@ static void test_the_taker_can_be_woken_for_something_else(void)
 	pthread_join(other, NULL);
 }
 
+static void test_without_a_descriptor_it_does_not_begin(void)
+{
+	faults_close_descriptors();
+	CHECK(vf_done_begin(&done) == -1 && errno == EMFILE);
+	faults_open_descriptors();
+	vf_done_end(&done);
+}
+
 int main(void)
 {
+	test_without_a_descriptor_it_does_not_begin();
 	CHECK(!vf_done_begin(&done));
 	for (int i = 0; i < BUNDLES; i++)
 		CHECK((bundles[i] = vf_bundle_create(0, NULL)));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "faults.h"
 #include "taskvine.h"
 #include "vf_loop.h"
 
@@ -94,12 +95,39 @@ static void test_a_url_is_to_blame_before_a_file(void)
 	check_reason("in: no worker could get it");
 }
 
+static void test_short_memory_keeps_a_call_until_it_can_be_told(void)
+{
+	struct vf_file file = {.kind = VF_FILE_INPUT, .source = "in"};
+	int n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		calls[0] = (struct vf_call){0};
+		CHECK(vf_call_send(&calls[0]));
+		faults_begin(n);
+		vf_end_for_file(&loop.end, &calls[0], &file, "not there");
+		n_failed = faults_end();
+		struct vf_bundle *bundle = take();
+		if (!bundle) {
+			CHECK(n_failed && loop.waiting.lacks_memory && !loop.waiting.n);
+			CHECK(vf_call_list_pop(&loop.waiting.held_up) == &calls[0]);
+			CHECK(!loop.waiting.held_up.n && calls[0].state == VF_CALL_QUEUED);
+			loop.waiting.lacks_memory = 0;
+			continue;
+		}
+		/* Without the text, at the worst. */
+		CHECK(bundle->n_outcomes == 1 && bundle->outcomes[0].call == &calls[0]);
+		CHECK(!bundle->frame == !!n_failed);
+		vf_bundle_free(bundle);
+		CHECK(n >= 2);
+	}
+}
+
 int main(void)
 {
 	CHECK(!vf_loop_init(&loop));
 	test_all_calls_fail_but_those_that_nobody_waits_for();
 	test_the_reason_names_the_file();
 	test_a_url_is_to_blame_before_a_file();
+	test_short_memory_keeps_a_call_until_it_can_be_told();
 	vf_loop_free(&loop);
 	return 0;
 }

@@ -7,6 +7,7 @@ NUL bytes and reversible, and a broken result frame is refused. */
 #include <string.h>
 
 #include "check.h"
+#include "faults.h"
 
 static uint32_t u32_at(const char *at)
 {
@@ -174,12 +175,45 @@ static void test_result(void)
 	CHECK(vf_result_open(frame, sizeof frame, &header) != 0);
 }
 
+/* A frame that there is no memory for is none, and the buffer is as it was. */
+static void test_short_memory(void)
+{
+	struct vf_function f = function_of('f', "body of f");
+	struct vf_call call = {.function = &f, .payload = "one", .nbytes = 3};
+	struct vf_call *order[] = {&call};
+	struct vf_buffer frame = {0}, text = {0}, back = {0};
+	for (int n = 0; n < 2; n++) {
+		faults_begin(FAULTS_ALL);
+		CHECK(vf_frame_pack(&frame, order, 1, 0, 0, 200) && faults_end() == 1);
+		CHECK(!frame.data && !frame.capacity);
+		CHECK(!vf_frame_pack(&frame, order, 1, 0, 0, 201));
+		size_t nbytes = frame.nbytes;
+		faults_begin(FAULTS_ALL);
+		CHECK(vf_frame_encode(&text, &frame) && faults_end() == 1 && !text.data);
+		CHECK(!vf_frame_encode(&text, &frame));
+		faults_begin(FAULTS_ALL);
+		CHECK(vf_frame_decode(&back, text.data) && faults_end() == 1 && !back.data);
+		CHECK(!vf_frame_decode(&back, text.data));
+		CHECK(back.nbytes == nbytes && !memcmp(back.data, frame.data, nbytes));
+
+		/* What is there stays where it is when more is wanted. */
+		char *before = back.data;
+		faults_begin(FAULTS_ALL);
+		CHECK(vf_buffer_reserve(&back, 2 * back.capacity) && faults_end() == 1);
+		CHECK(back.data == before && !memcmp(back.data, frame.data, nbytes));
+		vf_buffer_free(&frame);
+		vf_buffer_free(&text);
+		vf_buffer_free(&back);
+	}
+}
+
 int main(void)
 {
 	test_pack();
 	test_pack_aligned();
 	test_encode();
 	test_result();
+	test_short_memory();
 	/* Memory for a huge frame is given back once none has needed it for a while; what an
 	ordinary one needs stays. */
 	struct vf_buffer large = {0};

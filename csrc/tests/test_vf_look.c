@@ -13,6 +13,7 @@ is one. */
 #include <unistd.h>
 
 #include "check.h"
+#include "faults.h"
 #include "vf_wake.h"
 
 enum {
@@ -116,6 +117,38 @@ static void test_hanging(struct vf_looks *looks, uint64_t *turn, struct vf_wake 
 	CHECK(!look_for_long(looks, turn, "/dev/null")->error && looks->n_made > n_made);
 }
 
+/* Nobody waits for an answer that will not come: who asks is to ask again. */
+static void test_short_memory(struct vf_wake *wake)
+{
+	int n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		struct vf_looks looks = {.wake = wake};
+		uint64_t turn = 0;
+		vf_looks_ended(&looks);
+		faults_begin(n);
+		const struct vf_look *look = vf_look(&looks, ++turn, "/dev/null", 0);
+		n_failed = faults_end();
+		if (!look)
+			CHECK(vf_looks_ended(&looks));
+		CHECK(!look_for_long(&looks, &turn, "/dev/null")->error);
+		CHECK(n_failed || n == 7);
+		vf_looks_free(&looks);
+	}
+
+	/* Nor for one whose thread nobody would find again. */
+	struct vf_looks looks = {.wake = wake};
+	uint64_t turn = 0;
+	look_for_long(&looks, &turn, "/dev/null");
+	let_hang(1);
+	vf_looks_ended(&looks);
+	faults_begin(1); /* after the name */
+	CHECK(!vf_look(&looks, ++turn, "/hangs/unknown", 0) && faults_end() == 1);
+	CHECK(vf_looks_ended(&looks) && !looks.n_slow && !vf_looks_ended(&looks));
+	let_hang(0);
+	CHECK(look_for_long(&looks, &turn, "/hangs/unknown")->error == ENOENT);
+	vf_looks_free(&looks);
+}
+
 int main(void)
 {
 	struct vf_wake wake;
@@ -125,6 +158,8 @@ int main(void)
 	test_answers(&looks, &turn);
 	test_hanging(&looks, &turn, &wake);
 	vf_looks_free(&looks);
+
+	test_short_memory(&wake);
 
 	/* Nobody waits in the end for one that hangs. */
 	looks.wake = &wake;

@@ -8,6 +8,7 @@ sanitizer, a block that was freed nevertheless ends this test. */
 #include <string.h>
 
 #include "check.h"
+#include "faults.h"
 #include "taskvine.h"
 #include "vf_frame.h"
 
@@ -71,8 +72,18 @@ static void test_threads_do_not_keep_each_others(void)
 	pthread_join(other, NULL);
 }
 
+static void test_without_memory_there_is_no_block(void)
+{
+	faults_begin(FAULTS_OUTPUT);
+	CHECK(!malloc(LARGE_NBYTES) && faults_end() == 1);
+	char *block = malloc(LARGE_NBYTES);
+	CHECK(block && vf_output_nbytes(block) == LARGE_NBYTES - 1);
+	free(block);
+}
+
 int main(void)
 {
+	test_without_memory_there_is_no_block();
 	test_a_block_outlives_its_task();
 	test_large_blocks_begin_where_arrays_may();
 	test_the_length_of_an_output_is_known();

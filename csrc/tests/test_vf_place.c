@@ -6,6 +6,7 @@ may touch meanwhile. */
 #include <sys/mman.h>
 
 #include "check.h"
+#include "faults.h"
 #include "vf_loop.h"
 
 enum {
@@ -31,8 +32,53 @@ static void give(struct vf_bundle *bundle, uint64_t task_id, uint32_t worker)
 	vf_place_bundle(&loop.place, bundle, loop.workers.items[worker]);
 }
 
+/* A worker that there is no memory for gets nothing, in no table. */
+static void test_short_memory(void)
+{
+	int n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		CHECK(vf_loop_init(&loop) == 0);
+		const struct vf_locality_rule rule = {1.0, 1.0, VF_LOCALITY_MOVED_BATCH};
+		CHECK(vf_locality_init(&loop.locality, &rule, 1) == 0);
+		faults_begin(n);
+		vf_place_joined(&loop.place, id(0), 0);
+		n_failed = faults_end();
+		CHECK(loop.workers.n == (n_failed ? 0 : 1));
+		CHECK(vf_locality_has_worker(&loop.locality, 0) == !n_failed);
+		vf_place_left(&loop.place, id(0));
+		vf_place_joined(&loop.place, id(1), 0);
+		CHECK(loop.workers.n == 1 && loop.workers.items[0]->index == 0 &&
+				loop.locality.n_heap == 1);
+		vf_place_left(&loop.place, id(1));
+		CHECK(n_failed || n == 6);
+		vf_loop_free(&loop);
+	}
+}
+
+/* The news of one are no more than news. */
+static void test_short_memory_keeps_news_back(void)
+{
+	int n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		CHECK(vf_loop_init(&loop) == 0);
+		loop.config.monitored = 1;
+		const struct vf_worker worker = {.node = "about the node"};
+		faults_begin(n);
+		vf_place_tell(&loop.place, &worker, VF_NODE_JOINED);
+		n_failed = faults_end();
+		vf_done_over(&loop.done);
+		struct vf_bundle *news = vf_done_take_within(&loop.done, 0);
+		CHECK(!news == !!n_failed);
+		if (news)
+			vf_bundle_free(news);
+		vf_loop_free(&loop);
+	}
+}
+
 int main(void)
 {
+	test_short_memory();
+	test_short_memory_keeps_news_back();
 	size_t nbytes = MANY * sizeof(struct vf_bundle);
 	struct vf_bundle *others = mmap(
 			NULL, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

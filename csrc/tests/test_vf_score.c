@@ -3,6 +3,7 @@
 #include "vf_score.h"
 
 #include "check.h"
+#include "faults.h"
 #include "vf_clock.h"
 #include "vf_file.h"
 #include "vf_locality.h"
@@ -92,8 +93,30 @@ static void end(void)
 	vf_locality_free(&locality);
 }
 
+static void test_short_memory_leaves_all_calls_waiting(void)
+{
+	int n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		begin(0.1, WORKERS);
+		faults_begin(n);
+		int failed = vf_score_deal(&score, &group);
+		n_failed = faults_end();
+		CHECK(!failed || n_failed);
+		if (failed)
+			check_order();
+		else
+			vf_score_gather(&score);
+		CHECK(vf_score_deal(&score, &group) == 0 && spec.waiting.n == 0);
+		vf_score_gather(&score);
+		check_order();
+		end();
+		CHECK(n_failed || n > 6);
+	}
+}
+
 int main(void)
 {
+	test_short_memory_leaves_all_calls_waiting();
 	/* Each to the one that holds its file, oldest first. */
 	begin(0.1, WORKERS);
 	for (uint32_t i = 0; i < FILES; i++)

@@ -4,9 +4,11 @@
 #include "vf_selftest.h"
 
 #include <ftw.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "faults.h"
 
 /* TaskVine forgets its password, and what it has noted of a file that a worker had (7.14). */
 /* The engine is built without frame pointers, so that the fast way finds no name to suppress. */
@@ -28,11 +30,30 @@ static int remove_one(const char *path, const struct stat *status, int type, str
 	return remove(path);
 }
 
+/* What it lacks is said, and is no fault of TaskVine's that goes unseen. */
+static void test_what_it_lacks_is_said(const char *directory)
+{
+	char wrong[4096];
+	faults_close_descriptors();
+	int failed = vf_selftest_run(directory, wrong, sizeof wrong);
+	faults_open_descriptors();
+	CHECK(failed && strstr(wrong, "No manager can be made in"));
+
+	faults_begin(FAULTS_OUTPUT); /* of which its manager wants some */
+	failed = vf_selftest_run(directory, wrong, sizeof wrong);
+	CHECK(faults_end() && failed && strstr(wrong, "No manager can be made in"));
+
+	faults_begin(0); /* its worker's thread */
+	failed = vf_selftest_run(directory, wrong, sizeof wrong);
+	CHECK(faults_end() == 1 && failed && strstr(wrong, "No thread can be started"));
+}
+
 int main(void)
 {
 	char directory[] = "/tmp/vinefast-selftest-XXXXXX";
 	char wrong[4096];
 	CHECK(mkdtemp(directory));
+	test_what_it_lacks_is_said(directory);
 	int failed = vf_selftest_run(directory, wrong, sizeof wrong);
 	CHECK(nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
 	fputs(wrong, stderr);

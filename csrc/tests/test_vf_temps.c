@@ -3,6 +3,7 @@
 #include "vf_temps.h"
 
 #include "check.h"
+#include "faults.h"
 #include "vf_loop.h"
 
 static struct vf_loop loop;
@@ -102,11 +103,47 @@ static void test_what_is_let_go_is_given_back_when_nobody_reads_it(void)
 	end();
 }
 
+/* What is known of where a file is may be less than is so: then it is made again. */
+static void test_short_memory_forgets_a_holder(void)
+{
+	const struct vf_worker *worker = (const struct vf_worker *)&loop;
+	for (int n = 0; n < 2; n++) {
+		begin();
+		temps[0].maker = &maker;
+		faults_begin(n);
+		vf_temp_hold(&temps[0], worker, "name");
+		CHECK(faults_end() == 1 && temps[0].n_holders == (uint32_t)n && temps[0].made);
+		CHECK((temps[0].cached_name == NULL) == n);
+		vf_temps_end(&loop.temps, &maker, 0);
+		CHECK(temps[0].state == (n ? VF_TEMP_THERE : VF_TEMP_MAKING));
+		CHECK(loop.waiting.n == !n); /* the call that makes it */
+		vf_temp_hold(&temps[0], worker, "name");
+		CHECK(temps[0].n_holders == 1 && temps[0].cached_name);
+		end();
+	}
+}
+
+/* It is given back, or stays until the end. */
+static void test_short_memory_keeps_what_was_let_go(void)
+{
+	begin();
+	vf_temps_end(&loop.temps, &reader, 0);
+	faults_begin(FAULTS_ALL);
+	temps[1].link.next = NULL;
+	vf_temps_settle(&loop.temps, &temps[1].link);
+	CHECK(faults_end() == 1 && temps[1].given);
+	vf_done_over(&loop.done);
+	CHECK(!vf_done_take_within(&loop.done, 0));
+	end();
+}
+
 int main(void)
 {
 	test_a_reader_goes_when_its_file_is_there();
 	test_a_reader_fails_with_the_call_that_makes_its_file();
 	test_a_call_that_is_cancelled_while_it_waits_never_runs();
 	test_what_is_let_go_is_given_back_when_nobody_reads_it();
+	test_short_memory_forgets_a_holder();
+	test_short_memory_keeps_what_was_let_go();
 	return 0;
 }

@@ -95,11 +95,23 @@ static void test_a_group_is_scored_for_calls_that_read(void)
 	CHECK(group.scored == 3);
 }
 
+static void test_what_lacks_memory_is_known_until_it_goes_on(void)
+{
+	begin();
+	CHECK(send_one() == &calls[0]);
+	vf_waiting_for_memory(&waiting, &calls[0]);
+	CHECK(waiting.lacks_memory && waiting.held_up.n == 1);
+	vf_waiting_go_on(&waiting);
+	CHECK(!waiting.lacks_memory && !waiting.held_up.n);
+	check_order();
+}
+
 int main(void)
 {
 	test_what_was_not_run_is_first();
 	test_a_list_waits_again_in_its_order();
 	test_what_is_held_up_goes_on_in_its_order();
 	test_a_group_is_scored_for_calls_that_read();
+	test_what_lacks_memory_is_known_until_it_goes_on();
 	return 0;
 }

@@ -3,10 +3,13 @@ between its own. */
 
 #include "vf_wake.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "check.h"
+#include "faults.h"
 #include "vf_ring.h"
 
 enum {
@@ -28,8 +31,25 @@ static void *feed(void *arg)
 	return NULL;
 }
 
+static void test_without_a_descriptor_there_is_no_wake_and_no_harm(void)
+{
+	faults_close_descriptors();
+	CHECK(vf_wake_open(&wake) == -1 && errno == EMFILE && wake.fd < 0);
+	faults_open_descriptors();
+	/* Nobody else's descriptor is touched. */
+	vf_wake_force(&wake);
+	vf_wake_done(&wake);
+	vf_wake_close(&wake);
+	CHECK(vf_wake_open(&wake) == 0);
+	int fd = wake.fd;
+	vf_wake_close(&wake);
+	vf_wake_close(&wake);
+	CHECK(wake.fd < 0 && close(fd) == -1 && errno == EBADF);
+}
+
 int main(void)
 {
+	test_without_a_descriptor_there_is_no_wake_and_no_harm();
 	vf_ring_init(&ring);
 	CHECK(vf_wake_open(&wake) == 0);
 	struct pollfd fd = {.fd = wake.fd, .events = POLLIN};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "faults.h"
 
 static struct vf_workers workers;
 static const struct vf_resources none = {-1, -1, -1, -1};
@@ -125,8 +126,27 @@ static void test_pauses(void)
 	vf_workers_free(&workers);
 }
 
+static void test_short_memory_leaves_the_workers_as_they_were(void)
+{
+	for (int n = 0, n_failed = 1; n_failed; n++) {
+		/* The next one needs a longer table. */
+		for (uintptr_t i = 1; i <= 16; i++)
+			CHECK(vf_workers_add(&workers, id(i), 0, 0) == 0);
+		faults_begin(n);
+		int failed = vf_workers_add(&workers, id(17), 0, 0);
+		n_failed = faults_end();
+		CHECK(!failed == !n_failed && workers.n == (failed ? 16 : 17));
+		CHECK(!vf_workers_find(&workers, id(17)) == !!failed);
+		if (failed)
+			CHECK(vf_workers_add(&workers, id(17), 0, 0) == 0);
+		CHECK(vf_workers_find(&workers, id(16)) && vf_workers_find(&workers, id(17)));
+		vf_workers_free(&workers);
+	}
+}
+
 int main(void)
 {
+	test_short_memory_leaves_the_workers_as_they_were();
 	test_shares();
 	test_pauses();
 	const double quick = 1e6, slow = 1e9, unknown = -1;

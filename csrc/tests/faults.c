@@ -1,0 +1,157 @@
+#define _GNU_SOURCE
+#include "faults.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "hash_table.h"
+#include "itable.h"
+#include "taskvine.h"
+
+enum {
+	MANY = 10000, /* more than anything here asks for: whoever goes on so long never ends */
+};
+
+static atomic_int is_on, n_asked, n_failed;
+static int failing;
+static _Thread_local int is_spared;
+
+void faults_begin(int n)
+{
+	CHECK(!atomic_load(&is_on) && n < MANY);
+	failing = n;
+	atomic_store(&n_asked, 0);
+	atomic_store(&n_failed, 0);
+	atomic_store(&is_on, 1);
+}
+
+void faults_begin_elsewhere(int n)
+{
+	is_spared = 1;
+	faults_begin(n);
+}
+
+int faults_end(void)
+{
+	CHECK(atomic_exchange(&is_on, 0));
+	is_spared = 0;
+	return atomic_load(&n_failed);
+}
+
+static int fails(void)
+{
+	if (!atomic_load(&is_on) || is_spared || failing == FAULTS_OUTPUT)
+		return 0;
+	int n = atomic_fetch_add(&n_asked, 1);
+	if (failing >= 0 && n != failing)
+		return 0;
+	atomic_fetch_add(&n_failed, 1);
+	errno = ENOMEM;
+	return 1;
+}
+
+static rlim_t descriptors;
+
+void faults_close_descriptors(void)
+{
+	struct rlimit limit;
+	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
+	descriptors = limit.rlim_cur;
+	/* All below the first free one are in use. */
+	int free_one = open("/dev/null", O_RDONLY);
+	CHECK(free_one >= 0 && !close(free_one));
+	limit.rlim_cur = (rlim_t)free_one;
+	CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+void faults_open_descriptors(void)
+{
+	struct rlimit limit;
+	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = descriptors;
+	CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+/* What csrc calls instead of the functions without `faults_`, which fail by returning 0. */
+#define FAULT(type, name, parameters, arguments) \
+	type faults_##name parameters; \
+	type faults_##name parameters \
+	{ \
+		return fails() ? (type)0 : name arguments; \
+	}
+
+FAULT(void *, malloc, (size_t nbytes), (nbytes))
+FAULT(void *, calloc, (size_t n, size_t nbytes), (n, nbytes))
+FAULT(void *, realloc, (void *block, size_t nbytes), (block, nbytes))
+FAULT(char *, strdup, (const char *text), (text))
+FAULT(char *, strndup, (const char *text, size_t nbytes), (text, nbytes))
+FAULT(struct itable *, itable_create, (int n), (n))
+FAULT(int, itable_insert, (struct itable * table, uint64_t key, const void *value),
+		(table, key, value))
+FAULT(struct hash_table *, hash_table_create, (int n, hash_func_t function), (n, function))
+FAULT(int, hash_table_insert, (struct hash_table * table, const char *key, const void *value),
+		(table, key, value))
+FAULT(struct vine_task *, vine_task_create, (const char *command), (command))
+FAULT(struct vine_file *, vine_declare_buffer,
+		(struct vine_manager * manager, const char *data, size_t nbytes,
+				vine_cache_level_t level, vine_file_flags_t flags),
+		(manager, data, nbytes, level, flags))
+FAULT(struct vine_file *, vine_declare_temp, (struct vine_manager * manager), (manager))
+FAULT(struct vine_file *, vine_declare_file,
+		(struct vine_manager * manager, const char *source, vine_cache_level_t level,
+				vine_file_flags_t flags),
+		(manager, source, level, flags))
+
+void *faults_aligned_alloc(size_t alignment, size_t nbytes);
+void *faults_aligned_alloc(size_t alignment, size_t nbytes)
+{
+	if (!atomic_load(&is_on) || failing != FAULTS_OUTPUT)
+		return aligned_alloc(alignment, nbytes);
+	atomic_fetch_add(&n_failed, 1);
+	errno = ENOMEM;
+	return NULL;
+}
+
+int faults_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+		void *(*start)(void *arg), void *arg);
+int faults_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+		void *(*start)(void *arg), void *arg)
+{
+	return fails() ? EAGAIN : pthread_create(thread, attributes, start, arg);
+}
+
+int faults_asprintf(char **text, const char *format, ...);
+int faults_asprintf(char **text, const char *format, ...)
+{
+	if (fails())
+		return -1;
+	va_list arguments;
+	va_start(arguments, format);
+	int nbytes = vasprintf(text, format, arguments);
+	va_end(arguments);
+	return nbytes;
+}
+
+/* What it is with _FORTIFY_SOURCE. */
+int faults___asprintf_chk(char **text, int flag, const char *format, ...);
+int faults___asprintf_chk(char **text, int flag, const char *format, ...)
+{
+	(void)flag;
+	if (fails())
+		return -1;
+	va_list arguments;
+	va_start(arguments, format);
+	int nbytes = vasprintf(text, format, arguments);
+	va_end(arguments);
+	return nbytes;
+}

@@ -1,0 +1,47 @@
+/* A bundle that cannot be noted is not taken over, and changes nothing. */
+
+#include "vf_inflight.h"
+
+#include "check.h"
+#include "faults.h"
+
+static struct vf_inflight inflight;
+
+static void test_short_memory_leaves_it_without_a_table(void)
+{
+	faults_begin(FAULTS_ALL);
+	CHECK(vf_inflight_begin(&inflight) == -1 && faults_end() == 1 && !inflight.bundles);
+	vf_inflight_end(&inflight);
+}
+
+static void test_short_memory_leaves_a_bundle_to_its_sender(void)
+{
+	struct vf_call call = {0}, *calls[] = {&call};
+	int n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		faults_begin(n);
+		struct vf_bundle *bundle = vf_bundle_create(1, calls);
+		n_failed = faults_end();
+		CHECK(!bundle == !!n_failed && (bundle || n < 2));
+		if (bundle)
+			vf_bundle_free(bundle);
+	}
+	struct vf_bundle *bundle = vf_bundle_create(1, calls);
+	CHECK(bundle && !vf_inflight_begin(&inflight));
+	faults_begin(FAULTS_ALL);
+	CHECK(vf_inflight_add(&inflight, bundle, 7) == -1 && faults_end() == 1);
+	CHECK(!inflight.n && !vf_inflight_find(&inflight, 7));
+	CHECK(!vf_inflight_add(&inflight, bundle, 7) && inflight.n == 1);
+	CHECK(vf_inflight_find(&inflight, 7) == bundle);
+	CHECK(vf_inflight_take(&inflight, 7) == bundle && !inflight.n);
+	CHECK(!vf_inflight_take(&inflight, 7));
+	vf_bundle_free(bundle);
+	vf_inflight_end(&inflight);
+}
+
+int main(void)
+{
+	test_short_memory_leaves_it_without_a_table();
+	test_short_memory_leaves_a_bundle_to_its_sender();
+	return 0;
+}
