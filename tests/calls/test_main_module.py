@@ -203,6 +203,17 @@ def test_what_classes_in_a_function_name_comes_along(elsewhere):
     assert deserialize(body)(1) == ([3, 3, 6, 3], [1, 1, 6, 3])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
+def test_what_type_parameters_in_a_class_name_comes_along(elsewhere):
+    namespace = {"__name__": "__main__", "SEVEN": 7, "Number": int}
+    lines = "def f():", "  class A:", "    def m[T: Number](self, x: T = SEVEN) -> Number: return x", "  return A().m()"
+    exec("\n".join(lines), namespace)
+    body, _ = serialize_function(namespace["f"])
+    namespace.clear()
+    elsewhere()
+    assert deserialize(body)() == 7
+
+
 def test_a_cached_function_that_has_changed_is_noticed(wrappers):
     module, namespace = wrappers
     _, uses = serialize_function(module.by_cache)

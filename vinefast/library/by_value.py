@@ -135,8 +135,8 @@ def names_in_classes(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from names_in_classes(constant)
-    if code.co_flags & inspect.CO_OPTIMIZED:
-        return  # of a function
+    if code.co_flags & inspect.CO_OPTIMIZED and "__classdict__" not in code.co_freevars:
+        return  # of a function, and not of type parameters in a class (Python 3.12)
     own = set()
     for step in dis.get_instructions(code):
         if step.opname in _LOADS_IN_CLASSES and step.argval not in own:
