@@ -169,6 +169,51 @@ def test_wrappers_of_functions_come_along(wrappers, elsewhere):
     assert (number, is_cached, chosen) == (6, True, 3) and lazy.__name__ == "Lazy"
 
 
+CLASSES = """
+import threading
+from dataclasses import dataclass, field
+
+FACTOR = 3
+own = threading.Lock()  # of this name in the class, no call needs that
+
+def with_class(x):
+    @dataclass
+    class Point:
+        own = FACTOR
+        twice = 2 * own
+        values: list = field(default_factory=lambda: [FACTOR])
+
+        class Inner:
+            factor = FACTOR
+
+        def give(self, x=FACTOR):
+            return [*self.values, x, self.twice, self.Inner.factor]
+
+    return Point().give(), Point([x]).give(x)
+"""
+
+
+def test_what_classes_in_a_function_name_comes_along(elsewhere):
+    namespace = {"__name__": "__main__"}
+    exec(CLASSES, namespace)
+    body, uses = serialize_function(namespace["with_class"])
+    assert uses is not None and "own" not in {use.name for use in uses}
+    namespace.clear()
+    elsewhere()
+    assert deserialize(body)(1) == ([3, 3, 6, 3], [1, 1, 6, 3])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
+def test_what_type_parameters_in_a_class_name_comes_along(elsewhere):
+    namespace = {"__name__": "__main__", "SEVEN": 7, "Number": int}
+    lines = "def f():", "  class A:", "    def m[T: Number](self, x: T = SEVEN) -> Number: return x", "  return A().m()"
+    exec("\n".join(lines), namespace)
+    body, _ = serialize_function(namespace["f"])
+    namespace.clear()
+    elsewhere()
+    assert deserialize(body)() == 7
+
+
 def test_a_cached_function_that_has_changed_is_noticed(wrappers):
     module, namespace = wrappers
     _, uses = serialize_function(module.by_cache)

@@ -55,6 +55,19 @@ def test_an_archive_goes_when_nobody_needs_it(odd, tmp_path, monkeypatch):
     assert not os.path.exists(os.path.dirname(unneeded))
 
 
+def test_a_fork_does_not_rely_on_its_parents_archives(odd):
+    parents = archives.archive_of(odd, 1)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            own = archives.archive_of(odd, 1)
+            os._exit(0 if os.path.exists(own) and own != parents else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.path.exists(parents)
+
+
 def test_an_archive_that_cannot_be_written_leaves_nothing(odd, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")

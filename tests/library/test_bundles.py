@@ -9,6 +9,7 @@ import calls
 import pytest
 
 from vinefast.library.functions import FunctionCache
+from vinefast.library.protocol import EXIT_NO_ROOM
 
 from .encode import Call, body_of, digest_of
 
@@ -144,6 +145,15 @@ def test_bundles_that_wait_too_long_are_handed_back(start_worker):
         assert result.wait_ns >= 100e6 and result.n_slots == 1
     assert worker.collect()[0] == long
     assert worker.run([Call(calls.sleep, (0, 5))]).records[0].value == 5
+
+
+def test_bundle_that_is_handed_back_to_a_full_disk(start_worker):
+    worker = start_worker(slots=1)
+    long = worker.send([Call(calls.sleep, (0.6,))])
+    waiting = worker.send([Call(calls.nothing)], output="/dev/full")
+    exit_codes = dict(tuple(map(int, worker.read_message().split())) for _ in range(2))
+    assert exit_codes == {long: 0, waiting: EXIT_NO_ROOM}
+    assert "cannot hand task" in worker.log()
 
 
 def test_bundles_too_long_for_the_queue_wait_too(start_worker):

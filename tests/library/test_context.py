@@ -221,6 +221,20 @@ def test_where_the_fork_server_fails_slots_load(start_fork_server, trace, tmp_pa
     assert loader == pid and len(lines(trace)) == 3
 
 
+def test_a_context_that_has_its_children_ignored(start_fork_server):
+    worker = start_fork_server(calls.ignore_children, slots=1)
+    records = worker.run([Call(calls.exit_at_once, (1,)), Call(calls.add, (1,))]).records
+    assert records[0].status == 4 and records[1].value == 2
+    assert fork_server_of(worker) is not None
+
+
+def test_where_no_fork_server_can_fork_slots_load(start_fork_server):
+    worker = start_fork_server(calls.take_all_descriptors, slots=1)
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+    assert "the fork server cannot fork once it has loaded the context" in worker.log()
+    assert fork_server_of(worker) is None
+
+
 def test_where_the_fork_server_dies_calls_die(start_fork_server):
     deadly = functools.partial(calls.exit_at_once, 5)
     worker = start_fork_server(deadly)

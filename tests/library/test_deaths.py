@@ -199,6 +199,20 @@ def test_child_killed_from_outside(worker):
     assert records[1].value == 2
 
 
+def test_last_words_are_the_calls_own_if_an_earlier_child_never_began(start_worker):
+    worker = start_worker()
+    records = worker.run([Call(calls.identify), Call(print, ("words of another call",))]).records
+    pid = records[0].value[0]
+    os.kill(pid, signal.SIGSTOP)
+    worker.send([Call(calls.crash, ("last words",))])
+    # The library is through with that message once it has begun to wait for a slot for the next.
+    worker.send([Call(calls.nothing)])
+    assert not worker.collect(resend=False)[1].records
+    os.kill(pid, signal.SIGKILL)
+    tail = worker.collect()[1].records[0].value[2]
+    assert tail.startswith("last words\n")
+
+
 @pytest.mark.parametrize("context", [None, functools.partial(calls.sleep, 0.05)], ids=["slots", "fork server"])
 def test_children_killed_at_random(start_worker, tmp_path, context):
     worker = start_worker(slots=3, files={} if context is None else {FILE: pickle.dumps(pack(context))})

@@ -143,7 +143,8 @@ def test_daemons_of_calls_end_with_the_library(start_worker, tmp_path, end, igno
     pids = worker.run([Call(calls.start_daemons, (str(path), ignores_term))]).records[0].value
     assert len(pids) == 3 and all(map(is_alive, pids))
     if end in ("pipe", "SIGTERM"):
-        pids.append(worker.run([Call(calls.start_nameless_daemon)]).records[0].value)
+        calls_of_daemons = [Call(calls.start_nameless_daemon), Call(calls.start_nameless_daemon_in_thread)]
+        pids += [record.value for record in worker.run(calls_of_daemons).records]
     end_library(worker, end)
     assert wait_until(lambda: not any(map(is_alive, pids)), 10)
     assert all(map(is_alive, kept))

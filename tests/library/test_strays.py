@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import pickle
 import random
@@ -205,6 +207,21 @@ def lines_of(bundle):
 def test_a_stray_exception_at_each_line(bundle):
     for at in range(1, lines_of(bundle) + 1):
         check(bundle.run(Striker([at])), 1)
+
+
+class FullLog(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_stray_exceptions_that_no_log_can_take(bundle, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", FullLog())
+    bundle.surroundings.note()
+    chance = random.Random(23)
+    for at in chance.sample(range(1, lines_of(bundle) + 1), 200):
+        records = bundle.run(Striker([at]))
+        check(records, 1)
+        assert not [record for record in records if record.status == STATUS_EXCEPTION and record.value[0] == "OSError"]
 
 
 def test_many_stray_exceptions(bundle):

@@ -115,14 +115,16 @@ class Worker:
                 raise LibraryEnded(self.log())
             self._unread += chunk
 
-    def send_raw(self, command: bytes, task_id: int | None = None) -> int:
-        """Send a COMMAND as it is; give the task id."""
+    def send_raw(self, command: bytes, task_id: int | None = None, output: str | None = None) -> int:
+        """Send a COMMAND as it is; give the task id. Its output goes to a file in its sandbox, or to `output`."""
         if task_id is None:
             task_id = self._next_task_id
             self._next_task_id += 1
         sandbox = self.directory / f"func.{task_id}"
         sandbox.mkdir(exist_ok=True)
         self.outputs[task_id] = sandbox / ".taskvine.stdout"
+        if output is not None:
+            self.outputs[task_id].symlink_to(output)
         self._commands[task_id] = command
         body = b"%d %s %s %s" % (task_id, command, os.fsencode(sandbox), os.fsencode(self.outputs[task_id]))
         message = b"%d\n%s" % (len(body), body)
@@ -130,9 +132,11 @@ class Worker:
             message = message[os.write(self.to_library, message) :]
         return task_id
 
-    def send(self, calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True) -> int:
+    def send(
+        self, calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True, output: str | None = None
+    ) -> int:
         """Send a bundle; give its task id."""
-        return self.send_raw(encode_command(encode_frame(calls, slice_ms, carry)))
+        return self.send_raw(encode_command(encode_frame(calls, slice_ms, carry)), output=output)
 
     def collect(self, timeout_s: float = 10.0, resend: bool = True) -> tuple[int, ResultFrame]:
         """Wait for the next finished bundle; one that waited too long, and is handed back, is sent again."""

@@ -36,6 +36,8 @@ def test_asking_for_nothing_gives_nothing():
         ("cores", [2]),
         ("memory", 1.5),
         ("disk", float("inf")),
+        ("priority", 10**400),
+        ("memory", 10**400),
         ("gpus", -1),
         ("priority", "high"),
         ("priority", float("nan")),

@@ -99,6 +99,8 @@ def test_the_table_is_in_order():
         ("bandwidth-limit", "fast"),
         ("bandwidth-limit", "-1MB"),
         ("bandwidth-limit", -1),
+        ("bandwidth-limit", "9" * 400),
+        ("bandwidth-limit", 10**400),
         ("scheduler", "best"),
         ("scheduler", 1),
     ],

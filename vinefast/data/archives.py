@@ -73,6 +73,7 @@ def archive_of(directory: str, version: int) -> Archive:
     OSError
         If something in it cannot be read, or there is no room for the archive.
     """
+    _directory()  # before anything else: a fork lets go of its parent's archives there
     known = _archives.pop(directory, None)
     archive = known[1] if known is not None and known[0] == version else Archive.of(directory)
     while len(_archives) >= _ARCHIVES_MAX:

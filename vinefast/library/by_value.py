@@ -7,8 +7,10 @@ files come along beside those of the library.
 
 from __future__ import annotations
 
+import dis
 import functools
 import importlib.util
+import inspect
 import io
 import os
 import pickle
@@ -16,7 +18,7 @@ import sys
 import typing
 import weakref
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -31,6 +33,9 @@ _NO_FILE = "<dynamic-code>"
 CACHED = type(functools.cache(len))
 # Of all functions that `functools.singledispatch` makes.
 _DISPATCHING = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
+
+# How the body of a class looks up what may be a global.
+_LOADS_IN_CLASSES = ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 _DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), PACKAGES)
 
@@ -123,6 +128,23 @@ def _reduce_wrapper(obj: Any) -> tuple[Any, ...] | None:
     return (make_dispatching, (dict(obj.registry),)) if obj.__code__ is _DISPATCHING else None
 
 
+def names_in_classes(code: CodeType) -> Iterator[str]:
+    """Give the names that the bodies of classes within a function look up as they do their own; cloudpickle has no eye
+    for these globals.
+    """
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from names_in_classes(constant)
+    if code.co_flags & inspect.CO_OPTIMIZED and "__classdict__" not in code.co_freevars:
+        return  # of a function, and not of type parameters in a class (Python 3.12)
+    own = set()
+    for step in dis.get_instructions(code):
+        if step.opname in _LOADS_IN_CLASSES and step.argval not in own:
+            yield step.argval
+        elif step.opname == "STORE_NAME":
+            own.add(step.argval)
+
+
 @functools.cache
 def _pickler() -> type[pickle.Pickler]:
     kind = _cloudpickle().CloudPickler
@@ -143,6 +165,11 @@ def _pickler() -> type[pickle.Pickler]:
             if wrapper is not None:
                 return wrapper
             reduced = super().reducer_override(obj)
+            if type(obj) is FunctionType and isinstance(reduced, tuple) and len(reduced) == 6:
+                _, found = reduced[2]
+                for name in names_in_classes(obj.__code__):
+                    if name in obj.__globals__:
+                        found["__globals__"].setdefault(name, obj.__globals__[name])
             if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
                 if obj not in _foreign:
                     _own.add(obj)

@@ -241,7 +241,8 @@ class _Child:
     def _answer(self, message: bytes, received_ns: int, resume: Resume | None) -> int:
         """Run a bundle and say so; gives the serial number of the next, taken from the queue, or nothing."""
         counters = self._memory.counters
-        if resume is None:
+        if not counters[layout.START_NS]:
+            # Also of a bundle that an earlier child had, but had not begun with.
             counters[layout.LOG_START] = self._log_nbytes()
         outcome = self._run(message, received_ns, resume)
         if not self._channel.is_there():

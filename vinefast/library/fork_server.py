@@ -15,6 +15,7 @@ import struct
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
@@ -58,6 +59,8 @@ class ForkServer:
     ----------
     loaded:
         Whether the context is.
+    has_forked:
+        Whether it has ever forked a child.
     """
 
     log_path = "fork-server.log"
@@ -66,6 +69,7 @@ class ForkServer:
         self.pid = pid
         self.channel = channel
         self.loaded = False
+        self.has_forked = False
         channel.setblocking(False)
 
     @classmethod
@@ -121,6 +125,7 @@ class ForkServer:
             self.loaded = True
             return self.hear()
         index, pid = _FORKED.unpack(news)
+        self.has_forked |= pid != 0
         return index, pid
 
     def end(self) -> None:
@@ -224,7 +229,8 @@ def _fork_orphan(be_child: Callable[[], NoReturn]) -> int:
         write_fd = -1
         child = int(os.read(read_fd, 32) or b"0")
         # Then it is the supervisor's.
-        os.waitpid(between, 0)
+        with suppress(ChildProcessError):  # the context has SIGCHLD ignored, or waits for all children itself
+            os.waitpid(between, 0)
         return child
     except OSError:
         traceback.print_exc()

@@ -10,6 +10,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from .protocol import VINEFAST_LIBRARY
 
@@ -98,9 +99,12 @@ def lead_own_group() -> None:
 
 def children_of(pid: int) -> dict[int, bytes]:
     """Give the children of a process, each with its start time, which tells it from a later process of its number."""
+    children: list[int] = []
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            children = [int(child) for child in file.read().split()]
+        # Each thread has those that it has started.
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError):  # it has ended, and another one has them
+                children += map(int, _read(pid, f"task/{thread}/children").split())
     except OSError:
         return {}
     return {child: started for child in children if (started := _start_time(child))}
@@ -154,9 +158,12 @@ def kill_processes(processes: dict[int, bytes], number: int = signal.SIGKILL) ->
 
 def descendants_of(pid: int) -> dict[int, bytes]:
     """Give all that come from a process that is still somebody's child in turn, as `children_of` does."""
-    found = children_of(pid)
-    for child in list(found):
-        found.update(descendants_of(child))
+    found: dict[int, bytes] = {}
+    ahead = [pid]
+    while ahead:
+        new = {child: started for child, started in children_of(ahead.pop()).items() if child not in found}
+        found |= new
+        ahead += new
     return found
 
 

@@ -405,8 +405,11 @@ def _calls_from(
 
 
 def _tell_stray(error: BaseException) -> None:
-    sys.stderr.write("vinefast: raised outside of any call, by a timer or a thread that a call has left behind:\n")
-    traceback.print_exception(error, limit=-1)
+    try:
+        sys.stderr.write("vinefast: raised outside of any call, by a timer or a thread that a call has left behind:\n")
+        traceback.print_exception(error, limit=-1)
+    except Exception:  # noqa: S110
+        pass  # the disk is full, say, or a call has put something else there: none of the next call's business
 
 
 def _append(

@@ -24,6 +24,8 @@ from .worker_link import WorkerLink
 
 _FIRST_RESPAWN_S = 0.01
 _LAST_RESPAWN_S = 2.0
+# So many fork servers in a row may end before they have forked a child: chance, or what their context does to them.
+_MAX_BARREN = 3
 # A child whose channel has ended may go on with its call, but once it has no call it ends itself.
 _DISCONNECTED_S = 3.0
 
@@ -119,6 +121,8 @@ class Slots:
         self._adopts = adopt_orphans()
         self._uses_fork_server = self._adopts and ForkServer.wanted()
         self._fork_server: ForkServer | None = None
+        # How many in a row have loaded the context and ended before they had forked a child.
+        self._n_barren = 0
         self._requested: dict[int, socket.socket] = {}
 
     def start(self) -> None:
@@ -374,12 +378,14 @@ class Slots:
         fork_server.end()
         self._fork_server = None
         self._janitor.note(len(self._slots), 0)
-        if fork_server.loaded:
+        self._n_barren = 0 if fork_server.has_forked else self._n_barren + 1
+        if fork_server.loaded and self._n_barren < _MAX_BARREN:
             say(f"the fork server has ended, see {fork_server.log_path}")
         else:
             # Then slots load it themselves, and calls that need it get to know what is wrong.
             self._uses_fork_server = False
-            say(f"the fork server cannot load the context, see {fork_server.log_path}")
+            fails = "fork once it has loaded" if fork_server.loaded else "load"
+            say(f"the fork server cannot {fails} the context, see {fork_server.log_path}")
         requested = [self._slots[index] for index in self._requested]
         for channel in self._requested.values():
             channel.close()

@@ -19,9 +19,9 @@ from . import parsl_side
 from .failure import pack_exception
 from .frame import split_message
 from .janitor import Janitor
-from .memory import hand_back
+from .memory import hand_back, is_no_room
 from .process import descendants_of, say
-from .protocol import VINEFAST_VERSIONS
+from .protocol import EXIT_NO_ROOM, VINEFAST_VERSIONS
 from .slots import Slot, Slots
 from .transfers import TransferWatch
 from .waiting import Bundle
@@ -164,7 +164,7 @@ class Supervisor:
             hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._slots.origin(0))
         except OSError as error:
             say(f"cannot hand task {bundle.task_id.decode()} back: {error}")
-            exit_code = 1
+            exit_code = EXIT_NO_ROOM if is_no_room(error) else 1
         self._link.report(bundle.task_id, exit_code, now)
 
     def _let_go(self) -> None:

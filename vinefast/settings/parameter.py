@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, MutableMapping
 from numbers import Real
@@ -235,7 +236,8 @@ class Bytes(Count):
         """Accept text with a unit."""
         if isinstance(value, str):
             amount = _AMOUNT.fullmatch(value.strip())
-            value = int(float(amount[1]) * _FACTORS[amount[2].upper()]) if amount else None
+            value = float(amount[1]) * _FACTORS[amount[2].upper()] if amount else None
+            value = int(value) if value is not None and math.isfinite(value) else None
         return super().read(value)
 
 

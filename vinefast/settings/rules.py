@@ -24,7 +24,10 @@ def is_int(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Tell whether it is a finite number, and not a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def is_int_valued(value: Any) -> bool:

@@ -9,6 +9,7 @@ import io
 import logging
 import multiprocessing
 import os
+import queue
 import random
 import resource
 import signal
@@ -295,6 +296,18 @@ def start_nameless_daemon():
     return subprocess.Popen(["sleep", "60"], start_new_session=True, env={}).pid
 
 
+def start_nameless_daemon_in_thread():
+    """The same, from a thread that goes on."""
+    pids = queue.Queue()
+
+    def start():
+        pids.put(start_nameless_daemon())
+        time.sleep(60)
+
+    threading.Thread(target=start, daemon=True).start()
+    return pids.get()
+
+
 def make_shared_memory():
     """Leave shared memory to Python's resource tracker."""
     memory = shared_memory.SharedMemory(create=True, size=1)
@@ -469,6 +482,20 @@ def hang_deaf():
     """Hear no signal, like code in C that does not return to the interpreter."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     time.sleep(100)
+
+
+def ignore_children():
+    """As daemons do that want no zombies."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def take_all_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        return "none left"
 
 
 def load_with_alarm():
