@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import pytest
+
+from tests.helpers.prefixes import taskvine
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 HEADLINE = "## The units of csrc"
+# What is no unit: any may include it, and it includes none.
+PRIVATE = "taskvine_private"
 MAX_LINES = 500
 MAX_COLUMNS = 100
 
@@ -63,8 +70,45 @@ def upward(order: Sequence[str], sources: Mapping[str, Mapping[str, str]]) -> It
                     yield f"{unit}{suffix} {what} of {owner[name]}"
 
 
+def output_of(*command: str | Path, cwd: Path) -> str:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, timeout=300).stdout
+
+
+def compiler(directory: Path, flags: Sequence[str]) -> list[str]:
+    return ["gcc", "-std=gnu11", f"-I{directory}", *flags]
+
+
+def symbols_of(directory: Path, build: Path, flags: Sequence[str] = ()) -> list[tuple[str, str, bool]]:
+    """Compile all files: each unit, a name that the linker sees there, and whether it is defined there."""
+    output_of(*compiler(directory, flags), "-O0", "-w", "-c", *sorted(directory.glob("*.c")), cwd=build)
+    listed = output_of("nm", "-A", "-P", "-g", *(path.name for path in sorted(build.glob("*.o"))), cwd=build)
+    return [(unit, name, kind != "U") for unit, name, kind in re.findall(r"^(\w+)\.o: (\S+) (\w)\b", listed, re.M)]
+
+
+def included_upward(order: Sequence[str], directory: Path, flags: Sequence[str] = ()) -> Iterator[str]:
+    """Tell of each file that the compiler reads for one of a unit below it, however the line is written."""
+    rank = {unit: place for place, unit in enumerate(order)} | {PRIVATE: -1}
+    listed = output_of(*compiler(directory, flags), "-MM", *sorted(directory.glob("*.[ch]")), cwd=directory)
+    for rule in listed.replace("\\\n", " ").splitlines():
+        path, *others = (Path(name).resolve() for name in rule.split()[1:])
+        for other in others:
+            if other.is_relative_to(directory) and rank.get(other.stem, len(order)) > rank[path.stem]:
+                yield f"{path.name} includes {other.relative_to(directory)}"
+
+
+def needed_upward(order: Sequence[str], symbols: Sequence[tuple[str, str, bool]]) -> Iterator[str]:
+    """Tell of each name of a higher unit that the linker would look for."""
+    rank = {unit: place for place, unit in enumerate(order)}
+    owner = {name: unit for unit, name, is_defined in symbols if is_defined}
+    for unit, name, _ in symbols:
+        if rank[owner.get(name, unit)] > rank[unit]:
+            yield f"{unit}.c needs {name} of {owner[name]}"
+
+
 def test_every_unit_has_its_place():
-    assert set(UNITS) == set(sources_of(CSRC))
+    assert set(UNITS) == {path.stem for path in CSRC.glob("*.[ch]")} - {PRIVATE}
+    # The build does not look into a directory.
+    assert {path.name for path in CSRC.iterdir() if path.is_dir()} == {"tests"}
 
 
 def test_no_unit_knows_a_higher_one():
@@ -85,6 +129,76 @@ def test_an_include_and_a_call_upwards_are_found():
     ]
     sources["vf_low"][".c"] += '/* vf_high_get() */\n\tputs("vf_high_get()");\n\tcall = vf_high_get;\n'
     assert list(upward(["vf_low", "vf_high"], sources)) == ["vf_low.c calls vf_high_get() of vf_high"]
+
+
+@pytest.fixture(scope="module")
+def flags():
+    engine = taskvine.find()
+    release = taskvine.border.release_of(taskvine.worker_version(engine.worker))
+    return [f"-I{engine.include}", f"-DVF_TASKVINE={release}"]
+
+
+@pytest.fixture(scope="module")
+def symbols(flags, tmp_path_factory):
+    return symbols_of(CSRC, tmp_path_factory.mktemp("objects"), flags)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+def test_the_compiler_sees_no_unit_that_uses_a_higher_one(flags, symbols):
+    assert list(included_upward(list(UNITS), CSRC, flags)) == []
+    assert list(needed_upward(list(UNITS), symbols)) == []
+
+
+def undeclared(symbols: Sequence[tuple[str, str, bool]], archives: Sequence[Path], headers: str) -> list[str]:
+    """Name what TaskVine's archives define and neither its headers nor the private one declare."""
+    theirs = taskvine.border.Symbols("nm", archives).definers
+    ours = {name for _, name, is_defined in symbols if is_defined}
+    needed = {name.removeprefix("__real_") for _, name, is_defined in symbols if not is_defined} - ours
+    declared = {*re.findall(r"\w+", headers), *taskvine.border.PROTOTYPES}
+    return sorted(name for name in needed if name in theirs and name not in declared)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+def test_what_is_private_to_taskvine_is_declared_where_the_build_proves_it(symbols):
+    engine = taskvine.find()
+    headers = "".join(path.read_text() for path in sorted(engine.include.glob("*.h")))
+    assert undeclared(symbols, engine.archives, headers) == []
+    smuggled = ("vf_ring", "vine_manager_send", False)
+    assert undeclared([*symbols, smuggled], engine.archives, headers) == ["vine_manager_send"]
+
+
+INCLUDED = ["vf_low.c includes vf_high.h"]
+NEEDED = ["vf_low.c needs vf_high_get of vf_high"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("int vf_low_get(void) { return 1; }", []),
+        ('# include "vf_high.h"', INCLUDED),
+        ("#include <vf_high.h>", INCLUDED),
+        ('/* */ #include "../csrc/vf_high.h"', INCLUDED),
+        ('#define UP "vf_high.h"\n#include UP', INCLUDED),
+        ("int vf_high_get(void); int vf_low_get(void) { return '\"' + vf_high_get() + '\"'; }", NEEDED),
+        ("#define UP(name) vf_##name()\nint UP(high_get); int vf_low_get(void) { return UP(high_get); }", NEEDED),
+        ('int up(void) __asm__("vf_high_get"); int vf_low_get(void) { return up(); }', NEEDED),
+        (
+            "extern int vf_high_state; int vf_low_get(void) { return vf_high_state; }",
+            ["vf_low.c needs vf_high_state of vf_high"],
+        ),
+    ],
+)
+def test_no_way_of_writing_it_hides_a_use_of_a_higher_unit(code, found, tmp_path):
+    directory = tmp_path / "csrc"
+    directory.mkdir()
+    (directory / "vf_high.h").write_text("int vf_high_get(void);\n")
+    (directory / "vf_high.c").write_text("int vf_high_state;\nint vf_high_get(void) { return 2; }\n")
+    (directory / "vf_low.c").write_text(f"{code}\n")
+    order = ["vf_low", "vf_high"]
+    assert [*included_upward(order, directory), *needed_upward(order, symbols_of(directory, tmp_path))] == found
 
 
 def test_what_a_header_declares_is_in_its_file_and_begins_with_its_name():
