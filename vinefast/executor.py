@@ -501,8 +501,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         -------
         iterator
             The results; of a function that is marked with ``keep=True``, each is a `Kept`. The iterator raises what an
-            item raised in the place of that item's result, and ends there. Closing the iterator cancels what has not
-            been sent.
+            item raised in the place of that item's result, and ends there. Once it has given a result, closing it
+            cancels what has not been sent.
 
         Raises
         ------
