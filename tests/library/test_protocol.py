@@ -12,6 +12,7 @@ import pytest
 from vinefast.library import protocol
 
 ROOT = Path(__file__).parents[2]
+WIRE_H = (ROOT / "csrc/vf_wire.h").read_text()
 VARIABLE = re.compile(r"VINEFAST_[A-Z_]+")
 # Those of the program alone, which no worker sees.
 PROGRAMS_OWN = {"VINEFAST_DEBUG", "VINEFAST_TASKVINE_PREFIX", "VINEFAST_BENCH_MARK"}
@@ -20,9 +21,8 @@ OURS = {name: value for name, value in vars(protocol).items() if name[0].isalpha
 VARIABLES = {name for name in OURS if VARIABLE.fullmatch(name)}
 
 
-def of_c() -> dict[str, bytes | int]:
+def of_c(text: str) -> dict[str, bytes | int]:
     """Give the constants of csrc/vf_wire.h, without the prefix."""
-    text = (ROOT / "csrc/vf_wire.h").read_text()
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     found: dict[str, bytes | int] = {}
     for name, value in re.findall(r'^#define VF_(\w+) "(.*)"$', text, re.M):
@@ -32,7 +32,8 @@ def of_c() -> dict[str, bytes | int]:
             name, value = re.fullmatch(r"VF_(\w+) = (\d+|'.')", entry).groups()
             found[name] = value[1].encode() if value[0] == "'" else int(value)
     # What is not read here could differ.
-    assert set(re.findall(r"\bVF_(\w+)(?= = | \")", text)) == set(found)
+    defined = {name for name in re.findall(r"#\s*(?:define|undef)\s+(\w+)", text) if name != "VF_WIRE_H"}
+    assert {f"VF_{name}" for name in re.findall(r"\bVF_(\w+)(?= = | \")", text)} | defined == {f"VF_{n}" for n in found}
     return found
 
 
@@ -50,8 +51,17 @@ def of_python() -> dict[str, bytes | int]:
 
 
 def test_both_homes_say_the_same():
-    assert len(of_c()) > 30
-    assert of_c() == of_python()
+    constants = of_c(WIRE_H)
+    assert len(constants) > 30
+    assert constants == of_python()
+
+
+@pytest.mark.parametrize(
+    "line", ["#define VF_NEW 5", "# define VF_NEW (5)", "#define NEW 5", "#define VF_NEW(x) x", "#undef VF_NEW"]
+)
+def test_a_constant_that_is_not_read_is_found(line):
+    with pytest.raises(AssertionError):
+        of_c(f"{WIRE_H}\n{line}\n")
 
 
 @pytest.mark.parametrize("headline", ["payload kind", "status"])
@@ -61,6 +71,38 @@ def test_the_tables_of_the_document_say_it_too(headline):
     table = re.search(rf"^\| {headline} \|.*\n((?:\|.*\n)+)", text, re.M)[1]
     rows = {name: int(value) for value, name in re.findall(r"^\| (\d+) \| (\w+) \|", table, re.M)}
     assert rows == {name.removeprefix(prefix): value for name, value in OURS.items() if name.startswith(prefix)}
+
+
+FIELD = re.compile(r"(?:(?P<nbytes>\d+) bytes|u(?P<bits>32|64)(?: x (?P<times>\d))?) +\w")
+
+
+def layout_of(text: str) -> str:
+    """Write fields that the document lists as a format of `struct`."""
+    letters = {"32": "I", "64": "Q"}
+    return "".join(
+        f"{field['nbytes']}s" if field["nbytes"] else letters[field["bits"]] * int(field["times"] or 1)
+        for field in FIELD.finditer(text)
+    )
+
+
+@pytest.mark.parametrize(
+    ("headline", "header", "records"),
+    [
+        ("Bundle frame", protocol.BUNDLE_HEADER, [protocol.BUNDLE_FUNCTION, protocol.BUNDLE_CALL]),
+        ("Result frame", protocol.RESULT_HEADER, [protocol.RESULT_RECORD]),
+    ],
+)
+def test_fields_stand_in_the_order_of_the_document(headline, header, records):
+    block = (ROOT / "docs/architecture.md").read_text().split(f"### {headline}\n", 1)[1].split("```")[1]
+    rows = re.findall(r"^(?:offset)? +(\d+) +((?:u32|u64|4 bytes)\b.*)$", block, re.M)
+    # The last of a result header is there to fill it up.
+    layout = "<" + layout_of("\n".join(fields for _, fields in rows))
+    assert layout == header.format.replace("4x", "I")
+    offset = 0
+    for said, fields in rows:
+        assert int(said) == offset
+        offset += struct.calcsize(f"<{layout_of(fields)}")
+    assert [f"<{layout_of(fields)}" for fields in re.findall(r"\{(.*?)\}", block)] == [each.format for each in records]
 
 
 def test_no_variable_is_written_out_anywhere_else():
