@@ -188,19 +188,24 @@ def settled_stats(executor):
 
 def test_overhead_adds_up_to_the_time_from_submit_to_result(executor):
     executor.submit(slow, {}, 0).result(30)
-    before = settled_stats(executor)
-    start = time.perf_counter()
-    assert executor.submit(slow, {}, 1).result(30) == 1
-    took_us = 1e6 * (time.perf_counter() - start)
-    settled_stats(executor)
-    found = executor.overhead(before)
-    assert found.n_calls == 1
-    spent = {stage.name: stage.spent_us for stage in found.stages}
-    assert 50_000 <= spent["execute"] < took_us
-    assert min(spent.values()) > 0, spent
-    # What is left is between the stages, and the wake of this thread, which completing its future ends with.
-    until_complete_us = sum(spent.values()) - spent["complete"]
-    assert 0.5 * took_us < until_complete_us <= took_us
+    parts = []
+    for _ in range(10):
+        before = settled_stats(executor)
+        start = time.perf_counter()
+        assert executor.submit(slow, {}, 1).result(30) == 1
+        took_us = 1e6 * (time.perf_counter() - start)
+        settled_stats(executor)
+        found = executor.overhead(before)
+        assert found.n_calls == 1
+        spent = {stage.name: stage.spent_us for stage in found.stages}
+        assert 50_000 <= spent["execute"] < took_us
+        assert min(spent.values()) > 0, spent
+        # What is left is between the stages, and the wake of this thread, which completing its future ends with.
+        parts.append((sum(spent.values()) - spent["complete"]) / took_us)
+        assert parts[-1] <= 1
+        if parts[-1] > 0.5:
+            return
+    pytest.fail(f"much is between the stages each time, even if the machine is busy: {parts}")
 
 
 @vinefast.mark(keep=True)
