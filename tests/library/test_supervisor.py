@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
@@ -22,7 +21,9 @@ class Nobody:
 
 @pytest.fixture
 def supervisor(tmp_path, monkeypatch):
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    # Orphans of later tests would become children of this process, which nobody reaps.
+    monkeypatch.setattr(slots_module, "adopt_orphans", lambda: False)
 
     def fork():
         raise BlockingIOError("Resource temporarily unavailable")
