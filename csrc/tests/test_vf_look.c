@@ -128,25 +128,29 @@ static void test_short_memory(struct vf_wake *wake)
 		faults_begin(n);
 		const struct vf_look *look = vf_look(&looks, ++turn, "/dev/null", 0);
 		n_failed = faults_end();
-		if (!look)
-			CHECK(vf_looks_ended(&looks));
+		/* Unless it takes long. */
+		CHECK(look || looks.n_slow || vf_looks_ended(&looks));
 		CHECK(!look_for_long(&looks, &turn, "/dev/null")->error);
-		CHECK(n_failed || n == 7);
+		CHECK(n_failed || n >= 6);
 		vf_looks_free(&looks);
 	}
 
 	/* Nor for one whose thread nobody would find again. */
-	struct vf_looks looks = {.wake = wake};
-	uint64_t turn = 0;
-	look_for_long(&looks, &turn, "/dev/null");
-	let_hang(1);
-	vf_looks_ended(&looks);
-	faults_begin(1); /* after the name */
-	CHECK(!vf_look(&looks, ++turn, "/hangs/unknown", 0) && faults_end() == 1);
-	CHECK(vf_looks_ended(&looks) && !looks.n_slow && !vf_looks_ended(&looks));
-	let_hang(0);
-	CHECK(look_for_long(&looks, &turn, "/hangs/unknown")->error == ENOENT);
-	vf_looks_free(&looks);
+	n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		struct vf_looks looks = {.wake = wake};
+		uint64_t turn = 0;
+		let_hang(1);
+		vf_looks_ended(&looks);
+		faults_begin(n);
+		CHECK(!vf_look(&looks, ++turn, "/hangs/unknown", 0));
+		n_failed = faults_end();
+		CHECK(looks.n_slow == !n_failed && (!n_failed || vf_looks_ended(&looks)));
+		let_hang(0);
+		CHECK(look_for_long(&looks, &turn, "/hangs/unknown")->error == ENOENT);
+		CHECK(n_failed || n == 6);
+		vf_looks_free(&looks);
+	}
 }
 
 int main(void)

@@ -10,7 +10,8 @@
 #include "check.h"
 #include "faults.h"
 
-/* TaskVine forgets its password, and what it has noted of a file that a worker had (7.14). */
+/* TaskVine forgets its password, where its directory was before, and what it has noted of a file
+that a worker had (7.14). */
 /* The engine is built without frame pointers, so that the fast way finds no name to suppress. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
@@ -21,7 +22,8 @@ const char *__asan_default_options(void)
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
-	return "leak:vine_manager_put_input_file_if_needed\nleak:vine_set_password";
+	return "leak:vine_manager_put_input_file_if_needed\nleak:vine_set_password\n"
+	       "leak:vine_set_runtime_info_path";
 }
 
 static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
