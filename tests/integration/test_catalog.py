@@ -67,7 +67,7 @@ def test_a_worker_finds_the_manager_by_name(make_executor, by_hand, catalog):
     assert wait_until(lambda: "melting" in listed())
     assert str(executor.port) in listed()
     by_hand(executor)
-    assert executor.submit(abs, {}, -1).result(30) == 1
+    assert executor.submit(abs, {}, -1).result(90) == 1
 
 
 def test_workers_of_a_batch_system_find_the_manager_by_name(make_executor, catalog, slurm):
@@ -75,7 +75,7 @@ def test_workers_of_a_batch_system_find_the_manager_by_name(make_executor, catal
         manager_config=TaskVineManagerConfig(port=0, project_name="melting", shared_fs=True),
         factory_config=TaskVineFactoryConfig(batch_type="slurm", cores=1, memory=300, disk=300),
     )
-    assert executor.submit(abs, {}, -1).result(30) == 1
+    assert executor.submit(abs, {}, -1).result(90) == 1
     submitted, _ = slurm
     assert "-M melting" in submitted.read_text()
 
@@ -89,4 +89,4 @@ def test_without_a_catalog_workers_are_given_the_address(make_executor, by_hand,
     assert time.monotonic() - began < 10
     assert "the catalog cannot be reached (127.0.0.1:1: " in caplog.text
     by_hand(executor)
-    assert executor.submit(abs, {}, -1).result(30) == 1
+    assert executor.submit(abs, {}, -1).result(90) == 1
