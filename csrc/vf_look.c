@@ -197,6 +197,7 @@ static const struct vf_look *note(
 	struct vf_look *seen = malloc(sizeof *seen);
 	if (!seen || !hash_table_insert(looks->seen, source, seen)) {
 		free(seen);
+		looks->lacks = 1;
 		return NULL;
 	}
 	*seen = *look;
@@ -218,6 +219,7 @@ static const struct vf_look *look_by(
 	if (!looker->source) {
 		looker->source = former;
 		looks->idle = looker;
+		looks->lacks = 1;
 		return NULL;
 	}
 	free(former);
@@ -245,8 +247,10 @@ const struct vf_look *vf_look(
 {
 	int64_t since_ms = (int64_t)(since_ns / 1000000);
 	if ((!looks->slow && !(looks->slow = hash_table_create(0, 0))) ||
-			(!looks->seen && !(looks->seen = hash_table_create(0, 0))))
+			(!looks->seen && !(looks->seen = hash_table_create(0, 0)))) {
+		looks->lacks = 1;
 		return NULL;
+	}
 	if (looks->turn != turn)
 		forget_seen(looks);
 	looks->turn = turn;
@@ -264,6 +268,8 @@ const struct vf_look *vf_look(
 		hash_table_remove(looks->slow, source);
 		looks->n_slow--;
 	} else if (!(looker = find_looker(looks))) {
+		/* Else one that hangs tells when it ends. */
+		looks->lacks |= looks->n_slow < SLOW_MAX;
 		return NULL;
 	}
 	return look_by(looks, looker, source);
@@ -271,9 +277,11 @@ const struct vf_look *vf_look(
 
 int vf_looks_ended(struct vf_looks *looks)
 {
-	uint64_t now = atomic_load(&n_ended), before = looks->n_ended;
+	uint64_t now = atomic_load(&n_ended);
+	int yes = looks->lacks || now != looks->n_ended;
 	looks->n_ended = now;
-	return now != before;
+	looks->lacks = 0;
+	return yes;
 }
 
 void vf_looks_free(struct vf_looks *looks)

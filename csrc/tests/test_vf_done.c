@@ -65,6 +65,17 @@ static void test_the_taker_can_be_woken_for_something_else(void)
 	pthread_join(other, NULL);
 }
 
+/* As the sanitizers see. */
+static void test_the_end_frees_what_nobody_has_taken(void)
+{
+	struct vf_done other;
+	struct vf_bundle *bundle = vf_bundle_create(0, NULL);
+	CHECK(bundle && !vf_done_begin(&other));
+	vf_done_later(&other, bundle);
+	vf_done_over(&other);
+	vf_done_end(&other);
+}
+
 int main(void)
 {
 	CHECK(!vf_done_begin(&done));
@@ -76,5 +87,6 @@ int main(void)
 	for (int i = 0; i < BUNDLES; i++)
 		vf_bundle_free(bundles[i]);
 	vf_done_end(&done);
+	test_the_end_frees_what_nobody_has_taken();
 	return 0;
 }
