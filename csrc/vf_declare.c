@@ -91,6 +91,14 @@ static void end_file(struct vf_declare *declare, struct vine_file *file)
 	vine_undeclare_file(declare->config->manager, file);
 }
 
+static void forget(struct vf_declared *input)
+{
+	free(input->reason);
+	free(input->name);
+	free(input->source);
+	free(input);
+}
+
 struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf_file *file,
 		const struct vf_look *now, uint32_t n_failed, int own_name)
 {
@@ -143,20 +151,29 @@ void vf_declare_end(struct vf_declare *declare, struct vf_declared *input)
 		vf_replica_forget(declare->replicas, input->datum);
 	end_file(declare, input->file);
 	end_file(declare, input->archive);
-	vf_declare_forget(input);
-}
-
-void vf_declare_forget(struct vf_declared *input)
-{
-	free(input->reason);
-	free(input->name);
-	free(input->source);
-	free(input);
+	forget(input);
 }
 
 void vf_declare_free(struct vf_declare *declare)
 {
-	if (declare->inputs)
-		itable_delete(declare->inputs);
+	if (!declare->inputs)
+		return;
+	uint64_t key;
+	void *value;
+	struct vf_declared *input, *all = NULL;
+	itable_firstkey(declare->inputs);
+	while (itable_nextkey(declare->inputs, &key, &value)) {
+		input = value;
+		/* Each is found by several keys. */
+		if (key != (uintptr_t)input->file)
+			continue;
+		input->older = all;
+		all = input;
+	}
+	itable_delete(declare->inputs);
 	declare->inputs = NULL;
+	while ((input = all)) {
+		all = input->older;
+		forget(input);
+	}
 }

@@ -32,8 +32,7 @@ void vf_declare_end(struct vf_declare *declare, struct vf_declared *input);
 copy of it; NULL: there is none. */
 struct vf_declared *vf_declare_find(const struct vf_declare *declare, const void *file_or_source);
 
-/* After the manager has been deleted; the second one, without TaskVine. */
+/* After the manager has been deleted: also those that some call or bundle still needs. */
 void vf_declare_free(struct vf_declare *declare);
-void vf_declare_forget(struct vf_declared *input);
 
 #endif

@@ -12,6 +12,12 @@ int vf_done_begin(struct vf_done *done)
 
 void vf_done_end(struct vf_done *done)
 {
+	struct vf_link *item = vf_ring_take(&done->ring);
+	while (item) {
+		struct vf_link *next = item->next;
+		vf_bundle_free((struct vf_bundle *)item);
+		item = next;
+	}
 	vf_wake_close(&done->wake);
 }
 

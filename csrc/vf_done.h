@@ -21,7 +21,7 @@ struct vf_done {
 	struct vf_link *over, *last_over; /* the manager thread's: to be handed over */
 };
 
-/* Returns 0, or -1 with errno; then it may be ended, too. */
+/* Returns 0, or -1 with errno; then it may be ended, too. The end frees what nobody has taken. */
 int vf_done_begin(struct vf_done *done);
 void vf_done_end(struct vf_done *done);
 

@@ -42,8 +42,12 @@ const struct vf_look *vf_inputs_look(
 		struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file)
 {
 	const struct vf_look *seen = &file->look;
+	/* As in look(): the whole turn goes by one time. */
+	if (inputs->asked_turn != inputs->turn)
+		inputs->asked_ms = vf_now_ms();
+	inputs->asked_turn = inputs->turn;
 	if (file->begun_turn == inputs->turn && seen->asked_ms &&
-			vf_now_ms() - seen->asked_ms <= FRESH_MS)
+			inputs->asked_ms - seen->asked_ms <= FRESH_MS)
 		return seen;
 	return look(inputs, file->source, call->submitted_ns);
 }
@@ -197,14 +201,9 @@ struct vf_declared *vf_inputs_use(
 
 void vf_inputs_free(struct vf_inputs *inputs)
 {
-	char *source;
-	void *value;
 	vf_looks_free(&inputs->looks);
 	if (!inputs->by_source)
 		return;
-	hash_table_firstkey(inputs->by_source);
-	while (hash_table_nextkey(inputs->by_source, &source, &value))
-		vf_declare_forget(value);
 	hash_table_delete(inputs->by_source);
 	inputs->by_source = NULL;
 	inputs->newest = inputs->oldest = NULL;

@@ -25,6 +25,9 @@ struct vf_inputs {
 	struct vf_looks looks;
 	/* Looks are repeated in the next span, which began then; when one was made last. */
 	uint64_t look_span, look_ns, look_turn;
+	/* When a turn first asked what an input is: the last one that did. */
+	uint64_t asked_turn;
+	int64_t asked_ms;
 	struct hash_table *by_source;
 	struct vf_declared *newest, *oldest; /* of those that nobody uses */
 	uint32_t n_idle;
@@ -35,11 +38,11 @@ void vf_inputs_free(struct vf_inputs *inputs);
 
 /* What an input of a call is now; NULL: that takes long to learn, and the wake of `looks` tells
 when it is known. In the turn in which a call comes, that is what it was as it was submitted, unless
-that is long ago. */
+that is long before the turn. */
 const struct vf_look *vf_inputs_look(
 		struct vf_inputs *inputs, const struct vf_call *call, const struct vf_file *file);
 
-/* Whether looks that took long have ended since this was asked last; or some could not begin. */
+/* As vf_looks_ended(). */
 int vf_inputs_have_seen(struct vf_inputs *inputs);
 
 /* Whether a declaration for this file alone is needed. */

@@ -190,7 +190,7 @@ static struct vf_looker *find_looker(struct vf_looks *looks)
 	if (found || looks->n_slow >= SLOW_MAX)
 		return found;
 	found = start_looker(looks->wake);
-	looks->lacks_memory |= !found;
+	looks->lacks |= !found; /* else one that hangs tells when it ends */
 	return found;
 }
 
@@ -201,7 +201,7 @@ static const struct vf_look *note(
 	struct vf_look *seen = malloc(sizeof *seen);
 	if (!seen || !hash_table_insert(looks->seen, source, seen)) {
 		free(seen);
-		looks->lacks_memory = 1;
+		looks->lacks = 1;
 		return NULL;
 	}
 	*seen = *look;
@@ -223,7 +223,7 @@ static const struct vf_look *look_by(
 	if (!looker->source) {
 		looker->source = former;
 		looks->idle = looker;
-		looks->lacks_memory = 1;
+		looks->lacks = 1;
 		return NULL;
 	}
 	free(former);
@@ -235,7 +235,7 @@ static const struct vf_look *look_by(
 		looks->n_slow++;
 	} else { /* nobody would find its answer */
 		leave(looker);
-		looks->lacks_memory = 1;
+		looks->lacks = 1;
 	}
 	return NULL;
 }
@@ -256,7 +256,7 @@ const struct vf_look *vf_look(
 	int64_t since_ms = (int64_t)(since_ns / 1000000);
 	if ((!looks->slow && !(looks->slow = hash_table_create(0, 0))) ||
 			(!looks->seen && !(looks->seen = hash_table_create(0, 0)))) {
-		looks->lacks_memory = 1;
+		looks->lacks = 1;
 		return NULL;
 	}
 	if (looks->turn != turn)
@@ -284,9 +284,9 @@ const struct vf_look *vf_look(
 int vf_looks_ended(struct vf_looks *looks)
 {
 	uint64_t now = atomic_load(&n_ended);
-	int yes = now != looks->n_ended || looks->lacks_memory;
+	int yes = looks->lacks || now != looks->n_ended;
 	looks->n_ended = now;
-	looks->lacks_memory = 0;
+	looks->lacks = 0;
 	return yes;
 }
 

@@ -38,16 +38,16 @@ struct vf_looks {
 	uint64_t n_ended; /* slow ones that had ended when vf_looks_ended() was asked last */
 	uint64_t n_made;
 	int n_slow;
-	int lacks_memory; /* or a thread, for a look that was asked for: nothing ends, who asks is
-			to ask again */
+	int lacks; /* a thread, or memory, for a look since vf_looks_ended() was asked last */
 };
 
 /* Look at a file, once per turn, or whatever the caller counts, and not before that time. Returns
-NULL while that takes long; else it is valid until the next look. */
+NULL while that takes long, or cannot begin; else it is valid until the next look. */
 const struct vf_look *vf_look(
 		struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns);
 
-/* Whether looks that took long have ended since this was asked last; or some could not begin. */
+/* Whether it is time to ask again: looks that took long have ended since this was asked last, or one
+could not begin. */
 int vf_looks_ended(struct vf_looks *looks);
 
 /* Nobody is waited for: a thread that hangs frees what it has when it ends. */

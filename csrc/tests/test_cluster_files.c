@@ -1,5 +1,6 @@
 /* Inputs and outputs of calls, as workers get and give them. */
 
+#define _GNU_SOURCE
 #include "cluster.h"
 
 #include <fcntl.h>
@@ -192,6 +193,30 @@ static void test_what_hangs_holds_up_nobody_else(void)
 	end(3);
 }
 
+/* A look that cannot begin is made later. */
+static void test_a_lack_of_threads_passes(void)
+{
+	struct worker *worker = begin();
+	const char *path = path_of("input", "one");
+	pthread_attr_t before, huge;
+	CHECK(!pthread_getattr_default_np(&before) && !pthread_attr_init(&huge));
+	/* No machine has memory for such a thread. */
+	CHECK(!pthread_attr_setstacksize(&huge, (size_t)1 << 60));
+	CHECK(!pthread_setattr_default_np(&huge));
+	add_input(0, path);
+	job_submit(&cluster, &jobs[0]);
+	for (int i = 0; i < 3; i++)
+		cluster_turn(&cluster);
+	CHECK(!worker_bundle(worker) && !jobs[0].n_back);
+	CHECK(!pthread_setattr_default_np(&before));
+	struct worker_task *task = cluster_bundle(&cluster, worker);
+	CHECK(!strcmp(input_of(worker, task), "one"));
+	finish(worker, task, 0);
+	pthread_attr_destroy(&before);
+	pthread_attr_destroy(&huge);
+	end(1);
+}
+
 /* A call has written to it: others get it anew. */
 static void test_an_input_that_a_call_has_changed_travels_again(void)
 {
@@ -375,6 +400,26 @@ static void test_a_file_of_one_task_is_not_shared(void)
 	end(2);
 }
 
+/* Two calls run with an input that has changed in between, and the loop ends: the sanitizers see what
+is not freed. */
+static void test_the_end_frees_former_inputs_that_are_in_use(void)
+{
+	cluster_open(&cluster);
+	cluster_start(&cluster);
+	struct worker *worker = cluster_join(&cluster, 2);
+	static const char *const contents[] = {"one", "two two"};
+	for (int i = 0; i < 2; i++) {
+		add_input(i, path_of("input", contents[i]));
+		job_submit(&cluster, &jobs[i]);
+		UNTIL(&cluster, worker->n_files == i + 1);
+	}
+	cluster_close(&cluster);
+	for (int i = 0; i < 2; i++) {
+		CHECK(!jobs[i].n_back);
+		job_end(&jobs[i]);
+	}
+}
+
 static void test_calls_go_where_their_files_are(void)
 {
 	cluster_open(&cluster);
@@ -398,6 +443,7 @@ int main(void)
 	test_an_input_travels_once_and_again_when_it_has_changed();
 	test_an_input_that_is_not_there_fails_the_call();
 	test_what_hangs_holds_up_nobody_else();
+	test_a_lack_of_threads_passes();
 	test_an_input_that_a_call_has_changed_travels_again();
 	test_an_input_that_vanishes_on_the_worker_is_sent_again();
 	test_an_output_comes_back();
@@ -405,6 +451,7 @@ int main(void)
 	test_what_workers_have_from_an_earlier_manager_is_found();
 	test_a_cached_file_is_unpacked_by_workers();
 	test_a_file_of_one_task_is_not_shared();
+	test_the_end_frees_former_inputs_that_are_in_use();
 	test_calls_go_where_their_files_are();
 	return 0;
 }

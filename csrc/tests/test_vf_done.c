@@ -75,6 +75,17 @@ static void test_without_a_descriptor_it_does_not_begin(void)
 	vf_done_end(&done);
 }
 
+/* As the sanitizers see. */
+static void test_the_end_frees_what_nobody_has_taken(void)
+{
+	struct vf_done other;
+	struct vf_bundle *bundle = vf_bundle_create(0, NULL);
+	CHECK(bundle && !vf_done_begin(&other));
+	vf_done_later(&other, bundle);
+	vf_done_over(&other);
+	vf_done_end(&other);
+}
+
 int main(void)
 {
 	test_without_a_descriptor_it_does_not_begin();
@@ -87,5 +98,6 @@ int main(void)
 	for (int i = 0; i < BUNDLES; i++)
 		vf_bundle_free(bundles[i]);
 	vf_done_end(&done);
+	test_the_end_frees_what_nobody_has_taken();
 	return 0;
 }

@@ -1,13 +1,16 @@
 """The engine's threads go on whatever users' code raises there; if one cannot, all calls are told why."""
 
 import sys
+import threading
+from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import parsl
 import pytest
 
 from tests.helpers.waiting import wait_until
 from tests.integration.test_exits import Ending, Silent, answers, returns_refusing
-from vinefast import EngineFailure, RemoteError, TempFile, _core
+from vinefast import EngineFailure, EngineStopped, RemoteError, TempFile, _core
 
 
 @parsl.python_app
@@ -105,3 +108,60 @@ def test_an_engine_whose_thread_fails_fails_everything_by_name(make_executor, mo
     assert wait_until(lambda: executor.bad_state_is_set)
     with pytest.raises(EngineFailure, match="no room for an error"):
         executor.submit(abs, {}, -1)
+
+
+def test_an_engine_that_was_stopped_does_not_start():
+    engine = _core.Engine(SimpleNamespace(context=None), None)
+    raised = []
+
+    def start():
+        with pytest.raises(EngineStopped) as error:
+            engine.start()
+        raised.append(error.value)
+
+    engine.stop()
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert raised
+    engine.stop()
+
+
+@pytest.fixture
+def waiting_for_a_larger_worker(make_executor):
+    """An executor without workers, which is told of no call but those that no worker has room for."""
+    executor = make_executor(worker_launch_method="manual")
+    return executor, executor.submit(abs, {"cores": 1}, -1)
+
+
+def test_a_call_that_is_cancelled_is_cancelled_also_if_it_comes_back_at_once(waiting_for_a_larger_worker, monkeypatch):
+    executor, future = waiting_for_a_larger_worker
+    let_go = _core.CallCondition.__exit__
+    seen = []
+
+    def let_go_and_wait(self, *args):
+        let_go(self, *args)
+        if threading.current_thread() is threading.main_thread() and not seen:
+            seen.append(wait_until(lambda: executor.outstanding() == 0))
+
+    future.add_done_callback(seen.append)
+    monkeypatch.setattr(_core.CallCondition, "__exit__", let_go_and_wait)
+    assert future.cancel()
+    assert seen == [True, future]
+    assert future.cancelled() and future.cancel()
+    with pytest.raises(CancelledError):
+        future.result(10)
+
+
+def test_a_call_that_is_refused_tells_why_also_if_it_comes_back_at_once(waiting_for_a_larger_worker):
+    executor, future = waiting_for_a_larger_worker
+    engine = executor._engine
+
+    def why(specification):
+        wait_until(lambda: executor.outstanding() == 0, 1)  # as it was, the call would have gone by now
+        return ValueError(f"{specification.cores:g} cores")
+
+    engine.refuse(engine.specifications(), why)
+    with pytest.raises(ValueError, match="1 cores"):
+        future.result(10)
+    assert wait_until(lambda: executor.outstanding() == 0)

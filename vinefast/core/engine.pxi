@@ -68,6 +68,8 @@ cdef class Engine:
         ------
         errors.EngineStartError, errors.InvalidConfiguration
             With the reason; nothing is left behind.
+        errors.EngineStopped
+            If it has been stopped before, or meanwhile.
         """
         self.demux_thread = threading.Thread(target=self._serve, name="vinefast-demux", daemon=True)
         with starting:  # here, since a thread that met fatal() would never let go of it
@@ -108,8 +110,9 @@ cdef class Engine:
         with failing(futures):
             for future in futures:
                 record = (<Call>future).spec
-                if record is not None and vf_call_cancel(&(<Call>future).c_call):
-                    complete(future, None, make_exception((<SpecRecord>record).spec))
+                if record is not None:
+                    # Made before: once a call is withdrawn, it comes back, and says that it was cancelled.
+                    complete(future, None, make_exception((<SpecRecord>record).spec), True)
                 if self.loop.is_elsewhere():
                     return
 
@@ -203,6 +206,9 @@ cdef class Engine:
 
     def _serve(self):
         if self.stopping:
+            self.open_error = errors.anew(self.stopped)
+            self.over.set()
+            self.opening.release()
             return
         self.loop.begun = True
         this_thread.finisher = self.finisher

@@ -185,18 +185,26 @@ cdef class Call:
         bool
             False when the call has been sent to a worker or is done.
         """
-        cdef bint of_engine = self.c_call.future != NULL
+        if self.c_call.future == NULL:
+            return Future.cancel(self)
         if self.submitter != NULL and (<Submitter>self.submitter).loop.is_elsewhere():
             return False
-        with self._condition:
-            if of_engine and self.state is PENDING and not vf_call_cancel(&self.c_call):
-                return False
+        cdef bint cancelled = False
         try:
-            return Future.cancel(self)
+            # Not left to Future: what comes back of the call, once that is withdrawn, would be faster now and then.
+            with self._condition:
+                if self.state is PENDING and vf_call_cancel(&self.c_call):
+                    self.state = CANCELLED
+                    cancelled = True
+                    self.condition.notify_all()
         finally:
-            # In the standard library the thread does this that would have run the call, when it comes to it.
-            if of_engine:
+            try:
+                if cancelled:
+                    Future._invoke_callbacks(self)
+            finally:
+                # In the standard library the thread does this that would have run the call, when it comes to it.
                 notify_cancelled(self)
+        return self.cancelled()
 
 
 class CallFuture(Call, Future):
@@ -274,12 +282,15 @@ cdef void run_callbacks(Call future, list callbacks) noexcept:
             return
 
 
-cdef int complete(Call future, object result, object exception) except -1:
-    """Finish a future unless it is done. The lock is needed only if somebody has made it."""
+cdef int complete(Call future, object result, object exception, bint withdrawing=False) except -1:
+    """Finish a future unless it is done. The lock is needed only if somebody has made it.
+
+    With `withdrawing`, only that of a call that no worker has, and none will.
+    """
     cdef list callbacks = None
     # From here to the state nothing lets another thread run.
     if future.condition is None:
-        if future.state is not PENDING:
+        if future.state is not PENDING or (withdrawing and not vf_call_cancel(&future.c_call)):
             return 0
         if exception is None:
             future.outcome = result
@@ -298,6 +309,8 @@ cdef int complete(Call future, object result, object exception) except -1:
         with future.condition:
             if future.done():
                 notify_cancelled(future)
+                return 0
+            if withdrawing and not vf_call_cancel(&future.c_call):
                 return 0
             # Not left to Future, which stops at the first one that raises SystemExit.
             callbacks = callbacks_of(future)
