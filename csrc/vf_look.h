@@ -46,8 +46,8 @@ NULL while that takes long, or cannot begin; else it is valid until the next loo
 const struct vf_look *vf_look(
 		struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns);
 
-/* Whether it is time to ask again: looks that took long have ended since this was asked last, or one
-could not begin. */
+/* Whether it is time to ask again: looks that took long have ended since this was asked last, or
+one could not begin. */
 int vf_looks_ended(struct vf_looks *looks);
 
 /* Nobody is waited for: a thread that hangs frees what it has when it ends. */

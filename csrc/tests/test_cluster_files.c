@@ -400,8 +400,8 @@ static void test_a_file_of_one_task_is_not_shared(void)
 	end(2);
 }
 
-/* Two calls run with an input that has changed in between, and the loop ends: the sanitizers see what
-is not freed. */
+/* Two calls run with an input that has changed in between, and the loop ends: the sanitizers see
+what is not freed. */
 static void test_the_end_frees_former_inputs_that_are_in_use(void)
 {
 	cluster_open(&cluster);
