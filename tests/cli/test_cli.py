@@ -148,10 +148,10 @@ def test_peer_that_fails_to_start(mark, fake_dask, tmp_path):
 
 def test_peer_that_hangs(mark, fake_dask, tmp_path):
     fake_dask("import subprocess; subprocess.run('sleep 100 & sleep 100', shell=True)")
-    arguments = ["--tiny", "--executors", "dask,floor", "--measures", "executor", "--timeout", "10", "--output", "out"]
+    arguments = ["--tiny", "--executors", "dask,floor", "--measures", "executor", "--timeout", "30", "--output", "out"]
     subprocess.run([*PROGRAM, *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=110)
     record = json.loads((tmp_path / "out/bench.json").read_text())
-    assert [failure["reason"] for failure in record["failures"]] == ["no answer for 10 s"]
+    assert [failure["reason"] for failure in record["failures"]] == ["no answer for 30 s"]
     assert {sample["executor"] for sample in record["samples"]} == {"floor"}
 
 
