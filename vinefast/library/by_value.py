@@ -90,6 +90,13 @@ def make_dispatching(functions: dict[type, Callable[..., Any]]) -> Any:
     return dispatching
 
 
+def make_dispatching_method(dispatcher: Callable[..., Any], function: Any) -> Any:
+    """Make what `functools.singledispatchmethod` makes: of the function for `object`, and of all with it."""
+    made = functools.singledispatchmethod(function)
+    made.dispatcher = dispatcher  # type: ignore[assignment]
+    return made
+
+
 def make_cached_property(function: Callable[[Any], Any], name: str | None) -> Any:
     """Make a cached property that knows its name already, since the class that it is for is there before it."""
     made = functools.cached_property(function)
@@ -106,7 +113,14 @@ def make_new_type(name: str, qualified: str, module: str, supertype: Any) -> Any
 
 
 # Pickles are to name them as both sides know them.
-for _function in (set_class_state, make_cached, make_dispatching, make_cached_property, make_new_type):
+for _function in (
+    set_class_state,
+    make_cached,
+    make_dispatching,
+    make_dispatching_method,
+    make_cached_property,
+    make_new_type,
+):
     _function.__module__ = "vinefast_library.by_value"
 
 
@@ -118,6 +132,8 @@ def _reduce_wrapper(obj: Any) -> tuple[Any, ...] | None:
     kind = type(obj)
     if kind is functools.cached_property:
         return make_cached_property, (obj.func, obj.attrname)
+    if kind is functools.singledispatchmethod:
+        return make_dispatching_method, (obj.dispatcher, obj.func)
     if kind not in (FunctionType, CACHED, typing.NewType) or obj.__module__ != "__main__":
         return None
     if kind is CACHED:
