@@ -195,7 +195,8 @@ def test_each_of_many_calls_fails_with_an_exception_of_its_own(make_executor, en
         executor.set_bad_state_and_fail_all(ValueError("blocks keep failing"))
     executor.shutdown()
     seconds = time.monotonic() - start
-    assert len(depths) == len(futures)
+    # On a busy machine the callback of one may still run, on a thread that the shutdown has not waited for any longer.
+    assert wait_until(lambda: len(depths) == len(futures))
     assert {type(future.exception()) for future in futures} == kinds
     assert len({id(future.exception()) for future in futures}) == len(futures)
     assert max(depths) < 10
