@@ -103,7 +103,7 @@ def test_of_many_each_is_called_in_its_turn_and_not_within_another(executor):
     assert [callback.outcome(60) for callback in callbacks] == list(range(300))
     assert len(set(order)) == 300
     assert executor.submit(pow, {}, 2, 3).result(30) == 8
-    assert wait_until(lambda: executor.outstanding() == 0)
+    assert wait_until(lambda: executor.outstanding() == 0, 60)
 
 
 def test_what_other_threads_bring_back_comes_meanwhile(executor, tmp_path):
@@ -243,7 +243,7 @@ def test_who_waits_for_an_ordinary_call_is_told_at_once(executor, how):
     callback = after(HeldCall(executor), lambda future: WAITS[how](executor))
     assert isinstance(callback.outcome(), WaitInCallback)
     assert executor.submit(abs, {}, -2).result(30) == 2
-    assert wait_until(lambda: executor.outstanding() == 0)
+    assert wait_until(lambda: executor.outstanding() == 0, 60)
 
 
 def test_who_only_asks_gets_an_answer(executor):
