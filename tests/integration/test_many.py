@@ -188,7 +188,7 @@ def settled_stats(executor):
 
 def test_overhead_adds_up_to_the_time_from_submit_to_result(executor):
     executor.submit(slow, {}, 0).result(30)
-    parts = []
+    tries = []
     for _ in range(10):
         before = settled_stats(executor)
         start = time.perf_counter()
@@ -199,13 +199,14 @@ def test_overhead_adds_up_to_the_time_from_submit_to_result(executor):
         assert found.n_calls == 1
         spent = {stage.name: stage.spent_us for stage in found.stages}
         assert 50_000 <= spent["execute"] < took_us
-        assert min(spent.values()) > 0, spent
         # What is left is between the stages, and the wake of this thread, which completing its future ends with.
-        parts.append((sum(spent.values()) - spent["complete"]) / took_us)
-        assert parts[-1] <= 1
-        if parts[-1] > 0.5:
+        part = (sum(spent.values()) - spent["complete"]) / took_us
+        assert part <= 1
+        # On a busy machine not each time: what is transferred is what is left of a span that has other stages in it.
+        if min(spent.values()) > 0 and part > 0.5:
             return
-    pytest.fail(f"much is between the stages each time, even if the machine is busy: {parts}")
+        tries.append((took_us, spent))
+    pytest.fail(f"much is between the stages each time, or nothing is in one of them: {tries}")
 
 
 @vinefast.mark(keep=True)
