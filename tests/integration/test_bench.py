@@ -8,12 +8,14 @@ import time
 from contextlib import suppress
 
 import psutil
+import pytest
 
 from tests.helpers.processes import left_of
 from tests.helpers.waiting import wait_until
 from vinefast.bench.measures import MEASURES
 
 
+@pytest.mark.timeout(400)  # on a busy machine
 def test_all_measures(mark, tmp_path):
     program = subprocess.run(
         [sys.executable, "-c", "from vinefast.cli import main; main()", "bench", "--tiny", "--slots", "2"]

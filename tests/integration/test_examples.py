@@ -5,7 +5,12 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.integration.conftest import ROOT
+
+# On a busy machine one takes minutes.
+pytestmark = pytest.mark.timeout(400)
 
 
 def output(directory, *arguments):
