@@ -130,14 +130,17 @@ int faults_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 	return fails() ? EAGAIN : pthread_create(thread, attributes, start, arg);
 }
 
+static int fail_or_print(char **text, const char *format, va_list arguments)
+{
+	return fails() ? -1 : vasprintf(text, format, arguments);
+}
+
 int faults_asprintf(char **text, const char *format, ...);
 int faults_asprintf(char **text, const char *format, ...)
 {
-	if (fails())
-		return -1;
 	va_list arguments;
 	va_start(arguments, format);
-	int nbytes = vasprintf(text, format, arguments);
+	int nbytes = fail_or_print(text, format, arguments);
 	va_end(arguments);
 	return nbytes;
 }
@@ -147,11 +150,9 @@ int faults___asprintf_chk(char **text, int flag, const char *format, ...);
 int faults___asprintf_chk(char **text, int flag, const char *format, ...)
 {
 	(void)flag;
-	if (fails())
-		return -1;
 	va_list arguments;
 	va_start(arguments, format);
-	int nbytes = vasprintf(text, format, arguments);
+	int nbytes = fail_or_print(text, format, arguments);
 	va_end(arguments);
 	return nbytes;
 }

@@ -202,8 +202,6 @@ def _parts(item: Any) -> Iterator[Any]:
 
 
 def _global_names(code: types.CodeType) -> set[str]:
-    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
+    steps = (step for inner in by_value.codes_within(code) for step in dis.get_instructions(inner))
+    names = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
     return names.union(by_value.names_in_classes(code))

@@ -144,21 +144,27 @@ def _reduce_wrapper(obj: Any) -> tuple[Any, ...] | None:
     return (make_dispatching, (dict(obj.registry),)) if obj.__code__ is _DISPATCHING else None
 
 
+def codes_within(code: CodeType) -> Iterator[CodeType]:
+    """Give the code of a function, and those of all functions and classes within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_within(constant)
+
+
 def names_in_classes(code: CodeType) -> Iterator[str]:
     """Give the names that the bodies of classes within a function look up as they do their own; cloudpickle has no eye
     for these globals.
     """
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from names_in_classes(constant)
-    if code.co_flags & inspect.CO_OPTIMIZED and "__classdict__" not in code.co_freevars:
-        return  # of a function, and not of type parameters in a class (Python 3.12)
-    own = set()
-    for step in dis.get_instructions(code):
-        if step.opname in _LOADS_IN_CLASSES and step.argval not in own:
-            yield step.argval
-        elif step.opname == "STORE_NAME":
-            own.add(step.argval)
+    for inner in codes_within(code):
+        if inner.co_flags & inspect.CO_OPTIMIZED and "__classdict__" not in inner.co_freevars:
+            continue  # of a function, and not of type parameters in a class (Python 3.12)
+        own = set()
+        for step in dis.get_instructions(inner):
+            if step.opname in _LOADS_IN_CLASSES and step.argval not in own:
+                yield step.argval
+            elif step.opname == "STORE_NAME":
+                own.add(step.argval)
 
 
 @functools.cache

@@ -74,11 +74,9 @@ def _package(directory: str, name: str, sources: Sequence[str]) -> list[tuple[by
 
 @functools.cache
 def _byte_code(path: str) -> bytes:
-    """Give a module as the content of a .pyc file that does not depend on its source (PEP 552)."""
-    with open(path, "rb") as file:
-        source_hash = importlib.util.source_hash(file.read())
+    """Give a module as a .pyc file that is taken as it is: nobody looks for its source, nor at the hash (PEP 552)."""
     code = SourceFileLoader(path, path).get_code(path)
-    return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + source_hash + marshal.dumps(code)
+    return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
 
 
 # Without it, a worker would try in vain to start the program, and say nothing of why.
