@@ -65,13 +65,17 @@ def left_of(mark, seconds=10.0):
 
 def start_by_hand(command, directory, **variables):
     """Start a worker as a user would, its files in `directory`, with further environment variables."""
-    return subprocess.Popen(
+    worker = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         env={**os.environ, "TMPDIR": str(directory), **variables},
     )
+    # TaskVine's worker (7.14.5) ends if another one takes the port meanwhile that it has found for its transfer server:
+    # so the next one is not started before this one has that server, which is its child.
+    wait_until(lambda: worker.poll() is not None or {*descendants(worker.pid)} - {worker.pid}, 1)
+    return worker
 
 
 def worker_after(seconds):
