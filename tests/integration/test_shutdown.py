@@ -1,5 +1,6 @@
 """Shutdown in every state: it ends in seconds, may be repeated, and leaves nothing behind."""
 
+import gc
 import os
 import shlex
 import signal
@@ -18,7 +19,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from tests.helpers.processes import left_of, processes_marked, start_by_hand
 from tests.helpers.waiting import HeldCall, wait_until
-from vinefast import TempFile, _teardown
+from vinefast import TempFile, VineFastExecutor, _teardown
 from vinefast.errors import EngineStopped
 
 BOUND = 8.0  # seconds; the aim is one
@@ -152,6 +153,19 @@ def test_what_calls_have_started_ends_with_the_executor(make_executor, mark):
     timed_shutdown(executor)
     assert nothing_left(mark)
     assert not os.path.exists(memory)
+
+
+def test_a_future_outlives_its_executor(tmp_path):
+    executor = VineFastExecutor()
+    executor.run_dir = str(tmp_path)
+    executor.start()
+    futures = [executor.submit(abs, {}, -1), executor.submit(time.sleep, {}, 60)]
+    assert futures[0].result(30) == 1
+    executor.shutdown()
+    del executor
+    gc.collect()
+    assert [future.cancel() for future in futures] == [False, False]
+    assert isinstance(futures[1].exception(), EngineStopped)
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])

@@ -187,7 +187,8 @@ cdef class Call:
         """
         if self.c_call.future == NULL:
             return Future.cancel(self)
-        if self.submitter != NULL and (<Submitter>self.submitter).loop.is_elsewhere():
+        # Once it is done, the submitter may be no more.
+        if self.state is PENDING and self.submitter != NULL and (<Submitter>self.submitter).loop.is_elsewhere():
             return False
         cdef bint cancelled = False
         try:
