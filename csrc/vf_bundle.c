@@ -64,6 +64,14 @@ uint32_t vf_bundle_lose(struct vf_bundle *bundle)
 	return most;
 }
 
+int vf_bundle_is_cancelled(const struct vf_bundle *bundle)
+{
+	uint32_t n = 0;
+	while (n < bundle->n_calls && vf_call_is_cancelled(bundle->calls[n]))
+		n++;
+	return n && n == bundle->n_calls;
+}
+
 void vf_bundle_unlist(struct vf_bundle *bundle)
 {
 	if (bundle->orphaned_ns)
@@ -72,4 +80,6 @@ void vf_bundle_unlist(struct vf_bundle *bundle)
 		LIST_REMOVE(bundle, giving_up);
 	if (bundle->reads)
 		LIST_REMOVE(bundle, reader);
+	if (bundle->n_cancelled)
+		LIST_REMOVE(bundle, cancelling);
 }

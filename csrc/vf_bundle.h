@@ -58,9 +58,11 @@ struct vf_bundle {
 	/* On a worker; when TaskVine offers it to another, that one was lost. */
 	int has_run;
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
-	/* While the member with a like name is not 0. */
-	LIST_ENTRY(vf_bundle) orphan, giving_up, reader;
+	/* While the member with a like name is not 0; the last: n_cancelled. */
+	LIST_ENTRY(vf_bundle) orphan, giving_up, reader, cancelling;
 	int reads;            /* temporary files */
+	uint32_t n_cancelled; /* of its calls, since they were sent; and of how many of them */
+	uint32_t n_told;      /* its worker has been told */
 	char orphaned_at[VF_BUNDLE_ADDRPORT_NBYTES];
 	int given_up;         /* to be cancelled */
 	int unsent;           /* the connection broke while it was sent */
@@ -99,6 +101,9 @@ int vf_bundle_is_ready(const struct vf_bundle *bundle);
 /* It has lost a worker or library, and with it each of its calls. Returns the most losses of any
 call. */
 uint32_t vf_bundle_lose(struct vf_bundle *bundle);
+
+/* Whether all its calls have been cancelled. */
+int vf_bundle_is_cancelled(const struct vf_bundle *bundle);
 
 /* It has come back: take it out of the lists of what may happen to it. */
 void vf_bundle_unlist(struct vf_bundle *bundle);

@@ -17,7 +17,7 @@ pointers that no C code touches. */
 
 /* Each way from one state to another is one of the functions below, by compare-and-swap. The
 manager thread sends a call that is QUEUED, and queues it again when it comes back unrun; the
-submitting side may cancel it while it is QUEUED, and CANCELLED it stays. */
+submitting side may cancel it, and CANCELLED it stays. */
 enum vf_call_state {
 	VF_CALL_QUEUED = 0,
 	VF_CALL_SENT = 1,
@@ -150,6 +150,13 @@ back through the done ring. */
 static inline int vf_call_cancel(struct vf_call *call)
 {
 	return vf_call_change(call, VF_CALL_QUEUED, VF_CALL_CANCELLED);
+}
+
+/* The submitting side. Tells whether the call was with a worker, or on the way there. It comes back
+as any other, unless it is to be sent again (vf_cancel.h). */
+static inline int vf_call_cancel_sent(struct vf_call *call)
+{
+	return vf_call_change(call, VF_CALL_SENT, VF_CALL_CANCELLED);
 }
 
 static inline int vf_call_is_cancelled(struct vf_call *call)

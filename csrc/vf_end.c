@@ -23,8 +23,10 @@ void vf_end_call(struct vf_end *end, struct vf_bundle *bundle, struct vf_call *c
 	if (!vf_call_makes_again(call))
 		bundle->outcomes[bundle->n_outcomes++] =
 				(struct vf_outcome){.call = call, .record = *record};
+	/* Nobody has asked for what a cancelled one has made. */
 	if (call->files)
-		vf_files_end(end->files, call, !vf_status_is_result(record->status));
+		vf_files_end(end->files, call,
+				vf_call_is_cancelled(call) || !vf_status_is_result(record->status));
 }
 
 void vf_end_bundle(struct vf_end *end, struct vf_bundle *bundle)

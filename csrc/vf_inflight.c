@@ -40,6 +40,33 @@ int vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint
 	return 0;
 }
 
+int vf_inflight_submit(struct vf_inflight *inflight, struct vine_manager *manager,
+		struct vf_bundle *bundle, struct vine_task *task)
+{
+	int id = vine_submit(manager, task);
+	if (!id) {
+		vine_task_delete(task);
+		return -1;
+	}
+	if (vf_inflight_add(inflight, bundle, (uint64_t)id)) {
+		/* It comes back as a task that is none of ours. */
+		vine_cancel_by_task_id(manager, id);
+		return -1;
+	}
+	bundle->task = task;
+	return 0;
+}
+
+void vf_inflight_each(const struct vf_inflight *inflight,
+		void (*function)(struct vf_bundle *bundle, void *arg), void *arg)
+{
+	uint64_t id;
+	void *item;
+	itable_firstkey(inflight->bundles);
+	while (itable_nextkey(inflight->bundles, &id, &item))
+		function(item, arg);
+}
+
 struct vf_bundle *vf_inflight_find(const struct vf_inflight *inflight, uint64_t task_id)
 {
 	return itable_lookup(inflight->bundles, task_id);

@@ -9,6 +9,7 @@
 
 struct itable;
 struct vine_manager;
+struct vine_task;
 
 struct vf_inflight {
 	struct itable *bundles; /* by task id */
@@ -27,6 +28,15 @@ memory is short; the others return NULL if the task is none of ours. */
 int vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint64_t task_id);
 struct vf_bundle *vf_inflight_find(const struct vf_inflight *inflight, uint64_t task_id);
 struct vf_bundle *vf_inflight_take(struct vf_inflight *inflight, uint64_t task_id);
+
+/* Give a bundle to TaskVine as this task, which is deleted if TaskVine does not take it. Returns 0,
+or -1 if it does not. */
+int vf_inflight_submit(struct vf_inflight *inflight, struct vine_manager *manager,
+		struct vf_bundle *bundle, struct vine_task *task);
+
+/* Call a function for each bundle, in no order. */
+void vf_inflight_each(const struct vf_inflight *inflight,
+		void (*function)(struct vf_bundle *bundle, void *arg), void *arg);
 
 /* Free all bundles: TaskVine is not asked for them any more. */
 void vf_inflight_drop(struct vf_inflight *inflight);

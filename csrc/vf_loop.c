@@ -63,6 +63,8 @@ static void connect_parts(struct vf_loop *loop)
 			.replicas = &loop->replicas,
 			.temps = &loop->temps,
 	};
+	loop->cancel = (struct vf_cancel){
+			.config = config, .inflight = inflight, .place = &loop->place};
 	struct vf_send *send = &loop->send; /* which is too large for the stack */
 	send->config = config;
 	send->counters = counters;
@@ -118,6 +120,7 @@ void vf_loop_free(struct vf_loop *loop)
 	vf_inputs_free(&loop->inputs); /* first: the threads that look use the wake */
 	vf_wake_close(&loop->wake);
 	vf_done_end(&loop->done);
+	vf_cancel_free(&loop->cancel);
 	vf_send_free(&loop->send);
 	vf_workers_free(&loop->workers);
 	vf_declare_free(&loop->declare);
@@ -137,6 +140,12 @@ void vf_loop_submit(struct vf_loop *loop, struct vf_call *call)
 void vf_loop_let_go(struct vf_loop *loop, struct vf_temp *temp)
 {
 	vf_ring_push(&loop->let_go, &temp->link);
+	vf_wake_signal(&loop->wake);
+}
+
+void vf_loop_cancel_sent(struct vf_loop *loop)
+{
+	atomic_store(&loop->cancel.wanted, 1);
 	vf_wake_signal(&loop->wake);
 }
 
@@ -187,13 +196,14 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 		vf_waiting_go_on(&loop->waiting);
 	vf_temps_settle(&loop->temps, vf_ring_take(&loop->let_go));
 	look_at_workers(loop, connections);
+	int told = vf_cancel_sent(&loop->cancel);
 	if (vf_accept_errno())
 		VF_SET(&loop->counters, accept_errno, (uint64_t)vf_accept_errno());
 	if (inflight->giving_up && !inflight->breaking)
 		break_wait(loop);
 	inflight->breaking = inflight->giving_up;
 	int full = vf_send_waiting(&loop->send);
-	if (loop->send.stamp != stamp || inflight->giving_up)
+	if (told || loop->send.stamp != stamp || inflight->giving_up)
 		return VF_TURN_ACTIVE;
 	/* Where there is no worker yet, each submit changes how many vine_factory should start. */
 	return full && loop->workers.n ? VF_TURN_FULL : VF_TURN_IDLE;

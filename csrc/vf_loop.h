@@ -12,6 +12,7 @@ done (vf_done.h) and reads the counters; the steps know nothing of this unit. */
 
 #include <stdatomic.h>
 
+#include "vf_cancel.h"
 #include "vf_config.h"
 #include "vf_counters.h"
 #include "vf_declare.h"
@@ -65,6 +66,7 @@ struct vf_loop {
 	struct vf_score score;
 	struct vf_place place;
 	struct vf_events events;
+	struct vf_cancel cancel;
 	struct vf_send send;
 	struct vf_return returns;
 	struct vf_watch watch;
@@ -85,6 +87,8 @@ void vf_loop_run(struct vf_loop *loop);
 /* Any thread. */
 void vf_loop_submit(struct vf_loop *loop, struct vf_call *call);
 void vf_loop_let_go(struct vf_loop *loop, struct vf_temp *temp);
+/* Calls that were sent have been cancelled (vf_call_cancel_sent). */
+void vf_loop_cancel_sent(struct vf_loop *loop);
 void vf_loop_stop(struct vf_loop *loop);
 
 #endif

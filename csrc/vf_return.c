@@ -147,6 +147,8 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
 				!is_of_call(record.status))
 			return -1;
 	}
+	if (offset != header->nbytes) /* then the records are not what the header says */
+		return -1;
 
 	for (uint32_t i = bundle->n_calls; i-- > header->n_records;)
 		vf_waiting_again(returns->waiting, bundle->calls[i]);
@@ -179,10 +181,12 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
 			n_of_function = 0;
 			function_ns = 0;
 		}
-		n_of_function++;
 		/* The next bundles depend on it, so no more is believed than can be. */
 		uint64_t duration_ns = record.duration_ns < away_ns ? record.duration_ns : away_ns;
-		function_ns += duration_ns;
+		if (!vf_call_is_cancelled(call)) { /* else it has ended before its time */
+			n_of_function++;
+			function_ns += duration_ns;
+		}
 		calls_ns += duration_ns;
 		queue_ns += bundle->sent_ns - call->submitted_ns;
 		function->delivered = !returns->config->command; /* a fresh process keeps nothing */
@@ -306,6 +310,10 @@ static int return_bundle(
 		return 0;
 	}
 	vf_files_unmount(returns->files, bundle);
+	if (is_cancelled && vf_bundle_is_cancelled(bundle)) {
+		vf_end_failed(returns->end, bundle, VINE_RESULT_CANCELLED, NULL);
+		return 0;
+	}
 	char *output = (char *)vine_task_get_stdout(task);
 	if (is_cancelled) {
 		int hopeless = vf_library_is_hopeless(returns->library);

@@ -147,20 +147,7 @@ static void refuse(struct vf_send *send, struct vf_bundle *bundle)
 static int submit(struct vf_send *send, struct vf_bundle *bundle)
 {
 	struct vine_task *task = make_task(send, bundle);
-	if (!task)
-		return 0;
-	int id = vine_submit(send->config->manager, task);
-	if (!id) {
-		vine_task_delete(task);
-		return 0;
-	}
-	if (vf_inflight_add(send->inflight, bundle, (uint64_t)id)) {
-		/* It comes back as a task that is none of ours. */
-		vine_cancel_by_task_id(send->config->manager, id);
-		return 0;
-	}
-	bundle->task = task;
-	return 1;
+	return task && !vf_inflight_submit(send->inflight, send->config->manager, bundle, task);
 }
 
 /* Send one bundle, to `worker` unless that is NULL; with no calls, one that only makes TaskVine

@@ -123,6 +123,7 @@ int vf_watch_may_run(struct vf_watch *watch, struct vine_task *task)
 		vf_inflight_give_up(watch->inflight, bundle);
 	} else if (bundle->has_run && !bundle->given_up) {
 		bundle->has_run = 0;
+		bundle->n_told = 0;
 		/* A worker that is still there could not fetch a temporary file, which is no fault
 		of the call. */
 		bundle->unreached = bundle->worker && vf_temps_any(bundle);

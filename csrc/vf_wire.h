@@ -41,6 +41,9 @@ enum vf_escaped {
 /* The whole COMMAND of a bundle whose frame is in this file of its sandbox. */
 #define VF_COMMAND_IN_FILE "F"
 #define VF_FRAME_FILE "frame"
+/* A COMMAND that begins so is for the supervisor: calls of other bundles that are to end, as
+" TASK:INDEX,INDEX" each. */
+#define VF_COMMAND_STOP "S"
 
 /* How the payload of a call is serialized (the `kind` of a call). */
 enum vf_payload_kind {

@@ -153,6 +153,8 @@ cdef extern from "vf_call.h" nogil:
         void *future
 
     bint vf_call_cancel(vf_call *call)
+    bint vf_call_cancel_sent(vf_call *call)
+    bint vf_call_is_cancelled(vf_call *call)
     void vf_call_list_push(vf_call_list *list, vf_call *call)
     uint64_t vf_group_too_large_ns(const vf_group *group)
 
@@ -363,6 +365,7 @@ cdef extern from "vf_loop.h" nogil:
     void vf_loop_run(vf_loop *loop)
     void vf_loop_submit(vf_loop *loop, vf_call *call)
     void vf_loop_let_go(vf_loop *loop, vf_temp *temp)
+    void vf_loop_cancel_sent(vf_loop *loop)
     void vf_loop_stop(vf_loop *loop)
 
 

@@ -31,6 +31,7 @@ from vinefast import _log_locks
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
 from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
+from vinefast.calls.cancel import cancel
 from vinefast.calls.context import pack
 from vinefast.calls.many import CallsAhead, Chunks, results_in_order
 from vinefast.calls.overhead import Overhead, overhead
@@ -111,6 +112,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Load the context in the process of each slot, before the first call there that needs the context; or once per
         worker, when the library starts, for all slots to share by fork. A shared context must survive the fork: it may
         hold no threads and no GPU, and random generators continue alike in all slots.
+    cancel_running : bool
+        Whether the ``cancel()`` of a future does what `cancel` does here, and so ends calls that run, too.
 
     Raises
     ------
@@ -133,11 +136,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         priority_order: Literal["highest_first", "lowest_first"] = "highest_first",
         context: Callable[[], Any] | None = None,
         context_scope: Literal["slot", "worker"] = "slot",
+        cancel_running: bool = False,
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
         rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
         rules.require("function_exec_mode", function_exec_mode, rules.one_of("serverless", "regular"))
         rules.require("strict_resources", strict_resources, rules.FLAG)
+        rules.require("cancel_running", cancel_running, rules.FLAG)
         rules.require("priority_order", priority_order, rules.one_of("highest_first", "lowest_first"))
         if manager_config is None:
             manager_config = TaskVineManagerConfig(port=0)
@@ -175,6 +180,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.priority_order = priority_order
         self.context = context
         self.context_scope = context_scope
+        self.cancel_running = cancel_running
         self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first")
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
@@ -277,6 +283,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             min_workers=self.factory_config.min_workers,
         )
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
+        self._engine.submitter.cancel_running = self.cancel_running
         self._engine.submitter.make_plan = weakref.WeakMethod(self._plan)
         teardown.callback(self._engine.stop)
         self._engine.start()
@@ -531,6 +538,53 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         chunks = Chunks(iterables, chunksize, most)
         calls = CallsAhead(submit, iter(chunks), _CHUNKS_AHEAD * (slots + 1))
         return results_in_order(calls, chunks, timeout)
+
+    def cancel(self, future: Future) -> bool:
+        """Cancel a call, also one that runs: its future is cancelled at once, and its worker ends it within a second.
+
+        A call that runs gets a KeyboardInterrupt, and so, as SIGINT, does what it has started. If the call has not
+        ended after the tune parameter ``stop-grace``, its process is killed. No other call is touched: the rest of its
+        bundle goes on. What the call was to return, or to write as an output, is dropped. Parsl does not try the app
+        again.
+
+        Parameters
+        ----------
+        future : concurrent.futures.Future
+            What `submit` or a Parsl app has returned.
+
+        Returns
+        -------
+        bool
+            False if the call is done; or, of an app, if it waits for what it depends on, or runs in another executor.
+
+        Raises
+        ------
+        TypeError
+            If it is the future of something else.
+        """
+        return cancel(future)
+
+    def cancel_all(self, app: Callable[..., Any] | str | None = None, category: str | None = None) -> int:
+        """Cancel all calls that are not done, as `cancel` does; or those of an app, or of a category.
+
+        Parameters
+        ----------
+        app : callable or str, optional
+            The app, its function, or its name.
+        category : str, optional
+            What the resource specification gave; a call without one has `manager_config.autocategory`'s, the name of
+            its function.
+
+        Returns
+        -------
+        int
+            How many were cancelled.
+        """
+        name = app if app is None or isinstance(app, str) else getattr(app, "__name__", None)
+        rules.require("app", name if name is not None else app, rules.optional(rules.instance_of(str)))
+        rules.require("category", category, rules.optional(rules.instance_of(str)))
+        futures = [] if self._engine is None else self._engine.futures(name, category)
+        return sum(cancel(future) for future in futures)
 
     def shutdown(self) -> None:
         """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent.

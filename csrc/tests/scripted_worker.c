@@ -312,6 +312,12 @@ static void begin_task(struct worker *worker, struct worker_task *task)
 			worker_end_library(worker);
 		return;
 	}
+	if (*task->command == 'S') {
+		worker->n_stops++;
+		snprintf(worker->stopped, sizeof worker->stopped, "%s", task->command);
+		worker_answer(worker, task, 0, NULL);
+		return;
+	}
 	worker_open_bundle(worker, task);
 	if (!task->n_calls) {
 		worker->n_nodes++;

@@ -70,8 +70,9 @@ struct worker {
 	size_t n_input, n_read;
 	struct worker_task *tasks; /* oldest first; those that are answered at once are not here */
 	struct worker_file *files;
+	char stopped[WORKER_NAME_NBYTES]; /* the last command to stop calls */
 	long long library; /* the task that it is; 0: none runs */
-	int n_libraries, n_bundles, n_nodes, n_fetches, n_files, n_unlinked, n_killed;
+	int n_libraries, n_bundles, n_nodes, n_fetches, n_files, n_unlinked, n_killed, n_stops;
 	int32_t pid;
 };
 

@@ -1,11 +1,15 @@
 """Answers from a Python that can do nothing else; tests/integration/test_python_versions.py has them for real."""
 
 import ast
+import types
 from pathlib import Path
 
 import pytest
 
 from vinefast import library
+from vinefast.library import refusal
+
+from .encode import decode_result
 
 # What runs, or is imported, before it is known whether this Python will do, and if it will not.
 FOR_ANY_PYTHON = ("__init__", "arguments", "checked", "protocol", "refusal")
@@ -24,3 +28,13 @@ def test_any_python_reads_what_tells_that_it_will_not_do(name):
     tree = ast.parse(source, feature_version=(3, 6))
     assert {*imported_by(tree)} <= {*FOR_ANY_PYTHON}
     assert "__future__" not in source  # which has what no older one knows
+
+
+def test_there_is_nothing_to_stop(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(refusal, "_tell", lambda arguments, body: told.append(body))
+    arguments = types.SimpleNamespace(children=2, library_cores=0)
+    message = b"7 S 5:0,1 6:3 %s %s/output" % (2 * (str(tmp_path).encode(),))
+    refusal._refuse_bundle(arguments, message, "another Python")
+    assert told == [b"7 0"]
+    assert decode_result((tmp_path / "output").read_bytes()).records == []

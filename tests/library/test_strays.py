@@ -1,4 +1,7 @@
-"""Exceptions that user code left behind strike the library at each of its lines: no call gets another's arguments."""
+"""Exceptions that user code left behind strike the library at each of its lines: no call gets another's arguments.
+
+So do interruptions of a call (`interruption`), and no other call ends by them.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,28 @@ import random
 import struct
 import sys
 import time
+from operator import length_hint
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vinefast.library import buffers, memory, run, surroundings
+from vinefast.library import buffers, interruption, memory, run, surroundings
 from vinefast.library import memory as layout
 from vinefast.library.frame import Origin
 from vinefast.library.functions import FunctionCache
+from vinefast.library.interruption import Interruption
 from vinefast.library.memory import SlotMemory
 from vinefast.library.protocol import PAYLOAD_BUFFERS, PAYLOAD_CHUNK, STATUS_BUFFERS, STATUS_DIED, STATUS_EXCEPTION
 from vinefast.library.run import Resume, Runner
+from vinefast.library.stops import Stops
 
 from .encode import body_of, decode_result, digest_of, encode_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 # What is struck: not what loads a function, for all its calls would fail with it.
-STRUCK = {module.__file__ for module in (run, memory, buffers, surroundings)}
+STRUCK = {module.__file__ for module in (run, memory, buffers, surroundings, interruption)}
 LOADS = {"_load"}
 
 ran: list[int] = []
@@ -127,8 +133,29 @@ class Striker:
         if event == "line":
             self.count += 1
             if self.count in self.at:
-                raise Stray(self.count)
+                self.strike(frame)
         return self.line
+
+    def strike(self, frame):
+        raise Stray(self.count)
+
+
+class Interrupter(Striker):
+    """In their place, the supervisor asks for the end of a call: the one that is running, or a later one."""
+
+    def __init__(self, at, ahead):
+        super().__init__(at)
+        self.ahead = ahead
+        self.interruption = None
+        self.stopped = set()
+
+    def strike(self, frame):
+        running = self.interruption
+        index = running._first + len(running._kinds) - length_hint(running._rest) - 1 + self.ahead
+        if 0 <= index < len(CALLS):
+            self.stopped.add(index)
+        running._stops.ask(1, self.stopped)
+        running._on_signal(interruption.SIGNAL, frame)
 
 
 class Bundle:
@@ -147,9 +174,10 @@ class Bundle:
         self.path.unlink(missing_ok=True)
         self.memory.reset(1)
         resume = None
+        striker.interruption = stopped = Interruption(Stops(), self.memory)
         for _ in range(5):
             origin = Origin(0, os.getpid(), 1)
-            runner = Runner(self.memory, self.functions, b"/", origin, None, self.surroundings)
+            runner = Runner(self.memory, self.functions, b"/", origin, None, self.surroundings, stopped)
             try:
                 with striker:
                     runner.run_bundle_despite_strays(self.message, time.monotonic_ns(), resume)
@@ -230,3 +258,43 @@ def test_many_stray_exceptions(bundle):
     for _ in range(100):
         at = chance.sample(range(1, n_lines + 1), 3)
         check(bundle.run(Striker(at)), 3)
+
+
+def check_stopped(records, stopped):
+    """What was not stopped has run once, and ended as ever; what was may have ended before that."""
+    assert len(records) == len(CALLS)
+    for index, (record, (_, _, _, expected)) in enumerate(zip(records, CALLS, strict=True)):
+        if record.status == STATUS_EXCEPTION:
+            name = record.value[0]
+            assert name == getattr(expected, "__name__", None) or (name.endswith("CallStopped") and index in stopped)
+        elif record.status == STATUS_BUFFERS:
+            np.testing.assert_equal(buffers.unpack(memoryview(record.payload)), expected)
+        elif isinstance(record.value, tuple):
+            assert pickle.loads(record.value[1])[0].endswith("CallStopped") and index in stopped
+        else:
+            np.testing.assert_equal(record.value, expected)
+    assert sorted(set(ran)) == sorted(ran)
+    # Each has its numbers: the chunk has two of them.
+    missing = {1, 2, -1, 4, 6, 7, 8, 9, 10, 11, 13} - set(ran)
+    numbers = [{1}, {2}, {-1}, {4}, {6}, {7}, {8, 9}, {10}, {11}, {13}]
+    assert missing <= set().union(*(numbers[index] for index in stopped))
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_an_interruption_at_each_line(bundle, ahead):
+    n_stopped = 0
+    for at in range(1, lines_of(bundle) + 1, 1 + 2 * ahead):
+        interrupter = Interrupter([at], ahead)
+        records = bundle.run(interrupter)
+        check_stopped(records, interrupter.stopped)
+        n_stopped += sum(record.status == STATUS_EXCEPTION for record in records) > 1
+    assert n_stopped > 10
+
+
+def test_many_interruptions(bundle):
+    chance = random.Random(29)
+    n_lines = lines_of(bundle)
+    for _ in range(100):
+        interrupter = Interrupter(chance.sample(range(1, n_lines + 1), 4), chance.randrange(2))
+        check_stopped(bundle.run(interrupter), interrupter.stopped)

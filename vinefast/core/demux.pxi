@@ -69,6 +69,28 @@ cdef FrameMemory keep_frame(vf_bundle *bundle, FrameMemory memory):
     return memory
 
 
+cdef int finish_cancelled(Call future) except -1:
+    """Nobody waits for the call any more, and so nobody gets what came of it."""
+    cdef CallFiles files = future.files
+    exception = CancelledError()
+    if files is not None:
+        future.files = None
+        try:
+            files.discard()
+        except Exception:
+            log_exception(logger, "exception removing what came of %r", future)
+        files.end(None, exception)
+    return complete(future, None, exception)
+
+
+cdef int drop(Call future) except -1:
+    """No more will come of a call: put files of it in their places, or remove them if it was cancelled."""
+    if vf_call_is_cancelled(&future.c_call):
+        return finish_cancelled(future)
+    deliver(future)
+    return 0
+
+
 cdef object deliver(Call future):
     """Put the files of a call in their place; gives the error if that is impossible."""
     if future.files is None:
@@ -87,6 +109,8 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
     cdef object result = None
     cdef object exception = None
     future.duration_ns = record.duration_ns
+    if vf_call_is_cancelled(&future.c_call):
+        return finish_cancelled(future)
     cdef CallFiles files = future.files
     cdef object undelivered = None
     try:

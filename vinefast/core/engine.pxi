@@ -116,6 +116,26 @@ cdef class Engine:
                 if self.loop.is_elsewhere():
                     return
 
+    def futures(self, app=None, category=None):
+        """Return the futures of the outstanding calls, in the order in which they were submitted.
+
+        Parameters
+        ----------
+        app, category : str, optional
+            Only calls of functions of that name, only those of that category; where nothing gives a call a category,
+            the name of its function is.
+        """
+        cdef Call future
+        cdef list futures = []
+        for future in self.calls.futures(None):
+            if future.state is not PENDING or future.function is None or future.brings_back():
+                continue  # cancelled before, or none of the user's
+            name = (<FunctionRecord>future.function).name.decode("utf-8", "replace")
+            given = (<SpecRecord>future.spec).spec.category or self.settings.category or name
+            if app in (None, name) and category in (None, given):
+                futures.append(future)
+        return futures
+
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls, each with its own copy of `exception`, and refuse further calls.
 
@@ -237,7 +257,7 @@ cdef class Engine:
         if manager_thread.ident is not None:
             manager_thread.join()
         while self.calls.newest != NULL:
-            deliver(self.calls.remove(self.calls.newest))
+            drop(self.calls.remove(self.calls.newest))
         self.loop.end()
         self.over.set()
 

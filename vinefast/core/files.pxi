@@ -90,6 +90,9 @@ cdef class CallFiles:
     def deliver(self):
         """Put what came back in its place; called before the call's future is done, whatever became of the call."""
 
+    def discard(self):
+        """Remove what came back: nobody wants it."""
+
     cdef bytes after(self, bytes payload):
         """Give a payload with what the worker is told behind it."""
         cdef uint32_t nbytes = <uint32_t>PyBytes_GET_SIZE(self.trailer)

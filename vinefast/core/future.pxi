@@ -175,37 +175,69 @@ cdef class Call:
         if self.condition is None and self.state is PENDING:
             callbacks.append(fn)
         else:
+            if self.state is CANCELLED or self.state is CANCELLED_AND_NOTIFIED:
+                forgo_retries(fn)
             Future.add_done_callback(self, fn)
 
     def cancel(self):
-        """Cancel the call if no worker has it yet.
+        """Cancel the call if no worker has it yet; of an executor with ``cancel_running=True``, also one that runs.
 
         Returns
         -------
         bool
-            False when the call has been sent to a worker or is done.
+            False when the call is done, or has been sent to a worker and is to go on there.
         """
-        if self.c_call.future == NULL:
-            return Future.cancel(self)
         # Once it is done, the submitter may be no more.
-        if self.state is PENDING and self.submitter != NULL and (<Submitter>self.submitter).loop.is_elsewhere():
-            return False
-        cdef bint cancelled = False
+        cdef bint sent = self.state is PENDING and self.submitter != NULL
+        return cancel_call(self, sent and (<Submitter>self.submitter).cancel_running)
+
+
+def cancel_sent(Call future):
+    """Cancel a call, also one that a worker has or runs.
+
+    Returns
+    -------
+    bool
+        False when the call is done.
+    """
+    return cancel_call(future, True)
+
+
+cdef bint cancel_call(Call self, bint sent) except -1:
+    if self.c_call.future == NULL:
+        return Future.cancel(self)
+    if self.state is PENDING and self.submitter != NULL and (<Submitter>self.submitter).loop.is_elsewhere():
+        return False
+    cdef bint cancelled = False
+    try:
+        # Not left to Future: what comes back of the call, once that is withdrawn, would be faster now and then.
+        with self._condition:
+            if self.state is PENDING and withdraw(self, sent):
+                self.state = CANCELLED
+                cancelled = True
+                self.condition.notify_all()
+    finally:
         try:
-            # Not left to Future: what comes back of the call, once that is withdrawn, would be faster now and then.
-            with self._condition:
-                if self.state is PENDING and vf_call_cancel(&self.c_call):
-                    self.state = CANCELLED
-                    cancelled = True
-                    self.condition.notify_all()
+            if cancelled:
+                Future._invoke_callbacks(self)
         finally:
-            try:
-                if cancelled:
-                    Future._invoke_callbacks(self)
-            finally:
-                # In the standard library the thread does this that would have run the call, when it comes to it.
-                notify_cancelled(self)
-        return self.cancelled()
+            # In the standard library the thread does this that would have run the call, when it comes to it.
+            notify_cancelled(self)
+    return self.cancelled()
+
+
+cdef bint withdraw(Call self, bint sent) noexcept:
+    """Let the manager thread know that a call is not wanted any more; tells whether that is so."""
+    if vf_call_cancel(&self.c_call):
+        return True
+    # What comes back unrun is queued again meanwhile.
+    while sent and not vf_call_is_cancelled(&self.c_call):
+        if vf_call_cancel(&self.c_call):
+            return True
+        if vf_call_cancel_sent(&self.c_call):
+            (<Submitter>self.submitter).loop.cancel_sent()
+            return True
+    return False
 
 
 class CallFuture(Call, Future):

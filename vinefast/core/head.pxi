@@ -29,7 +29,7 @@ import time
 import types
 import uuid
 import weakref
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 from contextlib import contextmanager, suppress
 
@@ -42,6 +42,7 @@ from vinefast import errors
 from vinefast.calls.apps import options_of
 from vinefast.calls.context import serialize_with_context
 from vinefast.calls.main_module import MISSING
+from vinefast.calls.retries import forgo_retries
 from vinefast.library import by_value
 from vinefast.settings.resources import CallSpec
 from vinefast.workers import programs

@@ -77,6 +77,11 @@ cdef class Loop:
             vf_loop_let_go(self.c_loop, &temp.c_temp)
         return 0
 
+    cdef void cancel_sent(self) noexcept:
+        """Calls that the manager thread has sent are not wanted any more."""
+        if not self.ended and not self.is_elsewhere():
+            vf_loop_cancel_sent(self.c_loop)
+
     # ---- on the manager thread, one after the other ----
 
     cdef int open(self, object settings, bint monitored) except -1:

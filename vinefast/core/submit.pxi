@@ -44,6 +44,9 @@ cdef class Submitter:
     cdef public object make_plan
     """A weak reference to what makes a plan: ``make_plan(func, args, kwargs, chunk)``."""
 
+    cdef public bint cancel_running
+    """Whether `Future.cancel` cancels calls that workers have, too."""
+
     cdef Loop loop
     cdef Outstanding calls
     cdef FunctionRegistry functions, chunk_functions

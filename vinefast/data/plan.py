@@ -83,8 +83,12 @@ class StagedFiles(CallFiles):
                     _unpack(arrived)
                     delivery.put(arrived, place, appended)
         finally:
-            for arrived, _, _ in self._returns:
-                delivery.remove(arrived)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove what came back, or is left of it."""
+        for arrived, _, _ in self._returns:
+            delivery.remove(arrived)
 
 
 class CallPlan:

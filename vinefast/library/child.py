@@ -17,6 +17,7 @@ from .context import GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import FrameError, Origin
 from .functions import FunctionCache
+from .interruption import Interruption
 from .memory import NoRoom, SlotMemory, is_no_room
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .process import die_with_parent, flush_by_line, identity
@@ -29,6 +30,7 @@ from .protocol import (
 )
 from .run import Resume, Runner
 from .share import Share
+from .stops import Stops
 from .surroundings import Surroundings
 
 # Supervisor to child, before a bundle's message: its nbytes, the bundle's serial number, when it was received.
@@ -104,6 +106,7 @@ class Unfinished(NamedTuple):
 def serve(
     origin: Origin,
     memory: SlotMemory,
+    stops: Stops,
     channel: socket.socket,
     queue: Queue,
     log_path: str,
@@ -132,7 +135,9 @@ def serve(
             origin.n_slots,
         )
         share, surroundings = Share(origin), Surroundings(log_path)
-        runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings)
+        interruption = Interruption(stops, memory)
+        interruption.install()
+        runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings, interruption)
         child = _Child(runner, memory, OwnSocket(channel), queue, surroundings)
         if unfinished is not None:
             child.run(*unfinished)

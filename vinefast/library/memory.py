@@ -201,6 +201,14 @@ class SlotMemory:
         self._walked = (n, position)
         return n
 
+    def recount(self, file: ResultFile) -> int:
+        """Count as `count` does, in another process than the one that writes them, which must not run meanwhile."""
+        self._walked = (0, 0)
+        try:
+            return self.count(file)
+        finally:
+            self._walked = (0, 0)  # the next child is a fork of this process
+
     def finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, origin: Origin) -> None:
         """Write header and remaining records: in one write if nothing was flushed before.
 

@@ -167,6 +167,32 @@ def descendants_of(pid: int) -> dict[int, bytes]:
     return found
 
 
+def started_after(processes: dict[int, bytes], monotonic_ns: int) -> dict[int, bytes]:
+    """Give those that have started since; the kernel tells that to a hundredth of a second."""
+    since_boot_ns = monotonic_ns + time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    ticks = since_boot_ns * os.sysconf("SC_CLK_TCK") // 10**9
+    return {pid: started for pid, started in processes.items() if int(started) >= ticks}
+
+
+def freeze(pid: int, timeout_s: float = 0.1) -> bool:
+    """Stop a child with SIGSTOP; tells whether it has stopped, and not ended, in time. If not, it goes on."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + timeout_s
+    while True:
+        seen = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if seen is not None and seen.si_code == os.CLD_STOPPED:
+            return True
+        if seen is not None or time.monotonic() > end:
+            os.kill(pid, signal.SIGCONT)
+            return False
+        time.sleep(0.001)
+
+
+def is_suspended(pid: int) -> bool:
+    """Whether somebody has stopped a process."""
+    return _stat(pid)[0] == b"T"
+
+
 def _start_time(pid: int) -> bytes:
     return _stat(pid)[19]
 
@@ -217,11 +243,11 @@ def _shared_mappings(pid: int | str) -> set[bytes]:
     return {line.split()[4] for line in _read(pid, "maps").splitlines() if line.endswith(b"/dev/zero (deleted)")}
 
 
-def end_processes(find: Callable[[], dict[int, bytes]]) -> None:
+def end_processes(find: Callable[[], dict[int, bytes]], grace_s: float = GRACE_S) -> None:
     """End what `find` gives, with time to tidy up: a resource tracker, of Python's or of loky's, removes semaphores and
     shared memory when those that had them are gone.
     """
-    deadline = time.monotonic() + GRACE_S
+    deadline = time.monotonic() + grace_s
     asked: dict[int, bytes] = {}
     while found := find():
         overdue = time.monotonic() - deadline
@@ -229,7 +255,7 @@ def end_processes(find: Callable[[], dict[int, bytes]]) -> None:
             kill_processes(found)
         else:
             kill_processes({pid: found[pid] for pid in found if asked.get(pid) != found[pid]}, signal.SIGTERM)
-        if overdue > GRACE_S:
+        if overdue > grace_s:
             return
         asked = found
         time.sleep(_LOOK_S)

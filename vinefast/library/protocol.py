@@ -35,6 +35,8 @@ ESCAPED_ESCAPE = 2
 # The whole COMMAND of a bundle whose frame is in this file of its sandbox.
 COMMAND_IN_FILE = b"F"
 FRAME_FILE = "frame"
+# A COMMAND that begins so is for the supervisor: calls of other bundles that are to end, as " TASK:INDEX,INDEX" each.
+COMMAND_STOP = b"S"
 # TaskVine sends an output of up to this size as a C string within another message.
 INLINE_NBYTES = 1024
 
@@ -71,6 +73,7 @@ VINEFAST_CWD = "VINEFAST_CWD"
 VINEFAST_PATH = "VINEFAST_PATH"
 VINEFAST_RESULT_NBYTES = "VINEFAST_RESULT_NBYTES"
 VINEFAST_PEER_STALL_S = "VINEFAST_PEER_STALL_S"
+VINEFAST_STOP_GRACE_S = "VINEFAST_STOP_GRACE_S"
 VINEFAST_CONTEXT_TIMEOUT_S = "VINEFAST_CONTEXT_TIMEOUT_S"
 VINEFAST_KEPT_FUNCTIONS_NBYTES = "VINEFAST_KEPT_FUNCTIONS_NBYTES"
 VINEFAST_KEPT_CONTEXTS = "VINEFAST_KEPT_CONTEXTS"

@@ -17,6 +17,7 @@ from . import memory as layout
 from .failure import Unrunnable, pack_exception, pack_lack, pack_wrapper
 from .frame import Frame, Origin, decode_command, decode_frame, split_message
 from .functions import FunctionCache
+from .interruption import STOPPED, CallStopped, Interruption
 from .memory import NoRoom, ResultFile, SlotMemory
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .protocol import (
@@ -38,6 +39,7 @@ from .protocol import (
     VINEFAST_CWD,
 )
 from .share import Share
+from .stops import Stops
 from .surroundings import Surroundings
 
 _NEVER_NS = 1 << 62
@@ -78,6 +80,8 @@ class Runner:
         Of the worker, which calls of other slots use as well; None: there are none.
     surroundings:
         Looked at between calls; None: what they change stays.
+    interruption:
+        Which of the calls are to end before they have; None: nobody says so.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Runner:
         origin: Origin,
         share: Share | None = None,
         surroundings: Surroundings | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         self._memory = memory
         self._functions = functions
@@ -95,6 +100,8 @@ class Runner:
         self._origin = origin
         self._share = share
         self._surroundings = surroundings
+        self._interruption = interruption or Interruption(Stops(), memory)
+        self._interruption.loop = _run_calls.__code__
         self._pid = os.getpid()
         self._shared_cwd = os.environb.get(VINEFAST_CWD.encode()) or None
         # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
@@ -118,6 +125,7 @@ class Runner:
         if not counters[layout.START_NS]:
             counters[layout.START_NS] = time.monotonic_ns()
         start_ns = counters[layout.START_NS]
+        self._interruption.begin()
 
         command, sandbox, result_path = split_message(message)
         if not sandbox.startswith(b"/"):
@@ -146,7 +154,16 @@ class Runner:
                 os._exit(0)
             counters[layout.STAGE] = layout.RUNNING
             n_records = _run_calls(
-                functions, frame, first, self._memory, file, slice_end_ns, self._forked, self._surroundings, watch
+                functions,
+                frame,
+                first,
+                self._memory,
+                file,
+                slice_end_ns,
+                self._forked,
+                self._surroundings,
+                watch,
+                self._interruption,
             )
             counters[layout.STAGE] = layout.OUTSIDE
         if os.getpid() != self._pid:
@@ -173,13 +190,14 @@ class Runner:
         """Run a bundle, with a second attempt after an exception outside any call.
 
         User code may leave timers behind that throw into this thread at any point. What is wrong with the frame itself,
-        or with the disk, is still so at the second attempt.
+        or with the disk, is still so at the second attempt. An interruption that strikes there is nobody's fault.
         """
         try:
-            self.run_bundle(message, received_ns, resume)
+            self._run_bundle_despite_interruptions(message, received_ns, resume)
         except NoRoom:
             raise
         except BaseException as error:
+            self._interruption.begin()
             if self._surroundings is not None:
                 self._surroundings.look()
                 _leave_if_spoilt(self._surroundings, self._memory)
@@ -189,7 +207,17 @@ class Runner:
             if self._memory.counters[layout.STAGE] == layout.RUNNING:
                 done = self._memory.published()
                 again = Resume((STATUS_EXCEPTION, pack_exception(error)), done, again.dead_functions)
-            self.run_bundle(message, received_ns, again)
+            self._run_bundle_despite_interruptions(message, received_ns, again)
+
+    def _run_bundle_despite_interruptions(self, message: bytes, received_ns: int, resume: Resume | None) -> None:
+        # No more often than it has calls.
+        while True:
+            try:
+                return self.run_bundle(message, received_ns, resume)
+            except CallStopped:
+                if self._memory.counters[layout.FINISHED]:
+                    return None
+                resume = resume or Resume()
 
     def _prepare(
         self, frame: Frame, first: int, sandbox: bytes, dead_functions: dict[int, bytes]
@@ -251,13 +279,15 @@ def _run_calls(
     forked: list[bool],
     surroundings: Surroundings | None,
     watch: bool,
+    interruption: Interruption,
 ) -> int:
     """Run calls until they or the time slice end; gives how many have a record then.
 
     The hot loop, measured by ``benches/bench_library.py``. A call's duration reaches from the record before it to its
     own: unpacking, running and packing.
 
-    An exception that user code left behind (a timer that throws into this thread) may strike at any point. So nothing
+    An exception that user code left behind (a timer that throws into this thread) may strike at any point, and so may
+    an interruption. So nothing
     in here is counted from call to call: what belongs to a call is found by its index, and after such an exception the
     records alone say which call is the next one.
     """
@@ -273,7 +303,7 @@ def _run_calls(
     function = result = args = kwargs = None
     data: Any
     payloads = frame.payloads
-    calls, rest = _calls_from(first, functions, frame)
+    calls, rest = _calls_from(first, functions, frame, interruption)
     pause_ns = _next_pause_ns(slice_end_ns, surroundings, watch)
     last_ns = clock()
     while True:
@@ -358,6 +388,8 @@ def _run_calls(
                     failure.__traceback__ = None
                     status, data = failure.status, failure.payload
                 else:
+                    if isinstance(failure, CallStopped):
+                        interruption.tidy_up()
                     status, data = STATUS_EXCEPTION, pack_exception(failure)
                 now_ns = clock()
                 if not _append(memory, file, surroundings, function, status, now_ns - last_ns, data):
@@ -366,9 +398,10 @@ def _run_calls(
                 # No call is running: the last one has its record, or the next one has not begun.
                 if surroundings is not None:
                     surroundings.look()
-                _tell_stray(failure)
+                if not isinstance(failure, CallStopped):
+                    _tell_stray(failure)
                 now_ns = clock()
-                calls, rest = _calls_from(memory.count(file), functions, frame)
+                calls, rest = _calls_from(memory.count(file), functions, frame, interruption)
             if surroundings is not None:
                 surroundings.look()
                 _leave_if_spoilt(surroundings, memory)
@@ -393,13 +426,13 @@ def _leave_if_spoilt(surroundings: Surroundings, memory: SlotMemory) -> None:
 
 
 def _calls_from(
-    first: int, functions: list[Callable[..., Any]], frame: Frame
+    first: int, functions: list[Callable[..., Any]], frame: Frame, interruption: Interruption
 ) -> tuple[Iterator[tuple[Callable[..., Any], int, int, int]], Iterator[int]]:
     """Give function, place and kind of payload of each call from an index on; and an iterator that tells how many are
     left.
     """
     indices, starts, ends = frame.function_indices[first:], frame.starts[first:], frame.ends[first:]
-    rest = iter(frame.payload_kinds[first:])
+    rest = interruption.follow(first, [*frame.payload_kinds[first:]])
     each = map(functions.__getitem__, indices) if len(functions) > 1 else repeat(functions[0], len(indices))
     return zip(each, starts, ends, rest, strict=True), rest
 
@@ -440,6 +473,8 @@ def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
         return buffers.unpack(payload)
     if kind == PAYLOAD_NONE:
         return (), {}
+    if kind == STOPPED:
+        raise CallStopped("the call has been cancelled")
     return pickle.loads(payload) if kind == PAYLOAD_PICKLE else parsl_side.deserialize(bytes(payload))
 
 

@@ -17,55 +17,20 @@ from .context import Contexts
 from .fork_server import ForkServer, ForkServerGone, handover
 from .frame import Origin
 from .janitor import Janitor
-from .memory import SlotMemory
 from .process import adopt_orphans, end_group, has_ended, kill_group, log_tail, reap_others, say
+from .slot import FIRST_RESPAWN_S, Slot
+from .stopping import Stopping
+from .stops import SIGNAL
 from .waiting import Bundle, WaitingBundles
 from .worker_link import WorkerLink
 
-_FIRST_RESPAWN_S = 0.01
 _LAST_RESPAWN_S = 2.0
 # So many fork servers in a row may end before they have forked a child: chance, or what their context does to them.
 _MAX_BARREN = 3
+# Most of them are of bundles that had left a moment before.
+_MAX_EARLY_STOPS = 4096
 # A child whose channel has ended may go on with its call, but once it has no call it ends itself.
 _DISCONNECTED_S = 3.0
-
-
-class Slot:
-    """What the supervisor knows of one slot and its child.
-
-    Attributes
-    ----------
-    pid:
-        The child; 0 while there is none.
-    channel:
-        Socket to the child.
-    outgoing:
-        Bytes of the bundle that the child has not taken yet.
-    spawn_at:
-        When to try the next fork, while `pid` is 0.
-    kill_at:
-        When to end the child if it has no call by then, once its channel has ended.
-    """
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.memory = SlotMemory()
-        self.log_path = os.path.abspath(f"slot-{index}.log")
-        self.pid = 0
-        self.channel: socket.socket | None = None
-        self.outgoing: memoryview | None = None
-        self.listens_for_room = False
-        self.bundle: Bundle | None = None
-        self.spawn_at = 0.0
-        self.respawn_s = _FIRST_RESPAWN_S
-        self.kill_at = 0.0
-
-    def is_busy(self) -> bool:
-        """Whether the child is in the midst of a bundle."""
-        counters = self.memory.counters
-        return (
-            self.bundle is not None and counters[layout.SERIAL] == self.bundle.serial and not counters[layout.FINISHED]
-        )
 
 
 class Slots:
@@ -112,6 +77,9 @@ class Slots:
         # The slot used last is the warmest: with little to do, few slots load many functions.
         self._idle: list[Slot] = []
         self.waiting = WaitingBundles()
+        self._stopping = Stopping(self._home)
+        # Calls that are to end, of bundles that were not here: by task id, oldest first.
+        self._early_stops: dict[bytes, set[int]] = {}
         self._n_bundles = 0
         self._childless: set[Slot] = set()
         # Their children live, but the channels to them have ended.
@@ -127,6 +95,7 @@ class Slots:
 
     def start(self) -> None:
         """Fork the children."""
+        signal.signal(SIGNAL, signal.SIG_IGN)  # so that none ends by it before it listens
         for slot in reversed(self._slots):
             self._spawn(slot)
 
@@ -137,8 +106,12 @@ class Slots:
     # Time
 
     def moments(self) -> list[float]:
-        """When something is to be done: by `spawn_due` or `end_disconnected`."""
-        return [slot.spawn_at for slot in self._childless] + [slot.kill_at for slot in self._disconnected]
+        """When something is to be done: by `spawn_due`, `end_disconnected` or `end_stopped`."""
+        return [
+            *(slot.spawn_at for slot in self._childless),
+            *(slot.kill_at for slot in self._disconnected),
+            *self._stopping.moments(),
+        ]
 
     def spawn_due(self, now: float) -> None:
         """Try once more to fork children that could not be had."""
@@ -150,6 +123,10 @@ class Slots:
         for slot in [slot for slot in self._disconnected if now >= slot.kill_at]:
             self._end_disconnected(slot, now)
 
+    def end_stopped(self, now: float) -> None:
+        """End calls that were asked to end, and have not."""
+        self._stopping.look(now)
+
     def are_loading(self) -> bool:
         """Whether the fork server has no children yet. Where slots load, what they load it for waits as well."""
         return len(self._requested) == len(self._slots)
@@ -159,7 +136,10 @@ class Slots:
     def accept(self, task_id: bytes, message: bytes, received_ns: int) -> None:
         """Take a bundle that the worker has sent."""
         self._n_bundles += 1
-        self.place(Bundle(self._n_bundles, task_id, message, received_ns))
+        bundle = Bundle(self._n_bundles, task_id, message, received_ns)
+        if self._early_stops:
+            bundle.stopped |= self._early_stops.pop(task_id, set())
+        self.place(bundle)
 
     def place(self, bundle: Bundle) -> None:
         """Give a bundle to an idle slot, or let it wait."""
@@ -168,10 +148,31 @@ class Slots:
         else:
             self.waiting.put(bundle)
 
+    def stop(self, stops: dict[bytes, set[int]], now: float) -> None:
+        """End calls, given by the task ids of their bundles.
+
+        Bundles that are not here have been, or are to come: their worker may still wait for a file.
+        """
+        for slot in self._slots:
+            if slot.bundle is not None and slot.bundle.task_id in stops:
+                slot.bundle.stopped |= stops.pop(slot.bundle.task_id)
+                self._stopping.begin(slot, now)
+        for bundle in self.waiting.all():
+            bundle.stopped |= stops.pop(bundle.task_id, set())
+        for task_id, indices in stops.items():
+            self._early_stops.setdefault(task_id, set()).update(indices)
+        while len(self._early_stops) > _MAX_EARLY_STOPS:
+            del self._early_stops[next(iter(self._early_stops))]
+
     def _hand_over(self, slot: Slot, bundle: Bundle) -> None:
-        slot.bundle = bundle
+        self._give(slot, bundle)
         slot.outgoing = memoryview(bundle.request())
         self._push(slot)
+
+    def _give(self, slot: Slot, bundle: Bundle) -> None:
+        slot.bundle = bundle
+        if bundle.stopped:
+            self._stopping.begin(slot, time.monotonic())
 
     def find_lost(self) -> None:
         """Queue again what a child took that died before it could say so."""
@@ -235,8 +236,10 @@ class Slots:
         outcome, taken = child.ANSWER.unpack(answer)
         self._finish(slot, outcome)
         if taken != child.NOTHING:
-            slot.bundle = self.waiting.claim(taken)
-            if slot.bundle is None:
+            bundle = self.waiting.claim(taken)
+            if bundle is not None:
+                self._give(slot, bundle)
+            else:
                 say(f"slot {slot.index} has taken bundle {taken}, which has gone another way")
         elif slot.pid:
             self._make_idle(slot)
@@ -252,7 +255,7 @@ class Slots:
         bundle, slot.bundle = slot.bundle, None
         if bundle is None:
             return
-        slot.respawn_s = _FIRST_RESPAWN_S
+        slot.respawn_s = FIRST_RESPAWN_S
         if outcome == child.NO_FRAME:
             say(f"no result frame for task {bundle.task_id.decode()}, see {slot.log_path}")
         self._link.report(bundle.task_id, outcome, time.monotonic())
@@ -326,7 +329,8 @@ class Slots:
     ) -> NoReturn:
         slot = self._slots[index]
         queue, log_path = self.waiting.reader, slot.log_path
-        child.serve(self.origin(index), slot.memory, channel, queue, log_path, self._home, unfinished, contexts)
+        memory, stops = slot.memory, slot.stops
+        child.serve(self.origin(index), memory, stops, channel, queue, log_path, self._home, unfinished, contexts)
 
     def _let_go(self) -> None:
         # In a child: what belongs to the supervisor alone.

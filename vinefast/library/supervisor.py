@@ -15,14 +15,15 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-from . import parsl_side
+from . import parsl_side, stopping
 from .failure import pack_exception
 from .frame import split_message
 from .janitor import Janitor
 from .memory import hand_back, is_no_room
 from .process import descendants_of, say
-from .protocol import EXIT_NO_ROOM, VINEFAST_VERSIONS
-from .slots import Slot, Slots
+from .protocol import COMMAND_STOP, EXIT_NO_ROOM, VINEFAST_VERSIONS
+from .slot import Slot
+from .slots import Slots
 from .transfers import TransferWatch
 from .waiting import Bundle
 from .worker_link import WorkerGone, WorkerLink
@@ -138,6 +139,7 @@ class Supervisor:
         if self._waiting.find_lost_at is not None and now >= self._waiting.find_lost_at:
             self._slots.find_lost()
         self._slots.end_disconnected(now)
+        self._slots.end_stopped(now)
 
     def _oldest_waiting(self) -> Iterator[Bundle]:
         return iter(()) if self._slots.are_loading() else self._waiting.oldest()
@@ -147,7 +149,18 @@ class Supervisor:
     def _on_messages(self) -> None:
         received_ns = time.monotonic_ns()
         for task_id, message in self._link.receive():
-            self._slots.accept(task_id, message, received_ns)
+            if message.startswith(COMMAND_STOP):
+                self._stop(Bundle(0, task_id, message, received_ns))
+            else:
+                self._slots.accept(task_id, message, received_ns)
+
+    def _stop(self, command: Bundle) -> None:
+        now = time.monotonic()
+        try:
+            self._slots.stop(stopping.parse(split_message(command.message)[0]), now)
+        except ValueError as error:
+            say(str(error))
+        self._hand_back(command, now)
 
     def _hand_back_overdue(self, now: float) -> None:
         for bundle in self._waiting.take_all_back():

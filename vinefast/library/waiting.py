@@ -6,7 +6,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from . import child
 from .blame import History
@@ -28,6 +28,8 @@ class Bundle:
         When it has waited too long for a slot.
     history:
         What it has gone through in slots.
+    stopped:
+        Indices of its calls that are to end, wherever they are.
     """
 
     def __init__(self, serial: int, task_id: bytes, message: bytes, received_ns: int) -> None:
@@ -37,6 +39,7 @@ class Bundle:
         self.received_ns = received_ns
         self.hand_back_at = received_ns * 1e-9 + _LONGEST_WAIT_S
         self.history = History()
+        self.stopped: set[int] = set()
 
     def request(self) -> bytes:
         """Give what its child is sent."""
@@ -127,6 +130,10 @@ class WaitingBundles:
 
     def _tell_length(self) -> None:
         self.reader.length[0] = len(self._queued)
+
+    def all(self) -> Iterator[Bundle]:
+        """Give all that are not known to be in a slot."""
+        return chain(self._queued.values(), self._taken.values(), self._overflow)
 
     def oldest(self) -> Iterator[Bundle]:
         """Give the one that waits longest in the queue, and beside it."""

@@ -178,6 +178,7 @@ def engine_settings(
     tuned = tuning_of(config)
     env_vars.setdefault(protocol.VINEFAST_RESULT_NBYTES, str(tuned.max_task_stdout_storage))
     env_vars.setdefault(protocol.VINEFAST_PEER_STALL_S, str(tuned.peer_stall_timeout))
+    env_vars.setdefault(protocol.VINEFAST_STOP_GRACE_S, str(tuned.stop_grace))
     env_vars.setdefault(protocol.VINEFAST_CONTEXT_TIMEOUT_S, str(tuned.context_timeout))
     env_vars.setdefault(protocol.VINEFAST_KEPT_FUNCTIONS_NBYTES, str(tuned.kept_functions_nbytes))
     env_vars.setdefault(protocol.VINEFAST_KEPT_CONTEXTS, str(tuned.kept_contexts))

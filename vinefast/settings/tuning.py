@@ -240,6 +240,13 @@ class Tuning(ParameterSet):
     slice_ms: Count = Count(
         "Time slice of a bundle: what has not begun by then is queued again. 0: none.", 50, "ms", tuned=False
     )
+    stop_grace: Number = Number(
+        "A call that is cancelled while it runs gets a KeyboardInterrupt; if it has not ended by then, its process is "
+        "killed.",
+        0.5,
+        "s",
+        tuned=False,
+    )
     task_groups: Flag = Flag("Send tasks that depend on each other by temporary files together.", False, since="7.15.0")
     temp_replica_count: Count = Count("Copies of each temporary file on different workers.", 1, "copies", least=1)
     transfer_outlier_factor: Count = Count("Give up transfers that take this many times the average.", 10, least=1)

@@ -762,3 +762,32 @@ def set_variable(name, value):
 
 def get_variable(name, context=None):
     return os.environ.get(name)
+
+
+def sleep_in_c(seconds):
+    """Wait in one system call that no signal ends, as C code does that never returns to the interpreter."""
+    libc = ctypes.CDLL(None)
+    end = time.monotonic() + seconds
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    libc.usleep(int(seconds * 1e6))
+    return end
+
+
+def say_and_sleep(path, seconds, on_interrupt="raise"):
+    """Leave a trace, and another one if this is interrupted."""
+    write_line(path, "begun")
+    while True:
+        try:
+            time.sleep(seconds)
+            return "slept"
+        except KeyboardInterrupt:
+            write_line(path, "interrupted")
+            if on_interrupt == "raise":
+                raise
+
+
+def start_and_sleep(path, seconds, command):
+    """Start a process and wait for it as long as this is not interrupted."""
+    process = subprocess.Popen(command)
+    Path(path).write_text(str(process.pid))
+    time.sleep(seconds)

@@ -1,0 +1,59 @@
+"""Calls are cancelled by the futures that users have, which may be Parsl's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from parsl.dataflow.futures import AppFuture
+
+from vinefast._core import CallFuture, cancel_sent
+from vinefast.calls.retries import task_record_of
+
+
+def cancel(future: Future[Any]) -> bool:
+    """Cancel a call, also one that a worker has or runs.
+
+    Parameters
+    ----------
+    future : CallFuture or AppFuture
+        What the executor, or a Parsl app, has returned.
+
+    Returns
+    -------
+    bool
+        False if the call is done; or, of an app, if it waits for what it depends on, or runs in another executor.
+
+    Raises
+    ------
+    TypeError
+        If it is the future of something else.
+    """
+    call: Any = future
+    if isinstance(future, AppFuture):
+        call = future.task_record.get("exec_fu")
+        if not isinstance(call, CallFuture):
+            return False
+    if not isinstance(call, CallFuture):
+        raise TypeError(f"{future!r} is no future of a call or app; accepted: what submit, or an app, has returned")
+    with _without_retries(call):
+        return cancel_sent(call)
+
+
+@contextmanager
+def _without_retries(call: CallFuture) -> Iterator[None]:
+    """Keep Parsl from trying an app again whose call is cancelled within this."""
+    found = map(task_record_of, list(call._done_callbacks))  # type: ignore[attr-defined]
+    # Those of another cancel that goes on are left to that one.
+    costs = [(record, record["fail_cost"]) for record in found if record and record["fail_cost"] != math.inf]
+    for record, _ in costs:
+        record["fail_cost"] = math.inf
+    try:
+        yield
+    finally:
+        if not call.cancelled():
+            for record, cost in costs:
+                record["fail_cost"] = cost

@@ -1,0 +1,111 @@
+"""A slot's child ends the call that it is at, and leaves out others, because the supervisor says so (`stops`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from operator import length_hint
+from types import CodeType, FrameType
+
+from . import memory as layout
+from .memory import SlotMemory
+from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
+from .process import descendants_of, end_processes, kill_processes, living, started_after
+from .stops import SIGNAL, Stops
+
+STOPPED = 64
+"""In the place of a call's kind of payload: the call is to end before it begins."""
+
+# For what an interrupted call has started. Shorter than that of the call, within which both have to end.
+_GRACE_S = 0.1
+
+
+class CallStopped(KeyboardInterrupt):
+    """The program has cancelled the call that is running."""
+
+
+class Interruption:
+    """What the child's loop is at, and what of it is to end.
+
+    Parameters
+    ----------
+    stops, memory:
+        Shared with the supervisor.
+
+    Attributes
+    ----------
+    loop:
+        The code that runs calls; its variable `last_ns` says when the one that runs has begun.
+    """
+
+    loop: CodeType | None = None
+
+    def __init__(self, stops: Stops, memory: SlotMemory) -> None:
+        self._stops = stops
+        self._memory = memory
+        self._pid = os.getpid()
+        self._first = 0
+        self._kinds: list[int] = []
+        self._rest: Iterator[int] = iter(())
+        # Calls of the bundle of that serial number: each is interrupted once.
+        self._interrupted: tuple[int, set[int]] = (0, set())
+        self._started: dict[int, bytes] = {}
+
+    def install(self) -> None:
+        """Listen to the supervisor."""
+        signal.signal(SIGNAL, self._on_signal)
+
+    def begin(self) -> None:
+        """A bundle, or another attempt at it, begins; no call of it yet."""
+        self._kinds, self._rest = [], iter(())
+        self.tidy_up()
+        serial = self._memory.counters[layout.SERIAL]
+        if self._interrupted[0] != serial:
+            self._interrupted = (serial, set())
+
+    def follow(self, first: int, kinds: list[int]) -> Iterator[int]:
+        """Give an iterator of the kinds of the calls from an index on, with `STOPPED` in the place of some."""
+        self._kinds = []  # an interruption between these lines finds no call
+        self._rest = rest = iter(kinds)
+        self._first = first
+        self._kinds = kinds
+        self._mark()
+        return rest
+
+    def _mark(self) -> set[int]:
+        indices = self._stops.read(self._memory.counters[layout.SERIAL])
+        for index in indices:
+            at = index - self._first
+            if 0 <= at < len(self._kinds):
+                # What has been taken from the list is not looked at again.
+                self._kinds[at] = STOPPED
+        return indices
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            return  # a call has forked this process
+        indices = self._mark()
+        n_left = length_hint(self._rest)
+        index = self._first + len(self._kinds) - n_left - 1
+        is_running = self._memory.counters[layout.STAGE] == layout.RUNNING
+        if index < self._first or index not in indices or index in self._interrupted[1] or not is_running:
+            return
+        self._interrupted[1].add(index)
+        # As Ctrl-C does, which goes to all processes of a terminal.
+        self._started = started_after(descendants_of(self._pid), self._began_ns(frame))
+        kill_processes(self._started, signal.SIGINT)
+        # If the call has its record already, or another has none yet, the loop sees that: it bears strays.
+        raise CallStopped("the call has been cancelled")
+
+    def tidy_up(self) -> None:
+        """End what the interrupted call has started and left behind."""
+        started, self._started = self._started, {}
+        if started:
+            end_processes(lambda: living(started), _GRACE_S)
+
+    def _began_ns(self, frame: FrameType | None) -> int:
+        while frame is not None and frame.f_code is not self.loop:
+            frame = frame.f_back
+        return time.monotonic_ns() if frame is None else frame.f_locals["last_ns"]

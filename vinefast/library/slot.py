@@ -1,0 +1,54 @@
+"""What the supervisor knows of one slot and its child."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from . import memory as layout
+from .memory import SlotMemory
+from .stops import Stops
+from .waiting import Bundle
+
+FIRST_RESPAWN_S = 0.01
+
+
+class Slot:
+    """A slot.
+
+    Attributes
+    ----------
+    memory, stops:
+        Shared with its children.
+    pid:
+        The child; 0 while there is none.
+    channel:
+        Socket to the child.
+    outgoing:
+        Bytes of the bundle that the child has not taken yet.
+    spawn_at:
+        When to try the next fork, while `pid` is 0.
+    kill_at:
+        When to end the child if it has no call by then, once its channel has ended.
+    """
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.memory = SlotMemory()
+        self.stops = Stops()
+        self.log_path = os.path.abspath(f"slot-{index}.log")
+        self.pid = 0
+        self.channel: socket.socket | None = None
+        self.outgoing: memoryview | None = None
+        self.listens_for_room = False
+        self.bundle: Bundle | None = None
+        self.spawn_at = 0.0
+        self.respawn_s = FIRST_RESPAWN_S
+        self.kill_at = 0.0
+
+    def is_busy(self) -> bool:
+        """Whether the child is in the midst of a bundle."""
+        counters = self.memory.counters
+        return (
+            self.bundle is not None and counters[layout.SERIAL] == self.bundle.serial and not counters[layout.FINISHED]
+        )

@@ -1,0 +1,171 @@
+"""The supervisor ends calls that run: it asks their child, and kills the child if that does not help."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import struct
+from collections.abc import Iterable
+
+from . import memory as layout
+from .frame import FrameError, split_message
+from .memory import ResultFile
+from .process import freeze, is_suspended, kill_group, say
+from .protocol import COMMAND_STOP, VINEFAST_STOP_GRACE_S
+from .slot import Slot
+from .stops import SIGNAL
+
+# When to signal again to a child that has not read what it was asked.
+_ASK_AGAIN_S = 0.05
+_LAST_ASK_S = 5.0
+
+
+def parse(command: bytes) -> dict[bytes, set[int]]:
+    """Give the calls that are to end: their indices by the task id of their bundle.
+
+    Raises
+    ------
+    ValueError
+        If the command does not say so.
+    """
+    start, *items = command.split()
+    if start != COMMAND_STOP:
+        raise ValueError(f"{command[:40]!r} is no command to stop calls")
+    stops: dict[bytes, set[int]] = {}
+    for item in items:
+        task_id, _, indices = item.partition(b":")
+        stops.setdefault(task_id, set()).update(map(int, indices.split(b",")))
+    return stops
+
+
+class Asked:
+    """What a slot's child was asked for.
+
+    Attributes
+    ----------
+    serial:
+        Of the bundle.
+    ends:
+        When the time of grace ends, by call.
+    pause_s, ask_at:
+        When to signal again, if the child has not read it.
+    published, index:
+        Where its records ended when it was frozen the last time, and at which call it was; -1: it was not.
+    """
+
+    def __init__(self, serial: int) -> None:
+        self.serial = serial
+        self.ends: dict[int, float] = {}
+        self.pause_s = _ASK_AGAIN_S
+        self.ask_at = 0.0
+        self.published = self.index = -1
+
+    def look_at(self) -> float:
+        """When something is to be done."""
+        return min(self.ask_at, *self.ends.values())
+
+
+class Stopping:
+    """The slots that have a bundle of which calls are to end.
+
+    A child has a time of grace between the question and the kill. To know which call it is at, the child is frozen:
+    then no other call is killed that has just begun.
+
+    Parameters
+    ----------
+    home:
+        Directory of the library.
+    """
+
+    def __init__(self, home: str) -> None:
+        self._home = os.fsencode(home)
+        self._grace_s = float(os.environ.get(VINEFAST_STOP_GRACE_S) or 0.5)
+        self._asked: dict[Slot, Asked] = {}
+
+    def moments(self) -> Iterable[float]:
+        """When something is to be done."""
+        return [asked.look_at() for asked in self._asked.values()]
+
+    def begin(self, slot: Slot, now: float) -> None:
+        """Of the bundle that a slot has, some calls are to end: ask its child, if it has one."""
+        bundle = slot.bundle
+        assert bundle is not None
+        asked = self._asked.get(slot)
+        if asked is None or asked.serial != bundle.serial:
+            asked = self._asked[slot] = Asked(bundle.serial)
+        for index in bundle.stopped:
+            asked.ends.setdefault(index, now + self._grace_s)
+        slot.stops.ask(bundle.serial, bundle.stopped)
+        self._signal(slot, asked, now)
+
+    @staticmethod
+    def _signal(slot: Slot, asked: Asked, now: float) -> None:
+        # Ever more rarely: the call that runs need not be one that is to end, and C code may take it for an error.
+        asked.ask_at = now + asked.pause_s
+        asked.pause_s = min(2 * asked.pause_s, _LAST_ASK_S)
+        if slot.pid:
+            os.kill(slot.pid, SIGNAL)  # a child that has ended is there until it is waited for
+
+    def look(self, now: float) -> None:
+        """Do what is due."""
+        for slot, asked in [(slot, asked) for slot, asked in self._asked.items() if now >= asked.look_at()]:
+            self._look(slot, asked, now)
+
+    def _look(self, slot: Slot, asked: Asked, now: float) -> None:
+        bundle = slot.bundle
+        if bundle is None or bundle.serial != asked.serial:
+            del self._asked[slot]
+            return
+        due = {index for index, end in asked.ends.items() if now >= end}
+        goes_on = bool(due) and self._end_call(slot, asked, due)
+        if slot.is_busy() and slot.stops.is_read():
+            asked.ask_at = math.inf  # the child leaves out those that are to come
+            if not goes_on:
+                for index in due:
+                    del asked.ends[index]
+        elif now >= asked.ask_at:
+            self._signal(slot, asked, now)
+        for index in due & asked.ends.keys():
+            asked.ends[index] = now + max(self._grace_s, _ASK_AGAIN_S)
+        if not asked.ends:
+            del self._asked[slot]
+
+    def _end_call(self, slot: Slot, asked: Asked, due: set[int]) -> bool:
+        """Kill the child if the call that it is at is one of these; tells whether that has to be looked at again."""
+        counters = slot.memory.counters
+        if not slot.pid or not slot.is_busy():
+            return False
+        if counters[layout.STAGE] != layout.RUNNING:
+            return True  # a function is being loaded, which other calls may need as well
+        if slot.memory.published() == asked.published and asked.index not in due:
+            return False  # it is still at another call
+        was_suspended = is_suspended(slot.pid)
+        if not was_suspended and not freeze(slot.pid):
+            return True
+        is_killed = False
+        try:
+            is_killed = self._is_at(slot, asked, due)
+            if is_killed:
+                say(f"the child of slot {slot.index} is killed: its call is to end, and has not")
+                kill_group(slot.pid)
+        finally:
+            if not was_suspended and not is_killed:
+                os.kill(slot.pid, signal.SIGCONT)
+        return is_killed
+
+    def _is_at(self, slot: Slot, asked: Asked, indices: set[int]) -> bool:
+        """Whether a child that is frozen is at one of these calls."""
+        counters, bundle = slot.memory.counters, slot.bundle
+        assert bundle is not None
+        # It may have gone on to another bundle before it was frozen.
+        if not slot.is_busy() or counters[layout.STAGE] != layout.RUNNING:
+            return False
+        _, _, result_path = split_message(bundle.message)
+        try:
+            index = slot.memory.recount(ResultFile(os.path.join(self._home, result_path), keep=True))
+        except (FrameError, OSError, struct.error, ValueError) as error:
+            say(f"cannot tell which call slot {slot.index} is at: {error}")
+            return False
+        asked.published, asked.index = slot.memory.published(), index
+        return index in indices
