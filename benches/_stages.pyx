@@ -195,6 +195,9 @@ cdef class Stages:
         cdef vf_function *function
         cdef bytes payload
         cdef vf_buffer frame, command
+        cdef vf_terms terms
+        memset(&terms, 0, sizeof(vf_terms))
+        terms.slice_ms = slice_ms
         memset(&frame, 0, sizeof(vf_buffer))
         memset(&command, 0, sizeof(vf_buffer))
         cdef vf_call *c_calls = <vf_call *>calloc(n + <size_t>1, sizeof(vf_call))
@@ -218,7 +221,7 @@ cdef class Stages:
                 c_calls[i].kind = kind
                 order[i] = &c_calls[i]
             for i in range(times):
-                if vf_frame_pack(&frame, order, n, slice_ms, 0, i + <uint64_t>1) or vf_frame_encode(&command, &frame):
+                if vf_frame_pack(&frame, order, n, &terms, i + <uint64_t>1) or vf_frame_encode(&command, &frame):
                     raise MemoryError()
             return PyBytes_FromStringAndSize(command.data, command.nbytes)
         finally:

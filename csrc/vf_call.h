@@ -79,6 +79,7 @@ struct vf_spec {
 	double priority;
 	struct vf_resources needs; /* negative: not given, as for what is below */
 	int64_t running_time_min;  /* seconds */
+	uint32_t limit_ms;         /* of a call's time; 0: none */
 	const char *category;     /* NULL: not given */
 	struct vf_group *group;
 

@@ -35,7 +35,7 @@ static char *align(const char *frame, char *at)
 }
 
 int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls,
-		uint32_t slice_ms, uint32_t cores, uint64_t stamp)
+		const struct vf_terms *terms, uint64_t stamp)
 {
 	uint32_t n_functions = 0;
 	size_t bodies = 0, payloads = 0;
@@ -73,8 +73,9 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	memcpy(at, VF_BUNDLE_MAGIC, 4);
 	at = put_u32(at + 4, n_calls);
 	at = put_u32(at, n_functions);
-	at = put_u32(at, slice_ms);
-	at = put_u32(at, cores);
+	at = put_u32(at, terms->slice_ms);
+	at = put_u32(at, terms->cores);
+	at = put_u32(at, terms->limit_ms);
 
 	char *call_at = at + (size_t)n_functions * VF_BUNDLE_FUNCTION_NBYTES;
 	char *body_at = out->data + tables;

@@ -14,11 +14,18 @@ layout. All integers are little-endian. */
 #include "vf_call.h"
 #include "vf_wire.h"
 
+/* What holds for all calls of a bundle; 0: nothing of the kind. */
+struct vf_terms {
+	uint32_t slice_ms; /* the time slice */
+	uint32_t cores;    /* each asks for */
+	uint32_t limit_ms; /* each may run */
+};
+
 /* Write a bundle frame of `n_calls` calls into `out` (what it held is dropped). `stamp` is a number
 never used before: it marks the functions that the frame already names. Returns 0, or -1 when memory
 is short. */
 int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t n_calls,
-		uint32_t slice_ms, uint32_t cores, uint64_t stamp);
+		const struct vf_terms *terms, uint64_t stamp);
 
 /* Encode a frame as the COMMAND of a TaskVine function call: free of NUL bytes, NUL-terminated.
 Returns 0, or -1 when memory is short. */

@@ -126,7 +126,7 @@ static void count_stages(struct vf_return *returns, const struct vf_bundle *bund
 
 static int is_of_call(uint32_t status)
 {
-	return status <= VF_STATUS_INPUT_SPOILED && status != VF_STATUS_NODE &&
+	return status <= VF_STATUS_TIMED_OUT && status != VF_STATUS_NODE &&
 			status != VF_STATUS_ENGINE;
 }
 
@@ -168,7 +168,8 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
 			missed++;
 			continue;
 		}
-		if (record.status >= VF_STATUS_INPUT_CHANGED)
+		if (record.status == VF_STATUS_INPUT_CHANGED ||
+				record.status == VF_STATUS_INPUT_SPOILED)
 			vf_files_spoiled(returns->files, call);
 		if (record.status == VF_STATUS_INPUT_SPOILED) {
 			send_without_inputs(returns, call);

@@ -157,8 +157,12 @@ static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *
 {
 	uint64_t start_ns = vf_now_ns();
 	struct vf_bundle *bundle = vf_bundle_create(n_calls, calls);
-	double needed = n_calls ? calls[0]->spec->needs.cores : 0;
-	uint32_t cores = needed > 0 ? (uint32_t)ceil(needed) : 0;
+	struct vf_terms terms = {.slice_ms = send->config->slice_ms};
+	if (n_calls) {
+		const struct vf_spec *spec = calls[0]->spec;
+		terms.cores = spec->needs.cores > 0 ? (uint32_t)ceil(spec->needs.cores) : 0;
+		terms.limit_ms = spec->limit_ms;
+	}
 
 	if (!bundle) {
 		for (uint32_t i = 0; i < n_calls; i++)
@@ -170,8 +174,7 @@ static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *
 				vf_library_why_hopeless());
 		return;
 	}
-	if (vf_frame_pack(&send->frame, calls, n_calls, send->config->slice_ms, cores,
-			    ++send->stamp) ||
+	if (vf_frame_pack(&send->frame, calls, n_calls, &terms, ++send->stamp) ||
 			!submit(send, bundle)) {
 		refuse(send, bundle);
 		return;

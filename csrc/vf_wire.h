@@ -15,7 +15,7 @@ compares the two. The layout of the messages is described in docs/architecture.m
 
 enum {
 	VF_DIGEST_NBYTES = 16,
-	VF_BUNDLE_HEADER_NBYTES = 20,
+	VF_BUNDLE_HEADER_NBYTES = 24,
 	VF_BUNDLE_FUNCTION_NBYTES = 20,
 	VF_BUNDLE_CALL_NBYTES = 12,
 	VF_RESULT_HEADER_NBYTES = 64,
@@ -78,6 +78,7 @@ enum vf_status {
 	VF_STATUS_ENGINE = 9, /* never in a frame: the engine failed the bundle */
 	VF_STATUS_INPUT_CHANGED = 10, /* an input that calls share was written to while it ran */
 	VF_STATUS_INPUT_SPOILED = 11, /* not run: that had happened before, on its worker */
+	VF_STATUS_TIMED_OUT = 12, /* it ran longer than it may, and was ended */
 };
 
 static inline int vf_status_is_result(uint32_t status)

@@ -101,6 +101,7 @@ cdef extern from "vf_wire.h" nogil:
         VF_STATUS_NODE
         VF_STATUS_TOO_LARGE
         VF_STATUS_INPUT_CHANGED
+        VF_STATUS_TIMED_OUT
         VF_STATUS_ENGINE
 
 
@@ -134,6 +135,7 @@ cdef extern from "vf_call.h" nogil:
         double priority
         vf_resources needs
         int64_t running_time_min
+        uint32_t limit_ms
         const char *category
         vf_group *group
 
@@ -168,8 +170,11 @@ cdef extern from "vf_buffer.h" nogil:
 
 
 cdef extern from "vf_frame.h" nogil:
+    struct vf_terms:
+        uint32_t slice_ms
+
     int vf_frame_pack(
-        vf_buffer *out, vf_call **calls, uint32_t n_calls, uint32_t slice_ms, uint32_t cores, uint64_t stamp)
+        vf_buffer *out, vf_call **calls, uint32_t n_calls, const vf_terms *terms, uint64_t stamp)
     int vf_frame_encode(vf_buffer *out, const vf_buffer *frame)
     int vf_frame_decode(vf_buffer *out, const char *encoded)
 

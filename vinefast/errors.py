@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import signal
 
+from parsl.app.errors import AppTimeout
 from parsl.errors import ParslError
 
 
@@ -349,6 +350,31 @@ def _signal_text(number: int) -> str:
         return f"signal {number}"
     words = _SIGNAL_HINTS.get(name) or (signal.strsignal(number) or "").lower()
     return f"{name.name} ({words})" if words else name.name
+
+
+class CallTimedOut(VineFastError, AppTimeout):
+    """The call ran for longer than its limit, and was ended; other calls of the worker are not touched.
+
+    Parameters
+    ----------
+    app : str
+        Name of the function.
+    limit_s : float
+        What its resource specification's `running_time_max`, or Parsl's `walltime`, allowed.
+    stack : str
+        The Python stack of the call when its time was over, without source lines if it had to be killed; empty: it
+        was within C code that the app is.
+    """
+
+    def __init__(self, app: str, limit_s: float, stack: str = "") -> None:
+        super().__init__(app, limit_s, stack)
+        self.app = app
+        self.limit_s = limit_s
+        self.stack = stack
+
+    def __str__(self) -> str:
+        text = f"{self.app} ran for longer than its limit of {self.limit_s:g} s and was ended"
+        return f"{text}. It was at:\n{self.stack}" if self.stack.strip() else text
 
 
 class ContextError(VineFastError):

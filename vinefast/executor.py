@@ -35,6 +35,7 @@ from vinefast.calls.cancel import cancel
 from vinefast.calls.context import pack
 from vinefast.calls.many import CallsAhead, Chunks, results_in_order
 from vinefast.calls.overhead import Overhead, overhead
+from vinefast.calls.walltime import walltime_of
 from vinefast.data import temps
 from vinefast.data.plan import CallPlan
 from vinefast.data.staging import URLStaging
@@ -42,7 +43,7 @@ from vinefast.errors import EngineStartError, EngineStopped, anew
 from vinefast.library.context import Context
 from vinefast.settings import checks, rules
 from vinefast.settings.engine import engine_settings
-from vinefast.settings.resources import CallSpec, SpecReader
+from vinefast.settings.resources import CallSpec, SpecReader, with_limit
 from vinefast.workers import monitoring
 from vinefast.workers.command import program_path
 from vinefast.workers.contact import Contact, catalog_hosts, manager_address, name_in_catalog
@@ -366,7 +367,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         func : callable
             The function to call on a worker.
         resource_specification : mapping or None
-            Any of cores, memory (MB), disk (MB), gpus, priority, category, running_time_min (seconds).
+            Any of cores, memory (MB), disk (MB), gpus, priority, category, running_time_min and
+            running_time_max (seconds). A call that runs for longer than the latter, or than the `walltime` of a Python
+            app, is ended, and fails with `CallTimedOut`.
         *args, **kwargs
             Arguments of the call.
 
@@ -384,6 +387,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         spec = None
         if resource_specification or type(resource_specification) not in _NO_SPECIFICATION:
             spec = self._read(resource_specification)
+        if "walltime" in kwargs and (limit := walltime_of(func)) is not None:
+            spec = with_limit(spec, limit)
         if self._moves_files and (plan := self._plan(func, args, kwargs, False)):
             return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)

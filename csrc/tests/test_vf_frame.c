@@ -9,6 +9,8 @@ NUL bytes and reversible, and a broken result frame is refused. */
 #include "check.h"
 #include "faults.h"
 
+static const struct vf_terms NO_TERMS = {0};
+
 static uint32_t u32_at(const char *at)
 {
 	uint32_t value;
@@ -39,18 +41,20 @@ static void test_pack(void)
 	struct vf_buffer frame = {0};
 
 	g.delivered = 1;
-	CHECK(vf_frame_pack(&frame, order, 4, 50, 7, 1) == 0);
+	CHECK(vf_frame_pack(&frame, order, 4, &(struct vf_terms){50, 7, 1500}, 1) == 0);
 	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + 2 * VF_BUNDLE_FUNCTION_NBYTES +
 			4 * VF_BUNDLE_CALL_NBYTES;
 	CHECK(frame.nbytes == bodies + strlen("body of f") + strlen("onetwo!x"));
 	CHECK(!memcmp(frame.data, "VFB1", 4));
 	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 &&
-			u32_at(frame.data + 12) == 50 && u32_at(frame.data + 16) == 7);
-	CHECK(frame.data[20] == 'f' && u32_at(frame.data + 36) == strlen("body of f"));
-	CHECK(frame.data[40] == 'g' && u32_at(frame.data + 56) == 0);
+			u32_at(frame.data + 12) == 50 && u32_at(frame.data + 16) == 7 &&
+			u32_at(frame.data + 20) == 1500);
+	const char *functions = frame.data + VF_BUNDLE_HEADER_NBYTES;
+	CHECK(functions[0] == 'f' && u32_at(functions + 16) == strlen("body of f"));
+	CHECK(functions[20] == 'g' && u32_at(functions + 36) == 0);
 	const uint32_t index[4] = {0, 1, 0, 1};
 	for (int i = 0; i < 4; i++) {
-		const char *call = frame.data + 60 + i * VF_BUNDLE_CALL_NBYTES;
+		const char *call = functions + 40 + i * VF_BUNDLE_CALL_NBYTES;
 		CHECK(u32_at(call) == index[i] && u32_at(call + 4) == calls[i].nbytes &&
 				u32_at(call + 8) == calls[i].kind);
 	}
@@ -59,11 +63,11 @@ static void test_pack(void)
 	/* A later call of a delivered function asks for the body. */
 	f.delivered = 1;
 	calls[3].with_body = 1;
-	CHECK(vf_frame_pack(&frame, order, 4, 50, 0, 2) == 0);
-	CHECK(u32_at(frame.data + 36) == 0 && u32_at(frame.data + 56) == 1);
+	CHECK(vf_frame_pack(&frame, order, 4, &(struct vf_terms){50, 0, 0}, 2) == 0);
+	CHECK(u32_at(frame.data + 40) == 0 && u32_at(frame.data + 60) == 1);
 	CHECK(!memcmp(frame.data + bodies, "gonetwo!x", 9));
 
-	CHECK(vf_frame_pack(&frame, NULL, 0, 0, 0, 3) == 0);
+	CHECK(vf_frame_pack(&frame, NULL, 0, &NO_TERMS, 3) == 0);
 	CHECK(frame.nbytes == VF_BUNDLE_HEADER_NBYTES && u32_at(frame.data + 4) == 0);
 	vf_buffer_free(&frame);
 }
@@ -84,10 +88,10 @@ static void test_pack_aligned(void)
 	};
 	struct vf_call *order[3] = {&calls[0], &calls[1], &calls[2]};
 	struct vf_buffer frame = {0};
-	CHECK(vf_frame_pack(&frame, order, 3, 50, 0, 1) == 0);
+	CHECK(vf_frame_pack(&frame, order, 3, &(struct vf_terms){50, 0, 0}, 1) == 0);
 	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + VF_BUNDLE_FUNCTION_NBYTES +
 			3 * VF_BUNDLE_CALL_NBYTES;
-	CHECK(bodies + 12 == 88);
+	CHECK(bodies + 12 == 92);
 	CHECK(!memcmp(frame.data + bodies, "body of fone\0\0", 14));
 	CHECK(!memcmp(frame.data + 128, "two!\0\0", 6) && !memcmp(frame.data + 192, "three", 5));
 	CHECK(frame.nbytes == 197);
@@ -184,9 +188,9 @@ static void test_short_memory(void)
 	struct vf_buffer frame = {0}, text = {0}, back = {0};
 	for (int n = 0; n < 2; n++) {
 		faults_begin(FAULTS_ALL);
-		CHECK(vf_frame_pack(&frame, order, 1, 0, 0, 200) && faults_end() == 1);
+		CHECK(vf_frame_pack(&frame, order, 1, &NO_TERMS, 200) && faults_end() == 1);
 		CHECK(!frame.data && !frame.capacity);
-		CHECK(!vf_frame_pack(&frame, order, 1, 0, 0, 201));
+		CHECK(!vf_frame_pack(&frame, order, 1, &NO_TERMS, 201));
 		size_t nbytes = frame.nbytes;
 		faults_begin(FAULTS_ALL);
 		CHECK(vf_frame_encode(&text, &frame) && faults_end() == 1 && !text.data);
@@ -221,14 +225,14 @@ int main(void)
 	static char payload[16 << 20];
 	struct vf_call huge = {.function = &one, .payload = payload, .nbytes = sizeof payload};
 	struct vf_call *only[] = {&huge};
-	CHECK(!vf_frame_pack(&large, only, 1, 0, 0, 100) && large.capacity >= sizeof payload);
+	CHECK(!vf_frame_pack(&large, only, 1, &NO_TERMS, 100) && large.capacity >= sizeof payload);
 	vf_buffer_trim(&large);
 	CHECK(large.capacity >= sizeof payload);
 	huge.nbytes = 100;
-	CHECK(!vf_frame_pack(&large, only, 1, 0, 0, 101));
+	CHECK(!vf_frame_pack(&large, only, 1, &NO_TERMS, 101));
 	vf_buffer_trim(&large);
 	CHECK(!large.data && !large.capacity);
-	CHECK(!vf_frame_pack(&large, only, 1, 0, 0, 102));
+	CHECK(!vf_frame_pack(&large, only, 1, &NO_TERMS, 102));
 	vf_buffer_trim(&large);
 	vf_buffer_trim(&large);
 	CHECK(large.capacity);

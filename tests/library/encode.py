@@ -32,9 +32,7 @@ class Record(NamedTuple):
     def value(self) -> Any:
         if self.status == 0:
             return None
-        return {1: pickle.loads, 2: parsl.serialize.deserialize, 3: pickle.loads, 4: pickle.loads}[self.status](
-            self.payload
-        )
+        return (parsl.serialize.deserialize if self.status == 2 else pickle.loads)(self.payload)
 
     @property
     def exception(self) -> BaseException:
@@ -62,7 +60,9 @@ def digest_of(body: bytes) -> bytes:
     return hashlib.blake2b(body).digest()[:16]
 
 
-def encode_frame(calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True, cores: int = 0) -> bytes:
+def encode_frame(
+    calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True, cores: int = 0, limit_ms: int = 0
+) -> bytes:
     """Encode a bundle; `carry` tells which bodies (by index of function) travel."""
     bodies: list[bytes] = []
     table, payloads = [], []
@@ -82,7 +82,7 @@ def encode_frame(calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = 
     )
     sent = b"".join(body for body, there in zip(bodies, carried, strict=True) if there)
     return (
-        struct.pack("<4sIIII", b"VFB1", len(calls), len(bodies), slice_ms, cores)
+        struct.pack("<4sIIIII", b"VFB1", len(calls), len(bodies), slice_ms, cores, limit_ms)
         + entries
         + b"".join(table)
         + sent

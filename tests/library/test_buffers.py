@@ -10,7 +10,7 @@ import pytest
 
 from vinefast.library import buffers
 from vinefast.library.frame import decode_command, decode_frame
-from vinefast.library.protocol import ALIGNMENT, PAYLOAD_BUFFERS
+from vinefast.library.protocol import ALIGNMENT, BUNDLE_CALL, BUNDLE_FUNCTION, BUNDLE_HEADER, PAYLOAD_BUFFERS
 
 from .encode import Call, encode_frame
 
@@ -60,7 +60,7 @@ def test_array_that_is_not_contiguous():
 def test_spilled_frame(tmp_path, padding):
     """Read when it is small, mapped when it is large; payloads with buffers begin at multiples of the alignment."""
     frame = bytearray(encode_frame([Call(len, kind=1, args=(bytes(padding),)), Call(len, kind=0), Call(len, kind=0)]))
-    table = 20 + 20 + 12
+    table = BUNDLE_HEADER.size + BUNDLE_FUNCTION.size + BUNDLE_CALL.size
     payload = b"".join(buffers.pack(((np.arange(1000),), {}), 0))
     for _ in range(2):
         frame[table : table + 12] = b"".join(n.to_bytes(4, "little") for n in (0, len(payload), PAYLOAD_BUFFERS))

@@ -133,10 +133,15 @@ class Worker:
         return task_id
 
     def send(
-        self, calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True, output: str | None = None
+        self,
+        calls: list[Call],
+        slice_ms: int = 0,
+        carry: bool | set[int] = True,
+        output: str | None = None,
+        limit_ms: int = 0,
     ) -> int:
         """Send a bundle; give its task id."""
-        return self.send_raw(encode_command(encode_frame(calls, slice_ms, carry)), output=output)
+        return self.send_raw(encode_command(encode_frame(calls, slice_ms, carry, 0, limit_ms)), output=output)
 
     def collect(self, timeout_s: float = 10.0, resend: bool = True) -> tuple[int, ResultFrame]:
         """Wait for the next finished bundle; one that waited too long, and is handed back, is sent again."""
@@ -148,9 +153,11 @@ class Worker:
                 return task_id, result
             self.send_raw(self._commands[task_id], task_id)
 
-    def run(self, calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True) -> ResultFrame:
+    def run(
+        self, calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True, limit_ms: int = 0
+    ) -> ResultFrame:
         """Send one bundle and wait for it."""
-        task_id = self.send(calls, slice_ms, carry)
+        task_id = self.send(calls, slice_ms, carry, limit_ms=limit_ms)
         done_id, result = self.collect()
         assert done_id == task_id
         return result

@@ -14,6 +14,7 @@ cdef tuple RAISED = (str, str, str, (bytes, type(None)))
 cdef tuple DIED = ((int, type(None)), (int, type(None)), str)
 cdef tuple TOO_LARGE = (str, int, str)
 cdef tuple CHANGED = (str, list)
+cdef tuple TIMED_OUT = (float, str)
 
 
 cdef tuple fields_of(const vf_record *record, tuple types):
@@ -104,7 +105,14 @@ cdef object deliver(Call future):
     return None
 
 
-cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, FrameMemory memory) except -1:
+cdef bytes app_to_name(const vf_call *call, const vf_record *record):
+    """The function of a call in the books, if its record makes an error that names it."""
+    return (<Call>call.future).function.name if record.status == VF_STATUS_TIMED_OUT else None
+
+
+cdef int finish(
+    Call future, bytes app, const vf_bundle *bundle, const vf_record *record, FrameMemory memory
+) except -1:
     """Finish the future of one call by its record; `memory` is given if arrays may stay where they are."""
     cdef object result = None
     cdef object exception = None
@@ -131,6 +139,8 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
             exception = errors.ResultTooLarge(*fields_of(record, TOO_LARGE))
         elif record.status == VF_STATUS_INPUT_CHANGED:
             exception = errors.InputChanged(*fields_of(record, CHANGED))
+        elif record.status == VF_STATUS_TIMED_OUT:
+            exception = errors.CallTimedOut(app.decode("utf-8", "replace"), *fields_of(record, TIMED_OUT))
         else:
             exception = failure_of(bundle)
         if files is not None and exception is None:
@@ -146,10 +156,12 @@ cdef int finish(Call future, const vf_bundle *bundle, const vf_record *record, F
     return complete(future, result, exception)
 
 
-cdef int finish_surely(Call future, const vf_bundle *bundle, const vf_record *record, FrameMemory memory) except -1:
+cdef int finish_surely(
+    Call future, bytes app, const vf_bundle *bundle, const vf_record *record, FrameMemory memory
+) except -1:
     """As `finish`, but the future is done even if that is interrupted."""
     try:
-        return finish(future, bundle, record, memory)
+        return finish(future, app, bundle, record, memory)
     except BaseException as error:
         complete(future, None, errors.EngineFailure(errors.described(error)))
         raise

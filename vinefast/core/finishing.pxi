@@ -77,13 +77,14 @@ cdef class Finisher:
             if call == NULL:
                 continue  # finished by finish_brought
             bundle.outcomes[i].call = NULL
-            future = self.calls.remove(call)
             record = &bundle.outcomes[i].record
+            app = app_to_name(call, record)
+            future = self.calls.remove(call)
             kept = None
             # Where one result makes up most of a frame, its arrays may keep the frame alive.
             if record.status == VF_STATUS_BUFFERS and record.nbytes > bundle.frame_nbytes // 2:
                 kept = memory = keep_frame(bundle, memory)
-            finish_surely(future, bundle, record, kept)
+            finish_surely(future, app, bundle, record, kept)
             if self.loop.is_elsewhere():
                 return 0
         self.since_ns = 0
@@ -138,9 +139,10 @@ cdef class Finisher:
                 outcome = &bundle.outcomes[i]
                 if outcome.call == NULL or not (<Call>outcome.call.future).brings_back():
                     continue
+                app = app_to_name(outcome.call, &outcome.record)
                 future = self.calls.remove(outcome.call)
                 outcome.call = NULL
                 # Not with the frame, which is the others' as well.
-                finish_surely(future, bundle, &outcome.record, None)
+                finish_surely(future, app, bundle, &outcome.record, None)
             bundle = <vf_bundle *>bundle.link.next
         return 0

@@ -32,9 +32,17 @@ cdef class SpecRecord:
         self.c_spec.needs.disk = or_minus_one(spec.disk)
         self.c_spec.needs.gpus = or_minus_one(spec.gpus)
         self.c_spec.running_time_min = <int64_t>or_minus_one(spec.running_time_min)
+        self.c_spec.limit_ms = limit_ms_of(spec.running_time_max)
         if spec.category is not None:
             self.category = spec.category.encode()
             self.c_spec.category = PyBytes_AS_STRING(self.category)
+
+
+cdef uint32_t limit_ms_of(seconds) except? 0:
+    if seconds is None:
+        return 0
+    cdef double ms = ceil(seconds * 1000)
+    return <uint32_t>ms if ms <= <double>0xFFFFFFFF else 0  # that is in 49 days
 
 
 cdef double or_minus_one(value) except? -1:
@@ -56,7 +64,9 @@ cdef class SpecRegistry:
         cdef PyObject *known = PyDict_GetItem(self.by_id, key)
         if known != NULL:
             return <SpecRecord>known
-        shared = (spec.cores, spec.memory, spec.disk, spec.gpus, spec.running_time_min, spec.category)
+        shared = (
+            spec.cores, spec.memory, spec.disk, spec.gpus, spec.running_time_min, spec.running_time_max, spec.category
+        )
         cdef SpecGroup group = self.groups.get(shared)
         if group is None:
             group = SpecGroup()

@@ -85,7 +85,7 @@ class Verdict(NamedTuple):
     blamed: int = layout.OUTSIDE
     published: int = 0
 
-    def resume(self, code: int, log_tail: str) -> Resume:
+    def resume(self, code: int, log_tail: str, cause: tuple[int, bytes] | None = None) -> Resume:
         """Give how a new child is to go on, with the blame written down.
 
         Parameters
@@ -94,13 +94,15 @@ class Verdict(NamedTuple):
             Exit code of the dead child; negative: the signal that ended it.
         log_tail:
             Its last words.
+        cause:
+            What it was killed for, as the record of its call, if we did it.
         """
         record, done, dead_functions = before = self.history.resume
         if self.blamed == layout.OUTSIDE:
             return before
         payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, log_tail)
         if self.blamed == layout.RUNNING:
-            return Resume((STATUS_DIED, payload), self.published, dead_functions)
+            return Resume(cause or (STATUS_DIED, payload), self.published, dead_functions)
         return Resume(record, done, {**dead_functions, self.blamed - layout.LOADING: payload})
 
 

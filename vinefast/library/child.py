@@ -30,6 +30,7 @@ from .protocol import (
 )
 from .run import Resume, Runner
 from .share import Share
+from .stack import Stack
 from .stops import Stops
 from .surroundings import Surroundings
 
@@ -41,7 +42,9 @@ ANSWER = struct.Struct("<BQ")
 DONE = 0
 NO_FRAME = 1
 NO_ROOM = EXIT_NO_ROOM
-OUTCOMES = (DONE, NO_FRAME, NO_ROOM)
+# Not of a bundle that is done: of one that begins, whose calls have limited time.
+TIMED = 2
+OUTCOMES = (DONE, NO_FRAME, NO_ROOM, TIMED)
 NOTHING = 0
 
 # The longest message that travels through the queue.
@@ -107,6 +110,7 @@ def serve(
     origin: Origin,
     memory: SlotMemory,
     stops: Stops,
+    stack: Stack,
     channel: socket.socket,
     queue: Queue,
     log_path: str,
@@ -137,8 +141,15 @@ def serve(
         share, surroundings = Share(origin), Surroundings(log_path)
         interruption = Interruption(stops, memory)
         interruption.install()
-        runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings, interruption)
-        child = _Child(runner, memory, OwnSocket(channel), queue, surroundings)
+        stack.listen()
+        own_channel = OwnSocket(channel)
+
+        def on_limit() -> None:
+            if own_channel.is_there():
+                channel.sendall(ANSWER.pack(TIMED, memory.counters[layout.SERIAL]))
+
+        runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings, interruption, on_limit)
+        child = _Child(runner, memory, own_channel, queue, surroundings)
         if unfinished is not None:
             child.run(*unfinished)
             unfinished = None

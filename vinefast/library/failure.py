@@ -92,6 +92,20 @@ def pack_lack(function: object, lack: NoRoom) -> bytes:
     return pickle.dumps((name[:200], lack.nbytes, lack.reason), 5)
 
 
+def pack_timeout(limit_s: float, stack: str) -> bytes:
+    """Payload of status STATUS_TIMED_OUT."""
+    return pickle.dumps((limit_s, stack), 5)
+
+
+def stack_of(exception: BaseException) -> str:
+    """Give the frames of the user's from which an exception came that was raised in the midst of them."""
+    try:
+        frames = traceback.extract_tb(users_traceback(exception.__traceback__))
+        return "".join(traceback.format_list([frame for frame in frames if not frame.filename.startswith(_HERE)]))
+    except BaseException:
+        return ""
+
+
 def pack_changed(app: str, inputs: list[str]) -> bytes:
     """Payload of status STATUS_INPUT_CHANGED."""
     return pickle.dumps((app, inputs), 5)

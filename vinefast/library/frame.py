@@ -68,6 +68,8 @@ class Frame(NamedTuple):
         Time slice; 0: none.
     cores:
         What each call asks for; 0: nothing.
+    limit_ms:
+        How long each may run; 0: for ever.
     """
 
     functions: list[tuple[bytes, bytes | None]]
@@ -78,6 +80,7 @@ class Frame(NamedTuple):
     ends: tuple[int, ...]
     slice_ms: int
     cores: int
+    limit_ms: int
 
 
 def split_message(message: bytes) -> tuple[bytes, bytes, bytes]:
@@ -151,7 +154,7 @@ _table = lru_cache(64)(bytes.maketrans)
 def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
     """Decode a bundle frame, checking that its parts add up to its length."""
     try:
-        magic, n_calls, n_functions, slice_ms, cores = BUNDLE_HEADER.unpack_from(raw)
+        magic, n_calls, n_functions, slice_ms, cores, limit_ms = BUNDLE_HEADER.unpack_from(raw)
         if magic != BUNDLE_MAGIC:
             raise FrameError(f"not a bundle frame: it starts with {magic!r}")
         table_at = BUNDLE_HEADER.size + n_functions * BUNDLE_FUNCTION.size
@@ -175,7 +178,7 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
     end = ends[-1] if ends else position
     if end != len(raw):
         raise FrameError(f"bundle frame of {len(raw)} bytes should have {end}")
-    return Frame(functions, indices, kinds, memoryview(raw), starts, ends, slice_ms, cores)
+    return Frame(functions, indices, kinds, memoryview(raw), starts, ends, slice_ms, cores, limit_ms)
 
 
 def _aligned(nbytes: tuple[int, ...], kinds: tuple[int, ...], position: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -26,6 +26,10 @@ class CallStopped(KeyboardInterrupt):
     """The program has cancelled the call that is running."""
 
 
+class CallOverdue(CallStopped):
+    """The call that is running has run for longer than it may."""
+
+
 class Interruption:
     """What the child's loop is at, and what of it is to end.
 
@@ -51,6 +55,8 @@ class Interruption:
         self._rest: Iterator[int] = iter(())
         # Calls of the bundle of that serial number: each is interrupted once.
         self._interrupted: tuple[int, set[int]] = (0, set())
+        # Which call was interrupted since it runs for too long, by when it has begun.
+        self._overdue_ns = 0
         self._started: dict[int, bytes] = {}
 
     def install(self) -> None:
@@ -86,18 +92,34 @@ class Interruption:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             return  # a call has forked this process
+        if self._is_cancelled():
+            interruption = CallStopped("the call has been cancelled")
+        elif self._is_overdue():
+            interruption = CallOverdue("the call has run for longer than it may")
+        else:
+            return
+        # As Ctrl-C does, which goes to all processes of a terminal.
+        self._started = started_after(descendants_of(self._pid), self._began_ns(frame))
+        kill_processes(self._started, signal.SIGINT)
+        # If the call has its record already, or another has none yet, the loop sees that: it bears strays.
+        raise interruption
+
+    def _is_cancelled(self) -> bool:
         indices = self._mark()
         n_left = length_hint(self._rest)
         index = self._first + len(self._kinds) - n_left - 1
         is_running = self._memory.counters[layout.STAGE] == layout.RUNNING
         if index < self._first or index not in indices or index in self._interrupted[1] or not is_running:
-            return
+            return False
         self._interrupted[1].add(index)
-        # As Ctrl-C does, which goes to all processes of a terminal.
-        self._started = started_after(descendants_of(self._pid), self._began_ns(frame))
-        kill_processes(self._started, signal.SIGINT)
-        # If the call has its record already, or another has none yet, the loop sees that: it bears strays.
-        raise CallStopped("the call has been cancelled")
+        return True
+
+    def _is_overdue(self) -> bool:
+        overdue_ns = self._stops.overdue()
+        if not overdue_ns or self._memory.counters[layout.CALL_NS] != overdue_ns or self._overdue_ns == overdue_ns:
+            return False
+        self._overdue_ns = overdue_ns
+        return True
 
     def tidy_up(self) -> None:
         """End what the interrupted call has started and left behind."""

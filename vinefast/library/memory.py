@@ -25,13 +25,15 @@ LOG_START = 4  # size of the slot's log when the bundle began
 FINISHED = 5  # 1 when the result file is complete
 SERIAL = 6  # of the bundle that all these are about
 TAKING = 7  # 1 while the child may have taken a bundle from the queue without having said so
+LIMIT_MS = 8  # how long each call of the bundle may run; 0: for ever
+CALL_NS = 9  # of such a bundle: when the function that runs has begun; 0: none runs
 
 # Values of STAGE.
 OUTSIDE = 0  # no user code runs
 RUNNING = 1  # the first call without a record
 LOADING = 2  # plus its index: a function's body
 
-_COUNTERS_NBYTES = 64
+_COUNTERS_NBYTES = 128
 _NOTHING = bytes(_COUNTERS_NBYTES)
 _AREA_AT = _COUNTERS_NBYTES + RESULT_HEADER.size
 # As large as a core's cache likes; payloads beyond it are written straight from where they are.

@@ -33,19 +33,29 @@ def _main() -> int:
     from .functions import FunctionCache
     from .memory import SlotMemory, is_no_room
     from .process import die_with_parent, flush_by_line, log_tail
-    from .protocol import COMMAND_IN_FILE, EXIT_NO_ROOM, STATUS_DIED
+    from .protocol import BUNDLE_HEADER, COMMAND_IN_FILE, EXIT_NO_ROOM, FRAME_FILE, STATUS_DIED
     from .run import Resume, Runner
     from .share import obey_user
 
     obey_user()
     find_users_modules()
-    memory = SlotMemory()
+    with open(FRAME_FILE, "rb") as file:
+        limited = BUNDLE_HEADER.unpack(file.read(BUNDLE_HEADER.size))[-1] > 0
+    if limited:
+        from .limited_once import Limited
+
+        process = Limited()
+        memory = process.memory
+    else:
+        memory = SlotMemory()
     message = os.fsencode(f"{COMMAND_IN_FILE.decode()} . ./{RESULT_PATH}")
     received_ns = time.monotonic_ns()
 
     def run(resume: Resume | None = None) -> int:
         try:
-            runner = Runner(memory, FunctionCache(None), os.getcwdb(), Origin(0, os.getpid(), 1))
+            interruption = process.listen() if limited else None
+            origin = Origin(0, os.getpid(), 1)
+            runner = Runner(memory, FunctionCache(None), os.getcwdb(), origin, interruption=interruption)
             runner.run_bundle_despite_strays(message, received_ns, resume)
             return 0
         except Exception as error:
@@ -67,14 +77,15 @@ def _main() -> int:
             sys.stdout.flush()
         finally:
             os._exit(exit_code)
-    _, status = os.waitpid(pid, 0)
+    status = process.wait(pid) if limited else os.waitpid(pid, 0)[1]
     code = os.waitstatus_to_exitcode(status)
     if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
         return code
     if not memory.counters[layout.FINISHED]:
         tail = log_tail(LOG_PATH, 0)
         death = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
-        code = run(Resume((STATUS_DIED, death), memory.published()))
+        cause = process.cause if limited else None
+        code = run(Resume(cause or (STATUS_DIED, death), memory.published()))
         if code:
             return code
     try:

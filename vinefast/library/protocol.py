@@ -17,7 +17,7 @@ RESULT_MAGIC = b"VFR1"
 
 DIGEST_NBYTES = 16
 
-BUNDLE_HEADER = struct.Struct("<4sIIII")
+BUNDLE_HEADER = struct.Struct("<4sIIIII")
 BUNDLE_FUNCTION = struct.Struct(f"<{DIGEST_NBYTES}sI")
 BUNDLE_CALL = struct.Struct("<III")
 RESULT_HEADER = struct.Struct("<4sIQQQIIIIIII4x")
@@ -63,6 +63,7 @@ STATUS_TOO_LARGE = 8
 STATUS_ENGINE = 9
 STATUS_INPUT_CHANGED = 10
 STATUS_INPUT_SPOILED = 11
+STATUS_TIMED_OUT = 12
 
 # Exit code of a bundle whose result frame does not fit its worker's disk.
 EXIT_NO_ROOM = 28

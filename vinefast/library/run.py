@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from . import buffers, files, node, parsl_side
 from . import memory as layout
-from .failure import Unrunnable, pack_exception, pack_lack, pack_wrapper
+from .failure import Unrunnable, pack_exception, pack_lack, pack_timeout, pack_wrapper, stack_of
 from .frame import Frame, Origin, decode_command, decode_frame, split_message
 from .functions import FunctionCache
-from .interruption import STOPPED, CallStopped, Interruption
+from .interruption import STOPPED, CallOverdue, CallStopped, Interruption
 from .memory import NoRoom, ResultFile, SlotMemory
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .protocol import (
@@ -35,12 +35,14 @@ from .protocol import (
     STATUS_NONE,
     STATUS_PARSL,
     STATUS_PICKLE,
+    STATUS_TIMED_OUT,
     STATUS_TOO_LARGE,
     VINEFAST_CWD,
 )
 from .share import Share
 from .stops import Stops
 from .surroundings import Surroundings
+from .timed import Timed
 
 _NEVER_NS = 1 << 62
 
@@ -82,6 +84,8 @@ class Runner:
         Looked at between calls; None: what they change stays.
     interruption:
         Which of the calls are to end before they have; None: nobody says so.
+    on_limit:
+        Called before calls begin whose time is limited.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Runner:
         share: Share | None = None,
         surroundings: Surroundings | None = None,
         interruption: Interruption | None = None,
+        on_limit: Callable[[], None] = lambda: None,
     ) -> None:
         self._memory = memory
         self._functions = functions
@@ -102,6 +107,7 @@ class Runner:
         self._surroundings = surroundings
         self._interruption = interruption or Interruption(Stops(), memory)
         self._interruption.loop = _run_calls.__code__
+        self._on_limit = on_limit
         self._pid = os.getpid()
         self._shared_cwd = os.environb.get(VINEFAST_CWD.encode()) or None
         # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
@@ -134,6 +140,10 @@ class Runner:
         file = ResultFile(result_path, keep=resume is not None)
         frame = decode_frame(decode_command(command, sandbox))
         n_calls = len(frame.payload_kinds)
+        counters[layout.LIMIT_MS] = frame.limit_ms
+        if frame.limit_ms:
+            counters[layout.CALL_NS] = 0  # an earlier child may have died in a call
+            self._on_limit()
         first = self._memory.count(file) if resume is not None else 0
         if resume is not None and resume.record is not None and first < n_calls:
             if self._memory.published() == resume.done:
@@ -152,6 +162,8 @@ class Runner:
             functions, watch = self._prepare(frame, first, sandbox, resume.dead_functions if resume else {})
             if self._forked:
                 os._exit(0)
+            if frame.limit_ms:
+                functions = [each if isinstance(each, Unrunnable) else Timed(each, self._memory) for each in functions]
             counters[layout.STAGE] = layout.RUNNING
             n_records = _run_calls(
                 functions,
@@ -390,7 +402,10 @@ def _run_calls(
                 else:
                     if isinstance(failure, CallStopped):
                         interruption.tidy_up()
-                    status, data = STATUS_EXCEPTION, pack_exception(failure)
+                    if isinstance(failure, CallOverdue):
+                        status, data = STATUS_TIMED_OUT, pack_timeout(frame.limit_ms / 1000, stack_of(failure))
+                    else:
+                        status, data = STATUS_EXCEPTION, pack_exception(failure)
                 now_ns = clock()
                 if not _append(memory, file, surroundings, function, status, now_ns - last_ns, data):
                     slice_end_ns = pause_ns = 0

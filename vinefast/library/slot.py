@@ -7,6 +7,7 @@ import socket
 
 from . import memory as layout
 from .memory import SlotMemory
+from .stack import Stack
 from .stops import Stops
 from .waiting import Bundle
 
@@ -18,7 +19,7 @@ class Slot:
 
     Attributes
     ----------
-    memory, stops:
+    memory, stops, stack:
         Shared with its children.
     pid:
         The child; 0 while there is none.
@@ -28,6 +29,8 @@ class Slot:
         Bytes of the bundle that the child has not taken yet.
     spawn_at:
         When to try the next fork, while `pid` is 0.
+    cause:
+        What the child was killed for, as the record of the call that it was at: status and payload.
     kill_at:
         When to end the child if it has no call by then, once its channel has ended.
     """
@@ -36,6 +39,7 @@ class Slot:
         self.index = index
         self.memory = SlotMemory()
         self.stops = Stops()
+        self.stack = Stack()
         self.log_path = os.path.abspath(f"slot-{index}.log")
         self.pid = 0
         self.channel: socket.socket | None = None
@@ -45,6 +49,7 @@ class Slot:
         self.spawn_at = 0.0
         self.respawn_s = FIRST_RESPAWN_S
         self.kill_at = 0.0
+        self.cause: tuple[int, bytes] | None = None
 
     def is_busy(self) -> bool:
         """Whether the child is in the midst of a bundle."""

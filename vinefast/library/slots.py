@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from . import blame, child
+from . import blame, child, stack, stops
 from . import memory as layout
 from .context import Contexts
 from .fork_server import ForkServer, ForkServerGone, handover
@@ -20,7 +20,7 @@ from .janitor import Janitor
 from .process import adopt_orphans, end_group, has_ended, kill_group, log_tail, reap_others, say
 from .slot import FIRST_RESPAWN_S, Slot
 from .stopping import Stopping
-from .stops import SIGNAL
+from .time_limit import TimeLimits
 from .waiting import Bundle, WaitingBundles
 from .worker_link import WorkerLink
 
@@ -78,6 +78,7 @@ class Slots:
         self._idle: list[Slot] = []
         self.waiting = WaitingBundles()
         self._stopping = Stopping(self._home)
+        self._time_limits = TimeLimits()
         # Calls that are to end, of bundles that were not here: by task id, oldest first.
         self._early_stops: dict[bytes, set[int]] = {}
         self._n_bundles = 0
@@ -95,7 +96,8 @@ class Slots:
 
     def start(self) -> None:
         """Fork the children."""
-        signal.signal(SIGNAL, signal.SIG_IGN)  # so that none ends by it before it listens
+        for number in (stops.SIGNAL, stack.SIGNAL):
+            signal.signal(number, signal.SIG_IGN)  # so that none ends by it before it listens
         for slot in reversed(self._slots):
             self._spawn(slot)
 
@@ -111,6 +113,7 @@ class Slots:
             *(slot.spawn_at for slot in self._childless),
             *(slot.kill_at for slot in self._disconnected),
             *self._stopping.moments(),
+            *self._time_limits.moments(),
         ]
 
     def spawn_due(self, now: float) -> None:
@@ -124,8 +127,9 @@ class Slots:
             self._end_disconnected(slot, now)
 
     def end_stopped(self, now: float) -> None:
-        """End calls that were asked to end, and have not."""
+        """End calls that were asked to end and have not, or that have run for too long."""
         self._stopping.look(now)
+        self._time_limits.look(now)
 
     def are_loading(self) -> bool:
         """Whether the fork server has no children yet. Where slots load, what they load it for waits as well."""
@@ -234,6 +238,9 @@ class Slots:
                 self._disconnected.add(slot)
             return False
         outcome, taken = child.ANSWER.unpack(answer)
+        if outcome == child.TIMED:
+            self._time_limits.begin(slot)
+            return True
         self._finish(slot, outcome)
         if taken != child.NOTHING:
             bundle = self.waiting.claim(taken)
@@ -329,8 +336,8 @@ class Slots:
     ) -> NoReturn:
         slot = self._slots[index]
         queue, log_path = self.waiting.reader, slot.log_path
-        memory, stops = slot.memory, slot.stops
-        child.serve(self.origin(index), memory, stops, channel, queue, log_path, self._home, unfinished, contexts)
+        shared = (slot.memory, slot.stops, slot.stack)
+        child.serve(self.origin(index), *shared, channel, queue, log_path, self._home, unfinished, contexts)
 
     def _let_go(self) -> None:
         # In a child: what belongs to the supervisor alone.
@@ -444,15 +451,16 @@ class Slots:
             slot.memory.counters[layout.TAKING] = 0
             self.find_lost()
         code = os.waitstatus_to_exitcode(status)
+        cause, slot.cause = slot.cause, None
         if slot.bundle is not None:
-            self._note_death(slot, slot.bundle, code)
+            self._note_death(slot, slot.bundle, code, cause)
         if slot.bundle is not None:
             self._spawn(slot)
             return
         say(f"idle child of slot {slot.index} ended with {code}")
         self._delay_spawn(slot)
 
-    def _note_death(self, slot: Slot, bundle: Bundle, code: int) -> None:
+    def _note_death(self, slot: Slot, bundle: Bundle, code: int, cause: tuple[int, bytes] | None) -> None:
         counters = slot.memory.counters
         counted = blame.Counted(
             counters[layout.SERIAL],
@@ -473,4 +481,4 @@ class Slots:
             self._finish(slot, child.NO_FRAME)
         elif verdict.blamed != layout.OUTSIDE:
             tail = log_tail(slot.log_path, counters[layout.LOG_START])
-            bundle.history = verdict.history._replace(resume=verdict.resume(code, tail))
+            bundle.history = verdict.history._replace(resume=verdict.resume(code, tail, cause))

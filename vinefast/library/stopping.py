@@ -12,9 +12,9 @@ from . import memory as layout
 from .frame import FrameError, split_message
 from .memory import ResultFile
 from .process import freeze, is_suspended, kill_group, say
-from .protocol import COMMAND_STOP, VINEFAST_STOP_GRACE_S
+from .protocol import COMMAND_STOP
 from .slot import Slot
-from .stops import SIGNAL
+from .stops import SIGNAL, grace_s
 
 # When to signal again to a child that has not read what it was asked.
 _ASK_AGAIN_S = 0.05
@@ -80,7 +80,7 @@ class Stopping:
 
     def __init__(self, home: str) -> None:
         self._home = os.fsencode(home)
-        self._grace_s = float(os.environ.get(VINEFAST_STOP_GRACE_S) or 0.5)
+        self._grace_s = grace_s()
         self._asked: dict[Slot, Asked] = {}
 
     def moments(self) -> Iterable[float]:

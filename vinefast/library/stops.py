@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import mmap
+import os
 import signal
 from collections.abc import Iterable
 
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
+from .protocol import VINEFAST_STOP_GRACE_S
 
 SIGNAL = signal.SIGRTMAX - 1
 """Tells a child to read. Hardly any program uses it, and what a call executes has it at its default."""
@@ -15,8 +17,14 @@ SIGNAL = signal.SIGRTMAX - 1
 _SERIAL = 0  # of the bundle that this is about
 _COUNT = 1  # indices that are valid
 _READ = 2  # as many of them has the child read
-_HEAD = 3
+_OVERDUE = 3  # when the call has begun that has run for too long; 0: none has
+_HEAD = 4
 _MAX_INDICES = 4096  # as VF_SIZING_MAX_CALLS
+
+
+def grace_s() -> float:
+    """How long a call has to end that is asked to, before its process is killed."""
+    return float(os.environ.get(VINEFAST_STOP_GRACE_S) or 0.5)
 
 
 class Stops:
@@ -45,6 +53,14 @@ class Stops:
     def is_read(self) -> bool:
         """Whether the child has read all of it."""
         return self._head[_READ] == self._head[_COUNT]
+
+    def ask_overdue(self, call_ns: int) -> None:
+        """The call that has begun then is to end. The supervisor's."""
+        self._head[_OVERDUE] = call_ns
+
+    def overdue(self) -> int:
+        """When the call has begun that is to end since it runs for too long; 0: there is none. The child's."""
+        return self._head[_OVERDUE]
 
     def read(self, serial: int) -> set[int]:
         """Give the calls of the bundle of that serial number that are to end. The child's."""

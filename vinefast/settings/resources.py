@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -34,6 +34,8 @@ class CallSpec:
         TaskVine's category.
     running_time_min : int or None
         Seconds that the worker must have left to live.
+    running_time_max : float or None
+        Seconds that the call may run.
     """
 
     cores: float | None = None
@@ -43,12 +45,14 @@ class CallSpec:
     priority: float = 0.0
     category: str | None = None
     running_time_min: int | None = None
+    running_time_max: float | None = None
 
 
 _NOTHING = CallSpec()
 
 _AMOUNT: Rule = (lambda value: is_number(value) and value >= 0, "a number, 0 or more")
 _WHOLE: Rule = (lambda value: is_int_valued(value) and value >= 0, "a whole number, 0 or more")
+_LIMIT: Rule = (lambda value: is_number(value) and value > 0, "a number above 0")
 _RULES: dict[str, tuple[Rule, type]] = {
     "cores": (_AMOUNT, float),
     "memory": (_WHOLE, int),
@@ -57,6 +61,7 @@ _RULES: dict[str, tuple[Rule, type]] = {
     "priority": ((is_number, "a number"), float),
     "category": ((lambda value: is_name(value) and value.isprintable(), "a name"), str),
     "running_time_min": (_WHOLE, int),
+    "running_time_max": (_LIMIT, float),
 }
 
 _warned_keys: set[str] = set()
@@ -128,6 +133,14 @@ def _interned(reader: SpecReader, *items: tuple[str, type, Any]) -> CallSpec | N
         wanted["priority"] = -wanted["priority"]
     spec = CallSpec(**wanted)
     return None if spec == _NOTHING else _one_of_equals(spec)
+
+
+@functools.lru_cache(maxsize=4096)
+def with_limit(spec: CallSpec | None, seconds: float) -> CallSpec:
+    """Give a specification that lets calls run for no longer than some seconds."""
+    spec = spec or _NOTHING
+    most = seconds if spec.running_time_max is None else min(seconds, spec.running_time_max)
+    return _one_of_equals(replace(spec, running_time_max=most))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ import builtins
 import ctypes
 import gc
 import io
+import itertools
 import logging
 import multiprocessing
 import os
@@ -771,6 +772,45 @@ def sleep_in_c(seconds):
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     libc.usleep(int(seconds * 1e6))
     return end
+
+
+def compute_in_c():
+    """Be in C code that takes signals, but never returns to the interpreter."""
+    return _sum()
+
+
+def _sum():
+    return sum(itertools.repeat(1, 10**13))
+
+
+def fork_and_compute():
+    pid = os.fork()
+    if pid == 0:
+        return "child"
+    os.waitpid(pid, 0)
+    return compute_in_c()
+
+
+def reopen_and_compute(path):
+    """Take all free numbers of descriptors for a file."""
+    os.closerange(3, 200)
+    for _ in range(100):
+        os.open(path, os.O_RDWR | os.O_CREAT)
+    return compute_in_c()
+
+
+def sleep_or_return(seconds, value):
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        return value
+
+
+def say_and_tick(path, ticks, seconds):
+    write_line(path, str(os.getpid()))
+    for _ in range(ticks):
+        time.sleep(seconds)
+    return ticks
 
 
 def say_and_sleep(path, seconds, on_interrupt="raise"):

@@ -1,0 +1,112 @@
+"""Calls that run for longer than they may are ended, whatever code they are in."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import parsl
+import pytest
+from parsl.app.errors import AppTimeout
+from parsl.config import Config
+from parsl.executors.errors import InvalidResourceSpecification
+
+from vinefast import VineFastExecutor
+from vinefast.errors import CallTimedOut
+
+
+def compute():
+    """C code that never returns to the interpreter."""
+    return sum(itertools.repeat(1, 10**13))
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return "slept"
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_running_time_max(make_executor, mode):
+    executor = make_executor(function_exec_mode=mode)
+    endless = executor.submit(compute, {"running_time_max": 0.5})
+    asked = executor.submit(nap, {"running_time_max": 0.5}, 60)
+    short = executor.submit(nap, {"running_time_max": 30}, 0.01)
+    assert short.result(60) == "slept"
+    for future, function in ((endless, "compute"), (asked, "nap")):
+        with pytest.raises(CallTimedOut, match=rf"^{function} ran for longer than its limit of 0\.5 s") as caught:
+            future.result(60)
+        assert caught.value.app == function and caught.value.limit_s == 0.5
+        assert f"in {function}" in caught.value.stack and "vinefast" not in caught.value.stack.replace("vinefast/", "")
+    assert executor.submit(nap, {}, 0.6).result(60) == "slept"
+
+
+def test_they_share_bundles_with_their_like_alone(make_executor):
+    executor = make_executor()
+    futures = [executor.submit(nap, {"running_time_max": [1, 30][i % 2]}, 0.001) for i in range(200)]
+    futures += [executor.submit(nap, {}, 0.001) for _ in range(100)]
+    last = executor.submit(nap, {"running_time_max": 1}, 60)
+    assert [future.result(60) for future in futures] == ["slept"] * 300
+    assert isinstance(last.exception(60), CallTimedOut)
+
+
+@pytest.mark.parametrize("value", [0, -1, "1", float("inf"), True])
+def test_bad_limits(make_executor, value):
+    executor = make_executor()
+    with pytest.raises(InvalidResourceSpecification, match="running_time_max is .*; accepted: a number above 0"):
+        executor.submit(nap, {"running_time_max": value}, 0)
+
+
+def test_it_has_no_say_where_it_cannot_be_reached(make_executor):
+    """More than fits what travels to workers: 49 days."""
+    executor = make_executor()
+    assert executor.submit(nap, {"running_time_max": 1e12}, 0.01).result(30) == "slept"
+
+
+def test_a_cancelled_call_with_a_limit(make_executor):
+    executor = make_executor()
+    future = executor.submit(nap, {"running_time_max": 60}, 60)
+    while not future.cancelled():
+        executor.cancel(future)
+    assert executor.submit(nap, {"running_time_max": 60}, 0.01).result(30) == "slept"
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    with parsl.load(Config(executors=[VineFastExecutor()], run_dir=str(tmp_path), retries=0)) as kernel:
+        yield kernel
+
+
+def test_the_walltime_of_an_app(kernel):
+    @parsl.python_app
+    def endless(walltime=None):
+        import itertools
+
+        return sum(itertools.repeat(1, 10**13))
+
+    @parsl.python_app
+    def sleepy(seconds, walltime=1):
+        import time
+
+        time.sleep(seconds)
+        return "slept"
+
+    began = time.monotonic()
+    futures = [endless(walltime=1), sleepy(60)]
+    for future in futures:
+        assert isinstance(future.exception(50), AppTimeout)
+    assert time.monotonic() - began < 40
+    assert sleepy(0.01).result() == "slept" and sleepy(1.5, walltime=None).result() == "slept"
+    text = str(futures[0].exception())
+    assert text.startswith("endless ran for longer than its limit of 1 s and was ended. It was at:\n")
+    assert sleepy(1.5, walltime=30).result() == "slept"
+
+
+def test_the_shorter_one_holds(kernel):
+    @parsl.python_app
+    def endless(parsl_resource_specification=None, walltime=None):
+        import itertools
+
+        return sum(itertools.repeat(1, 10**13))
+
+    future = endless(walltime=40, parsl_resource_specification={"running_time_max": 0.5})
+    assert "limit of 0.5 s" in str(future.exception(30))

@@ -1,0 +1,34 @@
+"""The `walltime` of Parsl's Python apps, which Parsl's own wrapper of the function cannot enforce on C code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import unwrap
+from typing import Any
+
+from parsl.app.python import timeout
+
+from vinefast.settings.rules import is_number
+
+# All functions that Parsl has wrapped so have this code in common.
+_CODE = timeout(abs, 1.0).__code__
+_SECONDS = _CODE.co_freevars.index("seconds")
+
+
+def walltime_of(function: Callable[..., Any]) -> float | None:
+    """Give the seconds that Parsl lets the function of an app run; None: as long as it takes, or not a number above 0.
+
+    Parameters
+    ----------
+    function : callable
+        As Parsl hands it to an executor, in wrappers of Parsl's.
+    """
+    wrapper: Any = unwrap(function, stop=_is_timeout)
+    if not _is_timeout(wrapper):
+        return None
+    seconds = wrapper.__closure__[_SECONDS].cell_contents
+    return float(seconds) if is_number(seconds) and seconds > 0 else None
+
+
+def _is_timeout(function: Callable[..., Any]) -> bool:
+    return getattr(function, "__code__", None) is _CODE

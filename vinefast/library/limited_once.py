@@ -1,0 +1,43 @@
+"""One call of the regular mode whose time is limited: its process is watched as a slot's child is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from . import stack, stops
+from .interruption import Interruption
+from .slot import Slot
+from .time_limit import TimeLimits
+
+_LOOK_S = 0.01
+
+
+class Limited(Slot):
+    """Stands for a slot where there is no supervisor."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        for number in (stops.SIGNAL, stack.SIGNAL):
+            signal.signal(number, signal.SIG_IGN)  # so that the child does not end by it before it listens
+
+    def listen(self) -> Interruption:
+        """Have this process, the child, end the call when it is asked to."""
+        interruption = Interruption(self.stops, self.memory)
+        interruption.install()
+        self.stack.listen()
+        return interruption
+
+    def wait(self, pid: int) -> int:
+        """Wait for the child, and end it when its call has run for too long; gives its wait status."""
+        limits = TimeLimits()
+        self.pid = pid
+        limits.begin(self)
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self.pid = 0
+                return status
+            limits.look(time.monotonic())
+            time.sleep(_LOOK_S)

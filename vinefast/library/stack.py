@@ -1,0 +1,48 @@
+"""Where a process is: its Python stack, whatever C code it is in, written by itself when another one asks."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from itertools import takewhile
+
+from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
+from .process import identity
+
+SIGNAL = signal.SIGRTMAX - 2
+"""Has a child write its stack."""
+
+_MAX_NBYTES = 64 * 1024
+# What each frame begins with that is vinefast's own. Not by __file__, see failure.py.
+_OWN = f'  File "{os.path.dirname(identity.__code__.co_filename)}{os.sep}'
+
+
+class Stack:
+    """A file in memory that a slot's child shares with the supervisor."""
+
+    def __init__(self) -> None:
+        self._fd = os.memfd_create("vinefast-stack")
+        self._identity = identity(self._fd)
+
+    def listen(self) -> None:
+        """Write the stack there whenever it is asked for. The child's."""
+        faulthandler.register(SIGNAL, file=self._fd, all_threads=False)
+
+    def ask(self, pid: int) -> None:
+        """Have a child write its stack. The supervisor's."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)  # a child has the offset in common with us
+        try:
+            # A call may have closed it, and opened a file of its own by that number.
+            status = os.stat(f"/proc/{pid}/fd/{self._fd}")
+        except OSError:
+            return
+        if (status.st_dev, status.st_ino) == self._identity:
+            os.kill(pid, SIGNAL)
+
+    def read(self) -> str:
+        """Give what the child has written, the newest frame first, without the frames of vinefast itself."""
+        text = os.pread(self._fd, _MAX_NBYTES, 0).decode("utf-8", "replace")
+        lines = [line for line in text.splitlines() if line.startswith("  ")]
+        return "\n".join(takewhile(lambda line: not line.startswith(_OWN), lines))
