@@ -15,6 +15,7 @@ The manager thread makes it. Whoever takes it out of the done ring frees it. */
 #include "vf_ring.h"
 
 struct vf_declared;
+struct vf_question;
 struct vf_temp;
 struct vf_worker;
 struct vine_file;
@@ -75,6 +76,7 @@ struct vf_bundle {
 	enum vf_node_news news;
 	uint32_t worker_slots;
 	struct vf_temp *temp; /* given back: no calls then */
+	struct vf_question *question; /* it brings the answer, and has no calls */
 	uint64_t generation;  /* of the temporary files that it reads */
 	int unreached;        /* its worker could not fetch one of them */
 	uint32_t n_calls, n_outcomes;

@@ -1,6 +1,5 @@
 #include "vf_cancel.h"
 
-#include <float.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -8,7 +7,7 @@
 #include "vf_call.h"
 #include "vf_config.h"
 #include "vf_inflight.h"
-#include "vf_place.h"
+#include "vf_tell.h"
 #include "vf_wire.h"
 #include "vf_workers.h"
 
@@ -82,22 +81,12 @@ static int write_command(struct vf_cancel *cancel, const struct vf_worker *worke
 static int send(struct vf_cancel *cancel, struct vf_worker *worker)
 {
 	struct vf_bundle *bundle = vf_bundle_create(0, NULL);
-	struct vine_task *task = bundle ? vine_task_create(cancel->command.data) : NULL;
-	if (!task) {
-		if (bundle)
-			vf_bundle_free(bundle);
+	if (!bundle)
 		return -1;
-	}
-	vine_task_set_library_required(task, cancel->config->library);
-	vine_task_set_category(task, cancel->config->library);
-	vine_task_set_priority(task, DBL_MAX);
-	if (vf_inflight_submit(cancel->inflight, cancel->config->manager, bundle, task)) {
-		vf_bundle_free(bundle);
-		return -1;
-	}
-	vf_place_begin(cancel->place, bundle);
-	vf_place_bundle(cancel->place, bundle, worker);
-	return 0;
+	if (!vf_tell_worker(cancel->tell, worker, cancel->command.data, bundle))
+		return 0;
+	vf_bundle_free(bundle);
+	return -1;
 }
 
 /* One task for all bundles that the worker has. What memory does not suffice for is tried again. */

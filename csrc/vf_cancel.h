@@ -14,12 +14,12 @@ calls of the bundle go on. Where the task of a bundle is all there is to end, Ta
 
 struct vf_config;
 struct vf_inflight;
-struct vf_place;
+struct vf_tell;
 
 struct vf_cancel {
 	const struct vf_config *config;
 	struct vf_inflight *inflight;
-	struct vf_place *place;
+	const struct vf_tell *tell;
 	atomic_int wanted;         /* some have been cancelled; any thread sets it */
 	struct vf_bundles bundles; /* those with such calls */
 	struct vf_buffer command;

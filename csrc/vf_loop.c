@@ -63,8 +63,16 @@ static void connect_parts(struct vf_loop *loop)
 			.replicas = &loop->replicas,
 			.temps = &loop->temps,
 	};
-	loop->cancel = (struct vf_cancel){
+	loop->tell = (struct vf_tell){
 			.config = config, .inflight = inflight, .place = &loop->place};
+	loop->cancel = (struct vf_cancel){
+			.config = config, .inflight = inflight, .tell = &loop->tell};
+	loop->ask = (struct vf_ask){
+			.config = config,
+			.inflight = inflight,
+			.done = &loop->done,
+			.tell = &loop->tell,
+	};
 	struct vf_send *send = &loop->send; /* which is too large for the stack */
 	send->config = config;
 	send->counters = counters;
@@ -106,6 +114,7 @@ int vf_loop_init(struct vf_loop *loop)
 	connect_parts(loop);
 	vf_ring_init(&loop->submitted);
 	vf_ring_init(&loop->let_go);
+	vf_ring_init(&loop->ask.questions);
 	vf_waiting_init(&loop->waiting);
 	if (vf_wake_open(&loop->wake) || vf_done_begin(&loop->done) ||
 			vf_inflight_begin(&loop->inflight) || vf_replica_begin(&loop->replicas)) {
@@ -146,6 +155,12 @@ void vf_loop_let_go(struct vf_loop *loop, struct vf_temp *temp)
 void vf_loop_cancel_sent(struct vf_loop *loop)
 {
 	atomic_store(&loop->cancel.wanted, 1);
+	vf_wake_signal(&loop->wake);
+}
+
+void vf_loop_ask(struct vf_loop *loop, struct vf_question *question)
+{
+	vf_ring_push(&loop->ask.questions, &question->link);
 	vf_wake_signal(&loop->wake);
 }
 
@@ -196,7 +211,7 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 		vf_waiting_go_on(&loop->waiting);
 	vf_temps_settle(&loop->temps, vf_ring_take(&loop->let_go));
 	look_at_workers(loop, connections);
-	int told = vf_cancel_sent(&loop->cancel);
+	int told = vf_cancel_sent(&loop->cancel) | vf_ask_all(&loop->ask);
 	if (vf_accept_errno())
 		VF_SET(&loop->counters, accept_errno, (uint64_t)vf_accept_errno());
 	if (inflight->giving_up && !inflight->breaking)

@@ -12,6 +12,7 @@ done (vf_done.h) and reads the counters; the steps know nothing of this unit. */
 
 #include <stdatomic.h>
 
+#include "vf_ask.h"
 #include "vf_cancel.h"
 #include "vf_config.h"
 #include "vf_counters.h"
@@ -30,6 +31,7 @@ done (vf_done.h) and reads the counters; the steps know nothing of this unit. */
 #include "vf_ring.h"
 #include "vf_score.h"
 #include "vf_send.h"
+#include "vf_tell.h"
 #include "vf_temps.h"
 #include "vf_waiting.h"
 #include "vf_wake.h"
@@ -66,7 +68,9 @@ struct vf_loop {
 	struct vf_score score;
 	struct vf_place place;
 	struct vf_events events;
+	struct vf_tell tell;
 	struct vf_cancel cancel;
+	struct vf_ask ask;
 	struct vf_send send;
 	struct vf_return returns;
 	struct vf_watch watch;
@@ -89,6 +93,7 @@ void vf_loop_submit(struct vf_loop *loop, struct vf_call *call);
 void vf_loop_let_go(struct vf_loop *loop, struct vf_temp *temp);
 /* Calls that were sent have been cancelled (vf_call_cancel_sent). */
 void vf_loop_cancel_sent(struct vf_loop *loop);
+void vf_loop_ask(struct vf_loop *loop, struct vf_question *question);
 void vf_loop_stop(struct vf_loop *loop);
 
 #endif

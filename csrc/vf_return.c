@@ -289,7 +289,7 @@ static void return_answered(struct vf_return *returns, struct vf_bundle *bundle,
 		if (header->n_records || !bundle->n_calls)
 			worker->heard_ns = vf_now_ns();
 	}
-	if (!bundle->n_calls)
+	if (!bundle->n_calls && !bundle->question)
 		read_node(returns, bundle, header, worker);
 }
 

@@ -44,6 +44,8 @@ enum vf_escaped {
 /* A COMMAND that begins so is for the supervisor: calls of other bundles that are to end, as
 " TASK:INDEX,INDEX" each. */
 #define VF_COMMAND_STOP "S"
+/* The same, for one call: the answer has the Python stack of that call, if it runs. */
+#define VF_COMMAND_STACK "T"
 
 /* How the payload of a call is serialized (the `kind` of a call). */
 enum vf_payload_kind {

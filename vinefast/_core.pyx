@@ -22,6 +22,7 @@ include "core/outstanding.pxi"
 # The manager thread's.
 include "core/loop.pxi"
 include "core/manager.pxi"
+include "core/questions.pxi"
 
 # And back.
 include "core/finishing.pxi"

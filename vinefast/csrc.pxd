@@ -268,6 +268,13 @@ cdef extern from "vf_clock.h" nogil:
     uint64_t vf_now_ns()
 
 
+cdef extern from "vf_ask.h" nogil:
+    struct vf_question:
+        vf_link link
+        vf_call *call
+        void *object
+
+
 cdef extern from "vf_bundle.h" nogil:
     struct vf_outcome:
         vf_call *call
@@ -286,6 +293,7 @@ cdef extern from "vf_bundle.h" nogil:
         vf_node_news news
         uint32_t worker_slots
         vf_temp *temp
+        vf_question *question
         uint64_t returned_ns
         uint32_t n_outcomes
         vf_outcome *outcomes
@@ -371,6 +379,7 @@ cdef extern from "vf_loop.h" nogil:
     void vf_loop_submit(vf_loop *loop, vf_call *call)
     void vf_loop_let_go(vf_loop *loop, vf_temp *temp)
     void vf_loop_cancel_sent(vf_loop *loop)
+    void vf_loop_ask(vf_loop *loop, vf_question *question)
     void vf_loop_stop(vf_loop *loop)
 
 

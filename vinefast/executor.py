@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -31,7 +32,7 @@ from vinefast import _log_locks
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
 from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
-from vinefast.calls.cancel import cancel
+from vinefast.calls.cancel import call_of, cancel
 from vinefast.calls.context import pack
 from vinefast.calls.many import CallsAhead, Chunks, results_in_order
 from vinefast.calls.overhead import Overhead, overhead
@@ -39,7 +40,7 @@ from vinefast.calls.walltime import walltime_of
 from vinefast.data import temps
 from vinefast.data.plan import CallPlan
 from vinefast.data.staging import URLStaging
-from vinefast.errors import EngineStartError, EngineStopped, anew
+from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, anew
 from vinefast.library.context import Context
 from vinefast.settings import checks, rules
 from vinefast.settings.engine import engine_settings
@@ -590,6 +591,42 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         rules.require("category", category, rules.optional(rules.instance_of(str)))
         futures = [] if self._engine is None else self._engine.futures(name, category)
         return sum(cancel(future) for future in futures)
+
+    def stack(self, future: Future, timeout: float = 10.0) -> str | None:
+        """Ask where a call is that runs: its worker has the call's process write its Python stack, which goes on.
+
+        Parameters
+        ----------
+        future : concurrent.futures.Future
+            What `submit` or a Parsl app has returned.
+        timeout : float
+            Seconds to wait for the answer.
+
+        Returns
+        -------
+        str or None
+            A line for each frame, the newest last, without those of vinefast. Empty if there is no such frame, or the
+            process has not answered: C code may block signals. None if the call does not run: it waits, or is done;
+            and in regular mode.
+
+        Raises
+        ------
+        TypeError
+            If it is the future of something else.
+        TimeoutError
+            If the worker has not answered in time.
+        WaitInCallback
+            In a callback of a call, on whose thread the answer would come.
+        """
+        call = call_of(future)
+        if call is None or self._engine is None:
+            return None
+        if finishes_futures():
+            raise WaitInCallback()
+        try:
+            return self._engine.stack(call).result(timeout)
+        except FutureTimeout:
+            raise TimeoutError(f"the worker of the call has not answered within {timeout} s") from None
 
     def shutdown(self) -> None:
         """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent.

@@ -137,6 +137,8 @@ static void note(struct cluster *cluster, const struct vf_bundle *bundle)
 	cluster->n_node_joined += bundle->news == VF_NODE_JOINED;
 	cluster->n_node_left += bundle->news == VF_NODE_LEFT;
 	cluster->n_temps_given += bundle->temp != NULL;
+	cluster->n_answers += bundle->question != NULL;
+	cluster->n_known += bundle->question && !bundle->engine_result && bundle->frame;
 }
 
 static int take_done(struct cluster *cluster, int timeout_ms)

@@ -43,6 +43,7 @@ struct cluster {
 	struct worker workers[CLUSTER_WORKERS_MAX];
 	uint32_t n_workers; /* that have ever joined */
 	int n_back, n_node_joined, n_node_left, n_temps_given;
+	int n_answers, n_known; /* to questions, and those that have one */
 	struct vf_function function; /* all jobs': nothing is known of it, */
 	struct vf_group group;
 	struct vf_spec spec; /* and it asks for nothing */

@@ -318,6 +318,16 @@ static void begin_task(struct worker *worker, struct worker_task *task)
 		worker_answer(worker, task, 0, NULL);
 		return;
 	}
+	if (*task->command == 'T') {
+		static const uint32_t STACK[] = {VF_STATUS_PICKLE};
+		worker->n_questions++;
+		snprintf(worker->asked, sizeof worker->asked, "%s", task->command);
+		if (worker->script.keeps_stacks_to_itself)
+			free_task(task);
+		else
+			worker_answer(worker, task, 1, STACK);
+		return;
+	}
 	worker_open_bundle(worker, task);
 	if (!task->n_calls) {
 		worker->n_nodes++;

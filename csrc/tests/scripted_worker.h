@@ -26,6 +26,7 @@ struct worker_script {
 	uint32_t cores, slots, memory, disk, gpus;
 	int is_automatic;         /* calls return what they were given */
 	int keeps_node_to_itself; /* bundles without calls are handed back */
+	int keeps_stacks_to_itself; /* who asks for one has no answer */
 	int ends_libraries;       /* each ends at once, by itself */
 	int breaks_at_files;      /* it leaves when it is sent one */
 	int leaves_fetches;       /* the test says what becomes of them; else all succeed */
@@ -71,8 +72,10 @@ struct worker {
 	struct worker_task *tasks; /* oldest first; those that are answered at once are not here */
 	struct worker_file *files;
 	char stopped[WORKER_NAME_NBYTES]; /* the last command to stop calls */
+	char asked[WORKER_NAME_NBYTES]; /* the last one that asks for a stack */
 	long long library; /* the task that it is; 0: none runs */
-	int n_libraries, n_bundles, n_nodes, n_fetches, n_files, n_unlinked, n_killed, n_stops;
+	int n_libraries, n_bundles, n_nodes, n_fetches, n_files, n_unlinked, n_killed, n_stops,
+			n_questions;
 	int32_t pid;
 };
 

@@ -8,10 +8,8 @@ import time
 import parsl
 import pytest
 from parsl.app.errors import AppTimeout
-from parsl.config import Config
 from parsl.executors.errors import InvalidResourceSpecification
 
-from vinefast import VineFastExecutor
 from vinefast.errors import CallTimedOut
 
 
@@ -70,13 +68,9 @@ def test_a_cancelled_call_with_a_limit(make_executor):
     assert executor.submit(nap, {"running_time_max": 60}, 0.01).result(30) == "slept"
 
 
-@pytest.fixture
-def kernel(tmp_path):
-    with parsl.load(Config(executors=[VineFastExecutor()], run_dir=str(tmp_path), retries=0)) as kernel:
-        yield kernel
+def test_the_walltime_of_an_app(load):
+    load()
 
-
-def test_the_walltime_of_an_app(kernel):
     @parsl.python_app
     def endless(walltime=None):
         import itertools
@@ -101,7 +95,9 @@ def test_the_walltime_of_an_app(kernel):
     assert sleepy(1.5, walltime=30).result() == "slept"
 
 
-def test_the_shorter_one_holds(kernel):
+def test_the_shorter_one_holds(load):
+    load()
+
     @parsl.python_app
     def endless(parsl_resource_specification=None, walltime=None):
         import itertools

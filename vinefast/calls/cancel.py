@@ -32,15 +32,28 @@ def cancel(future: Future[Any]) -> bool:
     TypeError
         If it is the future of something else.
     """
+    call = call_of(future)
+    if call is None:
+        return False
+    with _without_retries(call):
+        return cancel_sent(call)
+
+
+def call_of(future: Future[Any]) -> CallFuture | None:
+    """Give the future of the call that an app has now, or `future` if it is that of a call; None: the app has none.
+
+    Raises
+    ------
+    TypeError
+        If it is the future of something else.
+    """
     call: Any = future
     if isinstance(future, AppFuture):
         call = future.task_record.get("exec_fu")
-        if not isinstance(call, CallFuture):
-            return False
+        return call if isinstance(call, CallFuture) else None
     if not isinstance(call, CallFuture):
         raise TypeError(f"{future!r} is no future of a call or app; accepted: what submit, or an app, has returned")
-    with _without_retries(call):
-        return cancel_sent(call)
+    return call
 
 
 @contextmanager

@@ -40,6 +40,7 @@ cdef class Engine:
     cdef Loop loop
     cdef Outstanding calls
     cdef readonly Submitter submitter
+    cdef Questions questions
     cdef Finisher finisher
     cdef object stopped
     cdef bint opened, stopping
@@ -54,7 +55,8 @@ cdef class Engine:
         self.calls = Outstanding()
         self.stopped = errors.EngineStopped()
         self.submitter = Submitter(self.loop, self.calls, settings.context, self.stopped)
-        self.finisher = Finisher(self.loop, self.calls, on_node)
+        self.questions = Questions(self.loop)
+        self.finisher = Finisher(self.loop, self.calls, self.questions, on_node)
         # A lock, not an event: that of an event may stay locked when whoever waits for it is interrupted.
         self.opening = threading.Lock()
         self.opening.acquire()
@@ -135,6 +137,16 @@ cdef class Engine:
             if app in (None, name) and category in (None, given):
                 futures.append(future)
         return futures
+
+    def stack(self, Call call):
+        """Ask the worker that runs a call where that is.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Of the Python stack as text; None if the call does not run.
+        """
+        return self.questions.ask(call)
 
     def fail_outstanding(self, exception):
         """Fail the futures of all outstanding calls, each with its own copy of `exception`, and refuse further calls.
@@ -251,6 +263,7 @@ cdef class Engine:
                 self._fail(reason)
         if self.loop.is_elsewhere():  # a callback has forked, and this is the child, which ends with this thread
             return
+        self.questions.end()
         self.failed.set()
         if self.loop.fatal.happened:
             return  # the manager thread sleeps for ever, and its memory with it

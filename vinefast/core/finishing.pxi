@@ -7,21 +7,24 @@ cdef class Finisher:
     ----------
     loop : Loop
     calls : Outstanding
+    questions : Questions
     on_node : callable, optional
         As for the engine.
     """
 
     cdef Loop loop
     cdef Outstanding calls
+    cdef Questions questions
     cdef object on_node
     cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
     cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
     cdef uint64_t return_ns, complete_ns
     cdef uint64_t since_ns  # the bundle whose futures are being finished; 0: none is
 
-    def __cinit__(self, Loop loop, Outstanding calls, on_node):
+    def __cinit__(self, Loop loop, Outstanding calls, Questions questions, on_node):
         self.loop = loop
         self.calls = calls
+        self.questions = questions
         self.on_node = on_node
 
     cdef double busy_s(self):
@@ -35,6 +38,8 @@ cdef class Finisher:
         while bundle != NULL:
             if bundle.temp != NULL:
                 self.loop.temps.discard(<Temp>bundle.temp.object)
+            elif bundle.question != NULL:
+                self.questions.answer(bundle)
             elif bundle.news:
                 self.tell_of_node(bundle)
             else:

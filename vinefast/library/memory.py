@@ -14,7 +14,7 @@ import os
 
 from .frame import FrameError, Origin, encode_result
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
-from .protocol import INLINE_NBYTES, RESULT_HEADER, RESULT_MAGIC, RESULT_RECORD, VINEFAST_RESULT_NBYTES
+from .protocol import INLINE_NBYTES, RESULT_HEADER, RESULT_MAGIC, RESULT_RECORD, STATUS_PICKLE, VINEFAST_RESULT_NBYTES
 
 # Indices of the 8-byte counters.
 DONE = 0
@@ -305,9 +305,11 @@ class ResultFile:
         self.close()
 
 
-def hand_back(path: bytes, wait_ns: int, origin: Origin) -> None:
-    """Leave a result frame without a record: none of the bundle's calls was run."""
+def hand_back(path: bytes, wait_ns: int, origin: Origin, *values: bytes) -> None:
+    """Leave a result frame without a record of a call: none was run. Values are pickled, for who has asked for them."""
+    records = b"".join(RESULT_RECORD.pack(STATUS_PICKLE, len(value), 0) + value for value in values)
+    nbytes = RESULT_HEADER.size + len(records)
+    frame = RESULT_HEADER.pack(RESULT_MAGIC, len(values), nbytes, wait_ns, 0, *origin) + records
     file = ResultFile(path)
-    header = RESULT_HEADER.pack(RESULT_MAGIC, 0, RESULT_HEADER.size, wait_ns, 0, *origin)
-    file.write_at(0, encode_result(header))
+    file.write_at(0, encode_result(frame) if nbytes <= INLINE_NBYTES else frame)
     file.close()

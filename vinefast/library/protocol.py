@@ -37,6 +37,8 @@ COMMAND_IN_FILE = b"F"
 FRAME_FILE = "frame"
 # A COMMAND that begins so is for the supervisor: calls of other bundles that are to end, as " TASK:INDEX,INDEX" each.
 COMMAND_STOP = b"S"
+# The same, for one call: the answer has the Python stack of that call, if it runs.
+COMMAND_STACK = b"T"
 # TaskVine sends an output of up to this size as a C string within another message.
 INLINE_NBYTES = 1024
 

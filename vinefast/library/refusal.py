@@ -16,6 +16,7 @@ import termios
 from .arguments import library_arguments
 from .protocol import (
     BUNDLE_HEADER,
+    COMMAND_STACK,
     COMMAND_STOP,
     ENCODING_ESCAPED,
     ENCODING_PLAIN,
@@ -111,7 +112,7 @@ def _decode(command, sandbox):
         zero, escape = command[1:2], command[2:3]
         body = command[3:].replace(zero, b"\0")
         return body.replace(escape + bytes([ESCAPED_ZERO]), zero).replace(escape + bytes([ESCAPED_ESCAPE]), escape)
-    if command[:1] == COMMAND_STOP:
+    if command[:1] in (COMMAND_STOP, COMMAND_STACK):
         return bytes(BUNDLE_HEADER.size)  # nothing runs here
     with open(os.path.join(sandbox, FRAME_FILE.encode()), "rb") as file:
         return file.read()

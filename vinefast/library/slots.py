@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from . import blame, child, stack, stops
 from . import memory as layout
+from .asked_stacks import AskedStacks
 from .context import Contexts
 from .fork_server import ForkServer, ForkServerGone, handover
 from .frame import Origin
@@ -50,6 +51,8 @@ class Slots:
         Watches the channels; a slot's has the slot as its data, and calls for `on_channel`.
     let_go:
         Called in every new child: closes what is the supervisor's.
+    answer_stack:
+        Called with a command that has asked for a stack, and the stack.
 
     Attributes
     ----------
@@ -65,6 +68,7 @@ class Slots:
         janitor: Janitor,
         selector: selectors.BaseSelector,
         let_go: Callable[[], None],
+        answer_stack: Callable[[Bundle, str | None], None],
     ) -> None:
         self._resources = resources
         self._link = link
@@ -79,6 +83,7 @@ class Slots:
         self.waiting = WaitingBundles()
         self._stopping = Stopping(self._home)
         self._time_limits = TimeLimits()
+        self._asked_stacks = AskedStacks(self._home, answer_stack)
         # Calls that are to end, of bundles that were not here: by task id, oldest first.
         self._early_stops: dict[bytes, set[int]] = {}
         self._n_bundles = 0
@@ -108,12 +113,13 @@ class Slots:
     # Time
 
     def moments(self) -> list[float]:
-        """When something is to be done: by `spawn_due`, `end_disconnected` or `end_stopped`."""
+        """When something is to be done: by `spawn_due`, `end_disconnected`, `end_stopped` or `answer_stacks`."""
         return [
             *(slot.spawn_at for slot in self._childless),
             *(slot.kill_at for slot in self._disconnected),
             *self._stopping.moments(),
             *self._time_limits.moments(),
+            *self._asked_stacks.moments(),
         ]
 
     def spawn_due(self, now: float) -> None:
@@ -130,6 +136,10 @@ class Slots:
         """End calls that were asked to end and have not, or that have run for too long."""
         self._stopping.look(now)
         self._time_limits.look(now)
+
+    def answer_stacks(self, now: float) -> None:
+        """Answer commands that ask where calls are."""
+        self._asked_stacks.look(now)
 
     def are_loading(self) -> bool:
         """Whether the fork server has no children yet. Where slots load, what they load it for waits as well."""
@@ -167,6 +177,12 @@ class Slots:
             self._early_stops.setdefault(task_id, set()).update(indices)
         while len(self._early_stops) > _MAX_EARLY_STOPS:
             del self._early_stops[next(iter(self._early_stops))]
+
+    def ask_stack(self, command: Bundle, calls: dict[bytes, set[int]], now: float) -> None:
+        """Have a command answered that asks where a call is, given by the task id of its bundle."""
+        task_id, indices = calls.popitem()
+        slots = [slot for slot in self._slots if slot.bundle is not None and slot.bundle.task_id == task_id]
+        self._asked_stacks.begin(command, slots[0] if slots else None, indices.pop(), now)
 
     def _hand_over(self, slot: Slot, bundle: Bundle) -> None:
         self._give(slot, bundle)

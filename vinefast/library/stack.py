@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import signal
 from itertools import takewhile
 
@@ -12,6 +13,8 @@ from .process import identity
 
 SIGNAL = signal.SIGRTMAX - 2
 """Has a child write its stack."""
+
+_HEADLINE = re.compile(r"^.*\(most recent call first\):\n", re.M)
 
 _MAX_NBYTES = 64 * 1024
 # What each frame begins with that is vinefast's own. Not by __file__, see failure.py.
@@ -41,8 +44,13 @@ class Stack:
         if (status.st_dev, status.st_ino) == self._identity:
             os.kill(pid, SIGNAL)
 
+    def nbytes(self) -> int:
+        """How much the child has written."""
+        return os.fstat(self._fd).st_size
+
     def read(self) -> str:
-        """Give what the child has written, the newest frame first, without the frames of vinefast itself."""
+        """Give what the child has written, the newest frame last, without the frames of vinefast itself."""
         text = os.pread(self._fd, _MAX_NBYTES, 0).decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if line.startswith("  ")]
-        return "\n".join(takewhile(lambda line: not line.startswith(_OWN), lines))
+        # Somebody may have asked once more meanwhile: what counts is what follows the last headline.
+        lines = _HEADLINE.split(text)[-1].splitlines()
+        return "\n".join([*takewhile(lambda line: not line.startswith(_OWN), lines)][::-1])

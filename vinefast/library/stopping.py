@@ -12,7 +12,6 @@ from . import memory as layout
 from .frame import FrameError, split_message
 from .memory import ResultFile
 from .process import freeze, is_suspended, kill_group, say
-from .protocol import COMMAND_STOP
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -22,21 +21,18 @@ _LAST_ASK_S = 5.0
 
 
 def parse(command: bytes) -> dict[bytes, set[int]]:
-    """Give the calls that are to end: their indices by the task id of their bundle.
+    """Give the calls that a command for the supervisor is about: their indices by the task id of their bundle.
 
     Raises
     ------
     ValueError
         If the command does not say so.
     """
-    start, *items = command.split()
-    if start != COMMAND_STOP:
-        raise ValueError(f"{command[:40]!r} is no command to stop calls")
-    stops: dict[bytes, set[int]] = {}
-    for item in items:
+    calls: dict[bytes, set[int]] = {}
+    for item in command.split()[1:]:
         task_id, _, indices = item.partition(b":")
-        stops.setdefault(task_id, set()).update(map(int, indices.split(b",")))
-    return stops
+        calls.setdefault(task_id, set()).update(map(int, indices.split(b",")))
+    return calls
 
 
 class Asked:
@@ -156,16 +152,22 @@ class Stopping:
 
     def _is_at(self, slot: Slot, asked: Asked, indices: set[int]) -> bool:
         """Whether a child that is frozen is at one of these calls."""
-        counters, bundle = slot.memory.counters, slot.bundle
-        assert bundle is not None
-        # It may have gone on to another bundle before it was frozen.
-        if not slot.is_busy() or counters[layout.STAGE] != layout.RUNNING:
-            return False
-        _, _, result_path = split_message(bundle.message)
-        try:
-            index = slot.memory.recount(ResultFile(os.path.join(self._home, result_path), keep=True))
-        except (FrameError, OSError, struct.error, ValueError) as error:
-            say(f"cannot tell which call slot {slot.index} is at: {error}")
+        index = call_at(slot, self._home)
+        if index is None:
             return False
         asked.published, asked.index = slot.memory.published(), index
         return index in indices
+
+
+def call_at(slot: Slot, home: bytes) -> int | None:
+    """Give the index of the call that a child is at, which is frozen; None: it runs none, or nobody can tell."""
+    bundle = slot.bundle
+    # It may have gone on to another bundle before it was frozen.
+    if bundle is None or not slot.is_busy() or slot.memory.counters[layout.STAGE] != layout.RUNNING:
+        return None
+    _, _, result_path = split_message(bundle.message)
+    try:
+        return slot.memory.recount(ResultFile(os.path.join(home, result_path), keep=True))
+    except (FrameError, OSError, struct.error, ValueError) as error:
+        say(f"cannot tell which call slot {slot.index} is at: {error}")
+        return None

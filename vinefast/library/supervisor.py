@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import selectors
 import signal
 import socket
@@ -21,7 +22,7 @@ from .frame import split_message
 from .janitor import Janitor
 from .memory import hand_back, is_no_room
 from .process import descendants_of, say
-from .protocol import COMMAND_STOP, EXIT_NO_ROOM, VINEFAST_VERSIONS
+from .protocol import COMMAND_STACK, COMMAND_STOP, EXIT_NO_ROOM, VINEFAST_VERSIONS
 from .slot import Slot
 from .slots import Slots
 from .transfers import TransferWatch
@@ -54,7 +55,7 @@ class Supervisor:
         self._pid = os.getpid()
         resources = (cores, *(_told(name) for name in ("MEMORY", "DISK", "GPUS")))
         self._selector = selectors.DefaultSelector()
-        self._slots = Slots(n_slots, resources, link, janitor, self._selector, self._let_go)
+        self._slots = Slots(n_slots, resources, link, janitor, self._selector, self._let_go, self._answer_stack)
         self._waiting = self._slots.waiting
         self._wake_in, self._wake_out = socket.socketpair()
 
@@ -140,6 +141,7 @@ class Supervisor:
             self._slots.find_lost()
         self._slots.end_disconnected(now)
         self._slots.end_stopped(now)
+        self._slots.answer_stacks(now)
 
     def _oldest_waiting(self) -> Iterator[Bundle]:
         return iter(()) if self._slots.are_loading() else self._waiting.oldest()
@@ -149,18 +151,25 @@ class Supervisor:
     def _on_messages(self) -> None:
         received_ns = time.monotonic_ns()
         for task_id, message in self._link.receive():
-            if message.startswith(COMMAND_STOP):
-                self._stop(Bundle(0, task_id, message, received_ns))
+            if message.startswith((COMMAND_STOP, COMMAND_STACK)):
+                self._obey(Bundle(0, task_id, message, received_ns))
             else:
                 self._slots.accept(task_id, message, received_ns)
 
-    def _stop(self, command: Bundle) -> None:
+    def _obey(self, command: Bundle) -> None:
         now = time.monotonic()
         try:
-            self._slots.stop(stopping.parse(split_message(command.message)[0]), now)
-        except ValueError as error:
-            say(str(error))
+            calls = stopping.parse(split_message(command.message)[0])
+            if command.message.startswith(COMMAND_STACK):
+                self._slots.ask_stack(command, calls, now)
+                return
+            self._slots.stop(calls, now)
+        except (KeyError, ValueError) as error:
+            say(f"{command.message[:40]!r} is no command: {error!r}")
         self._hand_back(command, now)
+
+    def _answer_stack(self, command: Bundle, stack: str | None) -> None:
+        self._hand_back(command, time.monotonic(), pickle.dumps(stack, 5))
 
     def _hand_back_overdue(self, now: float) -> None:
         for bundle in self._waiting.take_all_back():
@@ -169,12 +178,12 @@ class Supervisor:
             else:
                 self._slots.place(bundle)
 
-    def _hand_back(self, bundle: Bundle, now: float) -> None:
+    def _hand_back(self, bundle: Bundle, now: float, *values: bytes) -> None:
         _, _, path = split_message(bundle.message)
         exit_code = 0
         try:
             wait_ns = time.monotonic_ns() - bundle.received_ns
-            hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._slots.origin(0))
+            hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._slots.origin(0), *values)
         except OSError as error:
             say(f"cannot hand task {bundle.task_id.decode()} back: {error}")
             exit_code = EXIT_NO_ROOM if is_no_room(error) else 1

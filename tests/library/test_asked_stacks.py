@@ -1,0 +1,73 @@
+"""A command asks where a call is: the supervisor answers, and the call goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import calls
+import pytest
+
+from tests.helpers.waiting import wait_until
+
+from .encode import Call
+
+
+def ask(worker, task_id, index):
+    """Send what the manager does; give the answer's task id."""
+    return worker.send_raw(b"T %d:%d" % (task_id, index))
+
+
+def answer(worker, task_id):
+    done, result = worker.collect(resend=False)
+    assert done == task_id
+    (record,) = result.records
+    return record.value
+
+
+def lines(path):
+    return path.read_text().split() if path.exists() else []
+
+
+def test_the_call_that_a_slot_is_at(worker, tmp_path):
+    trace = tmp_path / "trace"
+    task = worker.send([Call(os.getpid), Call(calls.say_and_tick, (str(trace), 20, 0.1)), Call(os.getpid)])
+    assert wait_until(lambda: lines(trace))
+    for _ in range(3):
+        assert answer(worker, ask(worker, task, 1)).endswith(" in say_and_tick")
+    assert answer(worker, ask(worker, task, 0)) is None
+    assert answer(worker, ask(worker, task, 2)) is None
+    done, result = worker.collect()
+    assert done == task and [record.value for record in result.records[1:2]] == [20]
+    assert answer(worker, ask(worker, task, 1)) is None
+
+
+def test_many_at_once(worker, tmp_path):
+    trace = tmp_path / "trace"
+    task = worker.send([Call(calls.say_and_tick, (str(trace), 20, 0.1))])
+    assert wait_until(lambda: lines(trace))
+    answers = [ask(worker, task, index) for index in (0, 1, 0, 0)]
+    found = dict(worker.collect(resend=False) for _ in answers)
+    stacks = [found[number].records[0].value for number in answers]
+    assert stacks[1] is None and all(stack.endswith(" in say_and_tick") for stack in (stacks[0], *stacks[2:]))
+    assert worker.collect()[0] == task
+
+
+def test_its_child_dies_meanwhile(worker, tmp_path):
+    trace = tmp_path / "trace"
+    task = worker.send([Call(calls.say_and_tick, (str(trace), 100, 0.1))])
+    assert wait_until(lambda: lines(trace))
+    pid = int(lines(trace)[0])
+    os.kill(pid, signal.SIGSTOP)  # or it would have answered by then
+    question = ask(worker, task, 0)
+    os.kill(pid, signal.SIGKILL)
+    found = dict(worker.collect(resend=False) for _ in range(2))
+    assert found.keys() == {task, question} and found[question].records[0].value in (None, "")
+
+
+@pytest.mark.parametrize("command", [b"T", b"T 1", b"T 1:", b"T 1:a", b"T1:0"])
+def test_what_is_no_question(worker, command):
+    task = worker.send_raw(command)
+    done, result = worker.collect(resend=False)
+    assert done == task and not result.records
+    assert "is no command" in worker.log()
