@@ -373,7 +373,7 @@ class CallTimedOut(VineFastError, AppTimeout):
         self.stack = stack
 
     def __str__(self) -> str:
-        text = f"{self.app} ran for longer than its limit of {self.limit_s:g} s and was ended"
+        text = f"{self.app} ran for longer than its limit of {self.limit_s:.10g} s and was ended"
         return f"{text}. It was at:\n{self.stack}" if self.stack.strip() else text
 
 

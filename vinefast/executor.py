@@ -508,7 +508,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         chunksize : int, optional
             Items of a chunk; if not given, as many as run for some milliseconds. Results that are kept make no chunks.
         resource_specification : mapping, optional
-            As for `submit`, for all chunks.
+            As for `submit`, for all chunks; `running_time_max` is of each item.
 
         Returns
         -------

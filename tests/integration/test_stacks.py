@@ -91,6 +91,29 @@ def test_signals_are_blocked(make_executor, tmp_path):
     assert executor.stack(future) == ""
 
 
+def forgetful(path):
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    return innermost(path, 60)
+
+
+def test_no_handler_is_there(make_executor, tmp_path):
+    """Who would end by the signal is not sent it."""
+    executor = make_executor()
+    future = run(executor, forgetful, tmp_path / "a")
+    assert executor.stack(future) == "" and not future.done()
+
+
+def deaf_beside_a_thread(path):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    return deaf(path)
+
+
+def test_another_thread_is_not_the_call(make_executor, tmp_path):
+    executor = make_executor()
+    assert executor.stack(run(executor, deaf_beside_a_thread, tmp_path / "a")) == ""
+
+
 def test_a_process_that_is_suspended(make_executor, tmp_path):
     executor = make_executor()
     future = run(executor, sleep, tmp_path / "a")

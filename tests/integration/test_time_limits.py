@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import subprocess
 import time
 
 import parsl
@@ -10,6 +12,8 @@ import pytest
 from parsl.app.errors import AppTimeout
 from parsl.executors.errors import InvalidResourceSpecification
 
+from tests.helpers.processes import is_alive
+from tests.helpers.waiting import wait_until
 from vinefast.errors import CallTimedOut
 
 
@@ -36,6 +40,35 @@ def test_running_time_max(make_executor, mode):
         assert caught.value.app == function and caught.value.limit_s == 0.5
         assert f"in {function}" in caught.value.stack and "vinefast" not in caught.value.stack.replace("vinefast/", "")
     assert executor.submit(nap, {}, 0.6).result(60) == "slept"
+
+
+def nap_but(seconds, item):
+    time.sleep(seconds if item == 5 else 0)
+    return item
+
+
+def test_map(make_executor):
+    executor = make_executor()
+    with pytest.raises(CallTimedOut, match=r"limit of 0\.5 s"):
+        list(executor.map(functools.partial(nap_but, 60), range(8), resource_specification={"running_time_max": 0.5}))
+    # Of each item, not of what travels together.
+    spec = {"running_time_max": 1}
+    assert list(executor.map(nap, [0.3] * 8, chunksize=8, resource_specification=spec)) == ["slept"] * 8
+
+
+def start_and_compute(path):
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    path.write_text(str(process.pid))
+    return compute()
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_what_it_has_started_ends_with_it(make_executor, tmp_path, mode):
+    executor = make_executor(function_exec_mode=mode)
+    future = executor.submit(start_and_compute, {"running_time_max": 1}, tmp_path / "pid")
+    assert isinstance(future.exception(60), CallTimedOut)
+    pid = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not is_alive(pid), 10)
 
 
 def test_they_share_bundles_with_their_like_alone(make_executor):

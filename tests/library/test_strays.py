@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vinefast.library import buffers, interruption, memory, run, surroundings
+from vinefast.library import buffers, interruption, memory, run, surroundings, timed
 from vinefast.library import memory as layout
 from vinefast.library.frame import Origin
 from vinefast.library.functions import FunctionCache
@@ -34,7 +34,7 @@ from .encode import body_of, decode_result, digest_of, encode_command
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 # What is struck: not what loads a function, for all its calls would fail with it.
-STRUCK = {module.__file__ for module in (run, memory, buffers, surroundings, interruption)}
+STRUCK = {module.__file__ for module in (run, memory, buffers, surroundings, interruption, timed)}
 LOADS = {"_load"}
 
 ran: list[int] = []
@@ -97,10 +97,10 @@ CALLS = [
 ]
 
 
-def encode():
+def encode(limit_ms):
     functions = list(dict.fromkeys(function for function, *_ in CALLS))
     bodies = [body_of(function) for function in functions]
-    frame = struct.pack("<4sIIIII", b"VFB1", len(CALLS), len(functions), 0, 0, 0)
+    frame = struct.pack("<4sIIIII", b"VFB1", len(CALLS), len(functions), 0, 0, limit_ms)
     frame += b"".join(digest_of(body) + struct.pack("<I", len(body)) for body in bodies)
     for function, kind, payload, _ in CALLS:
         frame += struct.pack("<III", functions.index(function), len(payload), kind)
@@ -161,11 +161,11 @@ class Interrupter(Striker):
 class Bundle:
     """A bundle that runs in this process, as often as its child dies."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, limit_ms):
         self.memory = SlotMemory()
         self.path = Path(directory) / "out"
         sandbox = os.fsencode(directory)
-        self.message = b"%s %s %s" % (encode_command(encode()), sandbox, os.fsencode(self.path))
+        self.message = b"%s %s %s" % (encode_command(encode(limit_ms)), sandbox, os.fsencode(self.path))
         self.functions = FunctionCache(None)
         self.surroundings = surroundings.Surroundings(os.fspath(Path(directory) / "log"))
 
@@ -190,6 +190,7 @@ class Bundle:
                 resume = Resume(death, self.memory.published()) if running else resume or Resume()
                 continue
             break
+        assert not self.memory.counters[layout.CALL_NS]
         return decode_result(self.path.read_bytes()).records
 
 
@@ -216,10 +217,10 @@ def check(records, n_strays):
     assert sorted(set(ran)) == sorted(ran)
 
 
-@pytest.fixture
-def bundle(tmp_path, monkeypatch):
+@pytest.fixture(params=[0, 60_000], ids=["", "limited"])
+def bundle(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
-    bundle = Bundle(tmp_path)
+    bundle = Bundle(tmp_path, request.param)
     bundle.run(Striker())  # what is loaded late is loaded now
     return bundle
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.helpers.processes import is_alive
 from tests.helpers.waiting import wait_until
+from vinefast.library.slot import Slot
+from vinefast.library.time_limit import TimeLimits
 
 from .encode import Call
 
@@ -53,22 +55,50 @@ def test_it_is_interrupted(patient, tmp_path):
     assert result.records[1].duration_ns >= 300_000_000
 
 
-@pytest.mark.parametrize("way", ["C code", "deaf", "signals blocked"])
+@pytest.mark.parametrize("way", ["C code", "deaf", "signals blocked", "in the kernel", "no handlers"])
 def test_it_is_killed_alone(worker, tmp_path, way):
     trace, other = tmp_path / "trace", tmp_path / "other"
     endless = {
         "C code": Call(calls.compute_in_c),
         "deaf": Call(calls.say_and_sleep, (str(trace), 60, "go on")),
         "signals blocked": Call(calls.sleep_in_c, (60,)),
+        "in the kernel": Call(calls.wait_in_the_kernel, (str(tmp_path / "fifo"),)),
+        "no handlers": Call(calls.forget_signal_handlers),
     }[way]
     writes = [Call(calls.write_line, (str(other), i)) for i in range(4)]
     result = worker.run([*writes[:2], endless, *writes[2:]], limit_ms=300)
     assert statuses(result) == [VALUE, VALUE, TIMED_OUT, VALUE, VALUE]
     limit_s, stack = why(result.records[2])
-    assert limit_s == 0.3
+    assert limit_s == 0.3 and result.records[2].duration_ns >= 300_000_000
     if way == "C code":
         assert "in compute_in_c" in stack and "in _sum" in stack and "vinefast_library" not in stack
     assert lines(other) == ["0", "1", "2", "3"]
+
+
+def test_the_other_slots_go_on(start_worker, tmp_path):
+    """What cannot even be stopped holds up nobody else."""
+    worker = start_worker(slots=2, env={"VINEFAST_STOP_GRACE_S": "0.1"})
+    stuck = worker.send([Call(calls.wait_in_the_kernel, (str(tmp_path / "fifo"),)), Call(os.getpid)], limit_ms=3000)
+    assert wait_until((tmp_path / "fifo").exists)
+    quick = {worker.send([Call(os.getpid)]) for _ in range(20)}
+    results = dict(worker.collect() for _ in range(21))
+    assert results.keys() == {stuck, *quick} and statuses(results[stuck]) == [TIMED_OUT, VALUE]
+
+
+def test_beside_a_thread(patient):
+    """The signals are the main thread's, also where another one could take them."""
+    result = patient.run([Call(calls.sleep_beside_a_thread, (60,))] * 8 + [Call(os.getpid)], limit_ms=200)
+    assert statuses(result) == [TIMED_OUT] * 8 + [VALUE]
+
+
+def test_a_bundle_that_the_child_has_left():
+    """The supervisor may hear late of one whose calls have a limit."""
+    slot, limits = Slot(0), TimeLimits()
+    slot.memory.reset(8)
+    limits.begin(slot, 7)
+    assert not [*limits.moments()]
+    limits.begin(slot, 8)
+    assert [*limits.moments()]
 
 
 def test_calls_within_their_limit(worker):

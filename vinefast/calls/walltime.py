@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from inspect import unwrap
 from typing import Any
 
@@ -23,11 +24,20 @@ def walltime_of(function: Callable[..., Any]) -> float | None:
     function : callable
         As Parsl hands it to an executor, in wrappers of Parsl's.
     """
-    wrapper: Any = unwrap(function, stop=_is_timeout)
-    if not _is_timeout(wrapper):
-        return None
-    seconds = wrapper.__closure__[_SECONDS].cell_contents
-    return float(seconds) if is_number(seconds) and seconds > 0 else None
+    for wrapper in (function, *_enclosed(function)):
+        wrapper = unwrap(wrapper, stop=_is_timeout)
+        if _is_timeout(wrapper):
+            seconds = wrapper.__closure__[_SECONDS].cell_contents
+            return float(seconds) if is_number(seconds) and seconds > 0 else None
+    return None
+
+
+def _enclosed(function: Any) -> Iterator[Any]:
+    """Give the functions that another one has in its closure: Parsl's staging wraps those of apps so."""
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # it is empty
+            if callable(cell.cell_contents):
+                yield cell.cell_contents
 
 
 def _is_timeout(function: Callable[..., Any]) -> bool:

@@ -33,7 +33,7 @@ class Limited(Slot):
         """Wait for the child, and end it when its call has run for too long; gives its wait status."""
         limits = TimeLimits()
         self.pid = pid
-        limits.begin(self)
+        limits.begin(self, 0)
         while True:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:

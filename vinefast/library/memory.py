@@ -96,15 +96,20 @@ class SlotMemory:
         self.area = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
         self._records = view[_AREA_AT:]
         self._frame = view[_COUNTERS_NBYTES:]
-        # How many records `count` has walked over, and how far it came.
-        self._walked = (0, 0)
+        # How many records `count` has walked over, how far it came, and how long their calls took.
+        self._walked = (0, 0, 0)
 
     def reset(self, serial: int = 0) -> None:
         """Forget the last bundle, for the one of that serial number."""
         # Last of all: until then, these are not about the new one.
         self._counter_bytes[:] = _NOTHING
-        self._walked = (0, 0)
+        self._walked = (0, 0, 0)
         self.counters[SERIAL] = serial
+
+    @property
+    def counted_ns(self) -> int:
+        """How long the calls took, altogether, that were counted last."""
+        return self._walked[2]
 
     def published(self) -> int:
         """Give the end of the last complete record."""
@@ -163,7 +168,7 @@ class SlotMemory:
     def forget(self, file: ResultFile) -> None:
         """Take all records back, and the room that they have taken."""
         self.counters[DONE] = self.counters[FLUSHED] = 0
-        self._walked = (0, 0)
+        self._walked = (0, 0, 0)
         file.cut(0)
 
     def _lack(self, file: ResultFile, error: OSError, nbytes: int) -> Exception:
@@ -187,29 +192,33 @@ class SlotMemory:
         if flushed > counters[DONE]:
             counters[DONE] = flushed
         done = counters[DONE]
-        n, position = self._walked
+        n, position, took_ns = self._walked
         try:
             while position < flushed:
                 header = file.read_at(RESULT_HEADER.size + position, RESULT_RECORD.size)
                 if len(header) < RESULT_RECORD.size:
                     raise FrameError(f"result file cut short at {position} of {flushed} bytes of records")
-                position += RESULT_RECORD.size + RESULT_RECORD.unpack(header)[1]
+                _, nbytes, duration_ns = RESULT_RECORD.unpack(header)
+                position += RESULT_RECORD.size + nbytes
+                took_ns += duration_ns
                 n += 1
         finally:
             file.close()
         while position < done:
-            position += RESULT_RECORD.size + RESULT_RECORD.unpack_from(self._records, position - flushed)[1]
+            _, nbytes, duration_ns = RESULT_RECORD.unpack_from(self._records, position - flushed)
+            position += RESULT_RECORD.size + nbytes
+            took_ns += duration_ns
             n += 1
-        self._walked = (n, position)
+        self._walked = (n, position, took_ns)
         return n
 
     def recount(self, file: ResultFile) -> int:
         """Count as `count` does, in another process than the one that writes them, which must not run meanwhile."""
-        self._walked = (0, 0)
+        self._walked = (0, 0, 0)
         try:
             return self.count(file)
         finally:
-            self._walked = (0, 0)  # the next child is a fork of this process
+            self._walked = (0, 0, 0)  # the next child is a fork of this process
 
     def finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, origin: Origin) -> None:
         """Write header and remaining records: in one write if nothing was flushed before.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import re
 import signal
 import stat
 import sys
@@ -175,17 +176,42 @@ def started_after(processes: dict[int, bytes], monotonic_ns: int) -> dict[int, b
 
 
 def freeze(pid: int, timeout_s: float = 0.1) -> bool:
-    """Stop a child with SIGSTOP; tells whether it has stopped, and not ended, in time. If not, it goes on."""
+    """Stop a child with SIGSTOP; tells whether it has stopped, and not ended, in time. If not, it goes on.
+
+    One that waits in the kernel for what cannot be interrupted, a file system say, counts as stopped: it comes to
+    nothing else before it takes the signal.
+    """
     os.kill(pid, signal.SIGSTOP)
     end = time.monotonic() + timeout_s
     while True:
         seen = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if seen is not None and seen.si_code == os.CLD_STOPPED:
             return True
+        if seen is None and _stat(pid)[0] == b"D":
+            return True
         if seen is not None or time.monotonic() > end:
             os.kill(pid, signal.SIGCONT)
             return False
         time.sleep(0.001)
+
+
+def signal_main_thread(pid: int, number: int) -> None:
+    """Send a signal to a child's main thread, if the process catches that signal: others may end by it."""
+    if not _catches(pid, number):
+        return
+    tgkill = getattr(ctypes.CDLL(None), "tgkill", None)
+    if tgkill is None:  # glibc before 2.30
+        os.kill(pid, number)
+    else:
+        tgkill(pid, pid, number)
+
+
+def _catches(pid: int, number: int) -> bool:
+    try:
+        mask = re.search(rb"^SigCgt:\s*([0-9a-f]+)$", _read(pid, "status"), re.M)
+    except OSError:
+        return False
+    return mask is not None and int(mask[1], 16) >> (number - 1) & 1 == 1
 
 
 def is_suspended(pid: int) -> bool:

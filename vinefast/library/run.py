@@ -148,7 +148,8 @@ class Runner:
         if resume is not None and resume.record is not None and first < n_calls:
             if self._memory.published() == resume.done:
                 status, payload = resume.record
-                _append(self._memory, file, self._surroundings, None, status, 0, payload)
+                took_ns = max(0, time.monotonic_ns() - start_ns - self._memory.counted_ns)
+                _append(self._memory, file, self._surroundings, None, status, took_ns, payload)
                 first += 1
         counters[layout.STAGE] = layout.OUTSIDE
 
@@ -392,6 +393,7 @@ def _run_calls(
         except BaseException as failure:
             if forked:
                 os._exit(1)
+            counters[layout.CALL_NS] = 0  # what has struck may have kept it from that
             if surroundings is not None:
                 surroundings.put_back_builtins()  # what serializes exceptions might not end without them
             if memory.published() == before:
@@ -509,7 +511,7 @@ def _run_chunk(function: Callable[..., Any], columns: tuple[list, ...]) -> list[
     results: list[Any] = []
     try:
         results.extend(map(function, *columns))
-    except Unrunnable:
+    except (Unrunnable, CallStopped):
         raise
     except BaseException as error:
         return results, pack_exception(error)

@@ -255,7 +255,7 @@ class Slots:
             return False
         outcome, taken = child.ANSWER.unpack(answer)
         if outcome == child.TIMED:
-            self._time_limits.begin(slot)
+            self._time_limits.begin(slot, taken)
             return True
         self._finish(slot, outcome)
         if taken != child.NOTHING:
@@ -351,6 +351,9 @@ class Slots:
         self, index: int, channel: socket.socket, unfinished: child.Unfinished | None, contexts: Contexts | None = None
     ) -> NoReturn:
         slot = self._slots[index]
+        for other in self._slots:
+            if other is not slot:
+                other.stack.close()
         queue, log_path = self.waiting.reader, slot.log_path
         shared = (slot.memory, slot.stops, slot.stack)
         child.serve(self.origin(index), *shared, channel, queue, log_path, self._home, unfinished, contexts)
@@ -493,6 +496,7 @@ class Slots:
             self._finish(slot, child.DONE)
             return
         counters[layout.STAGE] = layout.OUTSIDE
+        counters[layout.CALL_NS] = 0
         if verdict.fate is blame.Fate.GIVEN_UP:
             self._finish(slot, child.NO_FRAME)
         elif verdict.blamed != layout.OUTSIDE:

@@ -9,7 +9,7 @@ import signal
 from itertools import takewhile
 
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
-from .process import identity
+from .process import identity, signal_main_thread
 
 SIGNAL = signal.SIGRTMAX - 2
 """Has a child write its stack."""
@@ -32,6 +32,10 @@ class Stack:
         """Write the stack there whenever it is asked for. The child's."""
         faulthandler.register(SIGNAL, file=self._fd, all_threads=False)
 
+    def close(self) -> None:
+        """In a child: close that of another slot."""
+        os.close(self._fd)
+
     def ask(self, pid: int) -> None:
         """Have a child write its stack. The supervisor's."""
         os.ftruncate(self._fd, 0)
@@ -42,7 +46,7 @@ class Stack:
         except OSError:
             return
         if (status.st_dev, status.st_ino) == self._identity:
-            os.kill(pid, SIGNAL)
+            signal_main_thread(pid, SIGNAL)
 
     def nbytes(self) -> int:
         """How much the child has written."""

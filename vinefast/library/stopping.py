@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from . import memory as layout
 from .frame import FrameError, split_message
 from .memory import ResultFile
-from .process import freeze, is_suspended, kill_group, say
+from .process import freeze, is_suspended, kill_group, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -101,7 +101,7 @@ class Stopping:
         asked.ask_at = now + asked.pause_s
         asked.pause_s = min(2 * asked.pause_s, _LAST_ASK_S)
         if slot.pid:
-            os.kill(slot.pid, SIGNAL)  # a child that has ended is there until it is waited for
+            signal_main_thread(slot.pid, SIGNAL)
 
     def look(self, now: float) -> None:
         """Do what is due."""

@@ -10,7 +10,16 @@ from collections.abc import Iterable
 
 from . import memory as layout
 from .failure import pack_timeout
-from .process import freeze, is_suspended, kill_group, say
+from .process import (
+    descendants_of,
+    freeze,
+    is_suspended,
+    kill_group,
+    kill_processes,
+    say,
+    signal_main_thread,
+    started_after,
+)
 from .protocol import STATUS_TIMED_OUT
 from .slot import Slot
 from .stops import SIGNAL, grace_s
@@ -61,9 +70,10 @@ class TimeLimits:
         """When something is to be done."""
         return [watched.look_at for watched in self._watched.values()]
 
-    def begin(self, slot: Slot) -> None:
-        """A slot's child begins with a bundle of such calls."""
-        self._watched[slot] = _Watched(slot.memory.counters[layout.SERIAL], time.monotonic())
+    def begin(self, slot: Slot, serial: int) -> None:
+        """A slot's child begins with the bundle of that serial number, or has done so: it may be at another by now."""
+        if slot.memory.counters[layout.SERIAL] == serial:
+            self._watched[slot] = _Watched(serial, time.monotonic())
 
     def look(self, now: float) -> None:
         """Do what is due."""
@@ -104,7 +114,7 @@ class TimeLimits:
     def _ask(slot: Slot, call_ns: int) -> None:
         slot.stack.ask(slot.pid)
         slot.stops.ask_overdue(call_ns)
-        os.kill(slot.pid, SIGNAL)  # a child that has ended is there until it is waited for
+        signal_main_thread(slot.pid, SIGNAL)
 
     @staticmethod
     def _kill(slot: Slot, call_ns: int, limit_s: float) -> bool:
@@ -114,8 +124,10 @@ class TimeLimits:
         is_killed = slot.memory.counters[layout.CALL_NS] == call_ns
         if is_killed:
             slot.cause = (STATUS_TIMED_OUT, pack_timeout(limit_s, slot.stack.read()))
-            say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:g} s")
+            say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
+            started = started_after(descendants_of(slot.pid), call_ns)
             kill_group(slot.pid)
+            kill_processes(started)  # in sessions of their own, too
         elif not was_suspended:
             os.kill(slot.pid, signal.SIGCONT)
         return is_killed

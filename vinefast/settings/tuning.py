@@ -241,8 +241,8 @@ class Tuning(ParameterSet):
         "Time slice of a bundle: what has not begun by then is queued again. 0: none.", 50, "ms", tuned=False
     )
     stop_grace: Number = Number(
-        "A call that is cancelled while it runs gets a KeyboardInterrupt; if it has not ended by then, its process is "
-        "killed.",
+        "A call that is cancelled while it runs, or whose time is over, gets a KeyboardInterrupt; if it has not "
+        "ended by then, its process is killed.",
         0.5,
         "s",
         tuned=False,

@@ -799,6 +799,27 @@ def reopen_and_compute(path):
     return compute_in_c()
 
 
+def wait_in_the_kernel(fifo):
+    """Wait for a process that is just being started, which waits for a writer that never comes."""
+    os.mkfifo(fifo)
+    return os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, fifo, os.O_RDONLY, 0)])
+
+
+def sleep_beside_a_thread(seconds):
+    """Leave it to the system which thread takes signals."""
+    timer = threading.Timer(seconds, print)
+    timer.daemon = True
+    timer.start()
+    time.sleep(seconds)
+
+
+def forget_signal_handlers():
+    """Let signals that are not one's own end the process."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    return compute_in_c()
+
+
 def sleep_or_return(seconds, value):
     try:
         time.sleep(seconds)
