@@ -80,6 +80,7 @@ struct vf_spec {
 	struct vf_resources needs; /* negative: not given, as for what is below */
 	int64_t running_time_min;  /* seconds */
 	uint32_t limit_ms;         /* of a call's time; 0: none */
+	uint64_t memory_limit;     /* MB that a call may take; 0: any */
 	const char *category;     /* NULL: not given */
 	struct vf_group *group;
 

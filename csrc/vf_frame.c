@@ -1,5 +1,7 @@
 #include "vf_frame.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -168,6 +170,21 @@ int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame)
 	}
 	out->nbytes = (size_t)(at - out->data);
 	*at = 0;
+	return 0;
+}
+
+int vf_frame_limit(struct vf_buffer *out, const char *command, uint64_t memory_mb)
+{
+	char words[32];
+	size_t nbytes = (size_t)snprintf(
+			words, sizeof words, VF_COMMAND_LIMITED "%" PRIu64 " ", memory_mb);
+	size_t command_nbytes = strlen(command);
+	int is_own = command == out->data;
+	if (vf_buffer_reserve(out, nbytes + command_nbytes + 1))
+		return -1;
+	memmove(out->data + nbytes, is_own ? out->data : command, command_nbytes + 1);
+	memcpy(out->data, words, nbytes);
+	out->nbytes = nbytes + command_nbytes;
 	return 0;
 }
 

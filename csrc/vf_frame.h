@@ -31,8 +31,12 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 Returns 0, or -1 when memory is short. */
 int vf_frame_encode(struct vf_buffer *out, const struct vf_buffer *frame);
 
-/* The reverse, for a result frame that came as a C string. Returns 0, or -1 when it is not encoded
-like that or memory is short. */
+/* Write before a COMMAND, which may be `out`'s own, that each of its calls may take so many MB of
+memory. Returns 0, or -1 when memory is short. */
+int vf_frame_limit(struct vf_buffer *out, const char *command, uint64_t memory_mb);
+
+/* The reverse of encoding, for a result frame that came as a C string. Returns 0, or -1 when it
+is not encoded like that or memory is short. */
 int vf_frame_decode(struct vf_buffer *out, const char *encoded);
 
 struct vf_result_header {

@@ -1,6 +1,8 @@
 #include "vf_send.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "taskvine.h"
 #include "vf_bundle.h"
@@ -82,16 +84,30 @@ static void apply_spec(struct vf_send *send, struct vine_task *task, const struc
 		vine_task_set_gpus(task, (int)needs->gpus);
 }
 
+/* In regular mode, where COMMAND is the shell's. */
+static void limit_memory(struct vine_task *task, uint64_t memory_mb)
+{
+	char words[32];
+	snprintf(words, sizeof words, "%" PRIu64, memory_mb);
+	vine_task_set_env_var(task, VF_VINEFAST_MEMORY_LIMIT_MB, words);
+}
+
 static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundle)
 {
 	const struct vf_config *config = send->config;
 	int spill = config->command || send->frame.nbytes > config->inline_nbytes;
+	uint64_t memory_limit = bundle->n_calls ? bundle->calls[0]->spec->memory_limit : 0;
 
 	const char *command = config->command;
 	if (!command) {
 		command = VF_COMMAND_IN_FILE;
 		if (!spill) {
 			if (vf_frame_encode(&send->command, &send->frame))
+				return NULL;
+			command = send->command.data;
+		}
+		if (memory_limit) {
+			if (vf_frame_limit(&send->command, command, memory_limit))
 				return NULL;
 			command = send->command.data;
 		}
@@ -114,6 +130,8 @@ static struct vine_task *make_task(struct vf_send *send, struct vf_bundle *bundl
 			vine_task_add_input(task, config->inputs[i], config->input_names[i], 0);
 		for (uint32_t i = 0; i + 1 < config->n_env; i += 2)
 			vine_task_set_env_var(task, config->env[i], config->env[i + 1]);
+		if (memory_limit)
+			limit_memory(task, memory_limit);
 	} else {
 		vine_task_set_library_required(task, config->library);
 	}

@@ -46,6 +46,11 @@ enum vf_escaped {
 #define VF_COMMAND_STOP "S"
 /* The same, for one call: the answer has the Python stack of that call, if it runs. */
 #define VF_COMMAND_STACK "T"
+/* Before the COMMAND of a bundle whose calls may take no more memory than so many MB, as
+"M100 ". */
+#define VF_COMMAND_LIMITED "M"
+/* The same for the call of a task in regular mode: a variable of its environment. */
+#define VF_VINEFAST_MEMORY_LIMIT_MB "VINEFAST_MEMORY_LIMIT_MB"
 
 /* How the payload of a call is serialized (the `kind` of a call). */
 enum vf_payload_kind {

@@ -19,6 +19,8 @@ EXAMPLES = [
     errors.UnreachableFile("words"),
     errors.CallDied(None, 11, "last words"),
     errors.CallDied(3, None, ""),
+    errors.MemoryLimitExceeded("app", 100, 823, "last words"),
+    errors.OutOfMemory("app", 823),
     errors.ContextError("load_model", "OSError: no such file"),
     errors.ResultTooLarge("app", 5, "4 is the limit"),
     errors.InputChanged("app", ["x"]),
@@ -78,3 +80,11 @@ def test_a_result_from_the_future_is_unknown():
 )
 def test_a_dead_call_says_how_it_died(arguments, words):
     assert words in str(errors.CallDied(*arguments))
+
+
+def test_what_memory_has_cost_names_app_and_sizes():
+    for error in (errors.MemoryLimitExceeded("relax", 100, 823, "words"), errors.OutOfMemory("relax", 823, "words")):
+        assert isinstance(error, errors.CallDied)
+        assert "relax" in str(error) and "823 MB" in str(error) and str(error).endswith("words")
+        assert errors.anew(error).peak_mb == 823
+    assert "limit is 100 MB" in str(errors.MemoryLimitExceeded("relax", 100, 823))

@@ -108,6 +108,7 @@ def test_arguments_are_the_stock_executors_and_kept():
         "priority_order": "lowest_first",
         "context": dict,
         "context_scope": "slot",
+        "enforce_memory": True,
         "cancel_running": True,
     }
     assert set(arguments) == names

@@ -136,6 +136,7 @@ cdef extern from "vf_call.h" nogil:
         vf_resources needs
         int64_t running_time_min
         uint32_t limit_ms
+        uint64_t memory_limit
         const char *category
         vf_group *group
 

@@ -333,8 +333,67 @@ class CallDied(VineFastError):
             cause = f"exited with status {self.exit_code}"
         else:
             cause = "died for an unknown reason"
-        text = f"The process that ran this call {cause}"
+        return self._with_last_output(f"The process that ran this call {cause}")
+
+    def _with_last_output(self, text: str) -> str:
         return f"{text}. Its last output:\n{self.log_tail}" if self.log_tail.strip() else text
+
+
+class MemoryLimitExceeded(CallDied):
+    """A call took more memory than it might, and was ended for that; other calls of the worker are not touched.
+
+    Parameters
+    ----------
+    app : str
+        Name of the function.
+    limit_mb : int
+        What the call might take: ``memory`` of its resource specification.
+    peak_mb : int
+        What its process, and all that had come from that, took when it was ended.
+    log_tail : str
+        The end of what the process wrote to its standard output and error.
+    """
+
+    def __init__(self, app: str, limit_mb: int = 0, peak_mb: int = 0, log_tail: str = "") -> None:
+        super().__init__(None, signal.SIGKILL, log_tail)
+        self.args = (app, limit_mb, peak_mb, log_tail)
+        self.app = app
+        self.limit_mb = limit_mb
+        self.peak_mb = peak_mb
+
+    def __str__(self) -> str:
+        return self._with_last_output(
+            f"{self.app} took {self.peak_mb} MB of memory, with its process and all that this had started, and was "
+            f"ended: its limit is {self.limit_mb} MB (memory of its resource specification, which enforce_memory makes "
+            "a limit)"
+        )
+
+
+class OutOfMemory(CallDied):
+    """The kernel killed the process of a call because no memory was left; other calls of the worker are not touched.
+
+    Parameters
+    ----------
+    app : str
+        Name of the function.
+    peak_mb : int
+        The most memory that its process is known to have had.
+    log_tail : str
+        The end of what the process wrote to its standard output and error.
+    """
+
+    def __init__(self, app: str, peak_mb: int = 0, log_tail: str = "") -> None:
+        super().__init__(None, signal.SIGKILL, log_tail)
+        self.args = (app, peak_mb, log_tail)
+        self.app = app
+        self.peak_mb = peak_mb
+
+    def __str__(self) -> str:
+        return self._with_last_output(
+            f"The process that ran {self.app} was killed by SIGKILL when the kernel killed for lack of memory "
+            f"(oom_kill); it had up to {self.peak_mb} MB. Ask for memory in the resource specification, so that fewer "
+            "calls run beside it"
+        )
 
 
 _SIGNAL_HINTS = {

@@ -114,6 +114,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Load the context in the process of each slot, before the first call there that needs the context; or once per
         worker, when the library starts, for all slots to share by fork. A shared context must survive the fork: it may
         hold no threads and no GPU, and random generators continue alike in all slots.
+    enforce_memory : bool
+        Whether ``memory`` of a resource specification is a limit: a call whose process takes more, with all that it has
+        started, fails alone with `MemoryLimitExceeded`. A specification may say otherwise by ``enforce_memory``.
     cancel_running : bool
         Whether the ``cancel()`` of a future does what `cancel` does here, and so ends calls that run, too.
 
@@ -138,12 +141,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         priority_order: Literal["highest_first", "lowest_first"] = "highest_first",
         context: Callable[[], Any] | None = None,
         context_scope: Literal["slot", "worker"] = "slot",
+        enforce_memory: bool = False,
         cancel_running: bool = False,
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
         rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
         rules.require("function_exec_mode", function_exec_mode, rules.one_of("serverless", "regular"))
         rules.require("strict_resources", strict_resources, rules.FLAG)
+        rules.require("enforce_memory", enforce_memory, rules.FLAG)
         rules.require("cancel_running", cancel_running, rules.FLAG)
         rules.require("priority_order", priority_order, rules.one_of("highest_first", "lowest_first"))
         if manager_config is None:
@@ -182,8 +187,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.priority_order = priority_order
         self.context = context
         self.context_scope = context_scope
+        self.enforce_memory = enforce_memory
         self.cancel_running = cancel_running
-        self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first")
+        self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first", enforce_memory)
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
         self._watchdog: Watchdog | None = None
@@ -368,7 +374,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         func : callable
             The function to call on a worker.
         resource_specification : mapping or None
-            Any of cores, memory (MB), disk (MB), gpus, priority, category, running_time_min and
+            Any of cores, memory (MB), disk (MB), gpus, priority, category, enforce_memory, running_time_min and
             running_time_max (seconds). A call that runs for longer than the latter, or than the `walltime` of a Python
             app, is ended, and fails with `CallTimedOut`.
         *args, **kwargs

@@ -111,6 +111,33 @@ static void check_reversible(const char *data, size_t nbytes)
 	vf_buffer_free(&encoded);
 }
 
+static void test_limit(void)
+{
+	struct vf_buffer command = {0}, other = {0};
+	struct vf_buffer frame = {.data = (char *)"a\0b", .nbytes = 3};
+	CHECK(!vf_frame_encode(&command, &frame));
+	CHECK(!vf_frame_limit(&other, command.data, 100));
+	CHECK(!strncmp(other.data, "M100 ", 5) && !strcmp(other.data + 5, command.data));
+	CHECK(other.nbytes == strlen(other.data));
+	CHECK(!vf_frame_limit(&command, command.data, 100));
+	CHECK(!strcmp(other.data, command.data) && other.nbytes == command.nbytes);
+	CHECK(!vf_frame_limit(&command, VF_COMMAND_IN_FILE, UINT64_MAX));
+	CHECK(!strcmp(command.data, "M18446744073709551615 F"));
+	vf_buffer_free(&command);
+	vf_buffer_free(&other);
+
+	/* One that has to grow. */
+	char long_command[5000];
+	memset(long_command, 'x', sizeof long_command - 1);
+	long_command[sizeof long_command - 1] = 0;
+	CHECK(!vf_frame_limit(&command, "", 1) && !strcmp(command.data, "M1 "));
+	CHECK(!vf_frame_limit(&command, long_command, 2) && command.capacity > 5000);
+	CHECK(!strncmp(command.data, "M2 x", 4) && !strcmp(command.data + 3, long_command));
+	vf_buffer_free(&command);
+	faults_begin(FAULTS_ALL);
+	CHECK(vf_frame_limit(&command, "F", 1) && faults_end() == 1 && !command.data);
+}
+
 static void test_encode(void)
 {
 	static char data[1 << 16];
@@ -215,6 +242,7 @@ int main(void)
 {
 	test_pack();
 	test_pack_aligned();
+	test_limit();
 	test_encode();
 	test_result();
 	test_short_memory();

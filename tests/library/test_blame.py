@@ -26,7 +26,7 @@ def died(verdict: Verdict, code: int = 3) -> Resume:
 
 
 def words(code):
-    return pickle.dumps((code, None, "last words"), 5)
+    return pickle.dumps((code, None, "last words", None), 5)
 
 
 def test_the_call_that_was_running_is_blamed():
@@ -55,7 +55,7 @@ def test_outside_of_user_code_nobody_is_blamed():
 def test_exit_codes_and_signals(code, expected):
     status, payload = died(judge(SERIAL, counted(RUNNING), History()), code).record
     assert status == STATUS_DIED
-    assert pickle.loads(payload) == (*expected, "last words")
+    assert pickle.loads(payload) == (*expected, "last words", None)
 
 
 @pytest.mark.parametrize("stage", STAGES)

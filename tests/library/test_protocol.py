@@ -53,7 +53,9 @@ def of_python() -> dict[str, bytes | int]:
 def test_both_homes_say_the_same():
     constants = of_c(WIRE_H)
     assert len(constants) > 30
+    variables = {name: constants.pop(name) for name in VARIABLES & constants.keys()}
     assert constants == of_python()
+    assert variables == {name: OURS[name].encode() for name in variables}
 
 
 @pytest.mark.parametrize(

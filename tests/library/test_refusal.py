@@ -9,7 +9,7 @@ import pytest
 from vinefast import library
 from vinefast.library import refusal
 
-from .encode import decode_result
+from .encode import Call, decode_result, encode_command, encode_frame
 
 # What runs, or is imported, before it is known whether this Python will do, and if it will not.
 FOR_ANY_PYTHON = ("__init__", "arguments", "checked", "protocol", "refusal")
@@ -38,3 +38,8 @@ def test_there_is_nothing_to_stop(tmp_path, monkeypatch):
     refusal._refuse_bundle(arguments, message, "another Python")
     assert told == [b"7 0"]
     assert decode_result((tmp_path / "output").read_bytes()).records == []
+
+
+def test_a_limit_is_no_part_of_the_frame():
+    frame = encode_frame([Call(len, ("x",))])
+    assert refusal._decode(b"M100 " + encode_command(frame), "/") == frame

@@ -82,3 +82,19 @@ def test_an_unknown_resource_is_ignored_with_one_warning_where_that_is_asked_for
 
 def test_priorities_may_be_lowest_first():
     assert SpecReader(lowest_first=True).read({"priority": 3}) == CallSpec(priority=-3.0)
+
+
+def test_memory_is_enforced_where_somebody_says_so():
+    reader = SpecReader(enforce_memory=True)
+    assert not spec(memory=100).enforce_memory
+    assert (
+        spec(memory=100, enforce_memory=True)
+        == reader.read({"memory": 100})
+        == CallSpec(memory=100, enforce_memory=True)
+    )
+    assert reader.read({"memory": 100, "enforce_memory": False}) == spec(memory=100)
+    assert reader.read({"cores": 1}) == spec(cores=1) and reader.read({"memory": 0}) == spec(memory=0)
+    assert reader.read({"cores": 1, "enforce_memory": False}) == spec(cores=1, enforce_memory=False) == spec(cores=1)
+    for wrong in ({"enforce_memory": True}, {"enforce_memory": True, "memory": 0}, {"enforce_memory": 1, "memory": 9}):
+        with pytest.raises(InvalidResourceSpecification, match="enforce_memory"):
+            reader.read(wrong)

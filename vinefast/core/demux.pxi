@@ -11,7 +11,7 @@ cdef inline object payload_of(const vf_record *record):
 
 # What the payloads are that tell why there is no result.
 cdef tuple RAISED = (str, str, str, (bytes, type(None)))
-cdef tuple DIED = ((int, type(None)), (int, type(None)), str)
+cdef tuple DIED = ((int, type(None)), (int, type(None)), str, (tuple, type(None)))
 cdef tuple TOO_LARGE = (str, int, str)
 cdef tuple CHANGED = (str, list)
 cdef tuple TIMED_OUT = (float, str)
@@ -53,6 +53,18 @@ def rebuild_exception(tuple failure):
     remote = errors.RemoteError(type_name, message, traceback_text)
     remote.__cause__ = cause if isinstance(cause, BaseException) else None
     return remote
+
+
+cdef object death_of(Call future, tuple death):
+    """Why the process of a call died."""
+    exit_code, signal_number, log_tail, memory = death
+    if memory is None:
+        return errors.CallDied(exit_code, signal_number, log_tail)
+    limit, peak = memory
+    app = future.c_call.function.name.decode("utf-8", "replace")
+    if limit:
+        return errors.MemoryLimitExceeded(app, limit >> 20, peak >> 20, log_tail)
+    return errors.OutOfMemory(app, peak >> 20, log_tail)
 
 
 cdef object failure_of(const vf_bundle *bundle):
@@ -134,7 +146,7 @@ cdef int finish(
         elif record.status == VF_STATUS_EXCEPTION:
             exception = exception_of(record)
         elif record.status == VF_STATUS_DIED:
-            exception = errors.CallDied(*fields_of(record, DIED))
+            exception = death_of(future, fields_of(record, DIED))
         elif record.status == VF_STATUS_TOO_LARGE:
             exception = errors.ResultTooLarge(*fields_of(record, TOO_LARGE))
         elif record.status == VF_STATUS_INPUT_CHANGED:

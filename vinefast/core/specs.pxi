@@ -33,6 +33,7 @@ cdef class SpecRecord:
         self.c_spec.needs.gpus = or_minus_one(spec.gpus)
         self.c_spec.running_time_min = <int64_t>or_minus_one(spec.running_time_min)
         self.c_spec.limit_ms = limit_ms_of(spec.running_time_max)
+        self.c_spec.memory_limit = spec.memory if spec.enforce_memory else 0
         if spec.category is not None:
             self.category = spec.category.encode()
             self.c_spec.category = PyBytes_AS_STRING(self.category)
@@ -65,7 +66,8 @@ cdef class SpecRegistry:
         if known != NULL:
             return <SpecRecord>known
         shared = (
-            spec.cores, spec.memory, spec.disk, spec.gpus, spec.running_time_min, spec.running_time_max, spec.category
+            spec.cores, spec.memory, spec.disk, spec.gpus, spec.running_time_min, spec.running_time_max, spec.category,
+            spec.enforce_memory,
         )
         cdef SpecGroup group = self.groups.get(shared)
         if group is None:

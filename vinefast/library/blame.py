@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from . import memory as layout
 from .failure import pack_death
-from .protocol import STATUS_DIED
+from .out_of_memory import Cause
+from .protocol import STATUS_DIED, STATUS_TIMED_OUT
 from .run import Resume
 
 # How often in a row a bundle's child may die without getting anywhere.
@@ -85,7 +86,7 @@ class Verdict(NamedTuple):
     blamed: int = layout.OUTSIDE
     published: int = 0
 
-    def resume(self, code: int, log_tail: str, cause: tuple[int, bytes] | None = None) -> Resume:
+    def resume(self, code: int, log_tail: str, cause: Cause | None = None, timed_out: bytes | None = None) -> Resume:
         """Give how a new child is to go on, with the blame written down.
 
         Parameters
@@ -95,14 +96,17 @@ class Verdict(NamedTuple):
         log_tail:
             Its last words.
         cause:
-            What it was killed for, as the record of its call, if we did it.
+            Why memory has cost it its life, if it has.
+        timed_out:
+            Why time has, as the payload of its record.
         """
         record, done, dead_functions = before = self.history.resume
         if self.blamed == layout.OUTSIDE:
             return before
-        payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, log_tail)
+        payload = pack_death(code if code >= 0 else None, -code if code < 0 else None, log_tail, cause)
         if self.blamed == layout.RUNNING:
-            return Resume(cause or (STATUS_DIED, payload), self.published, dead_functions)
+            record = (STATUS_DIED, payload) if timed_out is None else (STATUS_TIMED_OUT, timed_out)
+            return Resume(record, self.published, dead_functions)
         return Resume(record, done, {**dead_functions, self.blamed - layout.LOADING: payload})
 
 

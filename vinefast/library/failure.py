@@ -81,9 +81,11 @@ def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
     return _pack(wrapper.e_type, wrapper.e_value, trace, wrapped)
 
 
-def pack_death(exit_code: int | None, signal_number: int | None, log_tail: str) -> bytes:
-    """Payload of status STATUS_DIED."""
-    return pickle.dumps((exit_code, signal_number, log_tail), 5)
+def pack_death(
+    exit_code: int | None, signal_number: int | None, log_tail: str, cause: tuple[int, int] | None = None
+) -> bytes:
+    """Payload of status STATUS_DIED. `cause`: what memory it might take and took, as `out_of_memory.Cause` says."""
+    return pickle.dumps((exit_code, signal_number, log_tail, cause and tuple(cause)), 5)
 
 
 def pack_lack(function: object, lack: NoRoom) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 
@@ -19,6 +18,7 @@ class Limited(Slot):
 
     def __init__(self) -> None:
         super().__init__(0)
+        self._limits = TimeLimits()
         for number in (stops.SIGNAL, stack.SIGNAL):
             signal.signal(number, signal.SIG_IGN)  # so that the child does not end by it before it listens
 
@@ -29,15 +29,12 @@ class Limited(Slot):
         self.stack.listen()
         return interruption
 
-    def wait(self, pid: int) -> int:
-        """Wait for the child, and end it when its call has run for too long; gives its wait status."""
-        limits = TimeLimits()
+    def begin(self, pid: int) -> None:
+        """Watch the child of that number from now on."""
         self.pid = pid
-        limits.begin(self, 0)
-        while True:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                self.pid = 0
-                return status
-            limits.look(time.monotonic())
-            time.sleep(_LOOK_S)
+        self._limits.begin(self, 0)
+
+    def look(self) -> float:
+        """End the child if its call has run for too long; gives the seconds until the next look."""
+        self._limits.look(time.monotonic())
+        return _LOOK_S

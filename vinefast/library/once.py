@@ -8,12 +8,19 @@ the same memory as in a slot: if it dies, the result frame says how.
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .entry import clean_imports, find_users_modules
 from .process import lead_own_group
+
+if TYPE_CHECKING:
+    from .limited_once import Limited
 
 LOG_PATH = "vinefast.log"
 RESULT_PATH = "vinefast.result"
@@ -33,7 +40,7 @@ def _main() -> int:
     from .functions import FunctionCache
     from .memory import SlotMemory, is_no_room
     from .process import die_with_parent, flush_by_line, log_tail
-    from .protocol import BUNDLE_HEADER, COMMAND_IN_FILE, EXIT_NO_ROOM, FRAME_FILE, STATUS_DIED
+    from .protocol import BUNDLE_HEADER, COMMAND_IN_FILE, EXIT_NO_ROOM, FRAME_FILE, STATUS_DIED, STATUS_TIMED_OUT
     from .run import Resume, Runner
     from .share import obey_user
 
@@ -41,19 +48,18 @@ def _main() -> int:
     find_users_modules()
     with open(FRAME_FILE, "rb") as file:
         limited = BUNDLE_HEADER.unpack(file.read(BUNDLE_HEADER.size))[-1] > 0
+    process = None
     if limited:
         from .limited_once import Limited
 
         process = Limited()
-        memory = process.memory
-    else:
-        memory = SlotMemory()
+    memory = SlotMemory() if process is None else process.memory
     message = os.fsencode(f"{COMMAND_IN_FILE.decode()} . ./{RESULT_PATH}")
     received_ns = time.monotonic_ns()
 
     def run(resume: Resume | None = None) -> int:
         try:
-            interruption = process.listen() if limited else None
+            interruption = None if process is None else process.listen()
             origin = Origin(0, os.getpid(), 1)
             runner = Runner(memory, FunctionCache(None), os.getcwdb(), origin, interruption=interruption)
             runner.run_bundle_despite_strays(message, received_ns, resume)
@@ -77,15 +83,16 @@ def _main() -> int:
             sys.stdout.flush()
         finally:
             os._exit(exit_code)
-    status = process.wait(pid) if limited else os.waitpid(pid, 0)[1]
-    code = os.waitstatus_to_exitcode(status)
+    is_at_call = lambda: memory.counters[layout.STAGE] != layout.OUTSIDE  # noqa: E731
+    code, cause = _wait(pid, is_at_call, process)
     if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
         return code
     if not memory.counters[layout.FINISHED]:
         tail = log_tail(LOG_PATH, 0)
-        death = pack_death(code if code >= 0 else None, -code if code < 0 else None, tail)
-        cause = process.cause if limited else None
-        code = run(Resume(cause or (STATUS_DIED, death), memory.published()))
+        death = (STATUS_DIED, pack_death(code if code >= 0 else None, -code if code < 0 else None, tail, cause))
+        if process is not None and process.timed_out is not None:
+            death = (STATUS_TIMED_OUT, process.timed_out)
+        code = run(Resume(death, memory.published()))
         if code:
             return code
     try:
@@ -94,6 +101,50 @@ def _main() -> int:
         if is_no_room(error):
             return EXIT_NO_ROOM
         raise
+
+
+def _wait(pid: int, is_at_call: Callable[[], bool], process: Limited | None) -> tuple[int, tuple[int, int] | None]:
+    """Wait for the call's process, and end it if it takes too much memory or time; gives its exit code, and why it died of
+    memory, if it did.
+    """
+    from .memory_limit import Gauge, limit_of_environment
+    from .memory_usage import Tree
+    from .out_of_memory import Cause, OomKills
+    from .process import adopt_orphans, has_ended, kill_processes
+
+    cause, gauge, oom_kills = None, None, OomKills()
+    if limit := limit_of_environment():
+        adopt_orphans()
+        gauge = Gauge(Tree(pid), limit)
+    if process is not None:
+        process.begin(pid)
+    while (gauge is not None or process is not None) and not has_ended(pid):
+        pause = 1.0
+        if gauge is not None:
+            exceeds, pause = gauge.look()
+            if exceeds and is_at_call() and gauge.exceeds():
+                cause = Cause(limit, gauge.peak)
+                kill_processes(gauge.tree.processes)
+                break
+        if process is not None:
+            pause = min(pause, process.look())
+        _wait_for(pid, pause)
+    _, status, usage = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code != -signal.SIGKILL:
+        cause = None
+    elif cause is None and oom_kills.have_risen():
+        cause = Cause(0, usage.ru_maxrss * 1024)
+    return code, cause
+
+
+def _wait_for(pid: int, seconds: float) -> None:
+    """Wait until a process has ended, or for so long."""
+    try:
+        with open(os.pidfd_open(pid), "rb") as process:
+            select.select([process], [], [], seconds)
+    except OSError:  # an old kernel, or no descriptor is left
+        time.sleep(min(seconds, 0.02))
 
 
 def _copy(result_fd: int) -> int:

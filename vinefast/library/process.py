@@ -98,8 +98,8 @@ def lead_own_group() -> None:
         pass  # leads a session already
 
 
-def children_of(pid: int) -> dict[int, bytes]:
-    """Give the children of a process, each with its start time, which tells it from a later process of its number."""
+def child_pids(pid: int) -> list[int]:
+    """Give the numbers of the children of a process."""
     children: list[int] = []
     try:
         # Each thread has those that it has started.
@@ -107,8 +107,13 @@ def children_of(pid: int) -> dict[int, bytes]:
             with suppress(OSError):  # it has ended, and another one has them
                 children += map(int, _read(pid, f"task/{thread}/children").split())
     except OSError:
-        return {}
-    return {child: started for child in children if (started := _start_time(child))}
+        return []
+    return children
+
+
+def children_of(pid: int) -> dict[int, bytes]:
+    """Give the children of a process, each with its start time, which tells it from a later process of its number."""
+    return {child: started for child in child_pids(pid) if (started := _start_time(child))}
 
 
 def started_at(pid: int) -> dict[int, bytes]:
@@ -123,6 +128,14 @@ def command_of(pid: int) -> bytes:
         return _read(pid, "cmdline")
     except OSError:
         return b""
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """Give the environment that a process was executed with; nothing if it has ended, or is another user's."""
+    try:
+        return _read(pid, "environ").split(b"\0")
+    except OSError:
+        return []
 
 
 def open_files(pid: int) -> dict[int, str]:
@@ -144,7 +157,12 @@ def sockets_of(pid: int) -> dict[int, str]:
 
 def living(processes: dict[int, bytes]) -> dict[int, bytes]:
     """Give those that still run."""
-    return {pid: started for pid, started in processes.items() if _stat(pid)[19] == started and _stat(pid)[0] != b"Z"}
+    return {pid: started for pid, started in processes.items() if _is_living(pid, started)}
+
+
+def _is_living(pid: int, started: bytes) -> bool:
+    fields = stat_of(pid)
+    return fields[19] == started and fields[0] != b"Z"
 
 
 def kill_processes(processes: dict[int, bytes], number: int = signal.SIGKILL) -> None:
@@ -216,20 +234,20 @@ def _catches(pid: int, number: int) -> bool:
 
 def is_suspended(pid: int) -> bool:
     """Whether somebody has stopped a process."""
-    return _stat(pid)[0] == b"T"
+    return stat_of(pid)[0] == b"T"
 
 
 def _start_time(pid: int) -> bytes:
-    return _stat(pid)[19]
+    return stat_of(pid)[19]
 
 
-def _stat(pid: int) -> list[bytes]:
-    """Fields of a process from its state on; empty ones if there is none."""
+def stat_of(pid: int) -> list[bytes]:
+    """Give the fields of a process from its state on; empty ones if there is none."""
     try:
         # The name before them may hold anything.
         return _read(pid, "stat").rpartition(b")")[2].split()
     except OSError:
-        return [b""] * 20
+        return [b""] * 22
 
 
 def _read(pid: int | str, name: str) -> bytes:
@@ -257,7 +275,7 @@ class Kin:
 
     def _is_ours(self, pid: int) -> bool:
         try:
-            if self._mark in _read(pid, "environ").split(b"\0"):
+            if self._mark in environment_of(pid):
                 return True
             return _read(pid, "cmdline") == self._command and bool(_shared_mappings(pid) & self._mappings)
         except OSError:
@@ -301,7 +319,7 @@ def end_group(pid: int) -> None:
 
     We are the parent of those whose parent has ended (`adopt_orphans`).
     """
-    has_left = any(int(_stat(left)[2] or 0) == pid for left in descendants_of(os.getpid()) if left != pid)
+    has_left = any(int(stat_of(left)[2] or 0) == pid for left in descendants_of(os.getpid()) if left != pid)
     try:
         cleaner = os.fork() if has_left else -1
     except OSError:
@@ -330,7 +348,7 @@ def members_of(groups: set[int], also: Callable[[int], bool] = lambda pid: False
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
             pid = int(name)
-            state, _, group, *_ = fields = _stat(pid)
+            state, _, group, *_ = fields = stat_of(pid)
             if state not in (b"", b"Z", b"X") and (int(group) in groups or also(pid)):
                 found[pid] = fields[19]
     return found

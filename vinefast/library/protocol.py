@@ -39,6 +39,8 @@ FRAME_FILE = "frame"
 COMMAND_STOP = b"S"
 # The same, for one call: the answer has the Python stack of that call, if it runs.
 COMMAND_STACK = b"T"
+# Before the COMMAND of a bundle whose calls may take no more memory than so many MB, as "M100 ".
+COMMAND_LIMITED = b"M"
 # TaskVine sends an output of up to this size as a C string within another message.
 INLINE_NBYTES = 1024
 
@@ -77,14 +79,19 @@ VINEFAST_PATH = "VINEFAST_PATH"
 VINEFAST_RESULT_NBYTES = "VINEFAST_RESULT_NBYTES"
 VINEFAST_PEER_STALL_S = "VINEFAST_PEER_STALL_S"
 VINEFAST_STOP_GRACE_S = "VINEFAST_STOP_GRACE_S"
+VINEFAST_SLOT_MAX_CALLS = "VINEFAST_SLOT_MAX_CALLS"
+VINEFAST_SLOT_MAX_GROWTH_NBYTES = "VINEFAST_SLOT_MAX_GROWTH_NBYTES"
 VINEFAST_CONTEXT_TIMEOUT_S = "VINEFAST_CONTEXT_TIMEOUT_S"
 VINEFAST_KEPT_FUNCTIONS_NBYTES = "VINEFAST_KEPT_FUNCTIONS_NBYTES"
 VINEFAST_KEPT_CONTEXTS = "VINEFAST_KEPT_CONTEXTS"
 # Before a name that TaskVine would set over the user's value.
 VINEFAST_USERS_ = "VINEFAST_USERS_"
-# Those that a user, or a test, may give them besides.
+# What a call of the regular mode may take, in MB; other calls have it before their COMMAND.
+VINEFAST_MEMORY_LIMIT_MB = "VINEFAST_MEMORY_LIMIT_MB"
+# Those that a user, or a test, may give them besides: the last is a file with a line "oom_kill N".
 VINEFAST_SLOTS = "VINEFAST_SLOTS"
 VINEFAST_FUNCTIONS = "VINEFAST_FUNCTIONS"
+VINEFAST_OOM_EVENTS = "VINEFAST_OOM_EVENTS"
 # Why no call can run there, by the shell commands that start them (workers/command.py, environment.sh).
 VINEFAST_PROBLEM = "VINEFAST_PROBLEM"
 VINEFAST_INIT_STATUS = "VINEFAST_INIT_STATUS"

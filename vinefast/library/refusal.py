@@ -16,6 +16,7 @@ import termios
 from .arguments import library_arguments
 from .protocol import (
     BUNDLE_HEADER,
+    COMMAND_LIMITED,
     COMMAND_STACK,
     COMMAND_STOP,
     ENCODING_ESCAPED,
@@ -106,6 +107,8 @@ def _tell(arguments, body):
 
 
 def _decode(command, sandbox):
+    if command[:1] == COMMAND_LIMITED:
+        command = command.partition(b" ")[2]
     if command[:1] == ENCODING_PLAIN:
         return command[2:].replace(command[1:2], b"\0")
     if command[:1] == ENCODING_ESCAPED:

@@ -7,6 +7,7 @@ import socket
 
 from . import memory as layout
 from .memory import SlotMemory
+from .out_of_memory import Cause
 from .stack import Stack
 from .stops import Stops
 from .waiting import Bundle
@@ -30,7 +31,9 @@ class Slot:
     spawn_at:
         When to try the next fork, while `pid` is 0.
     cause:
-        What the child was killed for, as the record of the call that it was at: status and payload.
+        Why memory has cost the child its life, if it has.
+    timed_out:
+        Why time has, as the payload of the record of its call.
     kill_at:
         When to end the child if it has no call by then, once its channel has ended.
     """
@@ -48,8 +51,9 @@ class Slot:
         self.bundle: Bundle | None = None
         self.spawn_at = 0.0
         self.respawn_s = FIRST_RESPAWN_S
+        self.cause: Cause | None = None
         self.kill_at = 0.0
-        self.cause: tuple[int, bytes] | None = None
+        self.timed_out: bytes | None = None
 
     def is_busy(self) -> bool:
         """Whether the child is in the midst of a bundle."""

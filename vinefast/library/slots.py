@@ -18,6 +18,8 @@ from .context import Contexts
 from .fork_server import ForkServer, ForkServerGone, handover
 from .frame import Origin
 from .janitor import Janitor
+from .memory_limit import MemoryLimits, split_limit
+from .out_of_memory import Cause, OomKills
 from .process import adopt_orphans, end_group, has_ended, kill_group, log_tail, reap_others, say
 from .slot import FIRST_RESPAWN_S, Slot
 from .stopping import Stopping
@@ -84,6 +86,8 @@ class Slots:
         self._stopping = Stopping(self._home)
         self._time_limits = TimeLimits()
         self._asked_stacks = AskedStacks(self._home, answer_stack)
+        self._limits = MemoryLimits()
+        self._oom_kills = OomKills()
         # Calls that are to end, of bundles that were not here: by task id, oldest first.
         self._early_stops: dict[bytes, set[int]] = {}
         self._n_bundles = 0
@@ -113,13 +117,14 @@ class Slots:
     # Time
 
     def moments(self) -> list[float]:
-        """When something is to be done: by `spawn_due`, `end_disconnected`, `end_stopped` or `answer_stacks`."""
+        """When something is to be done by `spawn_due` or a method after it."""
         return [
             *(slot.spawn_at for slot in self._childless),
             *(slot.kill_at for slot in self._disconnected),
             *self._stopping.moments(),
             *self._time_limits.moments(),
             *self._asked_stacks.moments(),
+            *self._limits.moments(),
         ]
 
     def spawn_due(self, now: float) -> None:
@@ -141,6 +146,10 @@ class Slots:
         """Answer commands that ask where calls are."""
         self._asked_stacks.look(now)
 
+    def end_exceeding(self, now: float) -> None:
+        """End calls that take more memory than they may."""
+        self._limits.look(now)
+
     def are_loading(self) -> bool:
         """Whether the fork server has no children yet. Where slots load, what they load it for waits as well."""
         return len(self._requested) == len(self._slots)
@@ -150,7 +159,9 @@ class Slots:
     def accept(self, task_id: bytes, message: bytes, received_ns: int) -> None:
         """Take a bundle that the worker has sent."""
         self._n_bundles += 1
-        bundle = Bundle(self._n_bundles, task_id, message, received_ns)
+        self._oom_kills.refresh(received_ns * 1e-9)
+        memory_limit, message = split_limit(message)
+        bundle = Bundle(self._n_bundles, task_id, message, received_ns, memory_limit)
         if self._early_stops:
             bundle.stopped |= self._early_stops.pop(task_id, set())
         self.place(bundle)
@@ -193,6 +204,8 @@ class Slots:
         slot.bundle = bundle
         if bundle.stopped:
             self._stopping.begin(slot, time.monotonic())
+        if bundle.memory_limit:
+            self._limits.begin(slot, time.monotonic())
 
     def find_lost(self) -> None:
         """Queue again what a child took that died before it could say so."""
@@ -457,7 +470,9 @@ class Slots:
         if not has_ended(slot.pid):
             return
         end_group(slot.pid)
-        _, status = os.waitpid(slot.pid, 0)
+        _, status, usage = os.wait4(slot.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        cause = self._cause_of(slot, code, usage.ru_maxrss * 1024)
         slot.pid = 0
         self._disconnected.discard(slot)
         self._janitor.note(slot.index, 0)
@@ -469,17 +484,27 @@ class Slots:
         if slot.memory.counters[layout.TAKING]:
             slot.memory.counters[layout.TAKING] = 0
             self.find_lost()
-        code = os.waitstatus_to_exitcode(status)
-        cause, slot.cause = slot.cause, None
+        timed_out, slot.timed_out = slot.timed_out, None
         if slot.bundle is not None:
-            self._note_death(slot, slot.bundle, code, cause)
+            self._note_death(slot, slot.bundle, code, cause, timed_out)
         if slot.bundle is not None:
             self._spawn(slot)
             return
         say(f"idle child of slot {slot.index} ended with {code}")
         self._delay_spawn(slot)
 
-    def _note_death(self, slot: Slot, bundle: Bundle, code: int, cause: tuple[int, bytes] | None) -> None:
+    def _cause_of(self, slot: Slot, code: int, peak: int) -> Cause | None:
+        """Tell whether memory has cost a child its life; `peak` is the most that it had in its life."""
+        cause, slot.cause = slot.cause, None
+        if code != -signal.SIGKILL:
+            return None
+        # In any case, for the next one to be compared with.
+        have_risen = self._oom_kills.have_risen()
+        if cause is None and have_risen:
+            cause = Cause(0, max(peak, self._limits.peak(slot)))
+        return cause
+
+    def _note_death(self, slot: Slot, bundle: Bundle, code: int, cause: Cause | None, timed_out: bytes | None) -> None:
         counters = slot.memory.counters
         counted = blame.Counted(
             counters[layout.SERIAL],
@@ -501,4 +526,4 @@ class Slots:
             self._finish(slot, child.NO_FRAME)
         elif verdict.blamed != layout.OUTSIDE:
             tail = log_tail(slot.log_path, counters[layout.LOG_START])
-            bundle.history = verdict.history._replace(resume=verdict.resume(code, tail, cause))
+            bundle.history = verdict.history._replace(resume=verdict.resume(code, tail, cause, timed_out))

@@ -142,6 +142,7 @@ class Supervisor:
         self._slots.end_disconnected(now)
         self._slots.end_stopped(now)
         self._slots.answer_stacks(now)
+        self._slots.end_exceeding(now)
 
     def _oldest_waiting(self) -> Iterator[Bundle]:
         return iter(()) if self._slots.are_loading() else self._waiting.oldest()

@@ -20,7 +20,6 @@ from .process import (
     signal_main_thread,
     started_after,
 )
-from .protocol import STATUS_TIMED_OUT
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -123,7 +122,7 @@ class TimeLimits:
             return False
         is_killed = slot.memory.counters[layout.CALL_NS] == call_ns
         if is_killed:
-            slot.cause = (STATUS_TIMED_OUT, pack_timeout(limit_s, slot.stack.read()))
+            slot.timed_out = pack_timeout(limit_s, slot.stack.read())
             say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
             started = started_after(descendants_of(slot.pid), call_ns)
             kill_group(slot.pid)

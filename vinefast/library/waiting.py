@@ -30,9 +30,11 @@ class Bundle:
         What it has gone through in slots.
     stopped:
         Indices of its calls that are to end, wherever they are.
+    memory_limit:
+        What each of its calls may take, in bytes; 0: any.
     """
 
-    def __init__(self, serial: int, task_id: bytes, message: bytes, received_ns: int) -> None:
+    def __init__(self, serial: int, task_id: bytes, message: bytes, received_ns: int, memory_limit: int = 0) -> None:
         self.serial = serial
         self.task_id = task_id
         self.message = message
@@ -40,6 +42,7 @@ class Bundle:
         self.hand_back_at = received_ns * 1e-9 + _LONGEST_WAIT_S
         self.history = History()
         self.stopped: set[int] = set()
+        self.memory_limit = memory_limit
 
     def request(self) -> bytes:
         """Give what its child is sent."""

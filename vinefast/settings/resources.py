@@ -11,7 +11,7 @@ from typing import Any
 
 from parsl.executors.errors import InvalidResourceSpecification
 
-from vinefast.settings.rules import Rule, is_int_valued, is_name, is_number
+from vinefast.settings.rules import FLAG, Rule, is_int_valued, is_name, is_number
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class CallSpec:
         Seconds that the worker must have left to live.
     running_time_max : float or None
         Seconds that the call may run.
+    enforce_memory : bool
+        Whether the call ends when it takes more than `memory`.
     """
 
     cores: float | None = None
@@ -46,6 +48,7 @@ class CallSpec:
     category: str | None = None
     running_time_min: int | None = None
     running_time_max: float | None = None
+    enforce_memory: bool = False
 
 
 _NOTHING = CallSpec()
@@ -62,6 +65,7 @@ _RULES: dict[str, tuple[Rule, type]] = {
     "category": ((lambda value: is_name(value) and value.isprintable(), "a name"), str),
     "running_time_min": (_WHOLE, int),
     "running_time_max": (_LIMIT, float),
+    "enforce_memory": (FLAG, bool),
 }
 
 _warned_keys: set[str] = set()
@@ -79,11 +83,14 @@ class SpecReader:
         Refuse unknown keys; otherwise each is ignored, with one warning.
     lowest_first : bool
         Whether lower priorities go first.
+    enforce_memory : bool
+        Whether calls end that take more memory than they ask for, if their specifications do not say.
     """
 
     exec_mode: str = "serverless"
     strict: bool = True
     lowest_first: bool = False
+    enforce_memory: bool = False
 
     def read(self, specification: Mapping[str, Any] | None) -> CallSpec | None:
         """Check a specification as users write it; None if it asks for nothing.
@@ -131,8 +138,21 @@ def _interned(reader: SpecReader, *items: tuple[str, type, Any]) -> CallSpec | N
             _refuse_or_warn(key, reader.strict)
     if reader.lowest_first and "priority" in wanted:
         wanted["priority"] = -wanted["priority"]
+    _settle_memory(wanted, reader.enforce_memory)
     spec = CallSpec(**wanted)
     return None if spec == _NOTHING else _one_of_equals(spec)
+
+
+def _settle_memory(wanted: dict[str, Any], usually: bool) -> None:
+    """Leave `enforce_memory` where there is something to enforce."""
+    asked = wanted.pop("enforce_memory", None)
+    if wanted.get("memory"):
+        if usually if asked is None else asked:
+            wanted["enforce_memory"] = True
+    elif asked:
+        raise InvalidResourceSpecification(
+            {"enforce_memory"}, "enforce_memory is True; accepted: with memory, the MB that the call may take"
+        )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ import gc
 import io
 import itertools
 import logging
+import mmap
 import multiprocessing
 import os
 import queue
@@ -852,3 +853,99 @@ def start_and_sleep(path, seconds, command):
     process = subprocess.Popen(command)
     Path(path).write_text(str(process.pid))
     time.sleep(seconds)
+
+
+def take_memory(mb, seconds=0.0, path=None, rest=0.0):
+    """Fill so much memory, keep it, and give it back."""
+    data = bytearray(b"x") * (mb << 20)
+    if path is not None:
+        write_line(path, f"took {mb}")
+    time.sleep(seconds)
+    del data
+    time.sleep(rest)
+    return mb
+
+
+def take_memory_slowly(mb, step_mb, pause):
+    data = []
+    while len(data) * step_mb < mb:
+        data.append(bytearray(b"x") * (step_mb << 20))
+        time.sleep(pause)
+    return mb
+
+
+def take_memory_in_c(mb):
+    """Where no signal interrupts it, and then for long."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    data = bytearray(b"x") * (mb << 20)
+    ctypes.CDLL(None).usleep(60_000_000)
+    return len(data)
+
+
+_kept = []
+
+
+def keep_memory(mb):
+    _kept.append(bytearray(b"x") * (mb << 20))
+    return sum(map(len, _kept)) >> 20
+
+
+def fork_with_memory(n, mb, seconds, own_session=False, orphaned=False):
+    """Start processes that fill so much memory each; gives their number."""
+    pids = []
+    for _ in range(n):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                if own_session:
+                    os.setsid()
+                if orphaned and os.fork():
+                    os._exit(0)
+                data = bytearray(b"x") * (mb << 20)
+                time.sleep(seconds)
+                del data
+            finally:
+                os._exit(0)
+        pids.append(pid)
+    if orphaned:
+        time.sleep(seconds)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return n
+
+
+def share_with_forks(mb, n, seconds):
+    """Fill memory that forks see, and none of them writes to."""
+    data = bytearray(b"x") * (mb << 20)
+    fork_with_memory(n, 1, seconds)
+    return len(data) >> 20
+
+
+def map_file(path, seconds):
+    """Read a file by a mapping; the kernel may take its pages back at any time."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        total = sum(mapped[at] for at in range(0, len(mapped), 4096))
+        time.sleep(seconds)
+    return total
+
+
+lasting = []
+
+
+def take_lasting_memory():
+    """A context."""
+    lasting.append(bytearray(b"x") * (400 << 20))
+    return len(lasting)
+
+
+class TakesMemoryWhenLoaded:
+    def __reduce__(self):
+        return take_memory, (700, 60)
+
+
+def take_and_die(mb, path, text, number=signal.SIGKILL):
+    """As if the kernel had counted the death."""
+    data = bytearray(b"x") * (mb << 20)
+    Path(path).write_text(text)
+    os.kill(os.getpid(), number)
+    time.sleep(len(data))
