@@ -28,6 +28,7 @@ from .protocol import (
     VINEFAST_KEPT_FUNCTIONS_NBYTES,
     VINEFAST_SLOT,
 )
+from .recycling import Recycling
 from .run import Resume, Runner
 from .share import Share
 from .stack import Stack
@@ -46,6 +47,8 @@ NO_ROOM = EXIT_NO_ROOM
 TIMED = 2
 OUTCOMES = (DONE, NO_FRAME, NO_ROOM, TIMED)
 NOTHING = 0
+# In its place: the child ends, and does nothing more with what it shares.
+LEAVES = (1 << 64) - 1
 
 # The longest message that travels through the queue.
 QUEUED_MAX_NBYTES = 160 * 1024
@@ -149,7 +152,7 @@ def serve(
                 channel.sendall(ANSWER.pack(TIMED, memory.counters[layout.SERIAL]))
 
         runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings, interruption, on_limit)
-        child = _Child(runner, memory, own_channel, queue, surroundings)
+        child = _Child(runner, memory, own_channel, queue, surroundings, Recycling.chosen(functions))
         if unfinished is not None:
             child.run(*unfinished)
             unfinished = None
@@ -203,6 +206,8 @@ class _Child:
         To the supervisor, and where bundles wait.
     surroundings:
         Looked at whenever there is nothing to do.
+    recycling:
+        Asked after each bundle whether this process is to end; None: it is not.
     """
 
     def __init__(
@@ -212,8 +217,11 @@ class _Child:
         channel: OwnSocket,
         queue: Queue,
         surroundings: Surroundings,
+        recycling: Recycling | None = None,
     ) -> None:
         self._runner = runner
+        self._recycling = recycling
+        self._leaves = False
         self._memory = memory
         self._channel = channel
         self._queue = OwnSocket(queue.socket)
@@ -226,7 +234,7 @@ class _Child:
     def serve(self) -> None:
         """Run what comes until the supervisor closes the channel, or this process is fit for no more."""
         channel, buffer = self._channel.socket, self._buffer
-        while not self._surroundings.spoilt:
+        while not (self._surroundings.spoilt or self._leaves):
             received = channel.recv_into(buffer)
             if not received:
                 return
@@ -264,6 +272,10 @@ class _Child:
         if not self._channel.is_there():
             # The supervisor hears of our end, and finds in memory how far we came.
             raise ConnectionError("a call has closed the descriptors of its slot, which needs a new process")
+        if self._recycling is not None and outcome == DONE and self._recycling.is_due(self._memory.n_records()):
+            self._leaves = True
+            self._channel.socket.sendall(ANSWER.pack(outcome, LEAVES))
+            return NOTHING
         serial = NOTHING
         if self._queue_length[0]:
             counters[layout.TAKING] = 1

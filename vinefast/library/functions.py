@@ -48,6 +48,11 @@ class FunctionCache:
         Of the bodies of what is kept, here and on the disk; the newest stays whatever its size.
     n_slots:
         Children that share the directory.
+
+    Attributes
+    ----------
+    n_loaded:
+        Functions that were ever loaded.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class FunctionCache:
         max_nbytes: int = 64 << 20,
         n_slots: int = 1,
     ) -> None:
+        self.n_loaded = 0
         self._contexts = contexts or Contexts()
         self._capacity = max(1, capacity)
         self._max_nbytes = max_nbytes
@@ -82,6 +88,7 @@ class FunctionCache:
             except BaseException as error:
                 # Not kept: what was missing may be there next time.
                 return Unrunnable(STATUS_EXCEPTION, pack_exception(error))
+            self.n_loaded += 1
             self._nbytes += warm.nbytes
             self._warm[digest] = warm
             self._tidy()

@@ -115,6 +115,10 @@ class SlotMemory:
         """Give the end of the last complete record."""
         return max(self.counters[DONE], self.counters[FLUSHED])
 
+    def n_records(self) -> int:
+        """Give how many records the last bundle has that was finished."""
+        return RESULT_HEADER.unpack_from(self._frame)[1]
+
     def append(self, file: ResultFile, status: int, duration_ns: int, *payload: bytes | memoryview) -> bool:
         """Append one record, its payload in parts: the thorough way, for what the hot loop does not do in place.
 

@@ -104,7 +104,7 @@ def _main() -> int:
 
 
 def _wait(pid: int, is_at_call: Callable[[], bool], process: Limited | None) -> tuple[int, tuple[int, int] | None]:
-    """Wait for the call's process, and end it if it takes too much memory or time; gives its exit code, and why it died of
+    """Wait for the call's process, and end it if it takes too much memory or time; gives exit code, and why it died of
     memory, if it did.
     """
     from .memory_limit import Gauge, limit_of_environment

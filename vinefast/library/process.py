@@ -205,7 +205,7 @@ def freeze(pid: int, timeout_s: float = 0.1) -> bool:
         seen = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if seen is not None and seen.si_code == os.CLD_STOPPED:
             return True
-        if seen is None and _stat(pid)[0] == b"D":
+        if seen is None and stat_of(pid)[0] == b"D":
             return True
         if seen is not None or time.monotonic() > end:
             os.kill(pid, signal.SIGCONT)

@@ -30,6 +30,8 @@ class Slot:
         Bytes of the bundle that the child has not taken yet.
     spawn_at:
         When to try the next fork, while `pid` is 0.
+    is_replaced:
+        Whether the child that has ended did so to be replaced.
     cause:
         Why memory has cost the child its life, if it has.
     timed_out:
@@ -51,6 +53,7 @@ class Slot:
         self.bundle: Bundle | None = None
         self.spawn_at = 0.0
         self.respawn_s = FIRST_RESPAWN_S
+        self.is_replaced = False
         self.cause: Cause | None = None
         self.kill_at = 0.0
         self.timed_out: bytes | None = None

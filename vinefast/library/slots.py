@@ -92,6 +92,9 @@ class Slots:
         self._early_stops: dict[bytes, set[int]] = {}
         self._n_bundles = 0
         self._childless: set[Slot] = set()
+        # Children that others have replaced: when to kill them if they have not ended.
+        self._leaving: dict[int, float] = {}
+        self._n_replaced = 0
         # Their children live, but the channels to them have ended.
         self._disconnected: set[Slot] = set()
         # Children come from there if there is a context for all slots. Requested, and not there yet: by slot, our ends
@@ -121,6 +124,7 @@ class Slots:
         return [
             *(slot.spawn_at for slot in self._childless),
             *(slot.kill_at for slot in self._disconnected),
+            *self._leaving.values(),
             *self._stopping.moments(),
             *self._time_limits.moments(),
             *self._asked_stacks.moments(),
@@ -136,6 +140,9 @@ class Slots:
         """End children whose channels have ended, if they have no call."""
         for slot in [slot for slot in self._disconnected if now >= slot.kill_at]:
             self._end_disconnected(slot, now)
+        for pid in [pid for pid, kill_at in self._leaving.items() if now >= kill_at]:
+            self._leaving[pid] = now + _DISCONNECTED_S
+            kill_group(pid)
 
     def end_stopped(self, now: float) -> None:
         """End calls that were asked to end and have not, or that have run for too long."""
@@ -271,7 +278,9 @@ class Slots:
             self._time_limits.begin(slot, taken)
             return True
         self._finish(slot, outcome)
-        if taken != child.NOTHING:
+        if taken == child.LEAVES:
+            self._replace(slot)
+        elif taken != child.NOTHING:
             bundle = self.waiting.claim(taken)
             if bundle is not None:
                 self._give(slot, bundle)
@@ -285,7 +294,7 @@ class Slots:
         if len(data) < child.ANSWER.size:
             return False
         outcome, taken = child.ANSWER.unpack(data)
-        return outcome in child.OUTCOMES and taken <= self._n_bundles
+        return outcome in child.OUTCOMES and (taken <= self._n_bundles or taken == child.LEAVES)
 
     def _finish(self, slot: Slot, outcome: int) -> None:
         bundle, slot.bundle = slot.bundle, None
@@ -301,6 +310,20 @@ class Slots:
         if not slot.is_busy():
             say(f"the child of slot {slot.index} is killed: its channel has ended, but it has not")
             kill_group(slot.pid)
+
+    def _replace(self, slot: Slot) -> None:
+        """Fork another child for one that leaves between two bundles. Nobody waits until that one has ended."""
+        self._n_replaced += 1
+        if self._n_replaced & (self._n_replaced - 1) == 0:  # each time that it has doubled
+            say(f"{self._n_replaced} processes of slots have been replaced for their calls or their growth")
+        if not slot.pid:
+            slot.is_replaced = True  # it has ended already
+            return
+        self._leaving[slot.pid] = time.monotonic() + _DISCONNECTED_S
+        slot.pid = 0
+        self._janitor.note(slot.index, 0)
+        self._close_channel(slot)
+        self._spawn(slot)
 
     def _make_idle(self, slot: Slot) -> None:
         bundle = self.waiting.take_back() if self.waiting else None
@@ -443,11 +466,15 @@ class Slots:
         for slot in self._slots:
             if slot.pid:
                 self._reap(slot)
+        for pid in [pid for pid in self._leaving if has_ended(pid)]:
+            end_group(pid)
+            os.waitpid(pid, 0)
+            del self._leaving[pid]
         if self._fork_server is not None and has_ended(self._fork_server.pid):
             self._on_fork_server(ended=True)
         # One that we do not know may be a slot's, of which we shall hear.
         if self._adopts and not self._requested:
-            own = {slot.pid for slot in self._slots}
+            own = {slot.pid for slot in self._slots} | self._leaving.keys()
             reap_others(own if self._fork_server is None else own | {self._fork_server.pid})
 
     def _delay_spawn(self, slot: Slot) -> None:
@@ -487,7 +514,8 @@ class Slots:
         timed_out, slot.timed_out = slot.timed_out, None
         if slot.bundle is not None:
             self._note_death(slot, slot.bundle, code, cause, timed_out)
-        if slot.bundle is not None:
+        if slot.bundle is not None or slot.is_replaced:
+            slot.is_replaced = False
             self._spawn(slot)
             return
         say(f"idle child of slot {slot.index} ended with {code}")

@@ -179,6 +179,8 @@ def engine_settings(
     env_vars.setdefault(protocol.VINEFAST_RESULT_NBYTES, str(tuned.max_task_stdout_storage))
     env_vars.setdefault(protocol.VINEFAST_PEER_STALL_S, str(tuned.peer_stall_timeout))
     env_vars.setdefault(protocol.VINEFAST_STOP_GRACE_S, str(tuned.stop_grace))
+    env_vars.setdefault(protocol.VINEFAST_SLOT_MAX_CALLS, str(tuned.slot_max_calls))
+    env_vars.setdefault(protocol.VINEFAST_SLOT_MAX_GROWTH_NBYTES, str(tuned.slot_max_growth))
     env_vars.setdefault(protocol.VINEFAST_CONTEXT_TIMEOUT_S, str(tuned.context_timeout))
     env_vars.setdefault(protocol.VINEFAST_KEPT_FUNCTIONS_NBYTES, str(tuned.kept_functions_nbytes))
     env_vars.setdefault(protocol.VINEFAST_KEPT_CONTEXTS, str(tuned.kept_contexts))

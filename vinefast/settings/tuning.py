@@ -240,6 +240,20 @@ class Tuning(ParameterSet):
     slice_ms: Count = Count(
         "Time slice of a bundle: what has not begun by then is queued again. 0: none.", 50, "ms", tuned=False
     )
+    slot_max_calls: Count = Count(
+        "A slot's process that has run so many calls is replaced between two bundles. 0: never. In serverless mode "
+        "only.",
+        0,
+        "calls",
+        tuned=False,
+    )
+    slot_max_growth: Bytes = Bytes(
+        "A slot's process that has grown by more than this since its first bundle is replaced between two bundles; "
+        "what is loaded with functions and contexts is not counted. 0: never. In serverless mode only.",
+        0,
+        "bytes",
+        tuned=False,
+    )
     stop_grace: Number = Number(
         "A call that is cancelled while it runs, or whose time is over, gets a KeyboardInterrupt; if it has not "
         "ended by then, its process is killed.",

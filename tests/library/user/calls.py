@@ -949,3 +949,9 @@ def take_and_die(mb, path, text, number=signal.SIGKILL):
     Path(path).write_text(text)
     os.kill(os.getpid(), number)
     time.sleep(len(data))
+
+
+def hang_at_the_end(seconds):
+    """The process of the call writes out its streams when it ends."""
+    sys.stdout.flush = lambda: time.sleep(seconds)
+    return seconds
