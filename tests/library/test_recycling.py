@@ -109,7 +109,7 @@ def test_what_functions_load_is_no_growth(monkeypatch):
         n_loaded = 1
 
     sizes = iter([100, 140, 900, 950, 1001, 990])
-    monkeypatch.setattr("vinefast.library.recycling._own_nbytes", lambda: next(sizes))
+    monkeypatch.setattr("vinefast.library.recycling.not_of_files", lambda pid: next(sizes))
     recycling = Recycling(0, 100, Functions)
     assert not recycling.is_due(1) and not recycling.is_due(1)  # by 40
     Functions.n_loaded = 2

@@ -9,13 +9,16 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from . import memory as layout
 from .memory_usage import Tree
 from .out_of_memory import Cause
 from .process import freeze, is_suspended, kill_group, kill_processes, say
 from .protocol import COMMAND_LIMITED, VINEFAST_MEMORY_LIMIT_MB
-from .slot import Slot
+
+if TYPE_CHECKING:
+    from .slot import Slot  # which the regular mode does not need
 
 _MB = 1 << 20
 

@@ -112,7 +112,7 @@ class Tree:
     def _measure(self, pid: int) -> None:
         resident = self._resident[pid]
         self._measured.pop(pid, None)
-        self._measured[pid] = (resident, _proportional(pid, resident))
+        self._measured[pid] = (resident, _proportional(pid))
 
     def _orphans(self) -> list[int]:
         first = stat_of(self.pid)[_STARTED]
@@ -130,7 +130,7 @@ class Tree:
         return bool(self._mark) and self._mark in environment_of(pid)
 
 
-def _proportional(pid: int, resident: int) -> int:
+def _proportional(pid: int) -> int:
     counted = {}
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
@@ -138,9 +138,20 @@ def _proportional(pid: int, resident: int) -> int:
                 name, *rest = line.split(None, 2)
                 if name in _COUNTED or name == b"Pss:":
                     counted[name] = int(rest[0]) * 1024
+    except (FileNotFoundError, PermissionError):
+        return not_of_files(pid)  # the kernel is old, or it is another user's
     except OSError:
-        # It has ended, is another user's, or the kernel is old.
-        return resident
+        return 0  # it has ended, or no descriptor is left: what is not known is not held against it
     if not counted.keys() >= {*_COUNTED}:
         return counted.get(b"Pss:", 0)
     return counted[_COUNTED[0]] + counted[_COUNTED[1]]
+
+
+def not_of_files(pid: int | str) -> int:
+    """Give what a process has resident besides pages of files and of shared memory; 0: that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * _PAGE_NBYTES

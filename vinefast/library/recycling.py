@@ -6,10 +6,9 @@ import gc
 import os
 
 from .functions import FunctionCache
+from .memory_usage import not_of_files
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .protocol import VINEFAST_SLOT_MAX_CALLS, VINEFAST_SLOT_MAX_GROWTH_NBYTES
-
-_PAGE_NBYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Recycling:
@@ -53,21 +52,12 @@ class Recycling:
         return self._max_growth > 0 and self._has_grown(self._functions.n_loaded)
 
     def _has_grown(self, n_loaded: int) -> bool:
-        nbytes = _own_nbytes()
+        nbytes = not_of_files("self")
         if n_loaded != self._n_loaded:
             self._n_loaded = n_loaded
             self._base += nbytes - self._nbytes
         elif nbytes - self._base > self._max_growth:
             gc.collect()
-            nbytes = _own_nbytes()
+            nbytes = not_of_files("self")
         self._nbytes = nbytes
         return nbytes - self._base > self._max_growth
-
-
-def _own_nbytes() -> int:
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            _, resident, shared, *_ = map(int, file.read().split())
-    except (OSError, ValueError):
-        return 0
-    return (resident - shared) * _PAGE_NBYTES

@@ -241,8 +241,8 @@ class Tuning(ParameterSet):
         "Time slice of a bundle: what has not begun by then is queued again. 0: none.", 50, "ms", tuned=False
     )
     slot_max_calls: Count = Count(
-        "A slot's process that has run so many calls is replaced between two bundles. 0: never. In serverless mode "
-        "only.",
+        "A slot's process that has run so many calls is replaced after the bundle that it is at, which may have many. "
+        "0: never. In serverless mode only.",
         0,
         "calls",
         tuned=False,
