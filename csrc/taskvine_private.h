@@ -102,6 +102,10 @@ int vine_current_transfers_set_failure(
 #endif
 int vine_current_transfers_url_in_use(struct vine_manager *manager, const char *source);
 
+/* debug.c, which declares them for itself */
+int debug_file_path(const char *path);
+void debug_file_write(int64_t flags, const char *text);
+
 /* vine_txn_log.h */
 void vine_txn_log_write_cache_update(struct vine_manager *manager, struct vine_worker_info *worker,
 		size_t nbytes, timestamp_t took_us, timestamp_t began_us, const char *cached_name);

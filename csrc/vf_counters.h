@@ -6,7 +6,9 @@ its bundle was written to a worker (`dispatch_ns`), on the way there and back (`
 the library's queue (`library_ns`), in the slot with its companions (`bundle_ns`), and running
 (`calls_ns`). `files_moved` and `file_bytes_moved` are files that workers were sent or told to fetch
 for calls, as far as their size was known; `manager_bytes_...` those that the manager itself sent
-and received as files. `files_looked_at` counts looks at the inputs of calls.
+and received as files. `files_looked_at` counts looks at the inputs of calls. Of TaskVine's logs,
+`log_bytes_dropped` have been there and had to make room, and `log_bytes_unwritten` could not be
+written, `log_errno` being the system's reason, at last; 0: there was none.
 
 From `calls_waiting` on they are not sums but the state now. `calls_too_large` are those of the
 waiting calls that ask for more than any worker has, `max_...` is the most that any worker has, and
@@ -28,9 +30,11 @@ lately achieved, each by itself, in bytes per second, if that is to be learned. 
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
 	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) \
 	_(manager_bytes_sent) _(manager_bytes_received) _(workers_joined) \
+	_(log_bytes_dropped) _(log_bytes_unwritten) \
 	_(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
 	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
-	_(files_looked_at) _(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
+	_(files_looked_at) _(log_errno) \
+	_(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
 /* clang-format on */
 
 /* Written by the manager thread, read by anyone: each is right by itself, together they are a

@@ -16,6 +16,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 #define VF_HOOKS_H
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -63,6 +64,11 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 		"it reads for 5 s from one connection: we have heard the password before") \
 	_(listen, 714, 999, "libc", "link", \
 		"its queue of workers that want to join holds six, and the others try later") \
+	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \
+	_(debug_file_path, 714, 999, "debug_file", "debug", \
+		"a debug log that cannot be opened would end the user's process") \
+	_(debug_file_write, 714, 999, "debug_file", "debug", \
+		"a full disk under the debug log would end the user's process") \
 	_(malloc, 714, 999, "libc", "vine_manager", \
 		"a task's output begins where arrays can be used as they lie") \
 	_(free, 714, 999, "libc", "vine_task", "a task's output outlives the task")

@@ -71,7 +71,7 @@ class Engine:
         self.failures.append(exception)
 
     def stats(self):
-        return {"workers_connected": 0, "accept_errno": 0, "usable_cores": 0}
+        return {"workers_connected": 0, "accept_errno": 0, "log_errno": 0, "usable_cores": 0}
 
     def stop(self):
         self.n_stops += 1

@@ -317,9 +317,16 @@ cdef extern from "vf_counters.h" nogil:
         uint64_t accept_errno, transfer_rate
         uint64_t max_cores, max_memory, max_disk, max_gpus
         uint64_t files_looked_at
+        uint64_t log_bytes_dropped, log_bytes_unwritten, log_errno
         uint64_t usable_cores, usable_memory, usable_disk, usable_gpus
 
     void vf_counters_read(const vf_counters *counters, vf_snapshot *snapshot)
+
+
+cdef extern from "vf_log.h" nogil:
+    void vf_log_begin(uint64_t max_nbytes, vf_counters *counters)
+    void vf_log_begun()
+    void vf_log_end(const vf_counters *counters)
 
 
 cdef extern from "vf_config.h" nogil:

@@ -303,7 +303,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             self._say_how_to_start_workers(password_file)
         strict = self.function_exec_mode == "regular" or settings.placing
         self._watchdog = Watchdog(
-            self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout
+            self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout, runtime_dir
         )
         teardown.callback(self._watchdog.stop)
         self._watchdog.start()

@@ -22,6 +22,7 @@ class Engine:
     def __init__(self, workers=1):
         self.workers = workers
         self.accept_errno = 0
+        self.log_errno = 0
         self.waiting = {}
         self.refused = []
         self.looks = threading.Semaphore(0)
@@ -29,7 +30,7 @@ class Engine:
     def stats(self):
         self.looks.release()
         most = {"usable_cores": 2, "usable_memory": 500, "usable_disk": 900, "usable_gpus": 0}
-        known = {"workers_connected": self.workers, "accept_errno": self.accept_errno}
+        known = {"workers_connected": self.workers, "accept_errno": self.accept_errno, "log_errno": self.log_errno}
         return {**known, **(most if self.workers else dict.fromkeys(most, 0))}
 
     def finishing_s(self):
@@ -63,7 +64,7 @@ def watch(monkeypatch):
 
     def watch(engine, strict=True, launcher=None, timeout_s=600):
         if engine not in watching:
-            watching[engine] = watchdog.Watchdog("melting", strict, engine, launcher or Launcher(), timeout_s)
+            watching[engine] = watchdog.Watchdog("melting", strict, engine, launcher or Launcher(), timeout_s, "/logs")
             watching[engine].start()
         for _ in range(6):
             assert engine.looks.acquire(timeout=10)
@@ -125,6 +126,16 @@ def test_workers_that_find_no_descriptor_are_told_of_once_and_what_to_raise(watc
     assert f"Raise the hard limit, which is {hard}" in record.getMessage() and "LimitNOFILE=" in record.getMessage()
 
 
+def test_logs_that_cannot_be_written_are_told_of_once_with_directory_and_reason(watch, caplog):
+    engine = Engine()
+    engine.log_errno = errno.ENOSPC
+    watch(engine)
+    engine.log_errno = errno.EDQUOT
+    watch(engine)
+    (record,) = caplog.records
+    assert "melting cannot be written in /logs: No space left on device. Calls go on" in record.getMessage()
+
+
 def test_where_larger_workers_may_come_calls_fail_in_the_end(watch):
     engine = Engine()
     engine.waiting |= {CallSpec(cores=3.0): 599, CallSpec(cores=4.0): 600}
@@ -180,7 +191,7 @@ def test_who_calls_back_for_ever_does_not_hold_up_the_end(watch, monkeypatch, ca
 
     engine = Refusing()
     engine.waiting[CallSpec(cores=64.0)] = 700
-    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600)
+    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600, "/logs")
     watcher.start()
     assert called.wait(30)
     watcher.stop()
@@ -218,4 +229,4 @@ def test_in_a_child_that_a_callback_forks_nobody_watches(watch):
 
 
 def test_one_that_never_began_can_be_ended():
-    watchdog.Watchdog("melting", True, Engine(), Launcher(), 600).stop()
+    watchdog.Watchdog("melting", True, Engine(), Launcher(), 600, "/logs").stop()

@@ -24,6 +24,7 @@ import logging
 import os
 import pickle
 import socket
+import tempfile
 import threading
 import time
 import types

@@ -89,7 +89,7 @@ cdef class Loop:
         vf_fatal_catch(report_fatal, &self.fatal)
         if settings.password_file is not None:
             self.password = read_password(settings.password_file)
-        self.c_loop.config.manager = open_manager(settings, self.password)
+        self.c_loop.config.manager = open_manager(settings, self.password, &self.c_loop.counters)
         return self.configure(settings, monitored)
 
     cdef int run(self) except -1:
@@ -100,8 +100,7 @@ cdef class Loop:
     cdef int close(self) except -1:
         vf_done_close(&self.c_loop.done)
         if self.c_loop.config.manager != NULL:
-            with nogil:
-                vine_delete(self.c_loop.config.manager)
+            close_manager(self.c_loop.config.manager, &self.c_loop.counters)
         return 0
 
     cdef int configure(self, object settings, bint monitored) except -1:

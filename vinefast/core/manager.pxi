@@ -62,6 +62,17 @@ def claim_directory(parent):
         time.sleep(1 - time.time() % 1)
 
 
+def why_not_writable(directory):
+    """The system's reason why nothing can be written to a new file in `directory`, or None if something can."""
+    try:
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            while file.tell() < 4096:
+                file.write(bytes(4096))
+    except OSError as error:
+        return os.strerror(error.errno)
+    return None
+
+
 def read_password(path):
     """Return what is in a password file, all of it, as a worker reads it."""
     try:
@@ -71,31 +82,53 @@ def read_password(path):
         raise errors.EngineStartError(f"the password file {path} cannot be read: {error.strerror}") from error
 
 
-cdef vine_manager *open_manager(object settings, bytes password) except NULL:
-    """Create a manager that listens and is set up, but serves nobody yet."""
+cdef vine_manager *open_manager(object settings, bytes password, vf_counters *counters) except NULL:
+    """Create a manager that listens and is set up, but serves nobody yet.
+
+    Its logs count in `counters` until `close_manager`.
+    """
     cdef bytes runtime_dir = os.fsencode(settings.runtime_dir)
     cdef const char *c_runtime_dir = runtime_dir
     cdef int port = settings.port
+    cdef uint64_t log_nbytes = settings.tuning.log_nbytes
     cdef vine_manager *manager
+    cdef vf_snapshot counted
     claimed = claim_directory(settings.runtime_dir)
     with nogil:
         vine_set_runtime_info_path(c_runtime_dir)
+        vf_log_begin(log_nbytes, counters)
         manager = vine_create(port)
+        vf_log_begun()
     # It logs every command in full, arguments included.
     if not settings.debug:
         debug_flags_clear()
+    vf_counters_read(counters, &counted)
+    reason = os.strerror(counted.log_errno) if counted.log_errno else None
+    if manager == NULL:
+        reason = reason or why_not_writable(settings.runtime_dir)
     with suppress(OSError):  # it is in use, unless a second ended just then
         os.rmdir(claimed)
     if manager == NULL:
-        reason = why_not_listening(port) or f"see the messages above; can {settings.runtime_dir} be written?"
-        raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
+        vf_log_end(counters)
+        if reason is None:
+            reason = why_not_listening(port) or "see the messages above"
+            raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
     try:
+        if reason is not None:
+            raise errors.EngineStartError(f"TaskVine cannot write in {settings.runtime_dir}: {reason}")
         set_up_manager(manager, settings, password)
     except BaseException:
-        with nogil:
-            vine_delete(manager)
+        close_manager(manager, counters)
         raise
     return manager
+
+
+cdef int close_manager(vine_manager *manager, vf_counters *counters) except -1:
+    with nogil:
+        if manager != NULL:
+            vine_delete(manager)
+        vf_log_end(counters)
+    return 0
 
 
 cdef int set_up_manager(vine_manager *manager, object settings, bytes password) except -1:

@@ -144,6 +144,14 @@ class Tuning(ParameterSet):
         "s/s",
         tuned=False,
     )
+    log_nbytes: Bytes = Bytes(
+        "Bytes that each of TaskVine's logs may have. A longer one is renamed to the same with .old behind it, in the "
+        "place of the one before; each begins with what TaskVine's tools have to know. 0: no limit.",
+        256 << 20,
+        "bytes",
+        most=2**62,
+        tuned=False,
+    )
     long_timeout: Count = Count("Wait so long for the rest of a message.", 3600, "s", least=1)
     max_library_retries: Count = Count(
         "Failures of libraries in a row, with no bundle that came back in between, after which the calls that wait "

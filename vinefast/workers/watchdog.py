@@ -46,14 +46,19 @@ class Watchdog:
         Knows whether other workers may come, and where to look if none does.
     timeout_s : float
         How long calls may wait for a larger worker that may still come; 0: for ever.
+    log_directory : str
+        Where TaskVine's logs are.
     """
 
-    def __init__(self, label: str, strict: bool, engine: Engine, launcher: Launcher, timeout_s: float) -> None:
+    def __init__(
+        self, label: str, strict: bool, engine: Engine, launcher: Launcher, timeout_s: float, log_directory: str
+    ) -> None:
         self._label = label
         self._strict = strict
         self._engine = engine
         self._launcher = launcher
         self._timeout_s = timeout_s
+        self._log_directory = log_directory
         self._final: dict[str, int] | None = None
         self._accepted: CallSpec | None = None
         self._met: dict[_Needs, CallSpec] = {}
@@ -91,7 +96,7 @@ class Watchdog:
     def _watch(self) -> None:
         start_s = time.monotonic()
         pid = os.getpid()
-        complained = refused = False
+        complained = refused = unwritten = False
         # A callback of a refused call may have forked.
         while not self._stopped.wait(_LOOK_S) and os.getpid() == pid:
             stats = self._engine.stats()
@@ -99,6 +104,15 @@ class Watchdog:
                 refused = complained = True
                 reason = why_none_is_left(stats["accept_errno"])
                 logger.warning("Not every worker can join executor %s: %s", self._label, reason)
+            if stats["log_errno"] and not unwritten:
+                unwritten = True
+                logger.warning(
+                    "The logs of executor %s cannot be written in %s: %s. Calls go on; what is missing in the logs is "
+                    "counted (stats(), log_bytes_unwritten)",
+                    self._label,
+                    self._log_directory,
+                    os.strerror(stats["log_errno"]),
+                )
             self._look_at_callbacks()
             waited_s = time.monotonic() - start_s
             if stats["workers_connected"] and stats["usable_cores"]:
