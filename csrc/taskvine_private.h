@@ -72,6 +72,16 @@ int vine_manager_put_task(struct vine_manager *manager, struct vine_worker_info 
 		struct vine_task *task, const char *command, struct rmsummary *limits,
 		struct vine_file *target);
 
+/* vine_manager_get.h */
+int vine_manager_get_output_files(struct vine_manager *manager, struct vine_worker_info *worker,
+		struct vine_task *task);
+
+/* What it may return, vine_result_code_t of vine_manager.h. */
+enum {
+	VINE_FAILURE_WORKER = 1,
+	VINE_FAILURE_MANAGER = 3,
+};
+
 /* vine_task.h, vine_file.h */
 int vine_file_has_changed(struct vine_file *file);
 int vine_task_set_result(struct vine_task *task, vine_result_t result);

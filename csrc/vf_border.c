@@ -204,6 +204,18 @@ int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worke
 	return result;
 }
 
+#if VF_TASKVINE < 717
+int __wrap_vine_manager_get_output_files(struct vine_manager *manager,
+		struct vine_worker_info *worker, struct vine_task *task)
+{
+	VF_FIRED(vine_manager_get_output_files);
+	int result = __real_vine_manager_get_output_files(manager, worker, task);
+	/* After either the worker is removed and freed; but after this one TaskVine goes on as if
+	it were there. */
+	return result == VINE_FAILURE_MANAGER ? VINE_FAILURE_WORKER : result;
+}
+#endif
+
 int __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
 {
 	VF_FIRED(vine_task_set_result);

@@ -64,6 +64,8 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 		"it reads for 5 s from one connection: we have heard the password before") \
 	_(listen, 714, 999, "libc", "link", \
 		"its queue of workers that want to join holds six, and the others try later") \
+	_(vine_manager_get_output_files, 714, 716, "vine_manager_get", "vine_manager", \
+		"an output that cannot be written here costs its worker, which is used once more") \
 	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \
 	_(debug_file_path, 714, 999, "debug_file", "debug", \
 		"a debug log that cannot be opened would end the user's process") \

@@ -225,3 +225,46 @@ def test_without_its_run_directory_a_program_goes_on(start):
     words = program.end()
     assert program.process.returncode == 0
     assert words.count("cannot be written") == 1 and "No such file or directory" in words
+
+
+# Gets an output from a worker that does not share its files, with no room for it.
+FETCHING = """
+import os, shlex, subprocess, sys
+from parsl import File
+from parsl.executors.taskvine import TaskVineFactoryConfig
+from vinefast import VineFastExecutor
+
+def write(outputs=()):
+    open(outputs[0].filepath, "w").write(100_000 * "y")
+
+os.chdir(sys.argv[1])
+with VineFastExecutor(worker_launch_method="manual", factory_config=TaskVineFactoryConfig(cores=1)) as executor:
+    scratch = {**os.environ, "TMPDIR": sys.argv[2]}
+    worker = subprocess.Popen(shlex.split(executor.worker_command), env=scratch, stdout=2)
+    assert executor.submit(pow, {}, 2, 3).result(60) == 8
+    with open("filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    error = executor.submit(write, {}, outputs=[File("out.txt")]).exception(120)
+    assert error is not None and not os.path.exists("out.txt")
+    assert executor.submit(pow, {}, 2, 3).result(60) == 8
+worker.terminate()
+worker.wait(60)
+print("over")
+"""
+
+
+def test_an_output_that_finds_no_room_fails_its_call_and_the_program_goes_on(may_mount, mark, tmp_path):
+    mount = 'mount -t tmpfs -o size=1M tmpfs "$0" && exec "$@"'
+    directory, scratch = tmp_path / "run", tmp_path / "scratch"
+    directory.mkdir()
+    scratch.mkdir()
+    command = [sys.executable, "-c", FETCHING, str(directory), str(scratch)]
+    run = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mount, str(directory), *command], capture_output=True, text=True, timeout=200
+    )
+    assert run.stdout == "over\n" and run.returncode == 0, run.stderr
+    assert not left_of(mark)
