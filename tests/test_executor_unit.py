@@ -110,6 +110,7 @@ def test_arguments_are_the_stock_executors_and_kept():
         "context_scope": "slot",
         "enforce_memory": True,
         "cancel_running": True,
+        "require_password": False,
     }
     assert set(arguments) == names
     executor = VineFastExecutor(**arguments)
@@ -204,14 +205,29 @@ def test_working_directory_only_where_files_are_shared(make_apart):
     assert shared._engine.settings.env_vars["VINEFAST_CWD"] == os.getcwd()
 
 
-def test_a_manual_manager_is_open_and_says_so(make_apart, caplog):
-    executor = make_apart(manager_config=TaskVineManagerConfig(address="localhost"))
+def test_a_manager_without_a_password_says_so(make_apart, caplog):
+    executor = make_apart(require_password=False)
     assert executor._engine.settings.password_file is None
-    assert executor.worker_command.endswith("vine_worker --connect-timeout=60 localhost 9123")
+    assert "--password" not in executor.worker_command
+    assert "Anyone who reaches port 9123" in caplog.text and "require_password" in caplog.text
+
+
+def test_a_manual_manager_has_a_password_and_says_how_to_start_workers(make_apart, caplog, tmp_path):
+    with caplog.at_level(logging.INFO):
+        executor = make_apart(manager_config=TaskVineManagerConfig(address="localhost"))
+    (password,) = tmp_path.glob("*/password-*")
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert len(password.read_text()) >= 32
+    assert executor._engine.settings.password_file == str(password)
+    assert executor.worker_command.endswith(f"vine_worker --password {password} --connect-timeout=60 localhost 9123")
+    assert f"vinefast worker {password.parent}\n" in caplog.text
     assert executor.worker_command in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    executor.shutdown()
+    assert not password.exists()
 
 
-def test_a_manual_manager_with_a_password_says_nothing(make_apart, caplog, tmp_path):
+def test_a_password_of_the_users_own_is_kept(make_apart, caplog, tmp_path):
     password = tmp_path / "secret"
     password.write_text("word")
     with caplog.at_level(logging.WARNING):
@@ -220,6 +236,12 @@ def test_a_manual_manager_with_a_password_says_nothing(make_apart, caplog, tmp_p
     assert not caplog.records
     executor.shutdown()
     assert password.exists()
+
+
+def test_a_password_that_nobody_is_to_know_is_refused(make):
+    config = TaskVineManagerConfig(project_password_file="/secret")
+    with pytest.raises(InvalidConfiguration, match="require_password is False.*'/secret'"):
+        make(manager_config=config, require_password=False)
 
 
 def test_blocks_are_told_their_id(make_apart):
@@ -318,6 +340,13 @@ def test_a_password_is_made_for_workers_of_ours(make, tmp_path):
     assert executor.submit(abs, {}, -1).result(timeout=30) == 1
     executor.shutdown()
     assert not path.exists()
+
+
+def test_workers_of_ours_come_without_a_password_as_well(make, tmp_path):
+    executor = make(require_password=False)
+    executor.start()
+    assert not list(tmp_path.glob("*/password-*"))
+    assert executor.submit(abs, {}, -1).result(timeout=30) == 1
 
 
 def test_everything_is_under_the_label(make, tmp_path):

@@ -83,7 +83,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Name of the executor, and of its directory in the run directory.
     worker_launch_method : "factory", "provider" or "manual"
         Who starts workers: vinefast itself or ``vine_factory``, as `factory_config` says; a Parsl provider; or you,
-        with `worker_command`.
+        with ``vinefast worker`` or `worker_command`.
     function_exec_mode : "serverless" or "regular"
         Run calls in warm processes, or each in a fresh one. The default differs from ``TaskVineExecutor``'s on purpose.
     manager_config : TaskVineManagerConfig, optional
@@ -119,6 +119,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         started, fails alone with `MemoryLimitExceeded`. A specification may say otherwise by ``enforce_memory``.
     cancel_running : bool
         Whether the ``cancel()`` of a future does what `cancel` does here, and so ends calls that run, too.
+    require_password : bool
+        Take only workers that know a password: that of ``project_password_file``, or one that is made for this run. If
+        False, whoever reaches the manager's port can run code in this program, and whoever reaches that of a worker can
+        read the files of its user.
 
     Raises
     ------
@@ -143,6 +147,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         context_scope: Literal["slot", "worker"] = "slot",
         enforce_memory: bool = False,
         cancel_running: bool = False,
+        require_password: bool = True,
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
         rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
@@ -150,12 +155,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         rules.require("strict_resources", strict_resources, rules.FLAG)
         rules.require("enforce_memory", enforce_memory, rules.FLAG)
         rules.require("cancel_running", cancel_running, rules.FLAG)
+        rules.require("require_password", require_password, rules.FLAG)
         rules.require("priority_order", priority_order, rules.one_of("highest_first", "lowest_first"))
         if manager_config is None:
             manager_config = TaskVineManagerConfig(port=0)
         if factory_config is None:
             factory_config = TaskVineFactoryConfig()
         checks.check_manager_config(manager_config)
+        checks.check_password(manager_config, require_password)
         checks.check_autolabel(manager_config, function_exec_mode)
         checks.check_context(context, context_scope, function_exec_mode)
         checks.check_factory_config(factory_config)
@@ -189,6 +196,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.context_scope = context_scope
         self.enforce_memory = enforce_memory
         self.cancel_running = cancel_running
+        self.require_password = require_password
         self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first", enforce_memory)
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
@@ -299,8 +307,15 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         teardown.callback(self._launcher.retire)
         contact = Contact(address, self._engine.port, settings.project_name, catalog_hosts(), password_file)
         self._launcher.start(contact, _weakly(self.set_bad_state_and_fail_all))
+        if password_file is None:
+            logger.warning(
+                "Anyone who reaches port %d can take part in executor %s, and run code in this program: "
+                "require_password is False",
+                self.port,
+                self.label,
+            )
         if self.worker_launch_method == "manual":
-            self._say_how_to_start_workers(password_file)
+            logger.info("Executor %s: %s", self.label, self._launcher.diagnosis())
         strict = self.function_exec_mode == "regular" or settings.placing
         self._watchdog = Watchdog(
             self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout, runtime_dir
@@ -315,7 +330,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             path = os.path.abspath(chosen)
             checks.check_password_file(path)
             return path
-        if self.worker_launch_method == "manual":
+        if not self.require_password:
             return None
         # mkstemp makes files that only their owner can read.
         descriptor, path = tempfile.mkstemp(prefix="password-", dir=directory)
@@ -346,19 +361,6 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 self.run_dir,
             )
 
-    def _say_how_to_start_workers(self, password_file: str | None) -> None:
-        if password_file is None:
-            logger.warning(
-                "Anyone who reaches port %d can take part in executor %s: manager_config has no project_password_file. "
-                "Start workers with: %s",
-                self.port,
-                self.label,
-                self.worker_command,
-            )
-        else:
-            logger.info("Start workers for executor %s with: %s", self.label, self.worker_command)
-
-    # Positional-only, unlike the base class: an app may have parameters of these names.
     def submit(  # type: ignore[override]
         self,
         func: Callable[..., Any],

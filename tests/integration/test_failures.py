@@ -104,7 +104,7 @@ def test_an_answer_that_lies_about_its_length_fails_its_call_alone(make_executor
 
 
 def test_a_connection_that_takes_no_calls_delays_none(make_executor, by_hand):
-    executor = make_executor(worker_launch_method="manual")  # without a password, which would be asked for
+    executor = make_executor(worker_launch_method="manual", require_password=False)
     by_hand(executor, "--cores", "2")
     for i in range(20):
         executor.submit(abs, {}, -i).result(30)

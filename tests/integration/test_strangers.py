@@ -81,7 +81,7 @@ def test_strangers_hold_up_neither_calls_nor_workers(make_executor, by_hand, tmp
     password = tmp_path / "password"
     password.write_text("for workers only\n")
     config = TaskVineManagerConfig(port=0, project_password_file=str(password) if has_password else None)
-    executor = make_executor(worker_launch_method="manual", manager_config=config)
+    executor = make_executor(worker_launch_method="manual", manager_config=config, require_password=has_password)
     by_hand(executor, "--cores", "1")
     run_calls(executor)
     this = psutil.Process()
@@ -107,7 +107,7 @@ def test_strangers_hold_up_neither_calls_nor_workers(make_executor, by_hand, tmp
 
 def test_a_worker_that_comes_with_many_strangers_is_not_taken_for_one(make_executor, tmp_path):
     """As many as can be kept aside come before it, again and again."""
-    executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
+    executor = make_executor(worker_launch_method="manual", require_password=False)
     future = executor.submit(abs, {}, -1)
     with Strangers(executor._engine.port) as strangers:
         strangers.come(2 * N_STRANGERS)

@@ -98,7 +98,7 @@ def test_methods_have_their_launchers(tmp_path, archive):
     assert kind(min_workers=1, max_workers=3) is launch.FactoryLauncher
     assert kind(batch_type="slurm") is launch.FactoryLauncher
     assert kind(python_env=archive) is launch.FactoryLauncher
-    assert kind("manual") is launch.Launcher
+    assert kind("manual") is launch.ManualLauncher
     assert kind("provider", LocalProvider()) is launch.ProviderLauncher
 
 
@@ -268,13 +268,14 @@ def test_fields_become_a_workers_options(start):
     )
     command = shlex.split(launcher.worker_command)
     assert command[0] == "my_worker"
-    assert command[1:3] == ["--connect-timeout=60", "--password"]
+    assert command[1] == "--password" and command[3] == "--connect-timeout=60"
     assert command[4:12] == ["--cores", "1", "--gpus", "4", "--memory", "2", "--disk", "3"]
     assert command[12:15] == ["--wall-time", "5", "127.0.0.1"]
 
 
-def test_manual_starts_nothing(start):
+def test_manual_starts_nothing_but_says_how(start):
     launcher = start(method="manual")
+    assert f"vinefast worker '{launcher.directory}'" in launcher.diagnosis()
     assert launcher.worker_command in launcher.diagnosis()
     assert not launcher.local
 

@@ -6,6 +6,7 @@ import click
 
 from vinefast.bench.command import bench
 from vinefast.cli.tune import tune
+from vinefast.cli.worker import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,3 +17,4 @@ def main() -> None:
 
 main.add_command(bench)
 main.add_command(tune)
+main.add_command(worker)

@@ -160,6 +160,15 @@ def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> 
             )
 
 
+def check_password(config: TaskVineManagerConfig, required: bool) -> None:
+    """Raise `InvalidConfiguration` if there is a password that nobody is to know."""
+    if config.project_password_file is not None and not required:
+        raise InvalidConfiguration(
+            f"require_password is False and manager_config.project_password_file is {config.project_password_file!r}; "
+            "accepted: require_password=False without a password file alone"
+        )
+
+
 def check_password_file(path: str) -> None:
     """Raise `InvalidConfiguration` if TaskVine cannot use a password file."""
     try:

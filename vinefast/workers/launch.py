@@ -29,6 +29,7 @@ from vinefast._teardown import join
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.library.process import GRACE_S
 from vinefast.library.protocol import VINEFAST_LIBRARY
+from vinefast.workers import by_hand
 from vinefast.workers.contact import Contact
 from vinefast.workers.descriptors import why_none_is_left, with_former_limit
 from vinefast.workers.environment import SCRIPT, Environment, named_environment
@@ -69,7 +70,7 @@ OnFailure = Callable[[Exception], None]
 
 
 class Launcher:
-    """The manual method, which starts nothing, and what all methods have in common.
+    """What all methods have in common.
 
     Parameters
     ----------
@@ -103,10 +104,13 @@ class Launcher:
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start workers; `on_failure` is called, on another thread, if it turns out that none can run."""
+        arguments = [*_password_arguments(contact), *self._arguments_by_hand(contact)]
+        self.worker_command = shlex.join([_name_for_a_shell(self.config.worker_executable), *arguments])
+
+    def _arguments_by_hand(self, contact: Contact) -> list[str]:
         # Managers of the same name may follow each other; nothing follows at an address.
         reconnection = [f"--connect-timeout={_RECONNECT_S}"] if contact.project_name is None else []
-        arguments = [*reconnection, *_worker_arguments(self.config, contact, elsewhere=True)]
-        self.worker_command = shlex.join([_name_for_a_shell(self.config.worker_executable), *arguments])
+        return [*reconnection, *_worker_arguments(self.config, contact, elsewhere=True)]
 
     def retire(self) -> None:
         """Replace no worker that leaves from now on."""
@@ -116,7 +120,35 @@ class Launcher:
 
     def diagnosis(self) -> str:
         """Say where to look if no worker comes."""
-        return f"Workers are to be started by hand, with: {self.worker_command}"
+        raise NotImplementedError
+
+
+class ManualLauncher(Launcher):
+    """Workers that somebody else starts: it leaves a file for ``vinefast worker``, and starts nothing."""
+
+    def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
+        super().__init__(config, directory)
+        self._announced: str | None = None
+
+    def start(self, contact: Contact, on_failure: OnFailure) -> None:
+        """Compose the command, and leave the file."""
+        super().start(contact, on_failure)
+        arguments = self._arguments_by_hand(contact)
+        self._announced = by_hand.announce(self.directory, self.config.worker_executable, arguments, contact)
+
+    def stop(self) -> None:
+        """Remove the file."""
+        announced, self._announced = self._announced, None
+        if announced is not None:
+            with suppress(OSError):
+                os.unlink(announced)
+
+    def diagnosis(self) -> str:
+        """Say how to start one."""
+        return (
+            f"Workers are to be started by hand, with: vinefast worker {shlex.quote(self.directory)}\n"
+            f"or, where there is no vinefast, with: {self.worker_command}"
+        )
 
 
 class ProviderLauncher(Launcher):
@@ -132,6 +164,7 @@ class ProviderLauncher(Launcher):
         """Compose the command for blocks."""
         arguments = [
             *_leaving_arguments(self.config),
+            *_password_arguments(contact),
             *_worker_arguments(self.config, contact, elsewhere=not self.local),
         ]
         self.worker_command = f"{_word_for_a_shell(self._worker)} {shlex.join(arguments)}"
@@ -289,7 +322,11 @@ class LocalLauncher(_CrewLauncher):
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the workers."""
-        self._arguments = [*_leaving_arguments(self.config), *_worker_arguments(self.config, contact)]
+        self._arguments = [
+            *_leaving_arguments(self.config),
+            *_password_arguments(contact),
+            *_worker_arguments(self.config, contact),
+        ]
         self._place = _local_scratch_dir(self.config)
         self._scratch = Scratch(self._place)
         super().start(contact, on_failure)
@@ -405,7 +442,7 @@ def make_launcher(
 ) -> Launcher:
     """Give the launcher for a worker_launch_method."""
     if method == "manual":
-        return Launcher(config, directory)
+        return ManualLauncher(config, directory)
     if method == "provider":
         assert provider is not None
         return ProviderLauncher(config, directory, provider)
@@ -466,9 +503,13 @@ def log_excerpt(path: str, start: int = 0) -> str:
 
 
 def _worker_arguments(config: TaskVineFactoryConfig, contact: Contact, elsewhere: bool = False) -> list[str]:
-    options = _options({"--password": contact.password_file} | _resource_options(config))
+    options = _options(_resource_options(config))
     # The last of equal options wins: the user's.
     return [*options, *shlex.split(config.worker_options or ""), *_target(contact, elsewhere)]
+
+
+def _password_arguments(contact: Contact) -> list[str]:
+    return _options({"--password": contact.password_file})
 
 
 def _options(values: dict[str, object]) -> list[str]:

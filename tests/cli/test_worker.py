@@ -1,0 +1,147 @@
+"""``vinefast worker``: what it finds, refuses, and becomes. Real workers: integration/test_by_hand.py."""
+
+import importlib
+import json
+import os
+import socket
+import stat
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from vinefast.cli import main
+from vinefast.workers import by_hand
+from vinefast.workers.contact import Contact
+from vinefast.workers.programs import find_program
+
+# The command in vinefast.cli has the module's name.
+worker = importlib.import_module("vinefast.cli.worker")
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def announce(tmp_path, listening):
+    """Do what an executor does for its workers; give the executor's directory."""
+
+    def announce(label="vinefast", password="password-x", program="vine_worker", **contact):
+        directory = tmp_path / "000" / label
+        directory.mkdir(parents=True)
+        if password is not None:
+            path = directory / password
+            path.write_text("secret")
+            contact["password_file"] = str(path)
+        arguments = ["--cores", "2", "127.0.0.1", str(listening)]
+        by_hand.announce(str(directory), program, arguments, Contact("127.0.0.1", listening, **contact))
+        return directory
+
+    return announce
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run the command as far as it becomes a worker; gives the worker's command, or the error."""
+    became = []
+    monkeypatch.setattr(worker, "_become", became.append)
+
+    def run(*arguments):
+        became.clear()
+        result = CliRunner().invoke(main, ["worker", *map(str, arguments)])
+        return became[0] if result.exit_code == 0 and became else result.output
+
+    return run
+
+
+def test_a_run_directory_says_it_all(announce, run, listening):
+    directory = announce()
+    password = ["--password", str(directory / "password-x")]
+    command = [find_program("vine_worker"), *password, "--cores", "2", "127.0.0.1", str(listening), "--gpus", "0"]
+    for place in (directory, directory.parent, os.path.relpath(directory.parent)):
+        assert run(place, "--gpus", "0") == command
+
+
+def test_what_it_finds_is_for_the_owner_alone_and_moves_with_the_directory(announce, run, tmp_path):
+    directory = announce()
+    assert stat.S_IMODE((directory / by_hand.NAME).stat().st_mode) == 0o600
+    assert {path.name for path in directory.iterdir()} == {by_hand.NAME, "password-x"}
+    (tmp_path / "000").rename(tmp_path / "elsewhere")
+    assert str(tmp_path / "elsewhere" / "vinefast" / "password-x") in run(tmp_path / "elsewhere")
+
+
+def test_a_password_of_the_users_own_stays_where_it_is(announce, run, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    assert run(announce(password=None, password_file=str(secret)))[1:3] == ["--password", str(secret)]
+
+
+def test_a_manager_without_a_password_gets_none(announce, run):
+    assert "--password" not in run(announce(password=None))
+
+
+def test_a_worker_that_goes_by_name_does_not_ask_the_address(announce, run, tmp_path):
+    directory = announce(project_name="melting")
+    contact = json.loads((directory / by_hand.NAME).read_text())
+    contact["port"] = 1
+    (directory / by_hand.NAME).write_text(json.dumps(contact))
+    assert isinstance(run(directory), list)
+
+
+def test_help_and_options_of_vine_worker(run, announce):
+    assert "RUN_DIR|HOST:PORT" in run("--help")
+    assert run(announce(), "--help")[-1] == "--help"
+
+
+def test_a_run_that_is_over(announce, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert f"no {by_hand.NAME}" in run(tmp_path / "empty") and "the run is over" in run(tmp_path / "empty")
+    directory = announce()
+    (directory / "password-x").unlink()
+    assert "password-x" in run(directory) and "is gone: the run is over" in run(directory)
+
+
+def test_a_program_that_was_killed(announce, run):
+    directory = announce()
+    contact = json.loads((directory / by_hand.NAME).read_text())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        contact["port"] = server.getsockname()[1]
+    (directory / by_hand.NAME).write_text(json.dumps(contact))
+    assert f"is over: nobody listens at 127.0.0.1, port {contact['port']}" in run(directory)
+
+
+def test_several_executors(announce, run):
+    one, other = announce("one"), announce("other")
+    assert f"name one: {one}, {other}" in run(one.parent)
+    assert isinstance(run(other), list)
+
+
+def test_no_worker_program(announce, run):
+    assert "There is no program '/no/such/worker'" in run(announce(program="/no/such/worker"))
+
+
+def test_an_unreadable_contact(announce, run):
+    directory = announce()
+    (directory / by_hand.NAME).write_text("{")
+    assert "is not by this version" in run(directory)
+
+
+@pytest.mark.parametrize("option", ["--password=/secret", "-P/secret"])
+def test_an_address_needs_a_password(run, option):
+    assert run("head:9123", "--cores", "1", option)[1:] == ["head", "9123", "--cores", "1", option]
+    assert run("[::1]:9123", option)[1:3] == ["::1", "9123"]
+    assert "give --password FILE" in run("head:9123")
+    assert run("--no-password", "head:9123")[1:] == ["head", "9123"]
+
+
+@pytest.mark.parametrize("where", ["/no/such/directory", "head", ":9123", "a:b:c", "head:http"])
+def test_what_is_neither(run, where):
+    assert "accepted: the directory of a run, or HOST:PORT" in run(where, "-P", "/secret")
+
+
+def test_a_program_that_cannot_be_run(tmp_path):
+    with pytest.raises(click.ClickException, match="cannot be run"):
+        worker._become([str(tmp_path)])

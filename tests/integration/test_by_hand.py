@@ -1,0 +1,68 @@
+"""Workers that are started by ``vinefast worker``, as a user does."""
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.processes import start_by_hand
+from tests.helpers.waiting import wait_until
+
+COMMAND = [sys.executable, "-c", "from vinefast.cli import main; main()", "worker"]
+
+
+def password_of(executor, tmp_path):
+    (path,) = (tmp_path / executor.label).glob("password-*")
+    return path
+
+
+@pytest.fixture
+def worker_of(make_executor, tmp_path):
+    """Start a worker by ``vinefast worker``; it has to be ended by the test."""
+    started = []
+
+    def start(*arguments):
+        started.append(start_by_hand([*COMMAND, *map(str, arguments)], tmp_path))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        if worker.poll() is None:
+            worker.kill()
+            worker.wait()
+
+
+def test_a_worker_by_run_directory(make_executor, worker_of, tmp_path):
+    executor = make_executor(worker_launch_method="manual")
+    worker = worker_of(tmp_path, "--cores", "1")
+    assert executor.submit(abs, {}, -1).result(60) == 1
+    assert executor.stats()["slots"] == 1
+    executor.shutdown()
+    assert worker.wait(30) == 0
+    ended = subprocess.run([*COMMAND, tmp_path], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "the run is over" in ended.stderr
+
+
+def test_a_worker_by_address(make_executor, worker_of, tmp_path):
+    executor = make_executor(worker_launch_method="manual")
+    password = shutil.copy(password_of(executor, tmp_path), tmp_path / "copy")
+    worker = worker_of(f"localhost:{executor.port}", "--password", password, "--cores", "1", "--single-shot")
+    assert executor.submit(abs, {}, -1).result(60) == 1
+    executor.shutdown()
+    assert worker.wait(30) == 0
+
+
+def test_signals_and_exit_codes_are_the_workers(make_executor, worker_of, tmp_path):
+    executor = make_executor(worker_launch_method="manual")
+    worker = worker_of(tmp_path)
+    assert wait_until(lambda: executor.stats()["workers_joined"] == 1, 30)
+
+    def ended():
+        worker.send_signal(signal.SIGTERM)  # again and again: a worker sleeps for seconds here and there
+        return worker.poll() is not None
+
+    assert wait_until(ended)
+    assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
+    assert worker_of(tmp_path, "--no-such-option").wait(60) == 1

@@ -1,0 +1,88 @@
+"""``vinefast worker``: start a worker by hand."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+import click
+
+from vinefast.errors import EngineStartError
+from vinefast.workers import by_hand
+from vinefast.workers.by_hand import WorkerStart
+from vinefast.workers.programs import find_program
+
+_ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
+_PASSWORD = re.compile(r"--pass[word]*(=.*)?|-P.*")
+_KNOCK_S = 10.0
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    options_metavar="[--no-password]",
+)
+@click.argument("where", metavar="RUN_DIR|HOST:PORT")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION OF vine_worker]...")
+@click.option("--no-password", is_flag=True, help="For a manager that asks for none (require_password=False).")
+def worker(where: str, options: tuple[str, ...], no_password: bool) -> None:
+    """Start a worker for an executor whose worker_launch_method is "manual".
+
+    RUN_DIR is the directory of the run, such as runinfo/000, or the executor's in it: what the worker needs to know
+    is found there. With HOST:PORT, --password FILE has to be among the options, with a copy of the password's file.
+
+    The worker takes the place of this command: signals and exit code are the worker's.
+    """
+    try:
+        start = _find(where, options, no_password)
+        program = find_program(start.program)
+    except EngineStartError as error:
+        raise click.ClickException(str(error)) from None
+    password = ["--password", start.password_file] if start.password_file is not None else []
+    _become([program, *password, *start.arguments, *options])
+
+
+def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStart:
+    if os.path.isdir(where):
+        start = by_hand.find(where)
+        if not start.by_name:
+            _knock(where, start)
+        return start
+    found = _ADDRESS.fullmatch(where)
+    if found is None:
+        raise click.UsageError(f"{where!r} is no directory; accepted: the directory of a run, or HOST:PORT")
+    if not no_password and not any(_PASSWORD.fullmatch(option) for option in options):
+        raise click.UsageError(
+            f"{where} has no password; give --password FILE: a copy of the file password-... in the directory of the "
+            "run. A manager that asks for none is for --no-password before HOST:PORT"
+        )
+    host, port = found["host"].strip("[]"), int(found["port"])
+    return WorkerStart("vine_worker", [host, str(port)], host, port)
+
+
+def _knock(where: str, start: WorkerStart) -> None:
+    """See that the manager is there: the worker would look for it for minutes, and a program that was killed says
+    nothing.
+    """
+    try:
+        socket.create_connection((start.address, start.port), _KNOCK_S).close()
+    except ConnectionRefusedError:
+        raise EngineStartError(
+            f"The run of {where} is over: nobody listens at {start.address}, port {start.port}"
+        ) from None
+    except OSError as error:
+        raise EngineStartError(
+            f"The manager of {where}, at {start.address}, port {start.port}, cannot be reached: {error}"
+        ) from None
+
+
+def _become(command: list[str]) -> NoReturn:
+    sys.stdout.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and a program inherits
+    try:
+        os.execv(command[0], command)
+    except OSError as error:
+        raise click.ClickException(f"{command[0]} cannot be run: {error.strerror}") from None
