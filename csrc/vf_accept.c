@@ -1,7 +1,10 @@
 #include "vf_accept.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -20,6 +23,24 @@ enum {
 static _Thread_local const struct link *listening;
 static _Thread_local int64_t again_ms;
 static _Thread_local int accept_errno;
+
+/* Where links listen that name no address, an IPv4 number as IPv6 has it; zero: everywhere. */
+static _Thread_local struct in6_addr chosen;
+
+int vf_accept_at(const char *address)
+{
+	struct in_addr number;
+	memset(&chosen, 0, sizeof chosen);
+	if (!address || inet_pton(AF_INET6, address, &chosen) == 1)
+		return 1;
+	if (inet_pton(AF_INET, address, &number) != 1)
+		return 0;
+	if (number.s_addr != htonl(INADDR_ANY)) {
+		chosen.s6_addr[10] = chosen.s6_addr[11] = 0xff;
+		memcpy(chosen.s6_addr + 12, &number, sizeof number);
+	}
+	return 1;
+}
 
 int vf_accept_is_listening(const struct link *link)
 {
@@ -82,6 +103,28 @@ struct link *__wrap_link_accept(struct link *parent, time_t stoptime)
 	VF_FIRED(link_accept);
 	listening = parent;
 	return __real_link_accept(parent, LINK_NOWAIT);
+}
+
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t nbytes)
+{
+	VF_FIRED(bind);
+	struct sockaddr_in ipv4;
+	struct sockaddr_in6 ipv6;
+	if (nbytes == sizeof ipv4 && address->sa_family == AF_INET &&
+			IN6_IS_ADDR_V4MAPPED(&chosen)) {
+		memcpy(&ipv4, address, sizeof ipv4);
+		if (ipv4.sin_addr.s_addr == htonl(INADDR_ANY))
+			memcpy(&ipv4.sin_addr, chosen.s6_addr + 12, sizeof ipv4.sin_addr);
+		return __real_bind(fd, (struct sockaddr *)&ipv4, sizeof ipv4);
+	}
+	/* TaskVine's, with CCTOOLS_IP_MODE, take IPv4 as well. */
+	if (nbytes == sizeof ipv6 && address->sa_family == AF_INET6) {
+		memcpy(&ipv6, address, sizeof ipv6);
+		if (IN6_IS_ADDR_UNSPECIFIED(&ipv6.sin6_addr))
+			ipv6.sin6_addr = chosen;
+		return __real_bind(fd, (struct sockaddr *)&ipv6, sizeof ipv6);
+	}
+	return __real_bind(fd, address, nbytes);
 }
 
 int __wrap_listen(int fd, int backlog)

@@ -1,4 +1,4 @@
-/* How workers are accepted, on whatever thread owns a manager: their connections leave the first
+/* Where and how workers are accepted, on whatever thread owns a manager: their connections leave the first
 descriptors to the user's program, and where none is left they wait in the kernel's queue, without a
 word to TaskVine, which would try for 5 s and do nothing else.
 
@@ -12,6 +12,10 @@ may use somewhere, can do nothing with numbers from FD_SETSIZE (1024) on. */
 #include <sys/socket.h>
 
 struct link;
+
+/* The address at which links of this thread listen from now on that name none: an IPv4 or IPv6
+number; NULL: all of the machine's. Tells whether it is a number. */
+int vf_accept_at(const char *address);
 
 /* Whether a link is the one that workers are accepted on, as far as that is known. */
 int vf_accept_is_listening(const struct link *link);

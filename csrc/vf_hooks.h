@@ -62,6 +62,8 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 		"a connection takes none of the program's descriptors, and has spoken first") \
 	_(link_auth_password, 714, 999, "link_auth", "vine_manager", \
 		"it reads for 5 s from one connection: we have heard the password before") \
+	_(bind, 714, 999, "libc", "link", \
+		"the manager would listen at all addresses of the machine") \
 	_(listen, 714, 999, "libc", "link", \
 		"its queue of workers that want to join holds six, and the others try later") \
 	_(vine_manager_get_output_files, 714, 716, "vine_manager_get", "vine_manager", \

@@ -210,6 +210,10 @@ cdef extern from "vf_sizing.h" nogil:
     bint vf_sizing_choose(vf_sizing_choice *choice, vf_call_list *waiting)
 
 
+cdef extern from "vf_accept.h" nogil:
+    int vf_accept_at(const char *address)
+
+
 cdef extern from "vf_fatal.h" nogil:
     void vf_fatal_catch(void (*report)(const char *message, void *arg) noexcept nogil, void *arg)
 

@@ -47,7 +47,7 @@ from vinefast.settings.engine import engine_settings
 from vinefast.settings.resources import CallSpec, SpecReader, with_limit
 from vinefast.workers import monitoring
 from vinefast.workers.command import program_path
-from vinefast.workers.contact import Contact, catalog_hosts, manager_address, name_in_catalog
+from vinefast.workers.contact import Contact, catalog_hosts, listening_address, manager_address, name_in_catalog
 from vinefast.workers.descriptors import raise_limit
 from vinefast.workers.environment import calls_environment
 from vinefast.workers.launch import Launcher, make_launcher
@@ -295,6 +295,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             context=context,
             context_file=self._context_file(directory, context) if self.context_scope == "worker" else None,
             project_name=name_in_catalog(self.manager_config.project_name),
+            listen_address=listening_address(
+                self.manager_config.address, self._launcher.local, self.manager_config.project_name
+            ),
             idle_timeout_s=self._launcher.idle_timeout_s,
             min_workers=self.factory_config.min_workers,
         )

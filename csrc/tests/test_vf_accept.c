@@ -3,9 +3,11 @@ wait, which takes no time of TaskVine's. */
 
 #include "vf_accept.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -41,8 +43,58 @@ static int connect_to(struct link *server)
 	return fd;
 }
 
+/* Where a link listens that names no address. */
+static const char *place_of(struct link *server)
+{
+	static char text[INET6_ADDRSTRLEN];
+	struct sockaddr_storage address;
+	socklen_t nbytes = sizeof address;
+	CHECK(server && !getsockname(link_fd(server), (struct sockaddr *)&address, &nbytes));
+	const void *number = address.ss_family == AF_INET ?
+			(const void *)&((struct sockaddr_in *)&address)->sin_addr :
+			(const void *)&((struct sockaddr_in6 *)&address)->sin6_addr;
+	CHECK(inet_ntop(address.ss_family, number, text, sizeof text));
+	link_close(server);
+	return text;
+}
+
+static int has_ipv6(void)
+{
+	struct sockaddr_in6 loopback = {
+			.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+	int yes = fd >= 0 && !bind(fd, (struct sockaddr *)&loopback, sizeof loopback);
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+static void links_listen_where_they_are_told(void)
+{
+	CHECK(!strcmp(place_of(link_serve(0)), "0.0.0.0"));
+	CHECK(vf_accept_at("127.0.0.1") && !strcmp(place_of(link_serve(0)), "127.0.0.1"));
+	CHECK(vf_accept_at("127.0.0.2") && !strcmp(place_of(link_serve(0)), "127.0.0.2"));
+	/* One that names its own keeps that. */
+	CHECK(!strcmp(place_of(link_serve_address("127.0.0.1", 0)), "127.0.0.1"));
+	CHECK(vf_accept_at("0.0.0.0") && !strcmp(place_of(link_serve(0)), "0.0.0.0"));
+	CHECK(vf_accept_at("192.0.2.1") && !link_serve(0)); /* nobody's */
+	CHECK(!vf_accept_at("localhost") && !strcmp(place_of(link_serve(0)), "0.0.0.0"));
+	if (has_ipv6()) {
+		CHECK(!setenv("CCTOOLS_IP_MODE", "AUTO", 1));
+		CHECK(!strcmp(place_of(link_serve(0)), "::"));
+		CHECK(vf_accept_at("::1") && !strcmp(place_of(link_serve(0)), "::1"));
+		CHECK(vf_accept_at("127.0.0.1") &&
+				!strcmp(place_of(link_serve(0)), "::ffff:127.0.0.1"));
+		CHECK(!unsetenv("CCTOOLS_IP_MODE"));
+		/* TaskVine alone says which kind it is. */
+		CHECK(vf_accept_at("::1") && !strcmp(place_of(link_serve(0)), "0.0.0.0"));
+	}
+	CHECK(vf_accept_at(NULL) && !strcmp(place_of(link_serve(0)), "0.0.0.0"));
+}
+
 int main(void)
 {
+	links_listen_where_they_are_told();
 	struct rlimit limit;
 	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
 	struct link *server = link_serve_address("127.0.0.1", 0);

@@ -8,10 +8,11 @@ import time
 
 import psutil
 import pytest
-from parsl.executors.taskvine import TaskVineManagerConfig
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
 from tests.helpers.processes import start_by_hand
 from tests.helpers.waiting import wait_until
+from vinefast.errors import EngineStartError
 
 N_STRANGERS = 300
 N_DRIPPING = 20
@@ -117,3 +118,54 @@ def test_a_worker_that_comes_with_many_strangers_is_not_taken_for_one(make_execu
         executor.shutdown()
     worker.terminate()
     worker.wait(30)
+
+
+def listens_at(executor):
+    """Where a manager listens, as the system says."""
+    (address,) = [
+        connection.laddr.ip
+        for connection in psutil.Process().net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == executor.port
+    ]
+    return address
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        ({}, "127.0.0.1"),
+        ({"worker_launch_method": "provider"}, "127.0.0.1"),
+        ({"factory_config": TaskVineFactoryConfig(min_workers=1, max_workers=2, cores=1)}, "127.0.0.1"),
+        ({"manager_config": TaskVineManagerConfig(port=0, address="127.0.0.2")}, "127.0.0.2"),
+        ({"manager_config": TaskVineManagerConfig(port=0, address="0.0.0.0")}, "0.0.0.0"),
+        ({"worker_launch_method": "manual"}, "0.0.0.0"),
+        (
+            {"worker_launch_method": "manual", "manager_config": TaskVineManagerConfig(port=0, address="localhost")},
+            "127.0.0.1",
+        ),
+    ],
+    ids=["local", "provider", "factory", "number", "any", "manual", "manual here"],
+)
+def test_the_manager_listens_where_its_workers_are(make_executor, arguments, address):
+    executor = make_executor(**arguments)
+    assert listens_at(executor) == address
+    if executor.worker_launch_method == "factory":
+        assert executor.submit(abs, {}, -1).result(60) == 1
+
+
+def test_the_manager_listens_there_with_ipv6_as_well(make_executor, monkeypatch):
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    monkeypatch.setenv("CCTOOLS_IP_MODE", "AUTO")
+    executor = make_executor()
+    assert listens_at(executor) == "::ffff:127.0.0.1"
+    assert executor.submit(abs, {}, -1).result(60) == 1
+
+
+def test_a_port_that_is_taken_at_that_address_alone_is_named(make_executor):
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = TaskVineManagerConfig(port=port, address="127.0.0.2")
+        with pytest.raises(EngineStartError, match=f"port {port}: Address already in use"):
+            make_executor(manager_config=config)
+        make_executor(manager_config=TaskVineManagerConfig(port=port))

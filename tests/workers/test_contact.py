@@ -24,6 +24,19 @@ def test_addresses():
         contact.manager_address("no.such.host.invalid", local=False)
 
 
+def test_the_manager_listens_where_its_workers_are():
+    at = contact.listening_address
+    assert at(None, True, None) == at("localhost", False, None) == at("127.0.0.1", False, None) == "127.0.0.1"
+    assert at("127.0.0.2", True, None) == "127.0.0.2"
+    assert at(None, False, None) is None
+    # Who goes by name may be anywhere.
+    assert at(None, True, "melting") is None
+    assert at("127.0.0.1", False, "melting") == "127.0.0.1"
+    # A name, which may mean another address elsewhere; any; and one that is not of this machine.
+    for elsewhere in (socket.gethostname() + ".invalid", "0.0.0.0", "::", "192.0.2.1"):
+        assert at(elsewhere, True, None) is None
+
+
 def test_a_resolver_that_hangs_is_not_waited_for():
     began = time.monotonic()
     (error,) = contact._try_all([lambda: time.sleep(3)], timeout_s=0.1)

@@ -37,12 +37,12 @@ cdef int check_count(int count, str what) except -1:
     return count
 
 
-def why_not_listening(int port):
-    """The system's reason why nobody can listen on `port`, or None if one can."""
-    with socket.socket() as probe:
+def why_not_listening(str address, int port):
+    """The system's reason why nobody can listen on `port` of an address, None for all; or None if one can."""
+    with socket.socket(socket.AF_INET6 if ":" in (address or "") else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((address or "", port))
         except OSError as error:
             hint = " (leave the port at 0 to take any free one)" if error.errno == errno.EADDRINUSE else ""
             return f"{os.strerror(error.errno)}{hint}"
@@ -89,6 +89,8 @@ cdef vine_manager *open_manager(object settings, bytes password, vf_counters *co
     """
     cdef bytes runtime_dir = os.fsencode(settings.runtime_dir)
     cdef const char *c_runtime_dir = runtime_dir
+    cdef bytes address = None if settings.listen_address is None else settings.listen_address.encode()
+    cdef const char *c_address = NULL if address is None else PyBytes_AS_STRING(address)
     cdef int port = settings.port
     cdef uint64_t log_nbytes = settings.tuning.log_nbytes
     cdef vine_manager *manager
@@ -97,7 +99,9 @@ cdef vine_manager *open_manager(object settings, bytes password, vf_counters *co
     with nogil:
         vine_set_runtime_info_path(c_runtime_dir)
         vf_log_begin(log_nbytes, counters)
+        vf_accept_at(c_address)
         manager = vine_create(port)
+        vf_accept_at(NULL)
         vf_log_begun()
     # It logs every command in full, arguments included.
     if not settings.debug:
@@ -111,7 +115,7 @@ cdef vine_manager *open_manager(object settings, bytes password, vf_counters *co
     if manager == NULL:
         vf_log_end(counters)
         if reason is None:
-            reason = why_not_listening(port) or "see the messages above"
+            reason = why_not_listening(settings.listen_address, port) or "see the messages above"
             raise errors.EngineStartError(f"TaskVine cannot listen on port {port}: {reason}")
     try:
         if reason is not None:

@@ -44,6 +44,8 @@ class EngineSettings:
         Shell command of the library, or of one call in regular mode.
     port : int
         0: any free port.
+    listen_address : str or None
+        The number of the only address at which the manager listens; None: at all of this machine's.
     project_name, password_file : str or None
         As in TaskVine.
     slots : int
@@ -79,6 +81,7 @@ class EngineSettings:
     library_files: list[tuple[str | bytes, str]]
     command: str
     port: int = 0
+    listen_address: str | None = None
     project_name: str | None = None
     password_file: str | None = None
     slots: int = 0
@@ -130,6 +133,7 @@ def engine_settings(
     context: Context | None = None,
     context_file: str | None = None,
     project_name: str | None = None,
+    listen_address: str | None = None,
     idle_timeout_s: int = 0,
     min_workers: int = 0,
 ) -> EngineSettings:
@@ -161,6 +165,8 @@ def engine_settings(
         Where it lies for libraries to load it before they have calls.
     project_name : str, optional
         By which workers find the manager in TaskVine's catalog; without a name, they are given its address.
+    listen_address : str, optional
+        As in `EngineSettings`.
     idle_timeout_s, min_workers : int
         As in `EngineSettings`.
 
@@ -219,6 +225,7 @@ def engine_settings(
         library_files=files,
         command=command,
         port=config.port,
+        listen_address=listen_address,
         project_name=project_name,
         password_file=password_file,
         slots=slots,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import queue
@@ -84,6 +85,39 @@ def manager_address(configured: str | None, local: bool) -> str:
         return get_any_address()
     except Exception as error:
         raise EngineStartError("This machine has no address for workers; give one as manager_config.address") from error
+
+
+def listening_address(configured: str | None, local: bool, project_name: str | None) -> str | None:
+    """Give the number of the only address at which the manager is to listen; None: at all of this machine's.
+
+    Parameters
+    ----------
+    configured : str or None
+        The user's choice of an address by which workers reach this machine. A name may mean another address elsewhere.
+    local : bool
+        Whether all workers are on this machine.
+    project_name : str or None
+        By which workers find the manager at whatever address the catalog has for it.
+    """
+    if configured is None:
+        return _LOOPBACK if local and project_name is None else None
+    try:
+        number = ipaddress.ip_address(_LOOPBACK if configured == "localhost" else configured)
+    except ValueError:
+        return None
+    if number.is_unspecified or (project_name is not None and not number.is_loopback):
+        return None
+    # That of a router, which sends on what comes there, is none of this machine's.
+    return str(number) if _is_here(number) else None
+
+
+def _is_here(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        with socket.socket(socket.AF_INET6 if number.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(number), 0))
+    except OSError:
+        return False
+    return True
 
 
 def catalog_hosts() -> str | None:
