@@ -219,7 +219,10 @@ def test_a_manual_manager_has_a_password_and_says_how_to_start_workers(make_apar
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     assert len(password.read_text()) >= 32
     assert executor._engine.settings.password_file == str(password)
-    assert executor.worker_command.endswith(f"vine_worker --password {password} --connect-timeout=60 localhost 9123")
+    assert executor.worker_command.endswith(
+        f'vine_worker --workspace "$(mktemp -d -t worker-XXXXXXXXXX)" --password {password} --connect-timeout=60 '
+        "localhost 9123"
+    )
     assert f"vinefast worker {password.parent}\n" in caplog.text
     assert executor.worker_command in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from vinefast.cli import main
 from vinefast.workers import by_hand
 from vinefast.workers.contact import Contact
+from vinefast.workers.launch import START_SCRIPT
 from vinefast.workers.programs import find_program
 
 # The command in vinefast.cli has the module's name.
@@ -52,7 +53,8 @@ def run(monkeypatch):
     def run(*arguments):
         became.clear()
         result = CliRunner().invoke(main, ["worker", *map(str, arguments)])
-        return became[0] if result.exit_code == 0 and became else result.output
+        assert all(command[:2] == ["/bin/sh", START_SCRIPT] for command in became)
+        return became[0][2:] if result.exit_code == 0 and became else result.output
 
     return run
 
@@ -60,9 +62,9 @@ def run(monkeypatch):
 def test_a_run_directory_says_it_all(announce, run, listening):
     directory = announce()
     password = ["--password", str(directory / "password-x")]
-    command = [find_program("vine_worker"), *password, "--cores", "2", "127.0.0.1", str(listening), "--gpus", "0"]
+    command = [find_program("vine_worker"), "--parent-death", *password, "--cores", "2", "127.0.0.1", str(listening)]
     for place in (directory, directory.parent, os.path.relpath(directory.parent)):
-        assert run(place, "--gpus", "0") == command
+        assert run(place, "--gpus", "0") == [*command, "--gpus", "0"]
 
 
 def test_what_it_finds_is_for_the_owner_alone_and_moves_with_the_directory(announce, run, tmp_path):
@@ -76,7 +78,7 @@ def test_what_it_finds_is_for_the_owner_alone_and_moves_with_the_directory(annou
 def test_a_password_of_the_users_own_stays_where_it_is(announce, run, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    assert run(announce(password=None, password_file=str(secret)))[1:3] == ["--password", str(secret)]
+    assert run(announce(password=None, password_file=str(secret)))[2:4] == ["--password", str(secret)]
 
 
 def test_a_manager_without_a_password_gets_none(announce, run):
@@ -131,10 +133,10 @@ def test_an_unreadable_contact(announce, run):
 
 @pytest.mark.parametrize("option", ["--password=/secret", "-P/secret"])
 def test_an_address_needs_a_password(run, option):
-    assert run("head:9123", "--cores", "1", option)[1:] == ["head", "9123", "--cores", "1", option]
-    assert run("[::1]:9123", option)[1:3] == ["::1", "9123"]
+    assert run("head:9123", "--cores", "1", option)[2:] == ["head", "9123", "--cores", "1", option]
+    assert run("[::1]:9123", option)[2:4] == ["::1", "9123"]
     assert "give --password FILE" in run("head:9123")
-    assert run("--no-password", "head:9123")[1:] == ["head", "9123"]
+    assert run("--no-password", "head:9123")[2:] == ["head", "9123"]
 
 
 @pytest.mark.parametrize("where", ["/no/such/directory", "head", ":9123", "a:b:c", "head:http"])

@@ -63,6 +63,11 @@ def left_of(mark, seconds=10.0):
     return found
 
 
+def command_by_hand(executor, *options):
+    """The command to start a worker of an executor, as a user's shell runs it, with further options of vine_worker."""
+    return ["/bin/sh", "-c", f'exec {executor.worker_command} "$@"', "sh", *options]
+
+
 def start_by_hand(command, directory, **variables):
     """Start a worker as a user would, its files in `directory`, with further environment variables."""
     worker = subprocess.Popen(

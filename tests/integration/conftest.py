@@ -4,7 +4,6 @@ import collections
 import functools
 import http.server
 import os
-import shlex
 import subprocess
 import threading
 import time
@@ -17,7 +16,7 @@ import parsl
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.helpers.processes import MARK, left_of, processes_marked, start_by_hand, workers_of
+from tests.helpers.processes import MARK, command_by_hand, left_of, processes_marked, start_by_hand, workers_of
 from tests.helpers.waiting import wait_for_file, wait_until
 from tests.integration.hosts import Cluster
 from vinefast import VineFastExecutor
@@ -97,7 +96,7 @@ def by_hand(make_executor, tmp_path):
 
     def start(executor, *options, directory=tmp_path, **variables):
         n_before = executor.stats()["workers_joined"]
-        workers.append(start_by_hand([*shlex.split(executor.worker_command), *options], directory, **variables))
+        workers.append(start_by_hand(command_by_hand(executor, *options), directory, **variables))
         # Two that look for a port of their own at the same moment may find the same, and one ends.
         assert wait_until(lambda: executor.stats()["workers_joined"] > n_before, 30)
         return workers[-1]

@@ -7,14 +7,13 @@ left behind, whatever happens. Only `pyroute2` (in the `test` extra) and util-li
 
 import os
 import secrets
-import shlex
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.processes import start_by_hand
+from tests.helpers.processes import command_by_hand, start_by_hand
 from tests.helpers.waiting import wait_until
 
 NO_CARD = "02:00:00:00:00:00"  # an Ethernet address that nobody has
@@ -141,7 +140,7 @@ class Cluster:
 
     def start_worker(self, i, executor, *options):
         """Start a worker on host i, with a manual executor's command and further options of ``vine_worker``."""
-        return self.start(i, [*shlex.split(executor.worker_command), *options])
+        return self.start(i, command_by_hand(executor, *options))
 
     def kill(self, i):
         """Kill all that runs on host i; the host stays, for a new worker."""

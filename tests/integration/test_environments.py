@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 from venv_pack import pack
 
-from tests.helpers.processes import start_by_hand
+from tests.helpers.processes import command_by_hand, start_by_hand
 from vinefast.errors import RemoteError
 from vinefast.workers.environment import PYTHON
 
@@ -96,7 +95,7 @@ def start_apart(make_executor, tmp_path):
         executors.append(executor)
         elsewhere = tmp_path / f"elsewhere{len(workers)}"
         elsewhere.mkdir()
-        command = [*shlex.split(executor.worker_command), "--cores", "2"]
+        command = command_by_hand(executor, "--cores", "2")
         workers.append(start_by_hand(command, elsewhere, PATH=path))
         executor.elsewhere = elsewhere
         return executor

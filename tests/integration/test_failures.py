@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import signal
 import socket
 import time
@@ -12,7 +11,7 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.helpers.processes import left_of, processes_marked, start_by_hand
+from tests.helpers.processes import command_by_hand, left_of, processes_marked, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast import Tuning
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
@@ -257,12 +256,11 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
     )
     future = executor.submit(abs, {}, -1)
 
-    command = shlex.split(executor.worker_command)
-    assert str(secret) in command
-    bad = start_by_hand([str(wrong) if part == str(secret) else part for part in command], tmp_path)
+    assert str(secret) in executor.worker_command
+    bad = start_by_hand(command_by_hand(executor, "--password", str(wrong)), tmp_path)
     time.sleep(1.0)
     assert not future.done()
-    good = start_by_hand(command, tmp_path)
+    good = start_by_hand(command_by_hand(executor), tmp_path)
     assert future.result(30) == 1
     executor.shutdown()
     for process in (bad, good):
@@ -274,7 +272,7 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
 def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executor, mark, tmp_path, has_library):
     """Nobody watches a worker that was started by hand: the library must end what the worker leaves."""
     executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
-    worker = start_by_hand(shlex.split(executor.worker_command), tmp_path)
+    worker = start_by_hand(command_by_hand(executor), tmp_path)
     library, _ = executor.submit(library_and_worker, {}).result(30)
     if not has_library:
         os.kill(library, signal.SIGKILL)

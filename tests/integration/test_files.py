@@ -1,7 +1,6 @@
 """Files that TaskVine moves, between this directory and workers that do not look into it."""
 
 import os
-import shlex
 from pathlib import Path
 
 import parsl
@@ -10,7 +9,7 @@ from parsl.app.errors import BashExitFailure, MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.helpers.processes import left_of, start_by_hand
+from tests.helpers.processes import command_by_hand, left_of, start_by_hand
 from tests.helpers.waiting import wait_for_file
 from vinefast import URLStaging, VineFastExecutor
 from vinefast.errors import InputMissing
@@ -61,7 +60,7 @@ def apart(request, mark, tmp_path, monkeypatch):
         storage_access=[URLStaging(), *default_staging],
     )
     with parsl.load(parsl.Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), usage_tracking=0)):
-        worker = start_by_hand([*shlex.split(executor.worker_command), "--cores", "2"], elsewhere)
+        worker = start_by_hand(command_by_hand(executor, "--cores", "2"), elsewhere)
         yield executor
     worker.terminate()
     worker.wait()

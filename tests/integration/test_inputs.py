@@ -2,7 +2,6 @@
 
 import collections
 import os
-import shlex
 import shutil
 import socket
 import tarfile
@@ -16,7 +15,7 @@ from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from tests.helpers.processes import left_of, start_by_hand, workers_of
+from tests.helpers.processes import command_by_hand, left_of, start_by_hand, workers_of
 from tests.helpers.waiting import wait_for_file, wait_until
 from vinefast import CachedFile, URLStaging, VineFastExecutor
 from vinefast._build_info import TASKVINE_VERSION
@@ -94,7 +93,7 @@ def start(mark, tmp_path, monkeypatch):
         for i in range(n_workers):
             elsewhere = directory if directory and i == 0 else tmp_path / f"worker{i}"
             elsewhere.mkdir(exist_ok=True)
-            command = [*shlex.split(executor.worker_command), "--cores", str(cores)]
+            command = command_by_hand(executor, "--cores", str(cores))
             workers.append(start_by_hand(command, elsewhere, WORKER_ID=str(i)))
             # One after the other, as in by_hand.
             assert wait_until(lambda i=i: executor.stats()["slots"] == (i + 1) * cores, 30)

@@ -1,14 +1,13 @@
 """Files and directories arrive under any name that the file system takes, with all that is in them."""
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 from parsl.data_provider.files import File
 
-from tests.helpers.processes import left_of, start_by_hand
+from tests.helpers.processes import command_by_hand, left_of, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast import CachedFile, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InvalidConfiguration
@@ -101,7 +100,7 @@ def start(mark, tmp_path, monkeypatch):
         for i in range(n_workers):
             elsewhere = tmp_path / f"worker{i}"
             elsewhere.mkdir()
-            command = [*shlex.split(executor.worker_command), "--cores", "1"]
+            command = command_by_hand(executor, "--cores", "1")
             workers.append(start_by_hand(command, elsewhere, WORKER_ID=str(i)))
             assert wait_until(lambda i=i: executor.stats()["workers_connected"] == i + 1, 30)
         return executor

@@ -1,6 +1,5 @@
 """Through Parsl itself, with each way to launch workers and both modes."""
 
-import shlex
 import shutil
 
 import parsl
@@ -9,7 +8,7 @@ from parsl.app.errors import BashExitFailure
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 from parsl.providers import LocalProvider
 
-from tests.helpers.processes import left_of, start_by_hand
+from tests.helpers.processes import command_by_hand, left_of, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast import VineFastExecutor
 
@@ -78,7 +77,7 @@ def test_provider_block_can_be_scaled_in(load):
 def test_manual(load, tmp_path):
     executor = load(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
     future = add(1, 2)
-    worker = start_by_hand(shlex.split(executor.worker_command), tmp_path)
+    worker = start_by_hand(command_by_hand(executor), tmp_path)
     try:
         assert future.result(60) == 3
         exercise()

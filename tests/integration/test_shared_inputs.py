@@ -1,14 +1,13 @@
 """What calls share on a worker stays as it is, or is sent anew, whoever writes to it."""
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 from parsl.data_provider.files import File
 
-from tests.helpers.processes import left_of, start_by_hand
+from tests.helpers.processes import command_by_hand, left_of, start_by_hand
 from vinefast import CachedFile, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InputChanged
 
@@ -69,7 +68,7 @@ def start(mark, tmp_path, monkeypatch):
         executor.start()
         elsewhere = tmp_path / "worker"
         elsewhere.mkdir(exist_ok=True)
-        command = [*shlex.split(executor.worker_command), "--cores", "1", *options]
+        command = command_by_hand(executor, "--cores", "1", *options)
         started.append((executor, start_by_hand(command, elsewhere)))
         return executor
 

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 from parsl.executors.errors import BadStateException
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from tests.helpers.processes import left_of, processes_marked, start_by_hand
+from tests.helpers.processes import command_by_hand, left_of, processes_marked, start_by_hand
 from tests.helpers.waiting import HeldCall, wait_until
 from vinefast import TempFile, VineFastExecutor, _teardown
 from vinefast.errors import EngineStopped
@@ -172,7 +171,7 @@ def test_a_future_outlives_its_executor(tmp_path):
 @pytest.mark.parametrize("mode", ["serverless", "regular"])
 def test_workers_by_hand_end_with_the_executor(make_executor, tmp_path, mode, busy):
     executor = make_executor(worker_launch_method="manual", function_exec_mode=mode)
-    workers = [start_by_hand(shlex.split(executor.worker_command), tmp_path) for _ in range(2)]
+    workers = [start_by_hand(command_by_hand(executor), tmp_path) for _ in range(2)]
     try:
         assert wait_until(lambda: executor.stats()["workers_joined"] == 2, 30)
         executor.submit(abs, {}, -1).result(30)

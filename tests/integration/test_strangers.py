@@ -1,7 +1,6 @@
 """Whoever connects to the manager and says nothing, half of it, or nonsense holds up neither calls nor workers."""
 
 import contextlib
-import shlex
 import socket
 import threading
 import time
@@ -10,7 +9,7 @@ import psutil
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.helpers.processes import start_by_hand
+from tests.helpers.processes import command_by_hand, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast.errors import EngineStartError
 
@@ -112,7 +111,7 @@ def test_a_worker_that_comes_with_many_strangers_is_not_taken_for_one(make_execu
     future = executor.submit(abs, {}, -1)
     with Strangers(executor._engine.port) as strangers:
         strangers.come(2 * N_STRANGERS)
-        worker = start_by_hand(shlex.split(executor.worker_command), tmp_path)
+        worker = start_by_hand(command_by_hand(executor), tmp_path)
         strangers.come(N_STRANGERS)
         assert future.result(60) == 1
         executor.shutdown()

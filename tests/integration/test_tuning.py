@@ -1,14 +1,13 @@
 """Tune parameters reach the engine, and do there what they say."""
 
 import os
-import shlex
 import signal
 import time
 
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.helpers.processes import start_by_hand
+from tests.helpers.processes import command_by_hand, start_by_hand
 from tests.helpers.waiting import wait_until
 from tests.settings.test_tuning import ALL, another
 from vinefast import Tuning
@@ -31,7 +30,7 @@ def start_worker(tmp_path):
     workers = []
 
     def start(executor, *options):
-        command = [*shlex.split(executor.worker_command), *options]
+        command = command_by_hand(executor, *options)
         workers.append(start_by_hand(command, tmp_path, WORKER_ID=f"worker{len(workers)}"))
         return workers[-1]
 

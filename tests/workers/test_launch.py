@@ -1,11 +1,13 @@
 """Launchers with real programs, against a listening socket or a real manager."""
 
+import contextlib
 import errno
 import os
 import resource
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -252,7 +254,13 @@ def test_factory_fields_become_options(tmp_path, archive):
     for name in ("cores", "gpus", "memory", "disk"):
         assert value(f"--{name}", **{name: 3}) == "3"
         assert f"--{name}" not in options()
-    assert not any(option.startswith("--wrapper") for option in options())
+    start_script = [option for option in options() if option.startswith("--wrapper")]
+    assert start_script == [f"--wrapper-input={launch.START_SCRIPT}", "--wrapper=sh start-worker.sh"]
+    # Each is put before the one that was given before it: what unpacks the environment comes first.
+    wrappers = [option for option in options(python_env=archive) if option.startswith("--wrapper=")]
+    assert wrappers[0] == start_script[1] and "environment.sh" in wrappers[1]
+    # All of it is in a directory that is ours alone.
+    assert not any(option.startswith("--wrapper") for option in options(batch_type="local", max_workers=2))
     assert not {"--password", "--condor-requirements", "--batch-options"} & set(options())
 
 
@@ -268,9 +276,10 @@ def test_fields_become_a_workers_options(start):
     )
     command = shlex.split(launcher.worker_command)
     assert command[0] == "my_worker"
-    assert command[1] == "--password" and command[3] == "--connect-timeout=60"
-    assert command[4:12] == ["--cores", "1", "--gpus", "4", "--memory", "2", "--disk", "3"]
-    assert command[12:15] == ["--wall-time", "5", "127.0.0.1"]
+    assert command[1] == "--workspace" and "mktemp -d" in command[2]
+    assert command[3] == "--password" and command[5] == "--connect-timeout=60"
+    assert command[6:14] == ["--cores", "1", "--gpus", "4", "--memory", "2", "--disk", "3"]
+    assert command[14:17] == ["--wall-time", "5", "127.0.0.1"]
 
 
 def test_manual_starts_nothing_but_says_how(start):
@@ -281,14 +290,23 @@ def test_manual_starts_nothing_but_says_how(start):
 
 
 @pytest.mark.parametrize("wrap", [SimpleLauncher(), SingleNodeLauncher(), WrappedLauncher("nice")])
-def test_a_providers_command_starts_a_worker(start, manager, tmp_path, wrap):
-    launcher = start(method="provider", provider=LocalProvider(), worker_options=f"--workspace {tmp_path}/workspace")
+def test_a_providers_command_starts_a_worker(start, manager, tmp_path, monkeypatch, wrap):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    launcher = start(method="provider", provider=LocalProvider())
     assert launcher.local
     script = wrap(f"env PARSL_WORKER_BLOCK_ID=0 {launcher.worker_command}", 1, 1)
     process = subprocess.Popen(["bash", "-c", script], start_new_session=True)
-    worker_on(manager).close()
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    connection = worker_on(manager)
+    (workspace,) = tmp_path.glob("worker-*")
+    assert stat.S_IMODE(workspace.stat().st_mode) == 0o700
+
+    def ended():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        return process.poll() is not None and not workspace.exists()
+
+    connection.close()
+    assert wait_until(ended, 30)
 
 
 def remote(tmp_path, **fields):
@@ -299,7 +317,8 @@ def test_remote_blocks_get_their_target(tmp_path):
     launcher = remote(tmp_path, worker_executable="my_worker")
     launcher.start(Contact("head", 9123, "melting"), lambda error: None)
     command = shlex.split(launcher.worker_command)
-    assert command[0] == "my_worker"
+    assert command[0] == "sh" and os.path.samefile(os.path.dirname(command[1]), tmp_path)
+    assert command[2] == "my_worker"
     assert command[-2:] == ["-M", "melting"]
     assert "--catalog" not in command
     launcher.start(Contact("head", 9123, "melting", "catalog:9097"), lambda error: None)
@@ -314,7 +333,7 @@ def test_remote_blocks_look_for_the_worker_themselves(tmp_path, monkeypatch, wra
     for place in ("here", "there"):
         program = tmp_path / place / "bin/vine_worker"
         program.parent.mkdir(parents=True)
-        program.write_text(f"#!/bin/sh\necho {place} $1\n")
+        program.write_text(f"#!/bin/sh\necho {place} $1 $3\n")
         program.chmod(0o755)
     srun = tmp_path / "srun"
     srun.write_text("#!/bin/sh\nfor script; do :; done\nexec sh $script\n")
@@ -330,8 +349,8 @@ def test_remote_blocks_look_for_the_worker_themselves(tmp_path, monkeypatch, wra
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
         return done.stdout.splitlines()
 
-    assert "here --single-shot" in run()
-    assert "there --single-shot" in run(str(tmp_path / "there/bin"))
+    assert "here --workspace --single-shot" in run()
+    assert "there --workspace --single-shot" in run(str(tmp_path / "there/bin"))
 
 
 def test_what_remote_blocks_say_is_shown(tmp_path):

@@ -14,6 +14,7 @@ import click
 from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.by_hand import WorkerStart
+from vinefast.workers.launch import START_SCRIPT
 from vinefast.workers.programs import find_program
 
 _ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
@@ -34,7 +35,8 @@ def worker(where: str, options: tuple[str, ...], no_password: bool) -> None:
     RUN_DIR is the directory of the run, such as runinfo/000, or the executor's in it: what the worker needs to know
     is found there. With HOST:PORT, --password FILE has to be among the options, with a copy of the password's file.
 
-    The worker takes the place of this command: signals and exit code are the worker's.
+    The worker keeps its files in a directory of its own, where temporary files are; signals and exit code are the
+    worker's.
     """
     try:
         start = _find(where, options, no_password)
@@ -42,7 +44,7 @@ def worker(where: str, options: tuple[str, ...], no_password: bool) -> None:
     except EngineStartError as error:
         raise click.ClickException(str(error)) from None
     password = ["--password", start.password_file] if start.password_file is not None else []
-    _become([program, *password, *start.arguments, *options])
+    _become(["/bin/sh", START_SCRIPT, program, "--parent-death", *password, *start.arguments, *options])
 
 
 def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStart:

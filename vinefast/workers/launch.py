@@ -38,6 +38,12 @@ from vinefast.workers.scratch import Scratch, sweep
 
 logger = logging.getLogger(__name__)
 
+START_SCRIPT = os.path.join(os.path.dirname(__file__), "start-worker.sh")
+"""Runs a worker, the rest of its arguments, in a directory that is the worker's alone."""
+
+# What the script does, as far as one word can; whoever pastes it may have no script.
+_PRIVATE_WORKSPACE = '--workspace "$(mktemp -d -t worker-XXXXXXXXXX)"'
+
 # Nobody answers there, and at once.
 _NO_CATALOG = "127.0.0.1:1"
 _NEVER_S = 10**9
@@ -105,7 +111,8 @@ class Launcher:
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start workers; `on_failure` is called, on another thread, if it turns out that none can run."""
         arguments = [*_password_arguments(contact), *self._arguments_by_hand(contact)]
-        self.worker_command = shlex.join([_name_for_a_shell(self.config.worker_executable), *arguments])
+        program = shlex.quote(_name_for_a_shell(self.config.worker_executable))
+        self.worker_command = f"{program} {_PRIVATE_WORKSPACE} {shlex.join(arguments)}"
 
     def _arguments_by_hand(self, contact: Contact) -> list[str]:
         # Managers of the same name may follow each other; nothing follows at an address.
@@ -162,12 +169,15 @@ class ProviderLauncher(Launcher):
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Compose the command for blocks."""
+        # Where they see the password's file, too; they may have no vinefast.
+        script = shutil.copy(START_SCRIPT, self.directory)
         arguments = [
             *_leaving_arguments(self.config),
             *_password_arguments(contact),
             *_worker_arguments(self.config, contact, elsewhere=not self.local),
         ]
-        self.worker_command = f"{_word_for_a_shell(self._worker)} {shlex.join(arguments)}"
+        # Without a dollar sign of its own: some of Parsl's launchers have a shell read it twice.
+        self.worker_command = f"sh {shlex.quote(script)} {_word_for_a_shell(self._worker)} {shlex.join(arguments)}"
 
     def diagnosis(self) -> str:
         """Point to the files that the provider makes, and show what a block had to say."""
@@ -429,11 +439,14 @@ class FactoryLauncher(_CrewLauncher):
             "--catalog": None if contact.project_name else _NO_CATALOG,
         }
         wrapper = []
+        if not self.local:
+            wrapper = [f"--wrapper-input={START_SCRIPT}", f"--wrapper=sh {os.path.basename(START_SCRIPT)}"]
         if self._environment is not None:
             # As --poncho-env, but with environment.sh: poncho_package_run knows environments of conda alone.
             archive = self._environment.archive
             command = self._environment.command(os.path.basename(SCRIPT), os.path.basename(archive), ".")
-            wrapper = [f"--wrapper-input={SCRIPT}", f"--wrapper-input={archive}", f"--wrapper={command}"]
+            # Each goes before those that are given before it.
+            wrapper += [f"--wrapper-input={SCRIPT}", f"--wrapper-input={archive}", f"--wrapper={command}"]
         return [*_options(options), *wrapper, "--single-shot", *_target(contact, elsewhere=not self.local)]
 
 

@@ -1,0 +1,115 @@
+"""start-worker.sh, by each shell that is here: a worker's files are its own, and are gone when it has ended."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+
+import pytest
+
+from tests.helpers.waiting import wait_for_file, wait_until
+from vinefast.workers.launch import START_SCRIPT
+
+pytestmark = pytest.mark.processes
+
+SHELLS = [[path] for path in (shutil.which("dash"), shutil.which("bash")) if path]
+SHELLS += [[path, "sh"] for path in (shutil.which("busybox"),) if path]
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: os.path.basename(shell[0]))
+def start(request, tmp_path):
+    """Start a worker, which is the script given; its temporary files are in tmp_path/tmp."""
+    started = []
+    (tmp_path / "tmp").mkdir()
+
+    def start(script, *arguments, **variables):
+        worker = tmp_path / "worker"
+        worker.write_text(f'#!/bin/sh\nsaid={tmp_path}/said\n[ "$1" = --workspace ] || exit 99\n{script}\n')
+        worker.chmod(0o755)
+        environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path / "tmp"), **variables}
+        command = [*request.param, START_SCRIPT, str(worker), *arguments]
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def said(tmp_path):
+    wait_for_file(tmp_path / "said")
+    return (tmp_path / "said").read_text().splitlines()
+
+
+def test_a_directory_of_its_own_that_is_removed(start, tmp_path):
+    script = 'umask 0; mkdir -p "$2/cache/x"; stat -c "%a" "$2" > $said.; echo "$@" >> $said.; mv $said. $said; exit 7'
+    assert start(script, "--cores", "2", "a  b").wait(20) == 7
+    mode, arguments = said(tmp_path)
+    assert mode == "700"
+    place = arguments.split()[1]
+    assert os.path.dirname(place) == str(tmp_path / "tmp") and arguments == f"--workspace {place} --cores 2 a  b"
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_end_the_worker_which_may_take_several(start, tmp_path, number):
+    script = 'n=0; trap "n=\\$((n + 1))" TERM; touch $said; while [ $n -lt 2 ]; do sleep 0.05; done; exit 3'
+    process = start(script)
+    wait_for_file(tmp_path / "said")
+    assert list((tmp_path / "tmp").iterdir())
+
+    def ended():
+        process.send_signal(number)
+        time.sleep(0.1)
+        return process.poll() is not None
+
+    assert wait_until(ended, 20)
+    assert process.returncode == 3
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_worker_that_was_killed_leaves_nothing(start, tmp_path):
+    assert start('touch "$2/cache"; kill -9 $$').wait(20) == 128 + signal.SIGKILL
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_program_that_is_not_there_leaves_nothing(start, tmp_path):
+    process = start("true")
+    process.wait(20)
+    (tmp_path / "worker").unlink()
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path / "tmp")}
+    done = subprocess.run(process.args, env=environment, stderr=subprocess.DEVNULL, timeout=20)
+    assert done.returncode == 127
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_the_directory_is_where_taskvine_would_make_its_own(start, tmp_path):
+    places = {}
+    for name in ("TMP", "TEMP", "TMPDIR", "_CONDOR_SCRATCH_DIR", "CCTOOLS_TEMP"):  # from the last on
+        places[name] = str(tmp_path / f"of{name}")
+        os.mkdir(places[name])
+        variables = {"TMPDIR": "", **places}
+        assert start('echo "$2" > $said', **variables).wait(20) == 0
+        assert os.path.dirname(said(tmp_path)[0]) == places[name]
+    # What cannot be used is passed over.
+    assert start('echo "$2" > $said', CCTOOLS_TEMP="/no/such/place", TMPDIR=places["TMPDIR"]).wait(20) == 0
+    assert os.path.dirname(said(tmp_path)[0]) == places["TMPDIR"]
+
+
+def test_what_somebody_else_has_made_is_not_taken(start, tmp_path):
+    """TaskVine's worker takes worker-UID-PID if it is there, whoever made it."""
+    place = tmp_path / "tmp"
+    for pid in range(os.getpid(), os.getpid() + 200):
+        (place / f"worker-{os.getuid()}-{pid}").mkdir(mode=0o777)
+    before = set(place.iterdir())
+    assert start('echo "$2" > $said').wait(20) == 0
+    assert said(tmp_path)[0] not in {str(path) for path in before}
+    assert set(place.iterdir()) == before
+
+
+def test_the_script_is_for_everybody_to_read():
+    assert stat.S_IMODE(os.stat(START_SCRIPT).st_mode) & 0o444 == 0o444
