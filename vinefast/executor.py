@@ -344,7 +344,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
     def _context_file(self, directory: str, context: Context | None) -> str:
         path = os.path.join(directory, "context")
-        with open(path, "wb") as file:
+        # It may hold what only its owner is to see; a former one may be anybody's.
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             pickle.dump(context, file, 5)
         return path
 
