@@ -300,6 +300,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             ),
             idle_timeout_s=self._launcher.idle_timeout_s,
             min_workers=self.factory_config.min_workers,
+            output_dir=self._output_dir(directory),
         )
         self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
         self._engine.submitter.cancel_running = self.cancel_running
@@ -340,6 +341,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         teardown.callback(_remove, path)
         with open(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
+        return path
+
+    def _output_dir(self, directory: str) -> str | None:
+        if not self._files_are_shared or self.function_exec_mode == "regular":
+            return None
+        path = os.path.join(directory, "output")
+        os.makedirs(path, exist_ok=True)
         return path
 
     def _context_file(self, directory: str, context: Context | None) -> str:

@@ -18,9 +18,11 @@ from .entry import find_users_modules
 from .frame import FrameError, Origin
 from .functions import FunctionCache
 from .interruption import Interruption
+from .log_file import LogFile
 from .memory import NoRoom, SlotMemory, is_no_room
+from .output import Output
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
-from .process import die_with_parent, flush_by_line, identity
+from .process import die_with_parent, identity
 from .protocol import (
     EXIT_NO_ROOM,
     VINEFAST_FUNCTIONS,
@@ -52,8 +54,6 @@ LEAVES = (1 << 64) - 1
 
 # The longest message that travels through the queue.
 QUEUED_MAX_NBYTES = 160 * 1024
-
-_LOG_MAX_NBYTES = 4 << 20
 
 # Not in Python's own `socket`.
 _SO_COOKIE = 57
@@ -116,7 +116,7 @@ def serve(
     stack: Stack,
     channel: socket.socket,
     queue: Queue,
-    log_path: str,
+    log: LogFile,
     home: str,
     unfinished: Unfinished | None,
     contexts: Contexts | None = None,
@@ -128,7 +128,9 @@ def serve(
     """
     exit_code = 1
     try:
-        become_child(log_path, origin.library_pid)
+        become_child(log, origin.library_pid)
+        output = Output(log, memory)
+        output.install()
         os.environ[VINEFAST_SLOT] = str(origin.slot)
         find_users_modules()
         contexts = contexts or Contexts()
@@ -141,7 +143,7 @@ def serve(
             _chosen(VINEFAST_KEPT_FUNCTIONS_NBYTES, 64 << 20),
             origin.n_slots,
         )
-        share, surroundings = Share(origin), Surroundings(log_path)
+        share, surroundings = Share(origin), Surroundings(log.path, output)
         interruption = Interruption(stops, memory)
         interruption.install()
         stack.listen()
@@ -151,8 +153,9 @@ def serve(
             if own_channel.is_there():
                 channel.sendall(ANSWER.pack(TIMED, memory.counters[layout.SERIAL]))
 
-        runner = Runner(memory, functions, os.fsencode(home), origin, share, surroundings, interruption, on_limit)
-        child = _Child(runner, memory, own_channel, queue, surroundings, Recycling.chosen(functions))
+        home_path = os.fsencode(home)
+        runner = Runner(memory, functions, home_path, origin, share, surroundings, interruption, on_limit, output)
+        child = _Child(runner, memory, own_channel, queue, surroundings, output, Recycling.chosen(functions))
         if unfinished is not None:
             child.run(*unfinished)
             unfinished = None
@@ -173,7 +176,7 @@ def _chosen(variable: str, default: int) -> int:
     return int(os.environ.get(variable) or default)
 
 
-def become_child(log_path: str, supervisor_pid: int) -> None:
+def become_child(log_file: LogFile, supervisor_pid: int) -> None:
     """Become a process of its own after a fork: one that ends with the supervisor, and writes to its own log."""
     os.setpgid(0, 0)
     die_with_parent()
@@ -187,11 +190,10 @@ def become_child(log_path: str, supervisor_pid: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    log = log_file.open()
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    flush_by_line()
     faulthandler.enable(2, all_threads=False)
 
 
@@ -206,6 +208,8 @@ class _Child:
         To the supervisor, and where bundles wait.
     surroundings:
         Looked at whenever there is nothing to do.
+    output:
+        Told where bundles begin and end.
     recycling:
         Asked after each bundle whether this process is to end; None: it is not.
     """
@@ -217,6 +221,7 @@ class _Child:
         channel: OwnSocket,
         queue: Queue,
         surroundings: Surroundings,
+        output: Output,
         recycling: Recycling | None = None,
     ) -> None:
         self._runner = runner
@@ -227,7 +232,8 @@ class _Child:
         self._queue = OwnSocket(queue.socket)
         self._queue_length = queue.length
         self._surroundings = surroundings
-        self._log = identity(1)
+        self._output = output
+        self._is_after_pause = True
         # For all messages, and not touched before it is needed.
         self._buffer = memoryview(mmap.mmap(-1, QUEUED_MAX_NBYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
@@ -267,8 +273,9 @@ class _Child:
         counters = self._memory.counters
         if not counters[layout.START_NS]:
             # Also of a bundle that an earlier child had, but had not begun with.
-            counters[layout.LOG_START] = self._log_nbytes()
+            self._output.start_bundle(self._is_after_pause)
         outcome = self._run(message, received_ns, resume)
+        self._output.end_bundle()
         if not self._channel.is_there():
             # The supervisor hears of our end, and finds in memory how far we came.
             raise ConnectionError("a call has closed the descriptors of its slot, which needs a new process")
@@ -282,6 +289,7 @@ class _Child:
             serial = self._take()
         self._channel.socket.sendall(ANSWER.pack(outcome, serial))
         counters[layout.TAKING] = 0
+        self._is_after_pause = serial == NOTHING
         if serial == NOTHING:
             self._surroundings.look_after_bundle()
         return serial
@@ -307,18 +315,6 @@ class _Child:
                 raise
             return NO_ROOM
         return DONE
-
-    def _log_nbytes(self) -> int:
-        try:
-            status = os.fstat(1)
-        except OSError:
-            return 0
-        if (status.st_dev, status.st_ino) != self._log:
-            return 0  # a call has sent its output elsewhere: that file is the user's
-        if status.st_size > _LOG_MAX_NBYTES:
-            os.ftruncate(1, 0)
-            return 0
-        return status.st_size
 
 
 def _more(received: int) -> int:

@@ -23,6 +23,9 @@ from .child import Unfinished, become_child
 from .context import FILE, GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import Origin
+from .log_file import LogFile
+from .memory import SlotMemory
+from .output import Output
 from .process import kill_group
 from .protocol import VINEFAST_CWD
 from .share import Share
@@ -54,6 +57,8 @@ class ForkServer:
         Of the process.
     channel:
         Readable when `hear` has something to tell.
+    log:
+        Where its output goes.
 
     Attributes
     ----------
@@ -63,10 +68,9 @@ class ForkServer:
         Whether it has ever forked a child.
     """
 
-    log_path = "fork-server.log"
-
-    def __init__(self, pid: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, channel: socket.socket, log: LogFile) -> None:
         self.pid = pid
+        self.log = log
         self.channel = channel
         self.loaded = False
         self.has_forked = False
@@ -86,6 +90,7 @@ class ForkServer:
             Called in each new child: runs the slot.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        log = LogFile("fork-server.log")
         with theirs:
             try:
                 pid = os.fork()
@@ -94,8 +99,8 @@ class ForkServer:
                 raise
             if pid == 0:
                 ours.close()
-                _serve(theirs, origin, let_go, be_slot)
-        return cls(pid, ours)
+                _serve(theirs, log, origin, let_go, be_slot)
+        return cls(pid, ours, log)
 
     @staticmethod
     def wanted() -> bool:
@@ -157,10 +162,13 @@ def _receive(channel: socket.socket, nbytes: int) -> bytes:
     return bytes(data)
 
 
-def _serve(control: socket.socket, origin: Origin, let_go: Callable[[], None], be_slot: BeSlot) -> NoReturn:
+def _serve(
+    control: socket.socket, log: LogFile, origin: Origin, let_go: Callable[[], None], be_slot: BeSlot
+) -> NoReturn:
     try:
         let_go()
-        become_child(os.path.abspath(ForkServer.log_path), origin.library_pid)
+        become_child(log, origin.library_pid)
+        Output(log, SlotMemory()).install()
         contexts = _load(origin)
         control.send(_LOADED)
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+from contextlib import suppress
 from typing import NoReturn
 
-from .process import Kin, end_processes, kill_processes, living
+from .process import Kin, end_processes, kill_processes, living, output_prefix
 from .worker_link import WorkerLink
 
 # What a pipe takes at once.
@@ -39,6 +40,7 @@ class Janitor:
     def __init__(self, n_groups: int, link: WorkerLink, close: tuple[int, ...]) -> None:
         self._groups = memoryview(mmap.mmap(-1, 8 * n_groups)).cast("Q")
         self._kin = Kin()
+        library_pid = os.getpid()
         read_fd, self._fd = os.pipe()
         try:
             pid = os.fork()
@@ -47,7 +49,7 @@ class Janitor:
         if pid == 0:
             for fd in (self._fd, *close):
                 os.close(fd)
-            self._watch(read_fd, link)
+            self._watch(read_fd, link, library_pid)
         os.close(read_fd)
 
     def note(self, index: int, pid: int) -> None:
@@ -66,7 +68,7 @@ class Janitor:
         except OSError:
             kill_processes(processes)  # there is no janitor
 
-    def _watch(self, fd: int, link: WorkerLink) -> NoReturn:
+    def _watch(self, fd: int, link: WorkerLink, library_pid: int) -> NoReturn:
         try:
             os.setsid()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -86,6 +88,19 @@ class Janitor:
                 return {**living(named), **self._kin.find(groups)}
 
             end_processes(find)
+            _remove_empty_output(library_pid)
             link.outlive_library()
         finally:
             os._exit(0)
+
+
+def _remove_empty_output(library_pid: int) -> None:
+    """Most calls print nothing, and nobody wants a file of each of their slots."""
+    kept = output_prefix(library_pid)
+    if kept is None:
+        return
+    directory, prefix = kept
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and not entry.stat(follow_symlinks=False).st_size:
+                os.unlink(entry.path)

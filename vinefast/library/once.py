@@ -38,8 +38,9 @@ def _main() -> int:
     from .failure import pack_death
     from .frame import Origin
     from .functions import FunctionCache
+    from .log_file import LogFile
     from .memory import SlotMemory, is_no_room
-    from .process import die_with_parent, flush_by_line, log_tail
+    from .process import die_with_parent, flush_by_line
     from .protocol import BUNDLE_HEADER, COMMAND_IN_FILE, EXIT_NO_ROOM, FRAME_FILE, STATUS_DIED, STATUS_TIMED_OUT
     from .run import Resume, Runner
     from .share import obey_user
@@ -88,7 +89,7 @@ def _main() -> int:
     if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
         return code
     if not memory.counters[layout.FINISHED]:
-        tail = log_tail(LOG_PATH, 0)
+        tail = LogFile(LOG_PATH).tail(0)
         death = (STATUS_DIED, pack_death(code if code >= 0 else None, -code if code < 0 else None, tail, cause))
         if process is not None and process.timed_out is not None:
             death = (STATUS_TIMED_OUT, process.timed_out)

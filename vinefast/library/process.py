@@ -13,12 +13,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from .protocol import VINEFAST_LIBRARY
+from .protocol import VINEFAST_LIBRARY, VINEFAST_OUTPUT, VINEFAST_OUTPUT_NBYTES
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Room for what faulthandler tells, which in a child of the fork server comes from deep down.
-_LOG_TAIL_NBYTES = 4096
 
 GRACE_S = 1.0
 """For what calls have started, between SIGTERM and SIGKILL."""
@@ -360,20 +358,19 @@ def flush_by_line() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
+def output_prefix(library_pid: int) -> tuple[str, str] | None:
+    """Give where a library keeps what its calls print, and how the names of its files begin; None: the program does not
+    want that.
+    """
+    directory = os.environ.get(VINEFAST_OUTPUT)
+    if not directory or os.environ.get(VINEFAST_OUTPUT_NBYTES) == "0":
+        return None
+    return directory, f"{os.uname().nodename}-{library_pid}-"
+
+
 def say(text: str) -> None:
     """Write a line to the library's log."""
     try:
         print(f"vinefast: {text}", flush=True)
     except OSError:
         pass  # a full disk must not end the library
-
-
-def log_tail(path: str, start: int) -> str:
-    """Give the end of a log, but nothing from before `start`."""
-    try:
-        with open(path, "rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(start, end - _LOG_TAIL_NBYTES))
-            return file.read(_LOG_TAIL_NBYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""

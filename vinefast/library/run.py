@@ -19,6 +19,7 @@ from .frame import Frame, Origin, decode_command, decode_frame, split_message
 from .functions import FunctionCache
 from .interruption import STOPPED, CallOverdue, CallStopped, Interruption
 from .memory import NoRoom, ResultFile, SlotMemory
+from .output import FORKED, Output, attend
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .protocol import (
     PAYLOAD_BUFFERS,
@@ -86,6 +87,8 @@ class Runner:
         Which of the calls are to end before they have; None: nobody says so.
     on_limit:
         Called before calls begin whose time is limited.
+    output:
+        Marks what they print; None: nobody does.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Runner:
         surroundings: Surroundings | None = None,
         interruption: Interruption | None = None,
         on_limit: Callable[[], None] = lambda: None,
+        output: Output | None = None,
     ) -> None:
         self._memory = memory
         self._functions = functions
@@ -110,10 +114,12 @@ class Runner:
         self._on_limit = on_limit
         self._pid = os.getpid()
         self._shared_cwd = os.environb.get(VINEFAST_CWD.encode()) or None
-        # Grows in a process that user code forked off: the hot loop looks at it to end that process where it would
-        # otherwise go on with our calls. Its truth costs nanoseconds, a getpid per call would not.
-        self._forked: list[bool] = []
-        os.register_at_fork(after_in_child=lambda: self._forked.append(True))
+        self._output = output
+        # Grows when a call prints, and in a process that user code forked off: the hot loop looks at it to end that
+        # process where it would otherwise go on with our calls. Its truth costs nanoseconds, a getpid per call would
+        # not.
+        self._attention = output.attention if output is not None else []
+        os.register_at_fork(after_in_child=lambda: self._attention.append(FORKED))
 
     def run_bundle(self, message: bytes, received_ns: int, resume: Resume | None = None) -> None:
         """Run the calls of one bundle and leave the result frame in its file.
@@ -132,6 +138,8 @@ class Runner:
             counters[layout.START_NS] = time.monotonic_ns()
         start_ns = counters[layout.START_NS]
         self._interruption.begin()
+        if self._output is not None:
+            self._output.begin()
 
         command, sandbox, result_path = split_message(message)
         if not sandbox.startswith(b"/"):
@@ -161,8 +169,8 @@ class Runner:
             n_records = 1
         if first < n_calls and not (first and time.monotonic_ns() > slice_end_ns):
             functions, watch = self._prepare(frame, first, sandbox, resume.dead_functions if resume else {})
-            if self._forked:
-                os._exit(0)
+            if self._attention:
+                attend(self._attention)
             if frame.limit_ms:
                 functions = [each if isinstance(each, Unrunnable) else Timed(each, self._memory) for each in functions]
             counters[layout.STAGE] = layout.RUNNING
@@ -173,10 +181,11 @@ class Runner:
                 self._memory,
                 file,
                 slice_end_ns,
-                self._forked,
+                self._attention,
                 self._surroundings,
                 watch,
                 self._interruption,
+                self._output,
             )
             counters[layout.STAGE] = layout.OUTSIDE
         if os.getpid() != self._pid:
@@ -289,10 +298,11 @@ def _run_calls(
     memory: SlotMemory,
     file: ResultFile,
     slice_end_ns: int,
-    forked: list[bool],
+    attention: list[Output | None],
     surroundings: Surroundings | None,
     watch: bool,
     interruption: Interruption,
+    output: Output | None,
 ) -> int:
     """Run calls until they or the time slice end; gives how many have a record then.
 
@@ -316,7 +326,7 @@ def _run_calls(
     function = result = args = kwargs = None
     data: Any
     payloads = frame.payloads
-    calls, rest = _calls_from(first, functions, frame, interruption)
+    calls, rest = _calls_from(first, functions, frame, interruption, output)
     pause_ns = _next_pause_ns(slice_end_ns, surroundings, watch)
     last_ns = clock()
     while True:
@@ -334,8 +344,8 @@ def _run_calls(
                 else:
                     args, kwargs = _unpack(kind & ~PAYLOAD_CHUNK, payloads[start:end])
                     result = _run_chunk(function, args) if kind & PAYLOAD_CHUNK else function(*args, **kwargs)
-                if forked:
-                    os._exit(0)
+                if attention:
+                    attend(attention)
                 if result is None:
                     now_ns = clock()
                     used = done - flushed
@@ -391,8 +401,8 @@ def _run_calls(
                     surroundings.trust()
             return len(frame.payload_kinds) - length_hint(rest)
         except BaseException as failure:
-            if forked:
-                os._exit(1)
+            if attention:
+                attend(attention, 1)
             counters[layout.CALL_NS] = 0  # what has struck may have kept it from that
             if surroundings is not None:
                 surroundings.put_back_builtins()  # what serializes exceptions might not end without them
@@ -418,7 +428,7 @@ def _run_calls(
                 if not isinstance(failure, CallStopped):
                     _tell_stray(failure)
                 now_ns = clock()
-                calls, rest = _calls_from(memory.count(file), functions, frame, interruption)
+                calls, rest = _calls_from(memory.count(file), functions, frame, interruption, output)
             if surroundings is not None:
                 surroundings.look()
                 _leave_if_spoilt(surroundings, memory)
@@ -443,13 +453,15 @@ def _leave_if_spoilt(surroundings: Surroundings, memory: SlotMemory) -> None:
 
 
 def _calls_from(
-    first: int, functions: list[Callable[..., Any]], frame: Frame, interruption: Interruption
+    first: int, functions: list[Callable[..., Any]], frame: Frame, interruption: Interruption, output: Output | None
 ) -> tuple[Iterator[tuple[Callable[..., Any], int, int, int]], Iterator[int]]:
     """Give function, place and kind of payload of each call from an index on; and an iterator that tells how many are
     left.
     """
     indices, starts, ends = frame.function_indices[first:], frame.starts[first:], frame.ends[first:]
     rest = interruption.follow(first, [*frame.payload_kinds[first:]])
+    if output is not None:
+        output.follow(frame, functions, rest)
     each = map(functions.__getitem__, indices) if len(functions) > 1 else repeat(functions[0], len(indices))
     return zip(each, starts, ends, rest, strict=True), rest
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 from . import memory as layout
+from .log_file import LogFile
 from .memory import SlotMemory
 from .out_of_memory import Cause
 from .stack import Stack
@@ -24,6 +24,8 @@ class Slot:
         Shared with its children.
     pid:
         The child; 0 while there is none.
+    log:
+        Where its children's output goes.
     channel:
         Socket to the child.
     outgoing:
@@ -45,7 +47,7 @@ class Slot:
         self.memory = SlotMemory()
         self.stops = Stops()
         self.stack = Stack()
-        self.log_path = os.path.abspath(f"slot-{index}.log")
+        self.log = LogFile(f"slot-{index}.log")
         self.pid = 0
         self.channel: socket.socket | None = None
         self.outgoing: memoryview | None = None

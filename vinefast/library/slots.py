@@ -18,9 +18,10 @@ from .context import Contexts
 from .fork_server import ForkServer, ForkServerGone, handover
 from .frame import Origin
 from .janitor import Janitor
+from .log_file import LogWatch, mark
 from .memory_limit import MemoryLimits, split_limit
 from .out_of_memory import Cause, OomKills
-from .process import adopt_orphans, end_group, has_ended, kill_group, log_tail, reap_others, say
+from .process import adopt_orphans, end_group, has_ended, kill_group, reap_others, say
 from .slot import FIRST_RESPAWN_S, Slot
 from .stopping import Stopping
 from .time_limit import TimeLimits
@@ -116,6 +117,10 @@ class Slots:
     def origin(self, index: int) -> Origin:
         """Say who makes a slot's result frames."""
         return Origin(index, self._pid, len(self._slots), *self._resources)
+
+    def log_watch(self) -> LogWatch:
+        """Give what sees to it that their logs stay short."""
+        return LogWatch([(slot.log, slot.memory) for slot in self._slots])
 
     # Time
 
@@ -302,7 +307,7 @@ class Slots:
             return
         slot.respawn_s = FIRST_RESPAWN_S
         if outcome == child.NO_FRAME:
-            say(f"no result frame for task {bundle.task_id.decode()}, see {slot.log_path}")
+            say(f"no result frame for task {bundle.task_id.decode()}, see {slot.log.path}")
         self._link.report(bundle.task_id, outcome, time.monotonic())
 
     def _end_disconnected(self, slot: Slot, now: float) -> None:
@@ -390,9 +395,9 @@ class Slots:
         for other in self._slots:
             if other is not slot:
                 other.stack.close()
-        queue, log_path = self.waiting.reader, slot.log_path
+        queue, log = self.waiting.reader, slot.log
         shared = (slot.memory, slot.stops, slot.stack)
-        child.serve(self.origin(index), *shared, channel, queue, log_path, self._home, unfinished, contexts)
+        child.serve(self.origin(index), *shared, channel, queue, log, self._home, unfinished, contexts)
 
     def _let_go(self) -> None:
         # In a child: what belongs to the supervisor alone.
@@ -446,12 +451,12 @@ class Slots:
         self._janitor.note(len(self._slots), 0)
         self._n_barren = 0 if fork_server.has_forked else self._n_barren + 1
         if fork_server.loaded and self._n_barren < _MAX_BARREN:
-            say(f"the fork server has ended, see {fork_server.log_path}")
+            say(f"the fork server has ended, see {fork_server.log.path}")
         else:
             # Then slots load it themselves, and calls that need it get to know what is wrong.
             self._uses_fork_server = False
             fails = "fork once it has loaded" if fork_server.loaded else "load"
-            say(f"the fork server cannot {fails} the context, see {fork_server.log_path}")
+            say(f"the fork server cannot {fails} the context, see {fork_server.log.path}")
         requested = [self._slots[index] for index in self._requested]
         for channel in self._requested.values():
             channel.close()
@@ -553,5 +558,7 @@ class Slots:
         if verdict.fate is blame.Fate.GIVEN_UP:
             self._finish(slot, child.NO_FRAME)
         elif verdict.blamed != layout.OUTSIDE:
-            tail = log_tail(slot.log_path, counters[layout.LOG_START])
+            tail = slot.log.tail(counters[layout.LOG_START])
+            how = f"with status {code}" if code >= 0 else f"by signal {-code}"
+            slot.log.append(mark(f"the process that wrote this has ended {how}, and another goes on"))
             bundle.history = verdict.history._replace(resume=verdict.resume(code, tail, cause, timed_out))

@@ -57,6 +57,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._slots = Slots(n_slots, resources, link, janitor, self._selector, self._let_go, self._answer_stack)
         self._waiting = self._slots.waiting
+        self._logs = self._slots.log_watch()
         self._wake_in, self._wake_out = socket.socketpair()
 
     def run(self) -> NoReturn:
@@ -122,6 +123,7 @@ class Supervisor:
 
     def _timeout_s(self) -> float | None:
         moments = self._slots.moments()
+        moments.append(self._logs.look_at)
         moments += [bundle.hand_back_at for bundle in self._oldest_waiting()]
         moments += [watched.look_at for watched in (self._link, self._transfers) if watched.look_at is not None]
         if self._waiting.find_lost_at is not None:
@@ -134,6 +136,8 @@ class Supervisor:
             self._link.heal(now)
         if self._transfers.look_at is not None and now >= self._transfers.look_at:
             self._transfers.look(now)
+        if now >= self._logs.look_at:
+            self._logs.look(now)
         self._slots.spawn_due(now)
         if any(now >= bundle.hand_back_at for bundle in self._oldest_waiting()):
             self._hand_back_overdue(now)

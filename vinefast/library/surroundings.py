@@ -20,6 +20,7 @@ from collections.abc import Callable
 from os import fstat
 from typing import Any
 
+from .output import Output
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .process import identity
 
@@ -64,6 +65,8 @@ class Surroundings:
     ----------
     log_path:
         Where standard output and standard error go.
+    output:
+        Makes streams and files for these; None: they are plain ones.
 
     Attributes
     ----------
@@ -75,11 +78,12 @@ class Surroundings:
         Whether something cannot be put back, so that the process has to be replaced.
     """
 
-    def __init__(self, log_path: str) -> None:
+    def __init__(self, log_path: str, output: Output | None = None) -> None:
         self.directory: bytes | None = None
         self.look_at_ns = 0
         self.spoilt = False
         self._log_path = os.path.abspath(log_path)
+        self._output = output
         # Functions, by digest: of the last bundle; that have left everything as it was; that have not.
         self._running: list[bytes] = []
         self._trusted: set[bytes] = set()
@@ -310,8 +314,7 @@ class Surroundings:
         for fd in range(3):
             if (identity(fd) or (None, None)) == self._standard[2 * fd : 2 * fd + 2]:
                 continue
-            path, flags = (self._log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND) if fd else (os.devnull, os.O_RDONLY)
-            source = os.open(path, flags, 0o666)
+            source = self._open_log() if fd else os.open(os.devnull, os.O_RDONLY)
             if source == fd:
                 os.set_inheritable(fd, True)
             else:
@@ -319,11 +322,21 @@ class Surroundings:
                 os.close(source)
             changed.append(("standard input", "standard output", "standard error")[fd])
         self._standard = _standard()
+        if self._output is not None:
+            self._output.note_log()
+
+    def _open_log(self) -> int:
+        if self._output is not None:
+            return self._output.log.open()
+        return os.open(self._log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
 
     def _open_streams(self) -> None:
         for fd, name in enumerate(("stdin", "stdout", "stderr")):
             if _is_closed(getattr(sys, name)):
-                stream = open(fd, "w" if fd else "r", buffering=1, errors="backslashreplace", closefd=False)
+                if fd and self._output is not None:
+                    stream = self._output.open_stream(fd)
+                else:
+                    stream = open(fd, "w" if fd else "r", buffering=1, errors="backslashreplace", closefd=False)
                 setattr(sys, name, stream)
                 setattr(sys, f"__{name}__", stream)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)

@@ -136,6 +136,7 @@ def engine_settings(
     listen_address: str | None = None,
     idle_timeout_s: int = 0,
     min_workers: int = 0,
+    output_dir: str | None = None,
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
 
@@ -169,6 +170,8 @@ def engine_settings(
         As in `EngineSettings`.
     idle_timeout_s, min_workers : int
         As in `EngineSettings`.
+    output_dir : str, optional
+        Where slots leave what calls print; without one, it goes with the library.
 
     Raises
     ------
@@ -190,6 +193,9 @@ def engine_settings(
     env_vars.setdefault(protocol.VINEFAST_CONTEXT_TIMEOUT_S, str(tuned.context_timeout))
     env_vars.setdefault(protocol.VINEFAST_KEPT_FUNCTIONS_NBYTES, str(tuned.kept_functions_nbytes))
     env_vars.setdefault(protocol.VINEFAST_KEPT_CONTEXTS, str(tuned.kept_contexts))
+    if output_dir is not None:
+        env_vars.setdefault(protocol.VINEFAST_OUTPUT, output_dir)
+        env_vars.setdefault(protocol.VINEFAST_OUTPUT_NBYTES, str(tuned.output_nbytes))
     if working_dir is not None:
         env_vars.setdefault(protocol.VINEFAST_CWD, working_dir)
     if module_path:

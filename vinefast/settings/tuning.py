@@ -189,6 +189,13 @@ class Tuning(ParameterSet):
     option_blocklist_slow_workers_timeout: Number = Number(
         "Shun the host of a worker that was let go by disconnect-slow-worker-factor for so long.", 900.0, "s"
     )
+    output_nbytes: Bytes = Bytes(
+        "Output of calls that is kept for each slot, where workers see this machine's files: in the executor's part of "
+        "the run directory. The oldest goes first. In serverless mode only. 0: none.",
+        8 << 20,
+        "bytes",
+        tuned=False,
+    )
     peer_stall_timeout: Count = Count(
         "End a transfer between workers of which nothing has come for so long, as when the source was cut off from the "
         "network; the file is then fetched from elsewhere, or made again. In serverless mode only. 0: never.",
