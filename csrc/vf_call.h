@@ -99,6 +99,7 @@ struct vf_call {
 	NULL: has none. */
 	struct vf_call *again;
 	uint64_t submitted_ns;
+	uint64_t number; /* the executor's, by which the program knows it */
 	uint32_t nbytes;
 	uint8_t kind;
 	atomic_uchar state;

@@ -14,6 +14,12 @@ static char *put_u32(char *at, uint32_t value)
 	return at + sizeof value;
 }
 
+static char *put_u64(char *at, uint64_t value)
+{
+	memcpy(at, &value, sizeof value);
+	return at + sizeof value;
+}
+
 static uint32_t get_u32(const char *at)
 {
 	uint32_t value;
@@ -40,7 +46,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 		const struct vf_terms *terms, uint64_t stamp)
 {
 	uint32_t n_functions = 0;
-	size_t bodies = 0, payloads = 0;
+	size_t bodies = 0, payloads = 0, numbers = (size_t)n_calls * VF_BUNDLE_NUMBER_NBYTES;
 	struct vf_function *last = NULL;
 
 	/* A function that bundles need not carry is still carried when one of its calls asks for
@@ -68,7 +74,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	size_t tables = VF_BUNDLE_HEADER_NBYTES + (size_t)n_functions * VF_BUNDLE_FUNCTION_NBYTES +
 			(size_t)n_calls * VF_BUNDLE_CALL_NBYTES;
 	out->nbytes = 0;
-	if (vf_buffer_reserve(out, tables + bodies + payloads))
+	if (vf_buffer_reserve(out, tables + bodies + payloads + numbers))
 		return -1;
 
 	char *at = out->data;
@@ -105,6 +111,9 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 			payload_at += calls[i]->nbytes;
 		}
 	}
+	for (uint32_t i = 0; i < n_calls; i++)
+		payload_at = put_u64(payload_at,
+				calls[i]->number | (uint64_t)calls[i]->losses << VF_LOSSES_SHIFT);
 	out->nbytes = (size_t)(payload_at - out->data);
 	return 0;
 }

@@ -18,8 +18,10 @@ enum {
 	VF_BUNDLE_HEADER_NBYTES = 24,
 	VF_BUNDLE_FUNCTION_NBYTES = 20,
 	VF_BUNDLE_CALL_NBYTES = 12,
+	VF_BUNDLE_NUMBER_NBYTES = 8,
 	VF_RESULT_HEADER_NBYTES = 64,
 	VF_RESULT_RECORD_NBYTES = 16,
+	VF_LOSSES_SHIFT = 56, /* in a call's number: how often it was lost before */
 	VF_ALIGNMENT = 64,       /* of payloads with buffers, and of buffers, in a frame */
 	/* TaskVine sends a longer output by itself, and then it is a frame as it is. */
 	VF_INLINE_NBYTES = 1024,

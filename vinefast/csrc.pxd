@@ -148,6 +148,7 @@ cdef extern from "vf_call.h" nogil:
         vf_file_list *files
         vf_call *again
         uint64_t submitted_ns
+        uint64_t number
         uint32_t nbytes
         uint8_t kind
         unsigned char state  # atomic

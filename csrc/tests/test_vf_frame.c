@@ -33,7 +33,12 @@ static void test_pack(void)
 	struct vf_function f = function_of('f', "body of f"), g = function_of('g', "g");
 	struct vf_call calls[4] = {
 			{.function = &f, .payload = "one", .nbytes = 3, .kind = VF_PAYLOAD_PICKLE},
-			{.function = &g, .payload = "", .nbytes = 0, .kind = VF_PAYLOAD_NONE},
+			{.function = &g,
+					.payload = "",
+					.nbytes = 0,
+					.kind = VF_PAYLOAD_NONE,
+					.number = 1234567,
+					.losses = 2},
 			{.function = &f, .payload = "two!", .nbytes = 4, .kind = VF_PAYLOAD_PARSL},
 			{.function = &g, .payload = "x", .nbytes = 1, .kind = VF_PAYLOAD_PICKLE},
 	};
@@ -44,7 +49,10 @@ static void test_pack(void)
 	CHECK(vf_frame_pack(&frame, order, 4, &(struct vf_terms){50, 7, 1500}, 1) == 0);
 	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + 2 * VF_BUNDLE_FUNCTION_NBYTES +
 			4 * VF_BUNDLE_CALL_NBYTES;
-	CHECK(frame.nbytes == bodies + strlen("body of f") + strlen("onetwo!x"));
+	const size_t numbers = bodies + strlen("body of f") + strlen("onetwo!x");
+	CHECK(frame.nbytes == numbers + 4 * VF_BUNDLE_NUMBER_NBYTES);
+	CHECK(u32_at(frame.data + numbers + VF_BUNDLE_NUMBER_NBYTES) == 1234567 &&
+			u32_at(frame.data + numbers + VF_BUNDLE_NUMBER_NBYTES + 4) == 2u << 24);
 	CHECK(!memcmp(frame.data, "VFB1", 4));
 	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 &&
 			u32_at(frame.data + 12) == 50 && u32_at(frame.data + 16) == 7 &&
@@ -94,7 +102,7 @@ static void test_pack_aligned(void)
 	CHECK(bodies + 12 == 92);
 	CHECK(!memcmp(frame.data + bodies, "body of fone\0\0", 14));
 	CHECK(!memcmp(frame.data + 128, "two!\0\0", 6) && !memcmp(frame.data + 192, "three", 5));
-	CHECK(frame.nbytes == 197);
+	CHECK(frame.nbytes == 197 + 3 * VF_BUNDLE_NUMBER_NBYTES);
 	vf_buffer_free(&frame);
 }
 

@@ -32,15 +32,17 @@ def kept(executor) -> dict[str, str]:
 
 def test_what_apps_print_is_in_the_run_directory(make_executor):
     executor = make_executor()
-    numbers = [executor.submit(say, None, f"number {i}") for i in range(20)]
-    for future in numbers:
+    futures = [executor.submit(say, None, f"number {i}") for i in range(20)]
+    for future in futures:
         future.result(60)
     with pytest.raises(CallDied, match=r"(?s)Its last output:\nlast words\nFatal Python error: Segmentation fault"):
         executor.submit(say_and_crash, None, "last words").result(60)
     executor.shutdown()
     files = kept(executor)
     text = "".join(files.values())
-    assert all(re.search(rf"^=== .* say.* ===\nnumber {i}$", text, re.M) for i in range(20))
+    for i, future in enumerate(futures):
+        number = future.parsl_executor_task_id  # which Parsl logs
+        assert re.search(rf"^=== .* say, call {number} ===\nnumber {i}$", text, re.M)
     assert re.search(r"^=== .* say_and_crash.* ===\nlast words$", text, re.M)
     assert all(files.values())  # slots that printed nothing have left none
 

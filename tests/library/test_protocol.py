@@ -90,7 +90,11 @@ def layout_of(text: str) -> str:
 @pytest.mark.parametrize(
     ("headline", "header", "records"),
     [
-        ("Bundle frame", protocol.BUNDLE_HEADER, [protocol.BUNDLE_FUNCTION, protocol.BUNDLE_CALL]),
+        (
+            "Bundle frame",
+            protocol.BUNDLE_HEADER,
+            [protocol.BUNDLE_FUNCTION, protocol.BUNDLE_CALL, protocol.BUNDLE_NUMBER],
+        ),
         ("Result frame", protocol.RESULT_HEADER, [protocol.RESULT_RECORD]),
     ],
 )

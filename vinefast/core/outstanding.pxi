@@ -26,7 +26,7 @@ cdef class Outstanding:
     cdef void add(self, Call future) noexcept:
         """Take a call into the books. Plain C: nobody sees this half done."""
         cdef vf_call *call = &future.c_call
-        future.parsl_executor_task_id = self.n_submitted
+        future.parsl_executor_task_id = call.number = self.n_submitted
         self.n_submitted += 1
         if call.spec != &self.default_spec.c_spec:
             self.n_extra_cores += extra_cores(call.spec)

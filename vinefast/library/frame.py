@@ -16,12 +16,14 @@ from .protocol import (
     BUNDLE_FUNCTION,
     BUNDLE_HEADER,
     BUNDLE_MAGIC,
+    BUNDLE_NUMBER,
     COMMAND_IN_FILE,
     ENCODING_ESCAPED,
     ENCODING_PLAIN,
     ESCAPED_ESCAPE,
     ESCAPED_ZERO,
     FRAME_FILE,
+    LOSSES_SHIFT,
     PAYLOAD_BUFFERS,
     PAYLOAD_CHUNK,
     PAYLOAD_FILES,
@@ -70,6 +72,8 @@ class Frame(NamedTuple):
         What each call asks for; 0: nothing.
     limit_ms:
         How long each may run; 0: for ever.
+    numbers_at:
+        Where in `payloads` the calls' numbers are; 0: they have none.
     """
 
     functions: list[tuple[bytes, bytes | None]]
@@ -81,6 +85,14 @@ class Frame(NamedTuple):
     slice_ms: int
     cores: int
     limit_ms: int
+    numbers_at: int = 0
+
+    def number(self, index: int) -> tuple[int, int] | None:
+        """Give the number by which the program knows a call, and how often the call was lost before."""
+        if not self.numbers_at:
+            return None
+        (both,) = BUNDLE_NUMBER.unpack_from(self.payloads, self.numbers_at + index * BUNDLE_NUMBER.size)
+        return both & ((1 << LOSSES_SHIFT) - 1), both >> LOSSES_SHIFT
 
 
 def split_message(message: bytes) -> tuple[bytes, bytes, bytes]:
@@ -176,9 +188,12 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
     else:
         starts, ends = _aligned(nbytes, kinds, position)
     end = ends[-1] if ends else position
-    if end != len(raw):
-        raise FrameError(f"bundle frame of {len(raw)} bytes should have {end}")
-    return Frame(functions, indices, kinds, memoryview(raw), starts, ends, slice_ms, cores, limit_ms)
+    numbers_at = 0 if end == len(raw) else end
+    if numbers_at and end + BUNDLE_NUMBER.size * n_calls != len(raw):
+        raise FrameError(
+            f"bundle frame of {len(raw)} bytes should have {end}, and perhaps the numbers of {n_calls} calls"
+        )
+    return Frame(functions, indices, kinds, memoryview(raw), starts, ends, slice_ms, cores, limit_ms, numbers_at)
 
 
 def _aligned(nbytes: tuple[int, ...], kinds: tuple[int, ...], position: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -144,7 +144,11 @@ class Output:
         index = len(frame.payload_kinds) - self.n_left - 1 if frame is not None else -1
         if stage != layout.RUNNING or index < 0:
             return "while a function was loaded"
-        return self._name(index)
+        number = frame.number(index) if frame is not None else None
+        if number is None:
+            return self._name(index)
+        lost = f", lost {number[1]} times before" if number[1] else ""
+        return f"{self._name(index)}, call {number[0]}{lost}"
 
     def _name(self, index: int) -> str:
         assert self._frame is not None

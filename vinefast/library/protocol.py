@@ -20,6 +20,9 @@ DIGEST_NBYTES = 16
 BUNDLE_HEADER = struct.Struct("<4sIIIII")
 BUNDLE_FUNCTION = struct.Struct(f"<{DIGEST_NBYTES}sI")
 BUNDLE_CALL = struct.Struct("<III")
+BUNDLE_NUMBER = struct.Struct("<Q")
+# Above a call's number, in the same integer: how often it was lost before.
+LOSSES_SHIFT = 56
 RESULT_HEADER = struct.Struct("<4sIQQQIIIIIII4x")
 RESULT_RECORD = struct.Struct("<IIQ")
 
