@@ -1,6 +1,6 @@
-/* Where and how workers are accepted, on whatever thread owns a manager: their connections leave the first
-descriptors to the user's program, and where none is left they wait in the kernel's queue, without a
-word to TaskVine, which would try for 5 s and do nothing else.
+/* Where and how workers are accepted, on whatever thread owns a manager: their connections leave
+the first descriptors to the user's program, and where none is left they wait in the kernel's
+queue, without a word to TaskVine, which would try for 5 s and do nothing else.
 
 The first descriptors are what the program opens its own files with; and select(), which the program
 may use somewhere, can do nothing with numbers from FD_SETSIZE (1024) on. */

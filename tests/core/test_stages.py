@@ -76,7 +76,7 @@ def frame_of(*records):
 
 def test_finish_by_every_status():
     raised = pickle.dumps(("KeyError", "'k'", "traceback", None))
-    died = pickle.dumps((None, 11, "the log"))
+    died = pickle.dumps((None, 11, "the log", None))
     by_parsl = parsl.serialize.serialize("tagged")
     array = b"".join(buffers.pack(np.arange(1_000), 0))
     records = (0, b""), (1, pickle.dumps([1])), (2, by_parsl), (3, raised), (4, died), (6, array), (1, b"no pickle")

@@ -229,7 +229,7 @@ def test_without_its_run_directory_a_program_goes_on(start):
 
 # Gets an output from a worker that does not share its files, with no room for it.
 FETCHING = """
-import os, shlex, subprocess, sys
+import os, subprocess, sys
 from parsl import File
 from parsl.executors.taskvine import TaskVineFactoryConfig
 from vinefast import VineFastExecutor
@@ -240,7 +240,7 @@ def write(outputs=()):
 os.chdir(sys.argv[1])
 with VineFastExecutor(worker_launch_method="manual", factory_config=TaskVineFactoryConfig(cores=1)) as executor:
     scratch = {**os.environ, "TMPDIR": sys.argv[2]}
-    worker = subprocess.Popen(shlex.split(executor.worker_command), env=scratch, stdout=2)
+    worker = subprocess.Popen("exec " + executor.worker_command, shell=True, env=scratch, stdout=2)
     assert executor.submit(pow, {}, 2, 3).result(60) == 8
     with open("filler", "wb", buffering=0) as file:
         try:

@@ -116,7 +116,7 @@ def test_output_of_a_call_that_dies(kept, how, expected):
 
 def test_a_silent_call_that_dies_has_no_words_of_others(kept):
     records = kept.run(Call(printing.say, ("first",)), Call(calls.die_by, (9,)))
-    assert records[1].value == (None, 9, "")
+    assert records[1].value == (None, 9, "", None)
 
 
 def test_a_fork_within_a_call(kept):
