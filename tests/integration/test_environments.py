@@ -156,7 +156,7 @@ def test_a_virtual_environment_takes_the_python_of_the_worker(
 def test_a_worker_that_lacks_python_says_so(start_apart, archive_of_another_machine, tmp_path, exec_mode):
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("bash", "sh", "env", "flock", "dirname", "basename", "mkdir", "rm", "tar", "gzip", "touch"):
+    for name in ("bash", "sh", "env", "flock", "dirname", "basename", "mkdir", "mktemp", "rm", "tar", "gzip", "touch"):
         (programs / name).symlink_to(shutil.which(name))
     # One that can tell, and that nothing else can be done with.
     lame = programs / "python3"

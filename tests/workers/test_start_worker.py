@@ -30,7 +30,7 @@ def start(request, tmp_path):
         worker.chmod(0o755)
         environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path / "tmp"), **variables}
         command = [*request.param, START_SCRIPT, str(worker), *arguments]
-        started.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=heed_hangups))
         return started[-1]
 
     yield start
@@ -38,6 +38,11 @@ def start(request, tmp_path):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def heed_hangups():
+    """What nohup has taken from the tests: a shell cannot trap a signal that was ignored before."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def said(tmp_path):
