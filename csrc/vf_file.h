@@ -38,7 +38,7 @@ struct vf_declared {
 	struct timespec modified;
 	int64_t nbytes;
 	uint64_t inode, version;
-	uint64_t seen_turn; /* when it was last looked at */
+	uint64_t seen_turn, seen_ns; /* when a look was used last, and when that was made */
 	struct vine_file *archive; /* that `file` is unpacked from, or NULL */
 	char *reason;       /* why a worker did not get it; NULL: none has said so */
 	uint64_t failed_ns; /* when it said so */
@@ -59,7 +59,7 @@ struct vf_file {
 	const char *name;
 	int kind;
 	struct vf_temp *temp;
-	/* At an input, by the submitting side; `asked_ms` is 0: it has not looked. */
+	/* At an input, by the submitting side; `asked_ns` is 0: it has not looked. */
 	struct vf_look look;
 	uint64_t begun_turn; /* the manager thread's: when the call came */
 	struct vf_declared *declared; /* and what an input is to TaskVine, while the call is here */

@@ -44,10 +44,10 @@ const struct vf_look *vf_inputs_look(
 	const struct vf_look *seen = &file->look;
 	/* As in look(): the whole turn goes by one time. */
 	if (inputs->asked_turn != inputs->turn)
-		inputs->asked_ms = vf_now_ms();
+		inputs->asked_ns = vf_now_ns();
 	inputs->asked_turn = inputs->turn;
-	if (file->begun_turn == inputs->turn && seen->asked_ms &&
-			inputs->asked_ms - seen->asked_ms <= FRESH_MS)
+	if (file->begun_turn == inputs->turn && seen->asked_ns &&
+			inputs->asked_ns <= seen->asked_ns + FRESH_MS * 1000000u)
 		return seen;
 	return look(inputs, file->source, call->submitted_ns);
 }
@@ -131,13 +131,13 @@ int vf_inputs_is_there(const struct vf_inputs *inputs, struct vine_worker_info *
 			vine_file_replica_table_lookup(worker, input->name);
 }
 
-/* Whether a declaration is known to be that of a file as it is now. What a turn looks at is no
-older than the calls that it takes. */
+/* Whether a declaration is known to be that of a file as it is for this turn. The look that said so
+may have been made for a call that was submitted before. */
 static int is_seen(const struct vf_inputs *inputs, const struct vf_declared *input,
-		const struct vf_file *file)
+		const struct vf_call *call, const struct vf_file *file)
 {
-	return input->seen_turn == inputs->turn && !input->reason &&
-			(file->label || input->version == file->version) &&
+	return input->seen_turn == inputs->turn && input->seen_ns >= call->submitted_ns &&
+			!input->reason && (file->label || input->version == file->version) &&
 			is_its_source(input, file);
 }
 
@@ -146,13 +146,14 @@ struct vf_declared *vf_inputs_use(
 {
 	struct vf_look now = {0}, declared = {0};
 	const struct vf_look *seen = NULL;
+	uint64_t seen_ns = UINT64_MAX;
 	if (!inputs->by_source && !(inputs->by_source = hash_table_create(0, 0)))
 		return NULL;
 	int alone = vf_inputs_is_alone(file);
 	struct vf_declared *input = alone ? NULL : vf_inputs_find(inputs, file);
 	uint32_t n_failed = 0;
 	int own_name = 0;
-	if (input && is_seen(inputs, input, file)) {
+	if (input && is_seen(inputs, input, call, file)) {
 		if (!input->n_users)
 			unlink_idle(inputs, input);
 		input->n_users++;
@@ -162,12 +163,15 @@ struct vf_declared *vf_inputs_use(
 		if (!(seen = vf_inputs_look(inputs, call, file)) || seen->error)
 			return NULL;
 		now = *seen;
+		seen_ns = seen->asked_ns;
 	}
 	declared = now;
 	/* Of files with the same content, the first one is what workers get. */
 	if (input && file->label && file->kind == VF_FILE_INPUT && !is_its_source(input, file)) {
 		const struct vf_look *first = look(inputs, source_of(input), call->submitted_ns);
 		declared = first ? *first : (struct vf_look){0};
+		if (declared.asked_ns < seen_ns)
+			seen_ns = declared.asked_ns;
 	}
 	if (input && (input->reason || input->spoiled || !is_current(input, file, &declared))) {
 		/* TaskVine knows files by size and second of their last change, and a worker would
@@ -192,9 +196,8 @@ struct vf_declared *vf_inputs_use(
 			return NULL;
 		}
 	}
-	/* Not by a look that is older than the turn: another call may have been submitted since. */
-	if (seen != &file->look)
-		input->seen_turn = inputs->turn;
+	input->seen_turn = inputs->turn;
+	input->seen_ns = seen_ns;
 	input->n_users++;
 	return input;
 }

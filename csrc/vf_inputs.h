@@ -27,7 +27,7 @@ struct vf_inputs {
 	uint64_t look_span, look_ns, look_turn;
 	/* When a turn first asked what an input is: the last one that did. */
 	uint64_t asked_turn;
-	int64_t asked_ms;
+	uint64_t asked_ns;
 	struct hash_table *by_source;
 	struct vf_declared *newest, *oldest; /* of those that nobody uses */
 	uint32_t n_idle;

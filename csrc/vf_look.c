@@ -35,7 +35,8 @@ struct vf_looker {
 	int is_left; /* nobody will ask it any more: the thread frees it */
 	int is_slow; /* somebody may wait for it to end, who sleeps */
 	struct vf_wake *wake;
-	int64_t asked_ms, answered_ms;
+	uint64_t asked_ns;
+	int64_t answered_ms;
 	struct vf_look look;
 };
 
@@ -46,7 +47,7 @@ static atomic_uint_fast64_t n_ended;
 void vf_look_here(const char *source, struct vf_look *look)
 {
 	struct stat status;
-	*look = (struct vf_look){.asked_ms = vf_now_ms()};
+	*look = (struct vf_look){.asked_ns = vf_now_ns()};
 	if (access(source, R_OK) || stat(source, &status)) {
 		look->error = errno;
 		return;
@@ -141,7 +142,7 @@ static int ask(struct vf_looker *looker, int patience_ms)
 	pthread_mutex_lock(&looker->mutex);
 	looker->state = LOOKER_ASKED;
 	looker->is_slow = 0;
-	looker->asked_ms = vf_now_ms();
+	looker->asked_ns = vf_now_ns();
 	pthread_cond_signal(&looker->asked);
 	int error = 0;
 	while (looker->state != LOOKER_ANSWERED && !error)
@@ -152,14 +153,14 @@ static int ask(struct vf_looker *looker, int patience_ms)
 	return answered;
 }
 
-/* Whether an answer that took long is there, and still worth something; `since_ms` is when the look
+/* Whether an answer that took long is there, and still worth something; `since_ns` is when the look
 may have begun. */
-static int has_answer(struct vf_looker *looker, int64_t since_ms, int *is_busy)
+static int has_answer(struct vf_looker *looker, uint64_t since_ns, int *is_busy)
 {
 	pthread_mutex_lock(&looker->mutex);
 	*is_busy = looker->state == LOOKER_ASKED;
-	int64_t took_ms = looker->answered_ms - looker->asked_ms;
-	int yes = looker->state == LOOKER_ANSWERED && looker->asked_ms >= since_ms &&
+	int64_t took_ms = looker->answered_ms - (int64_t)(looker->asked_ns / 1000000);
+	int yes = looker->state == LOOKER_ANSWERED && looker->asked_ns >= since_ns &&
 			vf_now_ms() - looker->answered_ms <= VALID_MS + took_ms;
 	pthread_mutex_unlock(&looker->mutex);
 	return yes;
@@ -253,7 +254,6 @@ static void forget_seen(struct vf_looks *looks)
 const struct vf_look *vf_look(
 		struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns)
 {
-	int64_t since_ms = (int64_t)(since_ns / 1000000);
 	if ((!looks->slow && !(looks->slow = hash_table_create(0, 0))) ||
 			(!looks->seen && !(looks->seen = hash_table_create(0, 0)))) {
 		looks->lacks = 1;
@@ -263,11 +263,11 @@ const struct vf_look *vf_look(
 		forget_seen(looks);
 	looks->turn = turn;
 	const struct vf_look *seen = hash_table_lookup(looks->seen, source);
-	if (seen && seen->asked_ms >= since_ms)
+	if (seen && seen->asked_ns >= since_ns)
 		return seen;
 	struct vf_looker *looker = looks->n_slow ? hash_table_lookup(looks->slow, source) : NULL;
 	int is_busy = 0;
-	if (looker && has_answer(looker, since_ms, &is_busy))
+	if (looker && has_answer(looker, since_ns, &is_busy))
 		return note(looks, source, &looker->look);
 	if (is_busy)
 		return NULL;

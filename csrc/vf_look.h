@@ -21,7 +21,7 @@ struct vf_look {
 	int64_t nbytes;
 	uint64_t inode;
 	struct timespec modified;
-	int64_t asked_ms; /* when it began */
+	uint64_t asked_ns; /* when it began */
 };
 
 /* Look at a file on this thread, for as long as it takes. */

@@ -150,7 +150,7 @@ static void test_an_input_that_is_not_there_fails_the_call(void)
 	const char *path = path_of("input", "one");
 	vf_look_here(path, &add_input(1, path)->look);
 	CHECK(!unlink(path));
-	jobs[1].files->items[0].look.asked_ms -= 1000;
+	jobs[1].files->items[0].look.asked_ns -= 1000000000;
 	job_submit(&cluster, &jobs[1]);
 	check_missing(1, path, "No such file");
 

@@ -74,6 +74,11 @@ static void test_answers(struct vf_looks *looks, uint64_t *turn)
 	uint64_t n_made = looks->n_made;
 	CHECK(!look->error && S_ISCHR(look->mode));
 	CHECK(vf_look(looks, *turn, "/dev/null", 0) == look && looks->n_made == n_made);
+	/* A call that came since, however soon, has a look of its own. */
+	uint64_t asked_ns = look->asked_ns;
+	CHECK(vf_look(looks, *turn, "/dev/null", asked_ns) == look);
+	look = vf_look(looks, *turn, "/dev/null", asked_ns + 1);
+	CHECK(looks->n_made == n_made + 1 && (!look || look->asked_ns > asked_ns));
 	look = look_for_long(looks, turn, "/no/such/file");
 	CHECK(look->error == ENOENT && looks->n_made > n_made);
 	/* Who comes later in the same turn does not get what was seen before. */
