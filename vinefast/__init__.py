@@ -7,10 +7,12 @@ from vinefast.data.staging import URLStaging
 from vinefast.data.temps import Kept, TempFile
 from vinefast.errors import (
     CallDied,
+    CallTimedOut,
     ContextError,
     EngineFailure,
     EngineStartError,
     EngineStopped,
+    InputChanged,
     InvalidConfiguration,
     MemoryLimitExceeded,
     OutOfMemory,
@@ -26,10 +28,12 @@ from vinefast.settings.tuning import Tuning
 __all__ = [
     "CachedFile",
     "CallDied",
+    "CallTimedOut",
     "ContextError",
     "EngineFailure",
     "EngineStartError",
     "EngineStopped",
+    "InputChanged",
     "InvalidConfiguration",
     "Kept",
     "MemoryLimitExceeded",

@@ -121,6 +121,14 @@ def test_several_executors(announce, run):
     assert isinstance(run(other), list)
 
 
+def test_the_directory_of_all_runs(announce, run, tmp_path):
+    announce("one"), announce("other")
+    (tmp_path / "000").rename(tmp_path / "001")
+    announce("one")
+    output = run(tmp_path)
+    assert f"has the directories of runs; name one: {tmp_path / '000'}, {tmp_path / '001'}\n" in output
+
+
 def test_no_worker_program(announce, run):
     assert "There is no program '/no/such/worker'" in run(announce(program="/no/such/worker"))
 
@@ -137,6 +145,12 @@ def test_an_address_needs_a_password(run, option):
     assert run("[::1]:9123", option)[2:4] == ["::1", "9123"]
     assert "give --password FILE" in run("head:9123")
     assert run("--no-password", "head:9123")[2:] == ["head", "9123"]
+    assert run("head:9123", "--cores", "1", "--no-password")[2:] == ["head", "9123", "--cores", "1"]
+
+
+@pytest.mark.parametrize("port", [0, 65536])
+def test_a_port_that_none_can_have(run, port):
+    assert f"the port of head:{port} is {port}; accepted: 1 to 65535" in run(f"head:{port}", "--no-password")
 
 
 @pytest.mark.parametrize("where", ["/no/such/directory", "head", ":9123", "a:b:c", "head:http"])

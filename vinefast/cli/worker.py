@@ -19,7 +19,9 @@ from vinefast.workers.programs import find_program
 
 _ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
 _PASSWORD = re.compile(r"--pass[word]*(=.*)?|-P.*")
+_NO_PASSWORD = "--no-password"
 _KNOCK_S = 10.0
+_MAX_PORT = 65535
 
 
 @click.command(
@@ -28,7 +30,7 @@ _KNOCK_S = 10.0
 )
 @click.argument("where", metavar="RUN_DIR|HOST:PORT")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION OF vine_worker]...")
-@click.option("--no-password", is_flag=True, help="For a manager that asks for none (require_password=False).")
+@click.option(_NO_PASSWORD, is_flag=True, help="For a manager that asks for none (require_password=False).")
 def worker(where: str, options: tuple[str, ...], no_password: bool) -> None:
     """Start a worker for an executor whose worker_launch_method is "manual".
 
@@ -38,6 +40,8 @@ def worker(where: str, options: tuple[str, ...], no_password: bool) -> None:
     The worker keeps its files in a directory of its own, where temporary files are; signals and exit code are the
     worker's.
     """
+    if _NO_PASSWORD in options:  # behind the place as well
+        no_password, options = True, tuple(option for option in options if option != _NO_PASSWORD)
     try:
         start = _find(where, options, no_password)
         program = find_program(start.program)
@@ -59,9 +63,11 @@ def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStar
     if not no_password and not any(_PASSWORD.fullmatch(option) for option in options):
         raise click.UsageError(
             f"{where} has no password; give --password FILE: a copy of the file password-... in the directory of the "
-            "run. A manager that asks for none is for --no-password before HOST:PORT"
+            f"run. A manager that asks for none is for {_NO_PASSWORD}"
         )
     host, port = found["host"].strip("[]"), int(found["port"])
+    if not 0 < port <= _MAX_PORT:
+        raise click.UsageError(f"the port of {where} is {port}; accepted: 1 to {_MAX_PORT}")
     return WorkerStart("vine_worker", [host, str(port)], host, port)
 
 

@@ -77,7 +77,7 @@ class CachedFile(File):
         ``tar`` can read), which is unpacked once per worker; calls see the directory.
     writable : bool
         Each call gets a copy of its own, which the call may change. Otherwise files are read-only, and a call that
-        writes to one all the same, as root may, fails with `vinefast.errors.InputChanged`; for files in directories
+        writes to one all the same, as root may, fails with `vinefast.InputChanged`; for files in directories
         nobody notices.
 
     Raises

@@ -96,6 +96,10 @@ def find(run_dir: str) -> WorkerStart:
     found = [path for path in (os.path.join(run_dir, NAME),) if os.path.exists(path)]
     found = found or sorted(glob.glob(os.path.join(glob.escape(run_dir), "*", NAME)))
     if not found:
+        contacts = glob.glob(os.path.join(glob.escape(run_dir), "*", "*", NAME))
+        if contacts:
+            places = ", ".join(sorted({os.path.dirname(os.path.dirname(path)) for path in contacts}))
+            raise EngineStartError(f"{run_dir} has the directories of runs; name one: {places}")
         raise EngineStartError(
             f"There is no {NAME} in {run_dir}, nor in a directory there: the run is over, or has not begun, or its "
             "executor starts its workers itself (its worker_launch_method is not 'manual')"
