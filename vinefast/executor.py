@@ -118,7 +118,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Whether ``memory`` of a resource specification is a limit: a call whose process takes more, with all that it has
         started, fails alone with `MemoryLimitExceeded`. A specification may say otherwise by ``enforce_memory``.
     cancel_running : bool
-        Whether the ``cancel()`` of a future does what `cancel` does here, and so ends calls that run, too.
+        Whether the ``cancel()`` of a future that `submit` has returned does what `cancel` does here, and so ends calls
+        that run, too. That of an app's future raises NotImplementedError, as in all of Parsl.
     require_password : bool
         Take only workers that know a password: that of ``project_password_file``, or one that is made for this run. If
         False, whoever reaches the manager's port can run code in this program, and whoever reaches that of a worker can
@@ -583,7 +584,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Returns
         -------
         bool
-            False if the call is done; or, of an app, if it waits for what it depends on, or runs in another executor.
+            False if the call is done, unless it was cancelled; or, of an app, if it waits for what it depends on, or
+            for Parsl, which hands apps on in a thread of its own, or runs in another executor.
 
         Raises
         ------
@@ -609,7 +611,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             How many were cancelled.
         """
         name = app if app is None or isinstance(app, str) else getattr(app, "__name__", None)
-        rules.require("app", name if name is not None else app, rules.optional(rules.instance_of(str)))
+        rules.require("app", name if name is not None else app, rules.optional(rules.APP))
         rules.require("category", category, rules.optional(rules.instance_of(str)))
         futures = [] if self._engine is None else self._engine.futures(name, category)
         return sum(cancel(future) for future in futures)
@@ -648,7 +650,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         try:
             return self._engine.stack(call).result(timeout)
         except FutureTimeout:
-            raise TimeoutError(f"the worker of the call has not answered within {timeout} s") from None
+            raise TimeoutError(
+                f"the worker of the call has not answered within {timeout} s: it may be starting, busy or lost; "
+                "ask again, or give stack() a longer timeout"
+            ) from None
 
     def shutdown(self) -> None:
         """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent.

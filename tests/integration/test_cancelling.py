@@ -204,6 +204,10 @@ def test_all_of_an_app_and_of_a_category(make_executor, tmp_path):
     assert second.cancelled() and not first.done() and all(future.cancelled() for future in waiting)
     assert executor.cancel_all("sleep") == 1
     assert executor.cancel_all() == 0
+    with pytest.raises(
+        vinefast.InvalidConfiguration, match="app is 3; accepted: an app, its function, or its name, or None"
+    ):
+        executor.cancel_all(3)
     assert executor.submit(abs, {}, -3).result(20) == 3
     assert not (tmp_path / "trace").exists()
 

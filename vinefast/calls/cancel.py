@@ -25,7 +25,8 @@ def cancel(future: Future[Any]) -> bool:
     Returns
     -------
     bool
-        False if the call is done; or, of an app, if it waits for what it depends on, or runs in another executor.
+        False if the call is done, unless it was cancelled; or, of an app, if it waits for what it depends on, or
+        for Parsl, which hands apps on in a thread of its own, or runs in another executor.
 
     Raises
     ------

@@ -107,6 +107,9 @@ def instance_of(kind: type) -> Rule:
     return lambda value: isinstance(value, kind), f"{article} {kind.__name__}"
 
 
+APP: Rule = (lambda value: isinstance(value, str), "an app, its function, or its name")
+
+
 def require(name: str, value: object, rule: Rule) -> None:
     """Raise `InvalidConfiguration` unless the rule accepts the value."""
     accepts, words = rule
