@@ -92,7 +92,8 @@ uint32_t vf_worker_share(const struct vf_worker *worker, const struct vf_resourc
 	part = larger_part(part, needs->memory, worker->has.memory);
 	part = larger_part(part, needs->disk, worker->has.disk);
 	part = larger_part(part, needs->gpus, worker->has.gpus);
-	return part <= 1 ? (uint32_t)ceil(part * worker->slots - 1e-9) : 0;
+	/* However little it is, a slot. */
+	return part <= 1 ? (uint32_t)fmax(1, ceil(part * worker->slots - 1e-9)) : 0;
 }
 
 /* How many slots' bundles a worker may have. Behind a slot with a long bundle none is to wait; nor

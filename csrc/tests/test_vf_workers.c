@@ -42,7 +42,8 @@ static void test_shares(void)
 {
 	const uint64_t now_ns = 1000000000;
 	const struct vf_resources half = {4, -1, -1, -1}, memory = {1, 3000, 0, -1},
-				  gpu = {-1, -1, -1, 1}, huge = {9, -1, -1, -1};
+				  gpu = {-1, -1, -1, 1}, huge = {9, -1, -1, -1},
+				  little = {1e-9, -1, -1, -1};
 	CHECK(vf_workers_add(&workers, id(1), 0, 0) == 0);
 	workers.typical_slots = 8;
 	struct vf_worker *first = workers.items[0];
@@ -53,6 +54,7 @@ static void test_shares(void)
 	first->has = (struct vf_resources){8, 8000, 100, 0};
 	CHECK(vf_worker_share(first, &half) == 4 && vf_worker_share(first, &memory) == 3);
 	CHECK(vf_worker_share(first, &gpu) == 0 && vf_worker_share(first, &huge) == 0);
+	CHECK(vf_worker_share(first, &little) == 1);
 	CHECK(vf_workers_fit(&workers, &half) && !vf_workers_fit(&workers, &gpu));
 
 	/* What is left can be used, and nothing waits beside a wide one. */
