@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import time
+from pathlib import Path
 
 import calls
 import dill
@@ -104,6 +105,13 @@ def test_what_it_has_started_counts(worker, way):
     assert limit == 250 < peak < 700
     left = {*descendants(worker.process.pid)} - before - {records[1].value}
     assert wait_until(lambda: not any(map(is_alive, left)))
+
+
+def test_what_it_had_in_shared_memory_goes(worker, tmp_path):
+    trace = tmp_path / "trace"
+    records = run(worker, 200, Call(calls.share_memory_and, (str(trace), calls.take_memory, 700, 60)))
+    assert statuses(records) == [DIED] and death_of(records[0])[0] == 200
+    assert wait_until(lambda: not Path("/dev/shm", *lines(trace)).exists())
 
 
 def test_what_its_processes_share_counts_once(worker):

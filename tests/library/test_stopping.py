@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import calls
 import pytest
@@ -186,6 +187,47 @@ def test_what_it_has_started_ends_too(patient, tmp_path, ignore):
     assert wait_until(lambda: not is_alive(int(file.read_text())))
     assert is_alive(int(kept.read_text()))
     os.kill(int(kept.read_text()), signal.SIGKILL)
+
+
+def test_what_one_that_is_killed_has_started_ends_too(worker, tmp_path):
+    """In a session of its own, and though the call did not come to pass anything on."""
+    file, kept = tmp_path / "pid", tmp_path / "kept"
+    task = worker.send(
+        [
+            Call(calls.start_and_leave_in_session, (str(kept),)),
+            Call(calls.sleep, (0.1,)),
+            Call(calls.start_in_session_and_sleep_in_c, (str(file), 60)),
+        ]
+    )
+    assert wait_until(lambda: file.exists() and file.read_text())
+    time.sleep(0.2)
+    assert statuses(collect(worker, stop(worker, task, 2), task)[task]) == [0, 0, DIED]
+    assert wait_until(lambda: not is_alive(int(file.read_text())))
+    assert is_alive(int(kept.read_text()))
+    os.kill(int(kept.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("way", ["interrupted", "killed"])
+def test_what_it_had_in_shared_memory_goes(worker, tmp_path, way):
+    trace = tmp_path / "trace"
+    sleep = calls.sleep if way == "interrupted" else calls.sleep_in_c
+    task = worker.send([Call(calls.share_memory_and, (str(trace), sleep, 60)), Call(os.getpid, ())])
+    assert wait_until(lambda: lines(trace))
+    shared = Path("/dev/shm", *lines(trace))
+    results = collect(worker, stop(worker, task, 0), task)
+    assert statuses(results[task]) == [RAISED if way == "interrupted" else DIED, VALUE]
+    if way == "interrupted":
+        time.sleep(0.5)
+        assert shared.exists()  # its process goes on, and may use it
+        assert statuses(worker.run([Call(calls.die_by, (signal.SIGKILL,))])) == [DIED]
+    assert wait_until(lambda: not shared.exists())
+
+
+def test_one_that_is_debugged(worker, tmp_path):
+    trace = tmp_path / "trace"
+    task = worker.send([Call(calls.be_debugged, (str(trace), 60)), Call(os.getpid, ())])
+    assert wait_until(lambda: lines(trace) == ["begun"])
+    assert statuses(collect(worker, stop(worker, task, 0), task)[task]) == [DIED, VALUE]
 
 
 def test_what_is_unknown_or_over_is_nothing(worker):

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import time
+from pathlib import Path
 
 import calls
 import pytest
@@ -157,6 +158,13 @@ def test_what_it_has_started_ends(worker, tmp_path):
     assert statuses(result) == [TIMED_OUT, VALUE]
     pid = int(pid_file.read_text())
     assert wait_until(lambda: not is_alive(pid))
+
+
+def test_what_it_had_in_shared_memory_goes(worker, tmp_path):
+    trace = tmp_path / "trace"
+    call = Call(calls.share_memory_and, (str(trace), calls.sleep_in_c, 60))
+    assert statuses(worker.run([call, Call(os.getpid)], limit_ms=2000)) == [TIMED_OUT, VALUE]
+    assert wait_until(lambda: not Path("/dev/shm", *lines(trace)).exists())
 
 
 def test_a_library_that_was_suspended(start_worker, tmp_path):

@@ -77,7 +77,8 @@ class AskedStacks:
         if not was_suspended and not freeze(slot.pid):
             return None
         try:
-            return slot.stack.read() if call_at(slot, self._home) == question.index else None
+            at = call_at(slot, self._home)
+            return slot.stack.read() if at is not None and at.index == question.index else None
         finally:
             if not was_suspended:
                 os.kill(slot.pid, signal.SIGCONT)

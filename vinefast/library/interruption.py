@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from . import memory as layout
 from .memory import SlotMemory
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
-from .process import descendants_of, end_processes, kill_processes, living, started_after
+from .process import descendants_of, end_processes, kill_processes, living, started_after, without_trackers
 from .stops import SIGNAL, Stops
 
 STOPPED = 64
@@ -99,7 +99,8 @@ class Interruption:
         else:
             return
         # As Ctrl-C does, which goes to all processes of a terminal.
-        self._started = started_after(descendants_of(self._pid), self._began_ns(frame))
+        started = started_after(descendants_of(self._pid), self._began_ns(frame))
+        self._started = without_trackers(started)  # this process goes on with them
         kill_processes(self._started, signal.SIGINT)
         # If the call has its record already, or another has none yet, the loop sees that: it bears strays.
         raise interruption

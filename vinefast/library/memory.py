@@ -27,6 +27,7 @@ SERIAL = 6  # of the bundle that all these are about
 TAKING = 7  # 1 while the child may have taken a bundle from the queue without having said so
 LIMIT_MS = 8  # how long each call of the bundle may run; 0: for ever
 CALL_NS = 9  # of such a bundle: when the function that runs has begun; 0: none runs
+CALLS_NS = 10  # when the first call would have begun, had all that have a record run one after the other
 
 # Values of STAGE.
 OUTSIDE = 0  # no user code runs
@@ -216,11 +217,17 @@ class SlotMemory:
         self._walked = (n, position, took_ns)
         return n
 
-    def recount(self, file: ResultFile) -> int:
-        """Count as `count` does, in another process than the one that writes them, which must not run meanwhile."""
+    def recount(self, file: ResultFile) -> tuple[int, int]:
+        """Count as `count` does, in another process than the one that writes them, which must not run meanwhile.
+
+        Returns
+        -------
+        tuple
+            How many records there are, and how long their calls took altogether, in nanoseconds.
+        """
         self._walked = (0, 0, 0)
         try:
-            return self.count(file)
+            return self.count(file), self.counted_ns
         finally:
             self._walked = (0, 0, 0)  # the next child is a fork of this process
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from . import memory as layout
 from .memory_usage import Tree
 from .out_of_memory import Cause
-from .process import freeze, is_suspended, kill_group, kill_processes, say
+from .process import freeze, is_suspended, kill_group, kill_processes, say, without_trackers
 from .protocol import COMMAND_LIMITED, VINEFAST_MEMORY_LIMIT_MB
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class MemoryLimits:
                 peak_mb, limit_mb = gauge.peak // _MB, gauge.limit // _MB
                 say(f"the child of slot {slot.index} is killed: its call takes {peak_mb} MB, and may take {limit_mb}")
                 kill_group(slot.pid)
-                kill_processes(gauge.tree.processes)
+                kill_processes(without_trackers(gauge.tree.processes))
         finally:
             if not was_suspended and not is_killed:
                 os.kill(slot.pid, signal.SIGCONT)

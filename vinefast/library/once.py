@@ -111,7 +111,7 @@ def _wait(pid: int, is_at_call: Callable[[], bool], process: Limited | None) -> 
     from .memory_limit import Gauge, limit_of_environment
     from .memory_usage import Tree
     from .out_of_memory import Cause, OomKills
-    from .process import adopt_orphans, has_ended, kill_processes
+    from .process import adopt_orphans, has_ended, kill_processes, without_trackers
 
     cause, gauge, oom_kills = None, None, OomKills()
     if limit := limit_of_environment():
@@ -125,7 +125,7 @@ def _wait(pid: int, is_at_call: Callable[[], bool], process: Limited | None) -> 
             exceeds, pause = gauge.look()
             if exceeds and is_at_call() and gauge.exceeds():
                 cause = Cause(limit, gauge.peak)
-                kill_processes(gauge.tree.processes)
+                kill_processes(without_trackers(gauge.tree.processes))
                 break
         if process is not None:
             pause = min(pause, process.look())

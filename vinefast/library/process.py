@@ -195,7 +195,7 @@ def freeze(pid: int, timeout_s: float = 0.1) -> bool:
     """Stop a child with SIGSTOP; tells whether it has stopped, and not ended, in time. If not, it goes on.
 
     One that waits in the kernel for what cannot be interrupted, a file system say, counts as stopped: it comes to
-    nothing else before it takes the signal.
+    nothing else before it takes the signal. So does one that a debugger has stopped, of which its parent does not hear.
     """
     os.kill(pid, signal.SIGSTOP)
     end = time.monotonic() + timeout_s
@@ -203,7 +203,7 @@ def freeze(pid: int, timeout_s: float = 0.1) -> bool:
         seen = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if seen is not None and seen.si_code == os.CLD_STOPPED:
             return True
-        if seen is None and stat_of(pid)[0] == b"D":
+        if seen is None and stat_of(pid)[0] in (b"D", b"t"):
             return True
         if seen is not None or time.monotonic() > end:
             os.kill(pid, signal.SIGCONT)
@@ -231,12 +231,17 @@ def _catches(pid: int, number: int) -> bool:
 
 
 def is_suspended(pid: int) -> bool:
-    """Whether somebody has stopped a process."""
-    return stat_of(pid)[0] == b"T"
+    """Whether somebody has stopped a process, a debugger included."""
+    return stat_of(pid)[0] in (b"T", b"t")
 
 
 def _start_time(pid: int) -> bytes:
     return stat_of(pid)[19]
+
+
+def group_of(pid: int) -> int:
+    """Give the process group of a process; 0: it has ended."""
+    return int(stat_of(pid)[2] or 0)
 
 
 def stat_of(pid: int) -> list[bytes]:
@@ -303,8 +308,26 @@ def end_processes(find: Callable[[], dict[int, bytes]], grace_s: float = GRACE_S
         time.sleep(_LOOK_S)
 
 
+def without_trackers(processes: dict[int, bytes]) -> dict[int, bytes]:
+    """Leave resource trackers out, of Python's or of loky's.
+
+    They end by themselves once those are gone that had what they track, and remove it then: semaphores and shared
+    memory, which would stay in /dev/shm for good.
+    """
+    return {pid: started for pid, started in processes.items() if b"resource_tracker" not in command_of(pid)}
+
+
 def kill_group(pid: int) -> None:
-    """SIGKILL a child and all of its process group."""
+    """SIGKILL a child and all of its process group but resource trackers, which `end_group` gives time to tidy up."""
+    members = {left: started for left, started in descendants_of(os.getpid()).items() if group_of(left) == pid}
+    if len(without_trackers(members)) < len(members):
+        # Those that are left may start others until they are gone.
+        killed: dict[int, bytes] = {}
+        while found := living({each: members[each] for each in without_trackers(members) if each not in killed}):
+            kill_processes(found)
+            killed |= found
+            members = members_of({pid})
+        return
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
@@ -317,7 +340,7 @@ def end_group(pid: int) -> None:
 
     We are the parent of those whose parent has ended (`adopt_orphans`).
     """
-    has_left = any(int(stat_of(left)[2] or 0) == pid for left in descendants_of(os.getpid()) if left != pid)
+    has_left = any(group_of(left) == pid for left in descendants_of(os.getpid()) if left != pid)
     try:
         cleaner = os.fork() if has_left else -1
     except OSError:

@@ -173,6 +173,9 @@ class Runner:
                 attend(self._attention)
             if frame.limit_ms:
                 functions = [each if isinstance(each, Unrunnable) else Timed(each, self._memory) for each in functions]
+            if first:
+                self._memory.count(file)  # with the record that was appended
+            counters[layout.CALLS_NS] = time.monotonic_ns() - self._memory.counted_ns
             counters[layout.STAGE] = layout.RUNNING
             n_records = _run_calls(
                 functions,

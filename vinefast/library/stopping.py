@@ -7,11 +7,22 @@ import os
 import signal
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from . import memory as layout
 from .frame import FrameError, split_message
 from .memory import ResultFile
-from .process import freeze, is_suspended, kill_group, say, signal_main_thread
+from .process import (
+    descendants_of,
+    freeze,
+    is_suspended,
+    kill_group,
+    kill_processes,
+    say,
+    signal_main_thread,
+    started_after,
+    without_trackers,
+)
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -141,33 +152,45 @@ class Stopping:
             return True
         is_killed = False
         try:
-            is_killed = self._is_at(slot, asked, due)
-            if is_killed:
+            began_ns = self._began_ns(slot, asked, due)
+            is_killed = began_ns is not None
+            if began_ns is not None:
                 say(f"the child of slot {slot.index} is killed: its call is to end, and has not")
+                started = started_after(descendants_of(slot.pid), began_ns)
                 kill_group(slot.pid)
+                kill_processes(without_trackers(started))  # in sessions of their own, too
         finally:
             if not was_suspended and not is_killed:
                 os.kill(slot.pid, signal.SIGCONT)
         return is_killed
 
-    def _is_at(self, slot: Slot, asked: Asked, indices: set[int]) -> bool:
-        """Whether a child that is frozen is at one of these calls."""
-        index = call_at(slot, self._home)
-        if index is None:
-            return False
-        asked.published, asked.index = slot.memory.published(), index
-        return index in indices
+    def _began_ns(self, slot: Slot, asked: Asked, indices: set[int]) -> int | None:
+        """Give when the call has begun that a child is at, which is frozen; None: it is at none of these."""
+        at = call_at(slot, self._home)
+        if at is None:
+            return None
+        asked.published, asked.index = slot.memory.published(), at.index
+        return at.began_ns if at.index in indices else None
 
 
-def call_at(slot: Slot, home: bytes) -> int | None:
-    """Give the index of the call that a child is at, which is frozen; None: it runs none, or nobody can tell."""
+@dataclass(frozen=True)
+class CallAt:
+    """The call that a child is at: its index, and when it has begun, or a little earlier, on the monotonic clock."""
+
+    index: int
+    began_ns: int
+
+
+def call_at(slot: Slot, home: bytes) -> CallAt | None:
+    """Give the call that a child is at, which is frozen; None: it runs none, or nobody can tell."""
     bundle = slot.bundle
     # It may have gone on to another bundle before it was frozen.
     if bundle is None or not slot.is_busy() or slot.memory.counters[layout.STAGE] != layout.RUNNING:
         return None
     _, _, result_path = split_message(bundle.message)
     try:
-        return slot.memory.recount(ResultFile(os.path.join(home, result_path), keep=True))
+        index, took_ns = slot.memory.recount(ResultFile(os.path.join(home, result_path), keep=True))
     except (FrameError, OSError, struct.error, ValueError) as error:
         say(f"cannot tell which call slot {slot.index} is at: {error}")
         return None
+    return CallAt(index, slot.memory.counters[layout.CALLS_NS] + took_ns)

@@ -19,6 +19,7 @@ from .process import (
     say,
     signal_main_thread,
     started_after,
+    without_trackers,
 )
 from .slot import Slot
 from .stops import SIGNAL, grace_s
@@ -126,7 +127,7 @@ class TimeLimits:
             say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
             started = started_after(descendants_of(slot.pid), call_ns)
             kill_group(slot.pid)
-            kill_processes(started)  # in sessions of their own, too
+            kill_processes(without_trackers(started))  # in sessions of their own, too
         elif not was_suspended:
             os.kill(slot.pid, signal.SIGCONT)
         return is_killed

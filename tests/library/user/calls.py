@@ -855,6 +855,38 @@ def start_and_sleep(path, seconds, command):
     time.sleep(seconds)
 
 
+def start_and_leave_in_session(path):
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    Path(path).write_text(str(process.pid))
+
+
+def start_in_session_and_sleep_in_c(path, seconds):
+    """Start a process in a session of its own, and hear nothing any more."""
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    Path(path).write_text(str(process.pid))
+    sleep_in_c(seconds)
+
+
+def share_memory_and(path, function, *args):
+    """Leave shared memory to Python's resource tracker, which this starts, and call a function."""
+    write_line(path, make_shared_memory())
+    return function(*args)
+
+
+def be_debugged(path, seconds):
+    """Be stopped by a process that debugs this one, and never lets it go on."""
+    tracee = os.getpid()
+    if os.fork() == 0:
+        libc = ctypes.CDLL(None)
+        libc.ptrace(16, tracee, None, None)  # PTRACE_ATTACH
+        os.waitpid(tracee, 0)
+        write_line(path, "begun")
+        time.sleep(seconds)
+        os._exit(0)
+    ctypes.CDLL(None).prctl(0x59616D61, -1)  # PR_SET_PTRACER, where only parents may
+    time.sleep(seconds)
+
+
 def take_memory(mb, seconds=0.0, path=None, rest=0.0):
     """Fill so much memory, keep it, and give it back."""
     data = bytearray(b"x") * (mb << 20)
