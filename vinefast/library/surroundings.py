@@ -53,6 +53,8 @@ _LIMITS = {
 }
 # Not everywhere.
 _get_affinity: Callable[[int], set[int]] = getattr(os, "sched_getaffinity", lambda pid: set())
+# Digits of integers in text, 0 for any number; not on Python before 3.10.7.
+_get_digits: Callable[[], int] = getattr(sys, "get_int_max_str_digits", lambda: 0)
 # Its own dictionary: to compare through `os.environ` would decode every value.
 _ENVIRONMENT: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
 _BUILTINS: dict[str, Any] = vars(builtins)
@@ -100,6 +102,7 @@ class Surroundings:
         self._handlers = tuple(map(_signal.getsignal, _SIGNALS))
         self._limits = tuple(map(resource.getrlimit, _LIMITS))
         self._recursion = sys.getrecursionlimit()
+        self._digits = _get_digits()
         self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
         self._affinity = _get_affinity(0)
         self._umask = os.umask(0o077)
@@ -202,6 +205,9 @@ class Surroundings:
         if sys.getrecursionlimit() < self._recursion:
             sys.setrecursionlimit(self._recursion)
             changed.append("recursion limit")
+        if (digits := _get_digits()) != self._digits and digits and (digits < self._digits or not self._digits):
+            sys.set_int_max_str_digits(self._digits)
+            changed.append("limit of digits")
         if _signal.pthread_sigmask(_signal.SIG_BLOCK, ()) != self._blocked:
             self._unblock()
             changed.append("blocked signals")

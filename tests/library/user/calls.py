@@ -604,6 +604,7 @@ def look_around(path):
         "handlers": [str(signal.getsignal(number)) for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGINT)],
         "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         "recursion": sys.getrecursionlimit(),
+        "digits": len(str(1 << 10_000)),
         "timers": [signal.getitimer(which) for which in range(3)],
         "umask": mask,
         "cpus": os.sched_getaffinity(0),
@@ -692,6 +693,11 @@ def recurse_little():
     sys.setrecursionlimit(60)
 
 
+def write_few_digits():
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(640)
+
+
 def block_signals():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGTERM])
     os.kill(os.getpid(), signal.SIGALRM)
@@ -744,6 +750,7 @@ POISONS = [
     detach_stdout,
     leave_no_descriptor,
     recurse_little,
+    write_few_digits,
     block_signals,
     keep_to_one_cpu,
     keep_descriptors_open,
