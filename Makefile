@@ -9,7 +9,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 CSRC := $(wildcard csrc/*.c)
-NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) \
+PRELOAD := $(wildcard csrc/preload/*.c)
+NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
 .PHONY: build help engine demo test unit ctest coverage parsl-suite bench docs lint format wheels clean distclean
@@ -64,11 +65,11 @@ bench: build ## measure, stage by stage; with T=benches/bench_pack.py that alone
 	@$(PIP) install -q -e '.[lint]'
 	@touch $@
 
-lint: build .venv/.lint $(CSRC:csrc/%.c=build/lint/%.ok) ## formats, types, stubs, imports, spelling, and what analyzers say of csrc
+lint: build .venv/.lint $(patsubst csrc/%.c,build/lint/%.ok,$(CSRC) $(PRELOAD)) ## formats, types, stubs, imports, spelling, and what analyzers say of csrc
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint vinefast benches
-	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/tests/*.[ch]
+	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/*/*.[ch]
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
@@ -91,7 +92,7 @@ build/lint/%.ok: csrc/%.c $(wildcard csrc/*.h) Makefile .clang-tidy | .venv/.lin
 format: .venv/.lint ## lay the code out as make lint wants it
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i csrc/*.[ch] csrc/tests/*.[ch]
+	$(BIN)/clang-format -i csrc/*.[ch] csrc/*/*.[ch]
 
 docs: build ## check that what the documents name is there: files, headings, targets
 	$(BIN)/python -m pytest -q tests/test_docs.py
@@ -172,7 +173,7 @@ endef
 $(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))
 
 clean: ## what was built
-	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so benches/*.so .venv/.[bil]*
+	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so vinefast/workers/*.so benches/*.so .venv/.[bil]*
 
 distclean: clean ## and what was installed
 	rm -rf .venv .taskvine

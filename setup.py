@@ -31,6 +31,9 @@ core = Extension(
     extra_link_args=["-pthread", HIDE_ENGINE],
 )
 
+# Preloaded into workers of this machine (vinefast/workers/listening.py): it is no module, and goes where modules go.
+preloaded = Extension("vinefast.workers._listen", sources=["csrc/preload/listen.c"])
+
 
 # What benches and tests alone need: built where the sources lie, and part of no wheel.
 for_benches = [
@@ -51,7 +54,7 @@ class BuildCore(build_ext):
 
     def finalize_options(self):
         if self.inplace or self.editable_mode:
-            self.distribution.ext_modules = [core, *for_benches]
+            self.distribution.ext_modules = [core, preloaded, *for_benches]
         if self.inplace and self.build_lib is None:
             self.build_lib = "build/inplace"  # all that lies in the other place goes into a wheel
         super().finalize_options()
@@ -82,7 +85,7 @@ class BuildCore(build_ext):
             f"TASKVINE_PREFIX = {str(engine.installation.prefix)!r}\n"
             f"TASKVINE_FEATURES: frozenset[str] = frozenset({engine.features!r})\n"
         )
-        for extension in self.extensions:
+        for extension in self.of_the_core():
             extension.include_dirs.append(str(engine.installation.include))
             extension.define_macros += engine.macros
         core.extra_link_args += [*engine.wrap_args, *engine.link_args]
@@ -92,7 +95,7 @@ class BuildCore(build_ext):
         super().build_extensions()
 
     def build_extension(self, extension):
-        if extension is not core:
+        if extension in for_benches:
             extension.extra_objects = [self.archive()]
         super().build_extension(extension)
         self.load(extension)
@@ -120,18 +123,21 @@ class BuildCore(build_ext):
         stamp.write_text(self.build_info)
         return before != self.build_info
 
+    def of_the_core(self):
+        return [extension for extension in self.extensions if extension is not preloaded]
+
     def translate(self):
         # Imported here, since an sdist is made without Cython.
         from Cython.Build import cythonize
 
         translated = cythonize(
-            [Extension(extension.name, extension.sources[:1]) for extension in self.extensions],
+            [Extension(extension.name, extension.sources[:1]) for extension in self.of_the_core()],
             build_dir="build/cython",
             include_path=[".", "vinefast"],
             compiler_directives={"language_level": "3"},
         )
-        for extension, c in zip(self.extensions, translated, strict=True):
+        for extension, c in zip(self.of_the_core(), translated, strict=True):
             extension.sources[:1] = c.sources
 
 
-setup(ext_modules=[core], cmdclass={"build_ext": BuildCore})
+setup(ext_modules=[core, preloaded], cmdclass={"build_ext": BuildCore})

@@ -108,7 +108,7 @@ def needed_upward(order: Sequence[str], symbols: Sequence[tuple[str, str, bool]]
 def test_every_unit_has_its_place():
     assert set(UNITS) == {path.stem for path in CSRC.glob("*.[ch]")} - {PRIVATE}
     # The build does not look into a directory.
-    assert {path.name for path in CSRC.iterdir() if path.is_dir()} == {"tests"}
+    assert {path.name for path in CSRC.iterdir() if path.is_dir()} == {"preload", "tests"}
 
 
 def test_no_unit_knows_a_higher_one():
@@ -213,7 +213,7 @@ def test_what_a_header_declares_is_in_its_file_and_begins_with_its_name():
 
 
 def test_files_and_lines_are_short():
-    for path in sorted([*CSRC.glob("*.[ch]"), *(CSRC / "tests").glob("*.[ch]")]):
+    for path in sorted(CSRC.rglob("*.[ch]")):
         lines = path.read_text().expandtabs(8).split("\n")
         assert len(lines) <= MAX_LINES, path
         assert [line for line in lines if len(line) > MAX_COLUMNS] == [], path

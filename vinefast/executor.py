@@ -281,6 +281,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._url_timeouts = (staging or [URLStaging()])[0].timeouts
         if self.monitoring_messages is not None and not self._files_are_shared:
             self._warn_of_unshared_radio()
+        listen_address = listening_address(
+            self.manager_config.address, self._launcher.local, self.manager_config.project_name
+        )
         context = None if self.context is None else pack(self.context)
         settings = engine_settings(
             self.manager_config,
@@ -296,9 +299,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             context=context,
             context_file=self._context_file(directory, context) if self.context_scope == "worker" else None,
             project_name=name_in_catalog(self.manager_config.project_name),
-            listen_address=listening_address(
-                self.manager_config.address, self._launcher.local, self.manager_config.project_name
-            ),
+            listen_address=listen_address,
             idle_timeout_s=self._launcher.idle_timeout_s,
             min_workers=self.factory_config.min_workers,
             output_dir=self._output_dir(directory),
@@ -310,7 +311,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._engine.start()
         # Before the engine lets workers go: none is to be replaced then.
         teardown.callback(self._launcher.retire)
-        contact = Contact(address, self._engine.port, settings.project_name, catalog_hosts(), password_file)
+        contact = Contact(
+            address, self._engine.port, settings.project_name, catalog_hosts(), password_file, listen_address
+        )
         self._launcher.start(contact, _weakly(self.set_bad_state_and_fail_all))
         if password_file is None:
             logger.warning(

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.helpers.processes import command_by_hand, start_by_hand
+from tests.helpers.processes import command_by_hand, processes_marked, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast.errors import EngineStartError
 
@@ -150,6 +150,47 @@ def test_the_manager_listens_where_its_workers_are(make_executor, arguments, add
     assert listens_at(executor) == address
     if executor.worker_launch_method == "factory":
         assert executor.submit(abs, {}, -1).result(60) == 1
+
+
+def variable(name):
+    import os
+
+    return os.environ.get(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        ({}, "127.0.0.1"),
+        ({"worker_launch_method": "provider"}, "127.0.0.1"),
+        ({"factory_config": TaskVineFactoryConfig(min_workers=1, max_workers=2, cores=1)}, "127.0.0.1"),
+        ({"manager_config": TaskVineManagerConfig(port=0, address="127.0.0.2")}, "127.0.0.2"),
+        ({"manager_config": TaskVineManagerConfig(port=0, address="0.0.0.0")}, "0.0.0.0"),
+    ],
+    ids=["local", "provider", "factory", "number", "any"],
+)
+@pytest.mark.parametrize("mode", ["IPV4", "AUTO"])
+def test_workers_of_this_machine_listen_where_the_manager_does(
+    make_executor, mark, monkeypatch, tmp_path, arguments, address, mode
+):
+    if mode == "AUTO" and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    monkeypatch.setenv("CCTOOLS_IP_MODE", mode)
+    monkeypatch.setenv("LD_PRELOAD", "libm.so.6")
+    executor = make_executor(**arguments)
+    if executor.worker_launch_method == "provider":
+        executor.provider.script_dir = str(tmp_path)  # as Parsl sets it
+        executor.scale_out_facade(1)
+    # What the worker starts has none of it.
+    assert executor.submit(variable, {}, "LD_PRELOAD").result(60) == "libm.so.6"
+    assert executor.submit(variable, {}, "VINEFAST_LISTEN").result(60) is None
+    found = [
+        connection.laddr.ip.removeprefix("::ffff:").replace("::", "0.0.0.0")
+        for process in processes_marked(mark)
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port != executor.port
+    ]
+    assert set(found) == {address}
 
 
 def test_the_manager_listens_there_with_ipv6_as_well(make_executor, monkeypatch):

@@ -43,6 +43,8 @@ class Contact:
         Hosts of the catalog; None: TaskVine's own.
     password_file : str or None
         What workers have to know.
+    listen_address : str or None
+        The number at which alone the manager listens; None: at all of this machine's.
     """
 
     address: str
@@ -50,6 +52,7 @@ class Contact:
     project_name: str | None = None
     catalog: str | None = None
     password_file: str | None = None
+    listen_address: str | None = None
 
 
 def manager_address(configured: str | None, local: bool) -> str:

@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from parsl.executors.taskvine import TaskVineFactoryConfig
@@ -33,6 +33,7 @@ from vinefast.workers import by_hand
 from vinefast.workers.contact import Contact
 from vinefast.workers.descriptors import why_none_is_left, with_former_limit
 from vinefast.workers.environment import SCRIPT, Environment, named_environment
+from vinefast.workers.listening import listening_variables
 from vinefast.workers.programs import find_program
 from vinefast.workers.scratch import Scratch, sweep
 
@@ -177,7 +178,10 @@ class ProviderLauncher(Launcher):
             *_worker_arguments(self.config, contact, elsewhere=not self.local),
         ]
         # Without a dollar sign of its own: some of Parsl's launchers have a shell read it twice.
-        self.worker_command = f"sh {shlex.quote(script)} {_word_for_a_shell(self._worker)} {shlex.join(arguments)}"
+        variables = listening_variables(contact.listen_address) if self.local else {}
+        assignments = "".join(f"{name}={shlex.quote(value)} " for name, value in variables.items())
+        worker = _word_for_a_shell(self._worker)
+        self.worker_command = f"{assignments}sh {shlex.quote(script)} {worker} {shlex.join(arguments)}"
 
     def diagnosis(self) -> str:
         """Point to the files that the provider makes, and show what a block had to say."""
@@ -202,10 +206,13 @@ class _CrewLauncher(Launcher):
         self._processes: list[subprocess.Popen[bytes] | None] = []
         self._place: str | None = None
         self._scratch: Scratch | None = None
+        self._variables: dict[str, str] = {}
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the processes."""
         super().start(contact, on_failure)
+        if self.local:
+            self._variables = listening_variables(contact.listen_address)
         self._started_s = [0.0] * self.count
         self._early_ends = [0] * self.count
         self._log_starts = [0] * self.count
@@ -346,7 +353,8 @@ class LocalLauncher(_CrewLauncher):
         self._remove_workspace(index)
         workspace = tempfile.mkdtemp(prefix="worker-", dir=self._scratch.path)
         self._workspaces[index] = workspace
-        return _spawn([self._worker, "--workspace", workspace, *self._arguments], self._log_path(index))
+        command = [self._worker, "--workspace", workspace, *self._arguments]
+        return _spawn(command, self._log_path(index), self._variables)
 
     def _remove_workspace(self, index: int) -> None:
         workspace = self._workspaces.pop(index, None)
@@ -403,7 +411,7 @@ class FactoryLauncher(_CrewLauncher):
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
         assert self._scratch is not None
         command = ["/bin/sh", "-c", _LEASH, "sh", self._scratch.path, *self._command]
-        return _spawn(command, self._log_path(index), cwd=self._scratch.path, stdin=subprocess.PIPE)
+        return _spawn(command, self._log_path(index), self._variables, cwd=self._scratch.path, stdin=subprocess.PIPE)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
@@ -550,7 +558,11 @@ def _target(contact: Contact, elsewhere: bool) -> list[str]:
 
 
 def _spawn(
-    command: list[str], log_path: str, cwd: str | None = None, stdin: int = subprocess.DEVNULL
+    command: list[str],
+    log_path: str,
+    variables: Mapping[str, str],
+    cwd: str | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     with open(log_path, "ab") as log:
         try:
@@ -558,6 +570,7 @@ def _spawn(
             return subprocess.Popen(
                 with_former_limit(command),
                 cwd=cwd,
+                env={**os.environ, **variables},
                 stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
