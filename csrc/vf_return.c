@@ -49,6 +49,24 @@ static void count_lost(struct vf_return *returns, const struct vf_bundle *bundle
 	VF_COUNT(returns->counters, calls_lost, bundle->n_calls);
 }
 
+/* The worker's disk had no room for any result, which may be the work of other calls. Another
+worker may have room, and so may this one soon: it gets nothing new for a moment. The call that
+fills disks by itself fails in the end. Tells whether the bundle goes again. */
+static int return_without_room(
+		struct vf_return *returns, struct vf_bundle *bundle, struct vf_worker *worker)
+{
+	if (worker)
+		vf_worker_refuse(worker, vf_now_ns());
+	if (bundle->n_calls != 1 || bundle->calls[0]->losses >= returns->config->max_losses)
+		return 0; /* several go again, each alone, as after any loss */
+	bundle->calls[0]->losses++;
+	bundle->calls[0]->solo = 1;
+	count_lost(returns, bundle);
+	vf_waiting_again(returns->waiting, bundle->calls[0]);
+	vf_bundle_free(bundle);
+	return 1;
+}
+
 static void return_lost(
 		struct vf_return *returns, struct vf_bundle *bundle, int result, const char *text)
 {
@@ -316,13 +334,16 @@ static int return_bundle(
 		return 0;
 	}
 	char *output = (char *)vine_task_get_stdout(task);
+	int has_room = result != VINE_RESULT_SUCCESS ||
+			vine_task_get_exit_code(task) != VF_EXIT_NO_ROOM;
+	if (!has_room && return_without_room(returns, bundle, worker))
+		return 0;
 	if (is_cancelled) {
 		int hopeless = vf_library_is_hopeless(returns->library);
 		result = hopeless ? VINE_RESULT_LIBRARY_EXIT : VINE_RESULT_MAX_RETRIES;
 		output = hopeless ? (char *)vf_library_why_hopeless() :
 				    "each worker or library that had the call was lost";
-	} else if (result == VINE_RESULT_SUCCESS &&
-			vine_task_get_exit_code(task) == VF_EXIT_NO_ROOM) {
+	} else if (!has_room) {
 		result = VINE_RESULT_STDOUT_MISSING;
 		output = "The worker's disk is full: there is no room for any result.";
 	}

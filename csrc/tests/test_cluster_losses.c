@@ -191,7 +191,6 @@ static void test_other_results_fail_the_call_with_their_code(void)
 			{VINE_RESULT_SIGNAL, 9, VINE_RESULT_SIGNAL, "words"},
 			{VINE_RESULT_MAX_WALL_TIME, 0, VINE_RESULT_MAX_WALL_TIME, "words"},
 			{VINE_RESULT_SUCCESS, 1, VINE_RESULT_UNKNOWN, "words"},
-			{VINE_RESULT_SUCCESS, VF_EXIT_NO_ROOM, VINE_RESULT_STDOUT_MISSING, "full"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct worker *worker = begin_with_bundle(1);
@@ -201,6 +200,31 @@ static void test_other_results_fail_the_call_with_their_code(void)
 		CHECK(jobs[0].status == VF_STATUS_ENGINE);
 		CHECK(jobs[0].engine_result == cases[i].engine_result);
 		CHECK(strstr(jobs[0].text, cases[i].text));
+		cluster_end(&cluster, jobs, 1);
+	}
+}
+
+/* Who fills the disks of workers fails; who only met a full one does not. */
+static void test_a_call_for_whose_result_no_worker_has_room_is_tried_elsewhere(void)
+{
+	enum { MOST = 3 }; /* max_losses, as cluster_open() sets it */
+	static const uint32_t answers[] = {1, MOST, MOST + 1};
+	for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+		struct worker *worker = begin_with_bundle(1);
+		for (uint32_t n = 0; n < answers[i]; n++) {
+			worker_complete(worker, cluster_bundle(&cluster, worker), VINE_RESULT_SUCCESS,
+					VF_EXIT_NO_ROOM, "", 0);
+			UNTIL(&cluster, COUNT(&cluster, calls_lost) == n + 1);
+		}
+		if (answers[i] <= MOST)
+			worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
+		UNTIL(&cluster, jobs[0].n_back == 1);
+		if (answers[i] <= MOST) {
+			CHECK(!strcmp(jobs[0].result, jobs[0].payload));
+		} else {
+			CHECK(jobs[0].engine_result == VINE_RESULT_STDOUT_MISSING);
+			CHECK(strstr(jobs[0].text, "disk is full"));
+		}
 		cluster_end(&cluster, jobs, 1);
 	}
 }
@@ -296,6 +320,7 @@ int main(void)
 	test_calls_whose_frame_lies_run_again_each_alone();
 	test_records_that_no_library_writes_fail_the_call();
 	test_other_results_fail_the_call_with_their_code();
+	test_a_call_for_whose_result_no_worker_has_room_is_tried_elsewhere();
 	test_what_a_call_did_is_no_loss();
 	test_news_of_workers_are_told();
 	test_idle_workers_are_let_go();
