@@ -85,6 +85,7 @@ enum {
 /* vine_task.h, vine_file.h */
 int vine_file_has_changed(struct vine_file *file);
 int vine_task_set_result(struct vine_task *task, vine_result_t result);
+struct vine_task *vine_task_addref(struct vine_task *task);
 struct vine_file *vine_file_create(const char *source, const char *cached_name, const char *data,
 		size_t nbytes, vine_file_type_t type, struct vine_task *mini_task,
 		vine_cache_level_t level, vine_file_flags_t flags);

@@ -222,7 +222,7 @@ int __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
 	int is_set = __real_vine_task_set_result(task, result);
 	const char *worker = vine_task_get_addrport(task);
 	if (owned.library_ended && worker && vine_task_get_library_provided(task))
-		owned.library_ended(owned.arg, worker,
+		owned.library_ended(owned.arg, task, worker,
 				!strcmp(vine_task_get_state(task), "WAITING_RETRIEVAL"));
 	return is_set;
 }

@@ -45,7 +45,8 @@ struct vf_border {
 			uint64_t nbytes, uint64_t took_us);
 	/* Called when a library has ended, by itself or since its worker left or it was to, with
 	the address of its worker. No vine_* call that changes anything may be made. */
-	void (*library_ended)(void *arg, const char *worker, int by_itself);
+	void (*library_ended)(
+			void *arg, struct vine_task *library, const char *worker, int by_itself);
 	/* Called when a task could not be sent, which may be tried again. No vine_* call that
 	changes anything may be made. */
 	void (*unsent)(void *arg, struct vine_task *task);

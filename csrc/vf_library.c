@@ -1,8 +1,42 @@
 #include "vf_library.h"
 
+#include <stdlib.h>
+
 #include "taskvine_private.h"
 #include "vf_clock.h"
 #include "vf_config.h"
+
+struct vf_ended {
+	struct vf_ended *next;
+	struct vine_task *task;
+	uint64_t ended_ns;
+};
+
+void vf_library_hold(struct vf_library *library, struct vine_task *task, uint64_t now_ns)
+{
+	if (VF_TASKVINE >= 715) /* a function call has a hold of its own */
+		return;
+	/* Without memory to remember it, it stays for ever. */
+	vine_task_addref(task);
+	struct vf_ended *ended = malloc(sizeof *ended);
+	if (!ended)
+		return;
+	*ended = (struct vf_ended){library->ended, task, now_ns};
+	library->ended = ended;
+}
+
+void vf_library_let_go(struct vf_library *library, uint64_t oldest_ns)
+{
+	for (struct vf_ended **place = &library->ended, *ended; (ended = *place) != NULL;) {
+		if (ended->ended_ns >= oldest_ns) {
+			place = &ended->next;
+			continue;
+		}
+		*place = ended->next;
+		vine_task_delete(ended->task);
+		free(ended);
+	}
+}
 
 void vf_library_fail(struct vf_library *library, uint64_t now_ns)
 {

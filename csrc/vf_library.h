@@ -6,13 +6,24 @@
 #include <stdint.h>
 
 struct vf_config;
+struct vf_ended;
+struct vine_task;
 
 struct vf_library {
 	const struct vf_config *config;
 	uint64_t failed_ns; /* when one last ended by itself on some worker; 0: none has */
 	int is_counted;     /* and TaskVine counts it */
 	uint32_t failures;  /* in a row */
+	struct vf_ended *ended; /* those that are held, the last one first */
 };
+
+/* Keep the task of a library that has ended: up to 7.14 TaskVine deletes it, and writes to it when
+it takes a function call from its worker that the library had. */
+void vf_library_hold(struct vf_library *library, struct vine_task *task, uint64_t now_ns);
+
+/* Let go of those that ended before `oldest_ns`, when the oldest bundle was sent that TaskVine
+still has. */
+void vf_library_let_go(struct vf_library *library, uint64_t oldest_ns);
 
 /* One has ended by itself. */
 void vf_library_fail(struct vf_library *library, uint64_t now_ns);

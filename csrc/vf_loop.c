@@ -138,6 +138,7 @@ void vf_loop_free(struct vf_loop *loop)
 	vf_temps_free(&loop->temps);
 	vf_inflight_end(&loop->inflight);
 	vf_replica_end(&loop->replicas);
+	vf_library_let_go(&loop->library, UINT64_MAX);
 }
 
 void vf_loop_submit(struct vf_loop *loop, struct vf_call *call)
@@ -279,9 +280,10 @@ static void cached(void *arg, const struct vine_worker_info *worker, const char 
 	vf_events_cached(&loop->events, worker, cached_name, nbytes, took_us);
 }
 
-static void library_ended(void *arg, const char *worker, int by_itself)
+static void library_ended(void *arg, struct vine_task *library, const char *worker, int by_itself)
 {
 	struct vf_loop *loop = arg;
+	vf_library_hold(&loop->library, library, vf_now_ns());
 	vf_watch_library_ended(&loop->watch, worker, by_itself);
 }
 

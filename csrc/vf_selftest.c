@@ -226,9 +226,10 @@ static void cached(void *arg, const struct vine_worker_info *worker, const char 
 			"struct vine_file_replica is laid out otherwise");
 }
 
-static void library_ended(void *arg, const char *worker, int by_itself)
+static void library_ended(void *arg, struct vine_task *library, const char *worker, int by_itself)
 {
 	struct meeting *meeting = arg;
+	(void)library;
 	expect(meeting, !strncmp(worker, "127.0.0.1:", 10),
 			"The worker of a library that has ended has another address");
 	meeting->library_ended |= by_itself;

@@ -175,6 +175,23 @@ static void look_for_orphans(struct vf_watch *watch, uint64_t now_ns)
 	}
 }
 
+static void note_sent(struct vf_bundle *bundle, void *arg)
+{
+	uint64_t *oldest_ns = arg;
+	/* 0 for one without calls, which is soon back. */
+	if (bundle->sent_ns < *oldest_ns)
+		*oldest_ns = bundle->sent_ns;
+}
+
+static void let_libraries_go(struct vf_watch *watch)
+{
+	uint64_t oldest_ns = UINT64_MAX;
+	if (!watch->library->ended)
+		return;
+	vf_inflight_each(watch->inflight, note_sent, &oldest_ns);
+	vf_library_let_go(watch->library, oldest_ns);
+}
+
 /* A worker has a time-out of its own, but one with a library never takes itself for idle. */
 void vf_watch_release_idle(struct vf_watch *watch)
 {
@@ -238,6 +255,7 @@ int vf_watch_workers(struct vf_watch *watch, int connections)
 	watch->stats_ns = now;
 	look_for_orphans(watch, now);
 	give_library_up(watch);
+	let_libraries_go(watch);
 
 	uint32_t slots = count_slots(watch, &stats);
 	if (!watch->config->placing && stats.workers_connected > 0)

@@ -212,8 +212,8 @@ static void test_a_call_for_whose_result_no_worker_has_room_is_tried_elsewhere(v
 	for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
 		struct worker *worker = begin_with_bundle(1);
 		for (uint32_t n = 0; n < answers[i]; n++) {
-			worker_complete(worker, cluster_bundle(&cluster, worker), VINE_RESULT_SUCCESS,
-					VF_EXIT_NO_ROOM, "", 0);
+			worker_complete(worker, cluster_bundle(&cluster, worker),
+					VINE_RESULT_SUCCESS, VF_EXIT_NO_ROOM, "", 0);
 			UNTIL(&cluster, COUNT(&cluster, calls_lost) == n + 1);
 		}
 		if (answers[i] <= MOST)

@@ -209,8 +209,35 @@ static void test_what_has_another_library_on_its_worker_goes_on(void)
 	end();
 }
 
+/* TaskVine up to 7.14 writes to the task of the library when it takes such a bundle from its
+worker, and may have freed that task long before. */
+static void test_a_library_that_ended_stays_as_long_as_a_bundle_that_it_may_have_had(void)
+{
+	struct vine_task *library = vine_task_create("a library");
+	begin();
+	uint64_t now_ns = vf_now_ns();
+	for (int i = 0; i < N; i++)
+		bundles[i]->sent_ns = now_ns + (uint64_t)i;
+	vf_library_hold(&loop.library, library, now_ns + 2);
+	vine_task_delete(library);
+	let_libraries_go(&loop.watch);
+	if (VF_TASKVINE < 715) {
+		CHECK(loop.library.ended);
+		/* The address sanitizer knows whether it is there. */
+		CHECK(!strcmp(vine_task_get_command(library), "a library"));
+		for (int i = 0; i < 3; i++) {
+			CHECK(loop.library.ended);
+			bundles[i]->sent_ns = now_ns + N;
+			let_libraries_go(&loop.watch);
+		}
+	}
+	CHECK(!loop.library.ended);
+	end();
+}
+
 int main(void)
 {
+	test_a_library_that_ended_stays_as_long_as_a_bundle_that_it_may_have_had();
 	test_what_has_another_library_on_its_worker_goes_on();
 	test_each_of_several_that_are_offered_in_a_turn_has_run();
 	test_only_what_is_ready_or_runs_is_cancelled();
