@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +36,10 @@ static _Thread_local struct vine_worker_info *sent_to;
 
 /* How the message of several lines ends that is read now; NULL: none is. */
 static _Thread_local const char *last_line;
+
+/* What a task needs at the most and at the least, as this thread was told last. */
+static _Thread_local struct rmsummary most, least;
+static pthread_mutex_t categories = PTHREAD_MUTEX_INITIALIZER;
 
 void vf_border_own(const struct vf_border *border)
 {
@@ -202,6 +207,57 @@ int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worke
 	if (result && owned.unsent)
 		owned.unsent(owned.arg, task);
 	return result;
+}
+
+/* Both functions return an object of their own, one for the process, which the next call frees: of
+another executor's thread, perhaps. So each thread has a copy, of which TaskVine wants the numbers
+alone, and no two calls run at a time; the second function calls the first. */
+static const struct rmsummary *keep_own(struct rmsummary *own, const struct rmsummary *found)
+{
+	*own = *found;
+	own->category = own->command = own->taskid = own->snapshot_name = NULL;
+	own->limits_exceeded = own->peak_times = NULL;
+	own->snapshots = NULL;
+	own->snapshots_count = 0;
+	return own;
+}
+
+static void lock_categories(void)
+{
+	pthread_mutex_lock(&categories);
+}
+
+static void unlock_categories(void)
+{
+	pthread_mutex_unlock(&categories);
+}
+
+/* A process that forks may have an executor in each, and another thread that is just there. */
+__attribute__((constructor)) static void keep_categories_at_forks(void)
+{
+	pthread_atfork(lock_categories, unlock_categories, unlock_categories);
+}
+
+const struct rmsummary *__wrap_category_task_max_resources(struct category *category,
+		struct rmsummary *user, category_allocation_t request, int task_id)
+{
+	VF_FIRED(category_task_max_resources);
+	lock_categories();
+	const struct rmsummary *found = keep_own(&most,
+			__real_category_task_max_resources(category, user, request, task_id));
+	unlock_categories();
+	return found;
+}
+
+const struct rmsummary *__wrap_category_task_min_resources(struct category *category,
+		struct rmsummary *user, category_allocation_t request, int task_id)
+{
+	VF_FIRED(category_task_min_resources);
+	lock_categories();
+	const struct rmsummary *found = keep_own(&least,
+			__real_category_task_min_resources(category, user, request, task_id));
+	unlock_categories();
+	return found;
 }
 
 #if VF_TASKVINE < 717

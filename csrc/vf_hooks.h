@@ -20,6 +20,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "category.h"
 #include "debug.h"
 #include "link.h"
 #include "taskvine_private.h"
@@ -69,6 +70,10 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 	_(vine_manager_get_output_files, 714, 716, "vine_manager_get", "vine_manager", \
 		"an output that cannot be written here costs its worker, which is used once more") \
 	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \
+	_(category_task_max_resources, 714, 999, "category", "vine_manager vine_txn_log", \
+		"what it returns is freed by whichever manager of the process asks next") \
+	_(category_task_min_resources, 714, 999, "category", "vine_manager vine_txn_log", \
+		"what it returns is freed by whichever manager of the process asks next") \
 	_(debug_file_path, 714, 999, "debug_file", "debug", \
 		"a debug log that cannot be opened would end the user's process") \
 	_(debug_file_write, 714, 999, "debug_file", "debug", \

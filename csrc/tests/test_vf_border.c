@@ -7,13 +7,18 @@ of all messages one is looked at. */
 #include <string.h>
 #include <time.h>
 
+#include "category.h"
 #include "check.h"
 #include "faults.h"
+#include "hash_table.h"
+#include "rmsummary.h"
 #include "debug.h"
 #include "link.h"
 
 enum {
 	LONG_MS = 20000, /* far longer than any step of this test takes */
+	N_MANAGERS = 3,
+	N_ASKED = 20000,
 };
 
 static struct vf_wake wake;
@@ -118,8 +123,39 @@ static void test_short_memory(void)
 	vf_wake_close(&wake);
 }
 
+static void *ask_for_resources(void *arg)
+{
+	const double *cores = arg;
+	struct hash_table *categories = hash_table_create(0, 0);
+	struct category *category = category_lookup_or_create(categories, "default");
+	struct rmsummary *wanted = rmsummary_create(-1);
+	wanted->cores = *cores;
+	for (int i = 0; i < N_ASKED; i++) {
+		const struct rmsummary *most = category_task_max_resources(
+				category, wanted, CATEGORY_ALLOCATION_FIRST, -1);
+		const struct rmsummary *least = category_task_min_resources(
+				category, wanted, CATEGORY_ALLOCATION_FIRST, -1);
+		CHECK(most->cores == *cores && least->cores == *cores);
+	}
+	rmsummary_delete(wanted);
+	category_delete(categories, "default");
+	hash_table_delete(categories);
+	return NULL;
+}
+
+static void test_managers_of_several_threads_know_their_own_tasks(void)
+{
+	static const double cores[N_MANAGERS] = {1, 2, 3};
+	pthread_t threads[N_MANAGERS];
+	for (int i = 0; i < N_MANAGERS; i++)
+		CHECK(pthread_create(&threads[i], NULL, ask_for_resources, (void *)&cores[i]) == 0);
+	for (int i = 0; i < N_MANAGERS; i++)
+		pthread_join(threads[i], NULL);
+}
+
 int main(void)
 {
+	test_managers_of_several_threads_know_their_own_tasks();
 	test_wake();
 	test_debug();
 	test_short_memory();
