@@ -13,7 +13,7 @@ PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help engine demo test unit ctest coverage parsl-suite bench docs lint format wheels clean distclean
+.PHONY: build help engine demo test unit ctest coverage parsl-suite bench soak docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -60,6 +60,11 @@ parsl-suite: build ## Parsl's own tests, with vinefast as the executor; MODE=reg
 
 bench: build ## measure, stage by stage; with T=benches/bench_pack.py that alone
 	$(BIN)/python -m pytest $(or $(T),benches) $(PYTEST_ARGS)
+
+# The faults that need namespaces are left out where these cannot be had, which it says.
+SECONDS := 3600
+soak: build ## an hour of calls with all kinds of faults; SECONDS=60, SEED=1; figures in build/soak
+	$(BIN)/python -m benches.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --picture build/soak/soak.svg
 
 .venv/.lint: pyproject.toml | build
 	@$(PIP) install -q -e '.[lint]'

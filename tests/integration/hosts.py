@@ -5,6 +5,7 @@ in namespaces that end with their last process, and the processes that hold them
 left behind, whatever happens. Only `pyroute2` (in the `test` extra) and util-linux are needed, and root.
 """
 
+import importlib
 import os
 import secrets
 import signal
@@ -19,15 +20,28 @@ from tests.helpers.waiting import wait_until
 NO_CARD = "02:00:00:00:00:00"  # an Ethernet address that nobody has
 
 
+def why_impossible():
+    """Say why there can be no such network here; None: there can."""
+    if os.geteuid() != 0:
+        return "several hosts need root, to make network namespaces"
+    try:
+        importlib.import_module("pyroute2")
+    except ImportError:
+        return "several hosts need pyroute2: pip install vinefast[test]"
+    try:
+        tried = subprocess.run(["unshare", "--net", "--uts", "true"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return "several hosts need unshare, of util-linux"
+    if tried.returncode:
+        return f"several hosts need namespaces, which this machine does not allow: {tried.stderr.strip()}"
+    return None
+
+
 def netlink_or_skip():
     """Give pyroute2's IPRoute; skips the test where there can be no such network, and says why."""
-    if os.geteuid() != 0:
-        pytest.skip("several hosts need root, to make network namespaces")
-    pyroute2 = pytest.importorskip("pyroute2", reason="several hosts need pyroute2: pip install vinefast[test]")
-    tried = subprocess.run(["unshare", "--net", "--uts", "true"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"several hosts need namespaces, which this machine does not allow: {tried.stderr.strip()}")
-    return pyroute2.IPRoute
+    if (reason := why_impossible()) is not None:
+        pytest.skip(reason)
+    return importlib.import_module("pyroute2").IPRoute
 
 
 class Namespace:
@@ -127,6 +141,10 @@ class Cluster:
             here.link("set", index=index, state="up")
             if host:
                 here.link("set", index=1, state="up")  # loopback
+
+    def enter(self, i, command):
+        """Give the command that runs `command` on host i."""
+        return self._hosts[i].enter(command)
 
     def start(self, i, command):
         """Start a command on host i, its temporary files in a directory of its own."""

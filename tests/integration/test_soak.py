@@ -1,0 +1,61 @@
+"""A short soak, ``python -m benches.soak``: each kind of fault once at least, and nothing is lost, wrong or left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.processes import left_of
+from tests.helpers.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+# In the words of benches/soak/faults.py; the others need a network or a disk of one's own.
+FAULTS = {
+    *(f"{target} {what}" for target in ("worker", "library", "slot") for what in ("killed", "suspended")),
+    "silent connections",
+    "garbage connections",
+}
+PRIVILEGED = {"network cut", "worker's disk full", "run directory's disk full"}
+KINDS = 13
+
+
+def start(directory, *options):
+    command = [sys.executable, "-m", "benches.soak", "--directory", str(directory), *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.timeout(600)  # on a busy machine, calls that lost their workers take their time
+def test_nothing_is_lost_doubled_wrong_or_left(mark, tmp_path):
+    options = "--seconds", "30", "--every", "1.5", "--longest", "4", "--sample", "2", "--rate", "60", "--seed", "3"
+    soak = start(tmp_path, *options, "--picture", str(tmp_path / "soak.svg"))
+    said = soak.communicate(timeout=550)[0]
+    assert soak.returncode == 0, said
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [summary[name] for name in ("lost", "doubled", "wrong", "left")] == [[], [], [], []]
+    missing = {*PRIVILEGED} if "No network is cut" in said else set()
+    missing |= {kind for kind in PRIVILEGED if "disk" in kind and "No disk is filled" in said}
+    assert {*summary["faults"]} == FAULTS | (PRIVILEGED - missing)
+    assert len(summary["outcomes"]) == KINDS
+    assert sum(map(sum, (kind.values() for kind in summary["outcomes"].values()))) == sum(summary["calls"].values())
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) > 5 and all(sample["rss"] > 0 for sample in samples)
+    assert "seed 3" in said
+    assert "No picture" in said or "<svg" in (tmp_path / "soak.svg").read_text()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_there_is_to_say(mark, tmp_path, number):
+    soak = start(tmp_path, "--seconds", "3600", "--every", "30", "--sample", "1")
+    samples = tmp_path / "samples.jsonl"
+    assert wait_until(lambda: samples.exists() and samples.stat().st_size > 0, 120)
+    os.kill(soak.pid, number)
+    said = soak.communicate(timeout=250)[0]
+    assert soak.returncode == 0, said
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["lost"] == [] and sum(summary["calls"].values()) > 10
+    assert not left_of(mark)
