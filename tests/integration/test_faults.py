@@ -1,5 +1,6 @@
 """The command that lets faults happen on executors, ``python -m benches.faults``, on vinefast."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -32,6 +33,14 @@ def test_nothing_else_goes_wrong(mark, fault, cell):
     assert title == "| the call | vinefast |"
     assert re.fullmatch(rf"\| [^|]*{re.escape(fault)}[^|]* \| {cell} \|", row), row
     assert not left_of(mark)
+
+
+def test_without_its_module_the_stock_executor_is_left_out():
+    program = run("--only", "there is no such fault")
+    assert program.returncode == 0, program.stderr
+    is_there = importlib.util.find_spec("ndcctools") is not None
+    assert ("taskvine is left out: the module ndcctools.taskvine is not installed" in program.stderr) != is_there
+    assert program.stdout.startswith("| the call | vinefast | htex |") != is_there
 
 
 def test_an_executor_that_is_not_there():
