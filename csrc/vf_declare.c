@@ -125,8 +125,10 @@ struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf
 	/* Nobody will ever ask again for what has no label. */
 	if (file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER))
 		level = file->level;
+	/* Another worker may be out of reach, but we are here. */
+	int flags = n_failed && !is_url ? VINE_PEER_NOSHARE : 0;
 	input->file = create(declare, file->source, name, now->nbytes,
-			is_url ? VINE_URL : VINE_FILE, NULL, level, 0);
+			is_url ? VINE_URL : VINE_FILE, NULL, level, flags);
 	input->name = strdup(name);
 	if (file->unpack && input->file) {
 		input->archive = input->file;

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from vinefast.errors import CallDied, InputMissing, TaskFailure
+from vinefast.errors import CallDied, TaskFailure
 
 # How long after it a fault may still be what a call failed for: a worker has to find its way back.
 AFTER_S = 90.0
@@ -163,9 +163,6 @@ class Books:
             return error.signal_number == 9 and any(f.kind == "slot killed" for f in self.met_by(call, 5.0))
         if _excusable_for_room(error) and any(fault.kind in DISKS for fault in met):
             return True
-        if isinstance(error, InputMissing):
-            # A worker was to get it from another one, twice.
-            return call.kind.startswith("reads") and _count(met, ("network cut",)) > 0
         if isinstance(error, TaskFailure) and error.result == "VINE_RESULT_MAX_RETRIES":
             # An output that finds no room here costs a worker its connection, each time that it is tried.
             is_output = call.kind == "writes an output" and _count(met, ("run directory's disk full",)) > 0

@@ -167,6 +167,43 @@ static void test_workers_get_a_url_from_each_other(void)
 	end(2);
 }
 
+/* Which of two workers has a bundle now. */
+static struct worker *busy_one(struct worker *const workers[2])
+{
+	UNTIL(&cluster, worker_bundle(workers[0]) || worker_bundle(workers[1]));
+	return workers[worker_bundle(workers[0]) ? 0 : 1];
+}
+
+/* The other one may be cut off: what is here comes from here then, to whoever needs it. */
+static void test_a_file_that_a_worker_could_not_get_from_another_is_sent(void)
+{
+	cluster_open(&cluster);
+	cluster_settings(&cluster)->locality = 0; /* a call for each worker */
+	const char *path = cluster_write(&cluster, "input", "some text");
+	cluster_start(&cluster);
+	struct worker *workers[] = {join(), join()};
+	UNTIL(&cluster, workers[0]->n_nodes && workers[1]->n_nodes);
+	submit_with(0, VF_FILE_INPUT, path);
+	struct worker *one = busy_one(workers), *other = workers[one == workers[0]];
+	submit_with(1, VF_FILE_INPUT, path);
+	CHECK(strstr(fetch_of(other)->source, "workerip"));
+	worker_not_fetched(other, fetch_of(other), "Could not establish connection");
+	worker_complete(other, cluster_bundle(&cluster, other), VINE_RESULT_FORSAKEN, 1, "", 0);
+
+	/* One has the call again, with the file under another name; the next call is for the
+	other. */
+	worker_answer(one, cluster_bundle(&cluster, one), 1, NULL);
+	UNTIL(&cluster, job_has_returned(&jobs[0]));
+	one = busy_one(workers);
+	other = workers[one == workers[0]];
+	submit_with(2, VF_FILE_INPUT, path);
+	worker_answer(other, cluster_bundle(&cluster, other), 1, NULL);
+	worker_answer(one, cluster_bundle(&cluster, one), 1, NULL);
+	UNTIL(&cluster, job_has_returned(&jobs[1]) && job_has_returned(&jobs[2]));
+	CHECK(one->n_files + other->n_files == 3 && one->n_fetches + other->n_fetches == 1);
+	end(N);
+}
+
 /* A worker whose disk is full says nothing: it closes the connection, and comes back. */
 static void test_a_file_that_cannot_be_sent_twice_fails_the_call(void)
 {
@@ -220,6 +257,7 @@ static void test_a_file_goes_where_there_is_room_for_it(void)
 
 int main(void)
 {
+	test_a_file_that_a_worker_could_not_get_from_another_is_sent();
 	test_a_url_is_tried_once_more_under_another_name();
 	test_a_url_that_cannot_be_had_twice_fails_the_call();
 	test_a_url_that_is_refused_fails_all_that_wait_for_it();
