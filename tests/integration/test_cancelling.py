@@ -28,6 +28,10 @@ def sleep(path, seconds=60):
     time.sleep(seconds)
 
 
+def sleep_to_keep(path):
+    sleep(path)
+
+
 def sleep_in_c(path, seconds=60):
     """No signal ends it, and no exception: as C code that does not return to the interpreter."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -290,7 +294,7 @@ def test_a_bash_app_and_its_processes(load, tmp_path):
 
 def test_what_it_was_to_keep_is_no_ones(load, tmp_path):
     executor = load(**ONE_SLOT)
-    kept = vinefast.python_app(keep=True)(sleep)(str(tmp_path / "pid"))
+    kept = vinefast.python_app(keep=True)(sleep_to_keep)(str(tmp_path / "pid"))
     assert wait_until((tmp_path / "pid").exists, 30)
     assert executor.cancel(kept)
     assert isinstance(kept.exception(20), CancelledError)
