@@ -379,6 +379,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 self.run_dir,
             )
 
+    # Positional-only, unlike the base class: an app may have parameters of these names.
     def submit(  # type: ignore[override]
         self,
         func: Callable[..., Any],

@@ -129,21 +129,27 @@ def listens_at(executor):
     return address
 
 
+# Executors whose workers are all here, and where these and the manager are to listen.
+HERE = {
+    "local": ({}, "127.0.0.1"),
+    "provider": ({"worker_launch_method": "provider"}, "127.0.0.1"),
+    "factory": ({"factory_config": TaskVineFactoryConfig(min_workers=1, max_workers=2, cores=1)}, "127.0.0.1"),
+    "number": ({"manager_config": TaskVineManagerConfig(port=0, address="127.0.0.2")}, "127.0.0.2"),
+    "any": ({"manager_config": TaskVineManagerConfig(port=0, address="0.0.0.0")}, "0.0.0.0"),
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "address"),
     [
-        ({}, "127.0.0.1"),
-        ({"worker_launch_method": "provider"}, "127.0.0.1"),
-        ({"factory_config": TaskVineFactoryConfig(min_workers=1, max_workers=2, cores=1)}, "127.0.0.1"),
-        ({"manager_config": TaskVineManagerConfig(port=0, address="127.0.0.2")}, "127.0.0.2"),
-        ({"manager_config": TaskVineManagerConfig(port=0, address="0.0.0.0")}, "0.0.0.0"),
+        *HERE.values(),
         ({"worker_launch_method": "manual"}, "0.0.0.0"),
         (
             {"worker_launch_method": "manual", "manager_config": TaskVineManagerConfig(port=0, address="localhost")},
             "127.0.0.1",
         ),
     ],
-    ids=["local", "provider", "factory", "number", "any", "manual", "manual here"],
+    ids=[*HERE, "manual", "manual here"],
 )
 def test_the_manager_listens_where_its_workers_are(make_executor, arguments, address):
     executor = make_executor(**arguments)
@@ -158,17 +164,7 @@ def variable(name):
     return os.environ.get(name)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "address"),
-    [
-        ({}, "127.0.0.1"),
-        ({"worker_launch_method": "provider"}, "127.0.0.1"),
-        ({"factory_config": TaskVineFactoryConfig(min_workers=1, max_workers=2, cores=1)}, "127.0.0.1"),
-        ({"manager_config": TaskVineManagerConfig(port=0, address="127.0.0.2")}, "127.0.0.2"),
-        ({"manager_config": TaskVineManagerConfig(port=0, address="0.0.0.0")}, "0.0.0.0"),
-    ],
-    ids=["local", "provider", "factory", "number", "any"],
-)
+@pytest.mark.parametrize(("arguments", "address"), HERE.values(), ids=HERE)
 @pytest.mark.parametrize("mode", ["IPV4", "AUTO"])
 def test_workers_of_this_machine_listen_where_the_manager_does(
     make_executor, mark, monkeypatch, tmp_path, arguments, address, mode

@@ -335,6 +335,13 @@ def kill_group(pid: int) -> None:
             pass
 
 
+def kill_since(pid: int, monotonic_ns: int) -> None:
+    """SIGKILL a child that is frozen, its group, and what it has started since then in sessions of its own."""
+    started = started_after(descendants_of(pid), monotonic_ns)
+    kill_group(pid)
+    kill_processes(without_trackers(started))
+
+
 def end_group(pid: int) -> None:
     """End the process group of a child that has ended and is not waited for yet, with time to tidy up.
 

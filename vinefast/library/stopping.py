@@ -12,17 +12,7 @@ from dataclasses import dataclass
 from . import memory as layout
 from .frame import FrameError, split_message
 from .memory import ResultFile
-from .process import (
-    descendants_of,
-    freeze,
-    is_suspended,
-    kill_group,
-    kill_processes,
-    say,
-    signal_main_thread,
-    started_after,
-    without_trackers,
-)
+from .process import freeze, is_suspended, kill_since, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -156,9 +146,7 @@ class Stopping:
             is_killed = began_ns is not None
             if began_ns is not None:
                 say(f"the child of slot {slot.index} is killed: its call is to end, and has not")
-                started = started_after(descendants_of(slot.pid), began_ns)
-                kill_group(slot.pid)
-                kill_processes(without_trackers(started))  # in sessions of their own, too
+                kill_since(slot.pid, began_ns)
         finally:
             if not was_suspended and not is_killed:
                 os.kill(slot.pid, signal.SIGCONT)

@@ -10,17 +10,7 @@ from collections.abc import Iterable
 
 from . import memory as layout
 from .failure import pack_timeout
-from .process import (
-    descendants_of,
-    freeze,
-    is_suspended,
-    kill_group,
-    kill_processes,
-    say,
-    signal_main_thread,
-    started_after,
-    without_trackers,
-)
+from .process import freeze, is_suspended, kill_since, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -125,9 +115,7 @@ class TimeLimits:
         if is_killed:
             slot.timed_out = pack_timeout(limit_s, slot.stack.read())
             say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
-            started = started_after(descendants_of(slot.pid), call_ns)
-            kill_group(slot.pid)
-            kill_processes(without_trackers(started))  # in sessions of their own, too
+            kill_since(slot.pid, call_ns)
         elif not was_suspended:
             os.kill(slot.pid, signal.SIGCONT)
         return is_killed
