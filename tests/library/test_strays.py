@@ -116,9 +116,12 @@ class Striker:
     def __init__(self, at=()):
         self.at = set(at)
         self.count = 0
+        # Kept: where a finalizer is struck, which a garbage collection runs just as CPython 3.11 prepares to call the
+        # trace function, CPython drops its own reference, and calls it nevertheless.
+        self.trace = self.enter
 
     def __enter__(self):
-        sys.settrace(self.enter)
+        sys.settrace(self.trace)
         return self
 
     def __exit__(self, *_):
