@@ -41,13 +41,17 @@ $(BIN)/python:
 demo: build ## the melting of a copper cluster
 	$(BIN)/python examples/molecular_dynamics.py
 
+# So many files of tests run at the same time, if all tests run. Most of a test's time is spent waiting, but more than a few at
+# once would make it wait for the machine. JOBS=0 for what wants a terminal or the tests in their order, such as --pdb.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+
 # PYTEST_ARGS go to pytest as well.
-test: build $(if $(T),,ctest) ## all tests; with T=tests/data, T='tests -k cached' ... these alone
+test: build $(if $(T),,ctest) ## all tests, in JOBS processes; with T=tests/data, T='tests -k cached' ... these alone, in one
 ifdef T
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(T)
 else
 	$(BIN)/python -m pytest -q benches --benchmark-disable
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 	$(MAKE) --no-print-directory parsl-suite
 endif
 
