@@ -311,6 +311,22 @@ static void return_answered(struct vf_return *returns, struct vf_bundle *bundle,
 		read_node(returns, bundle, header, worker);
 }
 
+/* That outputs are missing is not looked at: the library tells that, call by call. Without its
+frame, no call is known to have run, so that they are missing then is no call's failure. */
+static int result_of(struct vine_task *task)
+{
+	int result = (int)vine_task_get_result(task);
+	return result == VINE_RESULT_OUTPUT_MISSING ? VINE_RESULT_SUCCESS : result;
+}
+
+/* Was there no room for a result frame where the task ran? The library says so, or its file has
+stayed empty, which no frame is. */
+static int lacks_room(struct vine_task *task, const char *output)
+{
+	int exit_code = vine_task_get_exit_code(task);
+	return exit_code == VF_EXIT_NO_ROOM || (exit_code == 0 && output && !*output);
+}
+
 /* Takes the bundle over. Tells whether the task has been deleted, too. */
 static int return_bundle(
 		struct vf_return *returns, struct vf_bundle *bundle, struct vine_task *task)
@@ -322,7 +338,7 @@ static int return_bundle(
 		vine_undeclare_file(returns->config->manager, bundle->spilled);
 	bundle->spilled = NULL;
 
-	int result = (int)vine_task_get_result(task);
+	int result = result_of(task);
 	int is_cancelled = bundle->given_up && result == VINE_RESULT_CANCELLED;
 	if (is_cancelled && vf_unfetched_any(bundle)) {
 		return_unfetched(returns, bundle);
@@ -334,8 +350,7 @@ static int return_bundle(
 		return 0;
 	}
 	char *output = (char *)vine_task_get_stdout(task);
-	int has_room = result != VINE_RESULT_SUCCESS ||
-			vine_task_get_exit_code(task) != VF_EXIT_NO_ROOM;
+	int has_room = result != VINE_RESULT_SUCCESS || !lacks_room(task, output);
 	if (!has_room && return_without_room(returns, bundle, worker))
 		return 0;
 	if (is_cancelled) {
@@ -348,9 +363,7 @@ static int return_bundle(
 		output = "The worker's disk is full: there is no room for any result.";
 	}
 	struct vf_result_header header;
-	/* What is not there is told by the library, call by call. */
-	int complete = result == VINE_RESULT_SUCCESS || result == VINE_RESULT_OUTPUT_MISSING;
-	int whole = complete && vine_task_get_exit_code(task) == 0 && output;
+	int whole = result == VINE_RESULT_SUCCESS && vine_task_get_exit_code(task) == 0 && output;
 	if (whole && open_frame(bundle, output, &header) == 0 &&
 			read_frame(returns, bundle, &header) == 0) {
 		return_answered(returns, bundle, &header, worker);

@@ -191,6 +191,7 @@ static void test_other_results_fail_the_call_with_their_code(void)
 			{VINE_RESULT_SIGNAL, 9, VINE_RESULT_SIGNAL, "words"},
 			{VINE_RESULT_MAX_WALL_TIME, 0, VINE_RESULT_MAX_WALL_TIME, "words"},
 			{VINE_RESULT_SUCCESS, 1, VINE_RESULT_UNKNOWN, "words"},
+			{VINE_RESULT_OUTPUT_MISSING, 1, VINE_RESULT_UNKNOWN, "words"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct worker *worker = begin_with_bundle(1);
@@ -226,6 +227,39 @@ static void test_a_call_for_whose_result_no_worker_has_room_is_tried_elsewhere(v
 			CHECK(strstr(jobs[0].text, "disk is full"));
 		}
 		cluster_end(&cluster, jobs, 1);
+	}
+}
+
+/* Its files are missing as well then: they came from the same disk. */
+static void test_calls_for_whose_frame_there_was_no_room_go_again_whatever_else_is_missing(void)
+{
+	static const struct {
+		int result, exit_code;
+	} cases[] = {
+			{VINE_RESULT_OUTPUT_MISSING, VF_EXIT_NO_ROOM},
+			{VINE_RESULT_OUTPUT_MISSING, 0},
+			{VINE_RESULT_OUTPUT_MISSING, 1},
+			{VINE_RESULT_SUCCESS, 0},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct worker *worker = begin_with_bundle(3);
+		worker_complete(worker, worker_bundle(worker), cases[i].result, cases[i].exit_code,
+				"", 0);
+		UNTIL(&cluster, COUNT(&cluster, calls_lost) == 3);
+		for (int call = 0; call < 3; call++) {
+			struct worker_task *task = cluster_bundle(&cluster, worker);
+			CHECK(task->n_calls == 1);
+			/* And once more, alone: only what was not for lack of room is no loss. */
+			if (!call && cases[i].exit_code != 1) {
+				worker_complete(worker, task, cases[i].result, cases[i].exit_code,
+						"", 0);
+				UNTIL(&cluster, COUNT(&cluster, calls_lost) == 4);
+				task = cluster_bundle(&cluster, worker);
+			}
+			worker_answer(worker, task, 1, NULL);
+		}
+		UNTIL(&cluster, jobs_returned(jobs, 3) == 3);
+		cluster_end(&cluster, jobs, 3);
 	}
 }
 
@@ -321,6 +355,7 @@ int main(void)
 	test_records_that_no_library_writes_fail_the_call();
 	test_other_results_fail_the_call_with_their_code();
 	test_a_call_for_whose_result_no_worker_has_room_is_tried_elsewhere();
+	test_calls_for_whose_frame_there_was_no_room_go_again_whatever_else_is_missing();
 	test_what_a_call_did_is_no_loss();
 	test_news_of_workers_are_told();
 	test_idle_workers_are_let_go();
