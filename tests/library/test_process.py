@@ -2,7 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.helpers.waiting import wait_until
 from vinefast.library import process
+
+
+@pytest.fixture
+def child():
+    """A process of ours that sleeps."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        yield child
+        child.kill()
+
+
+def test_what_was_frozen_goes_on_however_that_ends(child):
+    with process.frozen(child.pid) as is_frozen:
+        assert is_frozen and process.is_suspended(child.pid)
+    assert wait_until(lambda: not process.is_suspended(child.pid))
+    with pytest.raises(KeyError), process.frozen(child.pid) as is_frozen:
+        assert is_frozen and process.is_suspended(child.pid)
+        raise KeyError
+    assert wait_until(lambda: not process.is_suspended(child.pid))
+
+
+def test_what_could_not_be_looked_at_goes_on(child, monkeypatch):
+    def fail(*args):
+        raise OSError
+
+    monkeypatch.setattr(os, "waitid", fail)
+    with pytest.raises(OSError), process.frozen(child.pid):
+        pass
+    monkeypatch.undo()
+    assert wait_until(lambda: not process.is_suspended(child.pid))
+
+
+def test_what_somebody_has_suspended_stays_so(child):
+    child.send_signal(signal.SIGSTOP)
+    assert wait_until(lambda: process.is_suspended(child.pid))
+    with process.frozen(child.pid) as is_frozen:
+        assert is_frozen
+    assert process.is_suspended(child.pid)
+
+
+def test_what_is_killed_while_it_is_frozen_is_dead(child):
+    with process.frozen(child.pid):
+        child.kill()
+    assert child.wait(10) == -signal.SIGKILL
 
 
 def test_descendants_may_be_any_number_of_generations(monkeypatch):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .process import freeze, is_suspended
+from .process import frozen
 from .slot import Slot
 from .stopping import call_at
 from .waiting import Bundle
@@ -73,12 +72,6 @@ class AskedStacks:
         slot = question.slot
         if slot.bundle is None or slot.bundle.serial != question.serial or not slot.pid:
             return None
-        was_suspended = is_suspended(slot.pid)
-        if not was_suspended and not freeze(slot.pid):
-            return None
-        try:
-            at = call_at(slot, self._home)
+        with frozen(slot.pid) as is_frozen:
+            at = call_at(slot, self._home) if is_frozen else None
             return slot.stack.read() if at is not None and at.index == question.index else None
-        finally:
-            if not was_suspended:
-                os.kill(slot.pid, signal.SIGCONT)

@@ -6,7 +6,6 @@ Nothing is looked at while no call that runs has a limit.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import memory as layout
 from .memory_usage import Tree
 from .out_of_memory import Cause
-from .process import freeze, is_suspended, kill_group, kill_processes, say, without_trackers
+from .process import frozen, kill_group, kill_processes, say, without_trackers
 from .protocol import COMMAND_LIMITED, VINEFAST_MEMORY_LIMIT_MB
 
 if TYPE_CHECKING:
@@ -161,23 +160,17 @@ class MemoryLimits:
 
     def _end_call(self, slot: Slot, gauge: Gauge) -> bool:
         """Kill the child if it is at a call and still takes too much; tells whether it was not suspended meanwhile."""
-        was_suspended = is_suspended(slot.pid)
-        if not was_suspended and not freeze(slot.pid):
-            return False
-        is_killed = False
-        try:
+        with frozen(slot.pid) as is_frozen:
+            if not is_frozen:
+                return False
             # Meanwhile, the call may have ended, or given memory back.
-            is_killed = slot.is_busy() and slot.memory.counters[layout.STAGE] != layout.OUTSIDE and gauge.exceeds()
-            if is_killed:
+            if slot.is_busy() and slot.memory.counters[layout.STAGE] != layout.OUTSIDE and gauge.exceeds():
                 slot.cause = Cause(gauge.limit, gauge.peak)
                 peak_mb, limit_mb = gauge.peak // _MB, gauge.limit // _MB
                 say(f"the child of slot {slot.index} is killed: its call takes {peak_mb} MB, and may take {limit_mb}")
                 kill_group(slot.pid)
                 kill_processes(without_trackers(gauge.tree.processes))
-        finally:
-            if not was_suspended and not is_killed:
-                os.kill(slot.pid, signal.SIGCONT)
-        return True
+            return True
 
     def peak(self, slot: Slot) -> int:
         """Give the most that was seen of a slot's child; 0: its calls had no limit."""

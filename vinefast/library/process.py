@@ -10,8 +10,8 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from .protocol import VINEFAST_LIBRARY, VINEFAST_OUTPUT, VINEFAST_OUTPUT_NBYTES
 
@@ -209,6 +209,20 @@ def freeze(pid: int, timeout_s: float = 0.1) -> bool:
             os.kill(pid, signal.SIGCONT)
             return False
         time.sleep(0.001)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[bool]:
+    """Keep a child from running meanwhile, to look at it or to kill it; gives whether it does not run.
+
+    It goes on afterwards, however that ends, but for one that somebody else has suspended.
+    """
+    was_suspended = is_suspended(pid)
+    try:
+        yield was_suspended or freeze(pid)
+    finally:
+        if not was_suspended:
+            os.kill(pid, signal.SIGCONT)  # our child, and not waited for: what has ended bears it
 
 
 def signal_main_thread(pid: int, number: int) -> None:

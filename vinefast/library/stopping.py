@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from . import memory as layout
 from .frame import FrameError, split_message
 from .memory import ResultFile
-from .process import freeze, is_suspended, kill_since, say, signal_main_thread
+from .process import frozen, kill_since, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -137,20 +136,15 @@ class Stopping:
             return True  # a function is being loaded, which other calls may need as well
         if slot.memory.published() == asked.published and asked.index not in due:
             return False  # it is still at another call
-        was_suspended = is_suspended(slot.pid)
-        if not was_suspended and not freeze(slot.pid):
-            return True
-        is_killed = False
-        try:
+        with frozen(slot.pid) as is_frozen:
+            if not is_frozen:
+                return True
             began_ns = self._began_ns(slot, asked, due)
-            is_killed = began_ns is not None
-            if began_ns is not None:
-                say(f"the child of slot {slot.index} is killed: its call is to end, and has not")
-                kill_since(slot.pid, began_ns)
-        finally:
-            if not was_suspended and not is_killed:
-                os.kill(slot.pid, signal.SIGCONT)
-        return is_killed
+            if began_ns is None:
+                return False
+            say(f"the child of slot {slot.index} is killed: its call is to end, and has not")
+            kill_since(slot.pid, began_ns)
+            return True
 
     def _began_ns(self, slot: Slot, asked: Asked, indices: set[int]) -> int | None:
         """Give when the call has begun that a child is at, which is frozen; None: it is at none of these."""

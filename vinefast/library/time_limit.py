@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 import time
 from collections.abc import Iterable
 
 from . import memory as layout
 from .failure import pack_timeout
-from .process import freeze, is_suspended, kill_since, say, signal_main_thread
+from .process import frozen, kill_since, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -108,14 +106,10 @@ class TimeLimits:
 
     @staticmethod
     def _kill(slot: Slot, call_ns: int, limit_s: float) -> bool:
-        was_suspended = is_suspended(slot.pid)
-        if not was_suspended and not freeze(slot.pid):
-            return False
-        is_killed = slot.memory.counters[layout.CALL_NS] == call_ns
-        if is_killed:
+        with frozen(slot.pid) as is_frozen:
+            if not is_frozen or slot.memory.counters[layout.CALL_NS] != call_ns:
+                return False
             slot.timed_out = pack_timeout(limit_s, slot.stack.read())
             say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
             kill_since(slot.pid, call_ns)
-        elif not was_suspended:
-            os.kill(slot.pid, signal.SIGCONT)
-        return is_killed
+            return True
