@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -221,6 +223,35 @@ def test_what_it_had_in_shared_memory_goes(worker, tmp_path, way):
         assert shared.exists()  # its process goes on, and may use it
         assert statuses(worker.run([Call(calls.die_by, (signal.SIGKILL,))])) == [DIED]
     assert wait_until(lambda: not shared.exists())
+
+
+@contextlib.contextmanager
+def without_descriptors(pid):
+    """A process gets no further ones meanwhile."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("records", ["in memory", "in the file"])
+def test_the_supervisor_cannot_look_for_a_while(start_worker, tmp_path, records):
+    """It has no descriptor left, so that it cannot tell which call its child is at: it asks again."""
+    worker = start_worker(env={"VINEFAST_STOP_GRACE_S": "1"})
+    trace = tmp_path / "trace"
+    first = Call(calls.make_bytes, (1 << 20,)) if records == "in the file" else Call(os.getpid, ())
+    task = worker.send([first, Call(calls.say_and_sleep, (str(trace), 60, "go on")), Call(os.getpid, ())])
+    assert wait_until(lambda: lines(trace) == ["begun"])
+    collect(worker, stop(worker, task, 1))
+    assert wait_until(lambda: lines(trace) == ["begun", "interrupted"])
+    with without_descriptors(worker.process.pid):
+        time.sleep(2.5)
+        with pytest.raises(TimeoutError):
+            worker.read_message(0)
+    result = collect(worker, task)[task]
+    assert statuses(result)[1:] == [DIED, VALUE]
 
 
 def test_one_that_is_debugged(worker, tmp_path):

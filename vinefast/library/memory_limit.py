@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import memory as layout
 from .memory_usage import Tree
 from .out_of_memory import Cause
-from .process import frozen, kill_group, kill_processes, say, without_trackers
+from .process import Unknown, frozen, kill_group, kill_processes, say, without_trackers
 from .protocol import COMMAND_LIMITED, VINEFAST_MEMORY_LIMIT_MB
 
 if TYPE_CHECKING:
@@ -155,7 +155,11 @@ class MemoryLimits:
             watched = self._watched[slot] = _Watched(slot)
         exceeds, pause = watched.gauge.look(len(self._watched)) if slot.pid else (False, _SHORTEST_PAUSE_S)
         watched.look_at = now + pause
-        if exceeds and not self._end_call(slot, watched.gauge):
+        try:
+            has_looked = not exceeds or self._end_call(slot, watched.gauge)
+        except Unknown:
+            has_looked = False
+        if not has_looked:
             watched.look_at = now + max(pause, _LONGEST_PAUSE_S)
 
     def _end_call(self, slot: Slot, gauge: Gauge) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import os
 import re
@@ -22,6 +23,10 @@ GRACE_S = 1.0
 """For what calls have started, between SIGTERM and SIGKILL."""
 
 _LOOK_S = 0.02
+
+
+class Unknown(Exception):
+    """Nobody can tell now how it is with a process, for lack of descriptors or memory: to be asked again."""
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
@@ -216,7 +221,13 @@ def frozen(pid: int) -> Iterator[bool]:
     """Keep a child from running meanwhile, to look at it or to kill it; gives whether it does not run.
 
     It goes on afterwards, however that ends, but for one that somebody else has suspended.
+
+    Raises
+    ------
+    Unknown
+        If nothing can be looked at now; nothing is done then.
     """
+    _check_sight(pid)
     was_suspended = is_suspended(pid)
     try:
         yield was_suspended or freeze(pid)
@@ -226,7 +237,14 @@ def frozen(pid: int) -> Iterator[bool]:
 
 
 def signal_main_thread(pid: int, number: int) -> None:
-    """Send a signal to a child's main thread, if the process catches that signal: others may end by it."""
+    """Send a signal to a child's main thread, if the process catches that signal: others may end by it.
+
+    Raises
+    ------
+    Unknown
+        If that cannot be looked at now; nothing is sent then.
+    """
+    _check_sight(pid)
     if not _catches(pid, number):
         return
     tgkill = getattr(ctypes.CDLL(None), "tgkill", None)
@@ -242,6 +260,22 @@ def _catches(pid: int, number: int) -> bool:
     except OSError:
         return False
     return mask is not None and int(mask[1], 16) >> (number - 1) & 1 == 1
+
+
+def lacks_means(error: OSError) -> bool:
+    """Tell whether an error says nothing of what was looked at, but that there are no means to look now."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def _check_sight(pid: int) -> None:
+    """See to it that what is told of a process next is true: functions of this module take what they cannot read for
+    what is not there.
+    """
+    try:
+        _read(pid, "stat")
+    except OSError as error:
+        if lacks_means(error):
+            raise Unknown(str(error)) from None
 
 
 def is_suspended(pid: int) -> bool:

@@ -6,12 +6,13 @@ import math
 import os
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from . import memory as layout
 from .frame import FrameError, split_message
 from .memory import ResultFile
-from .process import frozen, kill_since, say, signal_main_thread
+from .process import Unknown, frozen, kill_since, lacks_means, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -101,7 +102,8 @@ class Stopping:
         asked.ask_at = now + asked.pause_s
         asked.pause_s = min(2 * asked.pause_s, _LAST_ASK_S)
         if slot.pid:
-            signal_main_thread(slot.pid, SIGNAL)
+            with suppress(Unknown):  # at the next time
+                signal_main_thread(slot.pid, SIGNAL)
 
     def look(self, now: float) -> None:
         """Do what is due."""
@@ -114,7 +116,10 @@ class Stopping:
             del self._asked[slot]
             return
         due = {index for index, end in asked.ends.items() if now >= end}
-        goes_on = bool(due) and self._end_call(slot, asked, due)
+        try:
+            goes_on = bool(due) and self._end_call(slot, asked, due)
+        except Unknown:
+            goes_on = True
         if slot.is_busy() and slot.stops.is_read():
             asked.ask_at = math.inf  # the child leaves out those that are to come
             if not goes_on:
@@ -128,7 +133,13 @@ class Stopping:
             del self._asked[slot]
 
     def _end_call(self, slot: Slot, asked: Asked, due: set[int]) -> bool:
-        """Kill the child if the call that it is at is one of these; tells whether that has to be looked at again."""
+        """Kill the child if the call that it is at is one of these; tells whether that has to be looked at again.
+
+        Raises
+        ------
+        Unknown
+            If it cannot be looked at now.
+        """
         counters = slot.memory.counters
         if not slot.pid or not slot.is_busy():
             return False
@@ -164,7 +175,13 @@ class CallAt:
 
 
 def call_at(slot: Slot, home: bytes) -> CallAt | None:
-    """Give the call that a child is at, which is frozen; None: it runs none, or nobody can tell."""
+    """Give the call that a child is at, which is frozen; None: it runs none, or nobody will be able to tell.
+
+    Raises
+    ------
+    Unknown
+        If nobody can tell now.
+    """
     bundle = slot.bundle
     # It may have gone on to another bundle before it was frozen.
     if bundle is None or not slot.is_busy() or slot.memory.counters[layout.STAGE] != layout.RUNNING:
@@ -173,6 +190,8 @@ def call_at(slot: Slot, home: bytes) -> CallAt | None:
     try:
         index, took_ns = slot.memory.recount(ResultFile(os.path.join(home, result_path), keep=True))
     except (FrameError, OSError, struct.error, ValueError) as error:
+        if isinstance(error, OSError) and lacks_means(error):
+            raise Unknown(str(error)) from None
         say(f"cannot tell which call slot {slot.index} is at: {error}")
         return None
     return CallAt(index, slot.memory.counters[layout.CALLS_NS] + took_ns)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from . import memory as layout
 from .failure import pack_timeout
-from .process import frozen, kill_since, say, signal_main_thread
+from .process import Unknown, frozen, kill_since, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -89,13 +90,19 @@ class TimeLimits:
         end = begun + limit_s + watched.suspended_s
         if now < end:
             watched.look_at = min(end, watched.look_at)
-        elif watched.kill_at == math.inf:
-            self._ask(slot, call_ns)
+        else:
+            with suppress(Unknown):  # at the next look
+                self._end_call(slot, watched, now)
+
+    def _end_call(self, slot: Slot, watched: _Watched, now: float) -> None:
+        limit_s = slot.memory.counters[layout.LIMIT_MS] / 1000
+        if watched.kill_at == math.inf:
+            self._ask(slot, watched.call_ns)
             watched.kill_at = now + self._grace_s
             watched.look_at = min(watched.kill_at, watched.look_at)
         elif now < watched.kill_at:
             watched.look_at = min(watched.kill_at, watched.look_at)
-        elif self._kill(slot, call_ns, limit_s):
+        elif self._kill(slot, watched.call_ns, limit_s):
             del self._watched[slot]
 
     @staticmethod
