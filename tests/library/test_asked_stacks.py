@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import calls
 import pytest
@@ -51,6 +52,32 @@ def test_many_at_once(worker, tmp_path):
     stacks = [found[number].records[0].value for number in answers]
     assert stacks[1] is None and all(stack.endswith(" in say_and_tick") for stack in (stacks[0], *stacks[2:]))
     assert worker.collect()[0] == task
+
+
+def test_one_call_is_not_taken_for_the_next(worker, tmp_path):
+    """The child writes where it is at once, and another call may have begun when that is read."""
+    trace, seconds, n = tmp_path / "trace", 0.06, 30
+    functions = [calls.say_and_sleep_evenly, calls.say_and_sleep_oddly]
+    task = worker.send([Call(functions[index % 2], (str(trace), seconds)) for index in range(n)])
+    asked, said = {}, []
+    while True:
+        begun = len(lines(trace))
+        if begun == n:
+            break
+        if begun > len(said):
+            said.append(begun)
+            asked[ask(worker, task, begun - 1)] = begun - 1
+            time.sleep(seconds - 0.01)
+            asked[ask(worker, task, begun)] = begun  # it begins in a moment
+        time.sleep(0.001)
+    found = dict(worker.collect(resend=False) for _ in range(len(asked) + 1))
+    assert len(found.pop(task).records) == n
+    stacks = [(asked[number], result.records[0].value) for number, result in found.items()]
+    names = {0: "evenly", 1: "oddly"}
+    assert [
+        (index, stack) for index, stack in stacks if stack and not stack.endswith(f" in say_and_sleep_{names[index % 2]}")
+    ] == []
+    assert any(stack for _, stack in stacks)
 
 
 def test_its_child_dies_meanwhile(worker, tmp_path):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .process import frozen
+from .process import Unknown, frozen
 from .slot import Slot
 from .stopping import call_at
 from .waiting import Bundle
@@ -24,11 +25,16 @@ class _Question:
     index: int
     look_at: float
     ends_at: float
+    is_asked: bool = False
     nbytes: int = 0
 
 
 class AskedStacks:
     """The slots whose stack is asked for.
+
+    A child is frozen while it is looked at which call it is at, and is asked meanwhile: so what it writes once it goes
+    on is of that call. It is of that call still if the child is found there, frozen again, once it has written, since
+    a child comes to no call twice.
 
     Parameters
     ----------
@@ -49,29 +55,58 @@ class AskedStacks:
 
     def begin(self, command: Bundle, slot: Slot | None, index: int, now: float) -> None:
         """A command asks where a call of the bundle is that a slot has; None: no slot has it."""
-        if slot is None or slot.bundle is None or not slot.pid or not slot.is_busy():
+        if slot is None or slot.bundle is None:
             self._answer(command, None)
             return
-        if all(question.slot is not slot for question in self._questions):
-            slot.stack.ask(slot.pid)
-        question = _Question(command, slot, slot.bundle.serial, index, now + _LOOK_S, now + _LONGEST_S)
+        question = _Question(command, slot, slot.bundle.serial, index, now, now + _LONGEST_S)
         self._questions.append(question)
+        self._look(question, now)
 
     def look(self, now: float) -> None:
         """Answer those that can be answered."""
         for question in [question for question in self._questions if now >= question.look_at]:
-            before, question.nbytes = question.nbytes, question.slot.stack.nbytes()
-            if (question.nbytes and question.nbytes == before) or now >= question.ends_at:
-                self._questions.remove(question)
-                self._answer(question.command, self._stack(question))
-            else:
-                question.look_at = now + _LOOK_S
+            self._look(question, now)
 
-    def _stack(self, question: _Question) -> str | None:
-        """Give what the child has written, if it is at that call."""
+    def _look(self, question: _Question, now: float) -> None:
+        is_last = now >= question.ends_at
+        question.look_at = now + _LOOK_S
+        try:
+            if not question.is_asked:
+                if not self._ask(question):
+                    self._end(question, None)
+                return
+            before, question.nbytes = question.nbytes, question.slot.stack.nbytes()
+            if is_last or (question.nbytes and question.nbytes == before):
+                with self._held(question) as is_there:
+                    self._end(question, question.slot.stack.read() if is_there else None)
+        except Unknown:
+            if is_last:
+                self._end(question, "")
+
+    def _end(self, question: _Question, stack: str | None) -> None:
+        self._questions.remove(question)
+        self._answer(question.command, stack)
+
+    def _ask(self, question: _Question) -> bool:
+        """Have the child write its stack if it is at that call; tells whether it is."""
+        with self._held(question) as is_there:
+            # What others have asked for at that call, they wait for together: it is not to be written anew each time.
+            if is_there and not any(other.is_asked and _are_same(other, question) for other in self._questions):
+                question.slot.stack.ask(question.slot.pid)
+            question.is_asked = is_there
+            return is_there
+
+    @contextmanager
+    def _held(self, question: _Question) -> Iterator[bool]:
+        """Keep a child from running meanwhile; gives whether it is at that call."""
         slot = question.slot
-        if slot.bundle is None or slot.bundle.serial != question.serial or not slot.pid:
-            return None
+        if slot.bundle is None or slot.bundle.serial != question.serial or not slot.pid or not slot.is_busy():
+            yield False
+            return
         with frozen(slot.pid) as is_frozen:
             at = call_at(slot, self._home) if is_frozen else None
-            return slot.stack.read() if at is not None and at.index == question.index else None
+            yield at is not None and at.index == question.index
+
+
+def _are_same(one: _Question, other: _Question) -> bool:
+    return (one.slot, one.serial, one.index) == (other.slot, other.serial, other.index)

@@ -842,6 +842,16 @@ def say_and_tick(path, ticks, seconds):
     return ticks
 
 
+def say_and_sleep_evenly(path, seconds):
+    write_line(path, "even")
+    time.sleep(seconds)
+
+
+def say_and_sleep_oddly(path, seconds):
+    write_line(path, "odd")
+    time.sleep(seconds)
+
+
 def say_and_sleep(path, seconds, on_interrupt="raise"):
     """Leave a trace, and another one if this is interrupted."""
     write_line(path, "begun")
