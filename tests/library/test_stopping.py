@@ -225,6 +225,22 @@ def test_what_it_had_in_shared_memory_goes(worker, tmp_path, way):
     assert wait_until(lambda: not shared.exists())
 
 
+def test_a_function_that_hangs_while_it_is_loaded(worker, tmp_path):
+    """Its process is killed once no call needs it that is not to end; those of other functions go on."""
+    trace = tmp_path / "trace"
+    hangs = Call(calls.LoadsForEver(str(trace)))
+    task = worker.send([Call(os.getpid, ()), hangs, Call(calls.add, (1,)), hangs])
+    assert wait_until(lambda: lines(trace))
+    collect(worker, stop(worker, task, 1, 2))
+    with pytest.raises(TimeoutError):
+        worker.read_message(2)
+    assert lines(trace) == ["loads"]
+    results = collect(worker, stop(worker, task, 3), task)
+    assert statuses(results[task]) == [VALUE, RAISED, RAISED, RAISED]
+    assert lines(trace) == ["loads"]
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+
+
 @contextlib.contextmanager
 def without_descriptors(pid):
     """A process gets no further ones meanwhile."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from . import memory as layout
-from .frame import FrameError, split_message
+from .frame import FrameError, decode_command, decode_frame, split_message
 from .memory import ResultFile
 from .process import Unknown, frozen, kill_since, lacks_means, say, signal_main_thread
 from .slot import Slot
@@ -67,7 +67,8 @@ class Stopping:
     """The slots that have a bundle of which calls are to end.
 
     A child has a time of grace between the question and the kill. To know which call it is at, the child is frozen:
-    then no other call is killed that has just begun.
+    then no other call is killed that has just begun. While it loads a function, which may never end, it is killed if all
+    calls that are to come and need that function are to end: then the function counts as one that kills its process.
 
     Parameters
     ----------
@@ -143,16 +144,18 @@ class Stopping:
         counters = slot.memory.counters
         if not slot.pid or not slot.is_busy():
             return False
-        if counters[layout.STAGE] != layout.RUNNING:
-            return True  # a function is being loaded, which other calls may need as well
-        if slot.memory.published() == asked.published and asked.index not in due:
-            return False  # it is still at another call
+        if counters[layout.STAGE] == layout.OUTSIDE:
+            return True  # vinefast's own code, which comes to an end
+        is_at_other = slot.memory.published() == asked.published and asked.index not in due
+        if counters[layout.STAGE] == layout.RUNNING and is_at_other:
+            return False
         with frozen(slot.pid) as is_frozen:
             if not is_frozen:
                 return True
-            began_ns = self._began_ns(slot, asked, due)
+            is_loading = counters[layout.STAGE] >= layout.LOADING
+            began_ns = (self._load_began_ns if is_loading else self._began_ns)(slot, asked, due)
             if began_ns is None:
-                return False
+                return is_loading
             say(f"the child of slot {slot.index} is killed: its call is to end, and has not")
             kill_since(slot.pid, began_ns)
             return True
@@ -164,6 +167,27 @@ class Stopping:
             return None
         asked.published, asked.index = slot.memory.published(), at.index
         return at.began_ns if at.index in indices else None
+
+    def _load_began_ns(self, slot: Slot, asked: Asked, due: set[int]) -> int | None:
+        """Give when a child, which is frozen, has begun to load a function, or a little earlier; None: some call needs
+        that function which is not to end, or not yet.
+        """
+        assert slot.bundle is not None
+        command, sandbox, _ = split_message(slot.bundle.message)
+        try:
+            next_call = _recount(slot, self._home)
+            frame = decode_frame(decode_command(command, os.path.join(self._home, sandbox)))
+        except OSError as error:
+            if lacks_means(error):
+                raise Unknown(str(error)) from None
+            return None
+        except (FrameError, struct.error, ValueError):
+            return None
+        function = slot.memory.counters[layout.STAGE] - layout.LOADING
+        index = next_call.index
+        users = {at for at, each in enumerate(frame.function_indices[index:], index) if each == function}
+        ended = slot.bundle.stopped - (asked.ends.keys() - due)
+        return next_call.began_ns if users <= ended else None
 
 
 @dataclass(frozen=True)
@@ -186,12 +210,19 @@ def call_at(slot: Slot, home: bytes) -> CallAt | None:
     # It may have gone on to another bundle before it was frozen.
     if bundle is None or not slot.is_busy() or slot.memory.counters[layout.STAGE] != layout.RUNNING:
         return None
-    _, _, result_path = split_message(bundle.message)
     try:
-        index, took_ns = slot.memory.recount(ResultFile(os.path.join(home, result_path), keep=True))
+        return _recount(slot, home)
     except (FrameError, OSError, struct.error, ValueError) as error:
         if isinstance(error, OSError) and lacks_means(error):
             raise Unknown(str(error)) from None
         say(f"cannot tell which call slot {slot.index} is at: {error}")
         return None
-    return CallAt(index, slot.memory.counters[layout.CALLS_NS] + took_ns)
+
+
+def _recount(slot: Slot, home: bytes) -> CallAt:
+    """Give the first call without a record, and when the last one with a record has ended, or the bundle has begun."""
+    assert slot.bundle is not None
+    _, _, result_path = split_message(slot.bundle.message)
+    index, took_ns = slot.memory.recount(ResultFile(os.path.join(home, result_path), keep=True))
+    counters = slot.memory.counters
+    return CallAt(index, (counters[layout.CALLS_NS] or counters[layout.START_NS]) + took_ns)

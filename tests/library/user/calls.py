@@ -842,6 +842,25 @@ def say_and_tick(path, ticks, seconds):
     return ticks
 
 
+def load_for_ever(path):
+    write_line(path, "loads")
+    while True:
+        time.sleep(1)
+
+
+class LoadsForEver:
+    """A function that is never there."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return load_for_ever, (self._path,)
+
+    def __call__(self):
+        pass
+
+
 def say_and_sleep_evenly(path, seconds):
     write_line(path, "even")
     time.sleep(seconds)
