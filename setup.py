@@ -32,7 +32,7 @@ core = Extension(
 )
 
 # Preloaded into workers of this machine (vinefast/workers/listening.py): it is no module, and goes where modules go.
-preloaded = Extension("vinefast.workers._listen", sources=["csrc/preload/listen.c"])
+preloaded = Extension("vinefast.workers._listen", sources=["csrc/preload/listen.c"], depends=["csrc/vf_listen.h"])
 
 
 # What benches and tests alone need: built where the sources lie, and part of no wheel.

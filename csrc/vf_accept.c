@@ -1,16 +1,14 @@
 #include "vf_accept.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "vf_hooks.h"
+#include "vf_listen.h"
 
 enum {
 	PAUSE_MS = 500,
@@ -24,22 +22,12 @@ static _Thread_local const struct link *listening;
 static _Thread_local int64_t again_ms;
 static _Thread_local int accept_errno;
 
-/* Where links listen that name no address, an IPv4 number as IPv6 has it; zero: everywhere. */
+/* Where links listen that name no address (vf_listen). */
 static _Thread_local struct in6_addr chosen;
 
 int vf_accept_at(const char *address)
 {
-	struct in_addr number;
-	memset(&chosen, 0, sizeof chosen);
-	if (!address || inet_pton(AF_INET6, address, &chosen) == 1)
-		return 1;
-	if (inet_pton(AF_INET, address, &number) != 1)
-		return 0;
-	if (number.s_addr != htonl(INADDR_ANY)) {
-		chosen.s6_addr[10] = chosen.s6_addr[11] = 0xff;
-		memcpy(chosen.s6_addr + 12, &number, sizeof number);
-	}
-	return 1;
+	return vf_listen_choose(&chosen, address);
 }
 
 int vf_accept_is_listening(const struct link *link)
@@ -108,23 +96,9 @@ struct link *__wrap_link_accept(struct link *parent, time_t stoptime)
 int __wrap_bind(int fd, const struct sockaddr *address, socklen_t nbytes)
 {
 	VF_FIRED(bind);
-	struct sockaddr_in ipv4;
-	struct sockaddr_in6 ipv6;
-	if (nbytes == sizeof ipv4 && address->sa_family == AF_INET &&
-			IN6_IS_ADDR_V4MAPPED(&chosen)) {
-		memcpy(&ipv4, address, sizeof ipv4);
-		if (ipv4.sin_addr.s_addr == htonl(INADDR_ANY))
-			memcpy(&ipv4.sin_addr, chosen.s6_addr + 12, sizeof ipv4.sin_addr);
-		return __real_bind(fd, (struct sockaddr *)&ipv4, sizeof ipv4);
-	}
-	/* TaskVine's, with CCTOOLS_IP_MODE, take IPv4 as well. */
-	if (nbytes == sizeof ipv6 && address->sa_family == AF_INET6) {
-		memcpy(&ipv6, address, sizeof ipv6);
-		if (IN6_IS_ADDR_UNSPECIFIED(&ipv6.sin6_addr))
-			ipv6.sin6_addr = chosen;
-		return __real_bind(fd, (struct sockaddr *)&ipv6, sizeof ipv6);
-	}
-	return __real_bind(fd, address, nbytes);
+	struct sockaddr_storage place;
+	address = vf_listen_place(&chosen, address, nbytes, &place);
+	return address ? __real_bind(fd, address, nbytes) : -1;
 }
 
 int __wrap_listen(int fd, int backlog)

@@ -87,7 +87,7 @@ static void links_listen_where_they_are_told(void)
 				!strcmp(place_of(link_serve(0)), "::ffff:127.0.0.1"));
 		CHECK(!unsetenv("CCTOOLS_IP_MODE"));
 		/* TaskVine alone says which kind it is. */
-		CHECK(vf_accept_at("::1") && !strcmp(place_of(link_serve(0)), "0.0.0.0"));
+		CHECK(vf_accept_at("::1") && !link_serve(0));
 	}
 	CHECK(vf_accept_at(NULL) && !strcmp(place_of(link_serve(0)), "0.0.0.0"));
 }

@@ -65,6 +65,21 @@ def test_a_bad_manager_field_is_named_with_its_value(field, value):
     assert "accepted: " in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["::1", "2001:db8::17", "fe80::1%lo"])
+def test_an_address_of_ipv6_needs_taskvine_to_speak_it(monkeypatch, address):
+    config = TaskVineManagerConfig(address=address)
+    for mode, told in ((None, "is not set"), ("IPV4", "is 'IPV4'")):
+        monkeypatch.delenv("CCTOOLS_IP_MODE", raising=False)
+        if mode is not None:
+            monkeypatch.setenv("CCTOOLS_IP_MODE", mode)
+        with pytest.raises(InvalidConfiguration, match=f"address is '{address}'.* CCTOOLS_IP_MODE {told}.*accepted: "):
+            checks.check_manager_config(config)
+        checks.check_manager_config(TaskVineManagerConfig(address="127.0.0.1"))
+    for mode in ("AUTO", "IPV6"):
+        monkeypatch.setenv("CCTOOLS_IP_MODE", mode)
+        checks.check_manager_config(config)
+
+
 @pytest.mark.parametrize(
     ("fields", "name"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import tempfile
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 # TaskVine keeps challenge and password in a buffer of 2 KB and does not look.
 _PASSWORD_MAX_NBYTES = 1024
+
+# Of the environment: which addresses TaskVine uses.
+_IP_MODE = "CCTOOLS_IP_MODE"
+_IPV6_MODES = ("AUTO", "IPV6")
 
 AUTOLABEL_ALGORITHMS = ("max-xput", "bucketing", "max")
 
@@ -95,6 +100,22 @@ def check_manager_config(config: TaskVineManagerConfig) -> None:
         require("a key of manager_config.library_config", key, one_of(*_LIBRARY_KEYS))
         require(f"manager_config.library_config[{key!r}]", value, optional(POSITIVE))
     Tuning.of(config.tune_parameters)
+    _check_address(config.address)
+
+
+def _check_address(address: str | None) -> None:
+    """Raise `InvalidConfiguration` for an address of IPv6 where TaskVine, which is not told so, uses IPv4 alone."""
+    mode = os.environ.get(_IP_MODE, "IPV4")
+    try:
+        is_unreachable = address is not None and ipaddress.ip_address(address).version == 6 and mode not in _IPV6_MODES
+    except ValueError:
+        return  # a name
+    if is_unreachable:
+        raise InvalidConfiguration(
+            f"manager_config.address is {address!r}, an address of IPv6, and the environment variable {_IP_MODE} "
+            f"{'is ' + repr(mode) if _IP_MODE in os.environ else 'is not set'}, with which TaskVine speaks IPv4 alone; "
+            f"accepted: an address of IPv4, or {_IP_MODE}='AUTO' (or 'IPV6') here and for workers elsewhere"
+        )
 
 
 def check_working_dir(path: str) -> None:
