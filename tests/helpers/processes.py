@@ -83,6 +83,22 @@ def start_by_hand(command, directory, **variables):
     return worker
 
 
+def end_by_hand(*workers):
+    """End workers that were started so, all at the same time; tells whether they have ended.
+
+    By SIGTERM, but not again and again: TaskVine's worker (7.14.5) kills a library only 3 s after its start, until when
+    it may not lead the process group that is killed. A signal ends that sleep, the kill finds nobody, and the worker
+    waits for the library for ever. One is enough but where it comes just before a sleep or a connection.
+    """
+    for _ in range(6):
+        for worker in workers:
+            if worker.poll() is None:
+                worker.terminate()
+        if wait_until(lambda: all(worker.poll() is not None for worker in workers), 10):
+            return True
+    return False
+
+
 def worker_after(seconds):
     """Of a call: give the WORKER_ID of its worker, so late that others take part."""
     time.sleep(seconds)

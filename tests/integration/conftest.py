@@ -16,7 +16,15 @@ import parsl
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.helpers.processes import MARK, command_by_hand, left_of, processes_marked, start_by_hand, workers_of
+from tests.helpers.processes import (
+    MARK,
+    command_by_hand,
+    end_by_hand,
+    left_of,
+    processes_marked,
+    start_by_hand,
+    workers_of,
+)
 from tests.helpers.waiting import wait_for_file, wait_until
 from tests.integration.hosts import Cluster
 from vinefast import VineFastExecutor
@@ -101,12 +109,8 @@ def by_hand(make_executor, tmp_path):
         assert wait_until(lambda: executor.stats()["workers_joined"] > n_before, 30)
         return workers[-1]
 
-    def ended(worker):
-        worker.terminate()  # again and again, for a worker sleeps for seconds here and there
-        return worker.poll() is not None
-
     yield start
-    assert wait_until(lambda: all([ended(worker) for worker in workers]))
+    assert end_by_hand(*workers)
 
 
 @pytest.fixture

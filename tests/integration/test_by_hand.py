@@ -1,13 +1,12 @@
 """Workers that are started by ``vinefast worker``, as a user does."""
 
 import shutil
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from tests.helpers.processes import start_by_hand
+from tests.helpers.processes import end_by_hand, start_by_hand
 from tests.helpers.waiting import wait_until
 
 COMMAND = [sys.executable, "-c", "from vinefast.cli import main; main()", "worker"]
@@ -59,10 +58,6 @@ def test_signals_and_exit_codes_are_the_workers(make_executor, worker_of, tmp_pa
     worker = worker_of(tmp_path)
     assert wait_until(lambda: executor.stats()["workers_joined"] == 1, 30)
 
-    def ended():
-        worker.send_signal(signal.SIGTERM)  # again and again: a worker sleeps for seconds here and there
-        return worker.poll() is not None
-
-    assert wait_until(ended)
+    assert end_by_hand(worker)
     assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
     assert worker_of(tmp_path, "--no-such-option").wait(60) == 1

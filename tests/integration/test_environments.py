@@ -14,7 +14,7 @@ import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 from venv_pack import pack
 
-from tests.helpers.processes import command_by_hand, start_by_hand
+from tests.helpers.processes import command_by_hand, end_by_hand, start_by_hand
 from vinefast.errors import RemoteError
 from vinefast.workers.environment import PYTHON
 
@@ -104,9 +104,7 @@ def start_apart(make_executor, tmp_path):
     # They go at once when the manager does, but slowly when they are told to.
     for executor in executors:
         executor.shutdown()
-    for worker in workers:
-        worker.terminate()
-        worker.wait()
+    assert end_by_hand(*workers)
 
 
 @pytest.mark.parametrize("exec_mode", ["serverless", "regular"])

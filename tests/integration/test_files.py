@@ -9,7 +9,7 @@ from parsl.app.errors import BashExitFailure, MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.helpers.processes import command_by_hand, left_of, start_by_hand
+from tests.helpers.processes import command_by_hand, end_by_hand, left_of, start_by_hand
 from tests.helpers.waiting import wait_for_file
 from vinefast import URLStaging, VineFastExecutor
 from vinefast.errors import InputMissing
@@ -62,8 +62,7 @@ def apart(request, mark, tmp_path, monkeypatch):
     with parsl.load(parsl.Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), usage_tracking=0)):
         worker = start_by_hand(command_by_hand(executor, "--cores", "2"), elsewhere)
         yield executor
-    worker.terminate()
-    worker.wait()
+    assert end_by_hand(worker)
     assert not [name for name in os.listdir(here) if ".vinefast-" in name]
     parsl.clear()
     assert not left_of(mark)

@@ -15,7 +15,7 @@ from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
-from tests.helpers.processes import command_by_hand, left_of, start_by_hand, workers_of
+from tests.helpers.processes import command_by_hand, end_by_hand, left_of, start_by_hand, workers_of
 from tests.helpers.waiting import wait_for_file, wait_until
 from vinefast import CachedFile, URLStaging, VineFastExecutor
 from vinefast._build_info import TASKVINE_VERSION
@@ -101,9 +101,7 @@ def start(mark, tmp_path, monkeypatch):
 
     yield start
     parsl.dfk().cleanup()
-    for worker in workers:
-        worker.terminate()
-        worker.wait()
+    assert end_by_hand(*workers)
     parsl.clear()
     assert not left_of(mark)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from parsl.data_provider.files import File
 
-from tests.helpers.processes import command_by_hand, left_of, start_by_hand
+from tests.helpers.processes import command_by_hand, end_by_hand, left_of, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast import CachedFile, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InvalidConfiguration
@@ -106,10 +106,7 @@ def start(mark, tmp_path, monkeypatch):
         return executor
 
     yield start
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        worker.wait()
+    assert end_by_hand(*workers)
     for executor in started:
         executor.shutdown()
     assert not [name for name in os.listdir(here) if ".vinefast-" in name]

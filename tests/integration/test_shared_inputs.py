@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from parsl.data_provider.files import File
 
-from tests.helpers.processes import command_by_hand, left_of, start_by_hand
+from tests.helpers.processes import command_by_hand, end_by_hand, left_of, start_by_hand
 from vinefast import CachedFile, TempFile, VineFastExecutor
 from vinefast.errors import CallDied, InputChanged
 
@@ -57,8 +57,7 @@ def start(mark, tmp_path, monkeypatch):
     def stop():
         while started:
             executor, worker = started.pop()
-            worker.terminate()
-            worker.wait()
+            assert end_by_hand(worker)
             executor.shutdown()
 
     def start(*options, mode="serverless"):
