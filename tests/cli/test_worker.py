@@ -133,6 +133,31 @@ def test_no_worker_program(announce, run):
     assert "There is no program '/no/such/worker'" in run(announce(program="/no/such/worker"))
 
 
+def test_what_others_can_write_is_not_run(announce, run):
+    directory = announce()
+    contact = directory / by_hand.NAME
+    for path, mode in ((contact, 0o620), (contact, 0o602), (directory, 0o777), (directory, 0o1777)):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        assert f"{path} can be written to by others (its mode is {mode:o})" in run(directory)
+        path.chmod(before)
+    directory.chmod(0o775)
+    assert isinstance(run(directory), list)
+
+
+@pytest.mark.parametrize("which", ["the file", "the directory"])
+def test_what_belongs_to_somebody_else_is_not_run(announce, run, which):
+    directory = announce()
+    path = directory if which == "the directory" else directory / by_hand.NAME
+    if os.geteuid():
+        pytest.skip("needs root, to give a file away")
+    os.chown(path, 54321, -1)
+    output = run(directory)
+    assert f"{path} belongs to user 54321" in output and "--password FILE" in output
+    os.chown(path, 0, -1)
+    assert isinstance(run(directory), list)
+
+
 def test_an_unreadable_contact(announce, run):
     directory = announce()
     (directory / by_hand.NAME).write_text("{")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import os
+import pwd
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,7 +93,8 @@ def find(run_dir: str) -> WorkerStart:
     Raises
     ------
     EngineStartError
-        If there is none, or several, or the file cannot be read.
+        If there is none, or several, or the file cannot be read, or could be somebody else's work: it names a program
+        that is going to run.
     """
     found = [path for path in (os.path.join(run_dir, NAME),) if os.path.exists(path)]
     found = found or sorted(glob.glob(os.path.join(glob.escape(run_dir), "*", NAME)))
@@ -110,6 +113,8 @@ def find(run_dir: str) -> WorkerStart:
     (path,) = found
     try:
         with open(path) as file:
+            _check_owner(os.path.dirname(path) or ".", os.stat(os.path.dirname(path) or "."))
+            _check_owner(path, os.fstat(file.fileno()))
             start = WorkerStart(**json.load(file))
     except OSError as error:
         raise EngineStartError(f"{path} cannot be read: {error.strerror}") from error
@@ -122,3 +127,27 @@ def find(run_dir: str) -> WorkerStart:
         reason = "cannot be read by you" if os.path.exists(password_file) else "is gone: the run is over"
         raise EngineStartError(f"The password file {password_file}, which {path} names, {reason}")
     return WorkerStart(**{**vars(start), "password_file": password_file})
+
+
+def _check_owner(path: str, status: os.stat_result) -> None:
+    """Raise `EngineStartError` if somebody else but root could have written what is there.
+
+    A group may write to a directory, as some masks have it: what it puts there is its own, which shows.
+    """
+    if status.st_uid not in (os.geteuid(), 0):
+        reason = f"belongs to user {_name_of(status.st_uid)}"
+    elif status.st_mode & (stat.S_IWOTH | (0 if stat.S_ISDIR(status.st_mode) else stat.S_IWGRP)):
+        reason = f"can be written to by others (its mode is {stat.S_IMODE(status.st_mode):o})"
+    else:
+        return
+    raise EngineStartError(
+        f"{path} {reason}, and what {NAME} says is run as it is; accepted: a run of your own, to which nobody else can "
+        "write. For another one, give HOST:PORT and --password FILE"
+    )
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
