@@ -261,7 +261,7 @@ def _show(summary: dict[str, Any], console: Console) -> None:
     for title in ("", "first half", "second half"):
         taken.add_column(title, justify="left" if not title else "right")
     for name, (first, second) in summary["medians"].items():
-        unit = 1e6 if name.endswith(("rss", "bytes")) else 1
+        unit = 1e6 if name.endswith(("rss", "heap", "bytes")) else 1
         taken.add_row(f"{name} (MB)" if unit > 1 else name, f"{first / unit:.1f}", f"{second / unit:.1f}")
     console.print(taken)
     longest_s, calm_s = summary["longest_s"], summary["calm_s"]

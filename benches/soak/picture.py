@@ -6,7 +6,7 @@ from typing import Any
 
 _MB = 1e6
 _PANELS: list[tuple[str, list[tuple[str, str, float]]]] = [
-    ("memory of the program (MB)", [("rss", "", _MB)]),
+    ("memory of the program (MB)", [("rss", "resident", _MB), ("heap", "of malloc(), in use", _MB)]),
     ("descriptors and threads", [("descriptors", "descriptors", 1), ("threads", "threads", 1)]),
     ("memory of the workers (MB)", [("workers_rss", "", _MB)]),
     ("files", [("run_files", "run directory", 1), ("worker_files", "workers", 1), ("memory_files", "/dev/shm", 1)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections.abc import Iterable
@@ -15,6 +16,29 @@ from benches.soak.books import Books
 from benches.soak.fleet import Fleet
 
 MEMORY_DIR = Path("/dev/shm")
+
+
+class _Mallinfo(ctypes.Structure):
+    """As glibc's ``struct mallinfo2``."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks")
+        + ("keepcost",)
+    ]
+
+
+def heap_in_use() -> int:
+    """Count the bytes that this process has from ``malloc()`` and has not freed; 0: the C library does not tell.
+
+    If resident memory grows and this does not, the heap is in pieces; if both do, something is not freed.
+    """
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc 2.33
+    if mallinfo is None:
+        return 0
+    mallinfo.restype = _Mallinfo
+    told = mallinfo()
+    return int(told.uordblks + told.hblkhd)  # of all arenas, and what is mapped by itself
 
 
 def files_below(directories: Iterable[Path]) -> tuple[int, int]:
@@ -60,6 +84,7 @@ class Samples:
             "live": len(self._books.live),
             "faults": len(self._books.faults),
             "rss": self._this.memory_info().rss,
+            "heap": heap_in_use(),
             "descriptors": self._this.num_fds(),
             "threads": self._this.num_threads(),
             "workers": sum(executor.stats().get("workers_connected", 0) for executor in self._executors.values()),

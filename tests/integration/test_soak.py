@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benches.soak.samples import heap_in_use
 from tests.helpers.processes import left_of
 from tests.helpers.waiting import wait_until
 
@@ -28,6 +29,19 @@ def start(directory, *options):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def test_the_heap_is_told_from_what_lies_free_in_it():
+    if not heap_in_use():
+        pytest.skip("this C library does not tell")
+    small, large = 10_000, 1 << 20  # of one arena, and mapped by themselves
+    before = heap_in_use()
+    held = [bytes(small) for _ in range(1000)] + [bytes(large) for _ in range(10)]
+    used = heap_in_use() - before
+    nbytes = 1000 * small + 10 * large
+    assert nbytes <= used < 1.5 * nbytes
+    held.clear()
+    assert heap_in_use() - before < nbytes / 2
+
+
 @pytest.mark.timeout(600)  # on a busy machine, calls that lost their workers take their time
 def test_nothing_is_lost_doubled_wrong_or_left(mark, tmp_path):
     options = "--seconds", "30", "--every", "1.5", "--longest", "4", "--sample", "2", "--rate", "60", "--seed", "3"
@@ -43,6 +57,7 @@ def test_nothing_is_lost_doubled_wrong_or_left(mark, tmp_path):
     assert sum(map(sum, (kind.values() for kind in summary["outcomes"].values()))) == sum(summary["calls"].values())
     samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert len(samples) > 5 and all(sample["rss"] > 0 for sample in samples)
+    assert all(sample["heap"] > 0 for sample in samples) or not heap_in_use()
     assert "seed 3" in said
     assert "No picture" in said or "<svg" in (tmp_path / "soak.svg").read_text()
 
