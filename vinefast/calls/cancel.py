@@ -15,24 +15,7 @@ from vinefast.calls.retries import task_record_of
 
 
 def cancel(future: Future[Any]) -> bool:
-    """Cancel a call, also one that a worker has or runs.
-
-    Parameters
-    ----------
-    future : CallFuture or AppFuture
-        What the executor, or a Parsl app, has returned.
-
-    Returns
-    -------
-    bool
-        False if the call is done, unless it was cancelled; or, of an app, if it waits for what it depends on, or
-        for Parsl, which hands apps on in a thread of its own, or runs in another executor.
-
-    Raises
-    ------
-    TypeError
-        If it is the future of something else.
-    """
+    """Do what `VineFastExecutor.cancel` says, for the future of a call or of a Parsl app."""
     call = call_of(future)
     if call is None:
         return False
