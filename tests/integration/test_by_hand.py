@@ -1,5 +1,6 @@
 """Workers that are started by ``vinefast worker``, as a user does."""
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,13 @@ def test_a_worker_by_run_directory(make_executor, worker_of, tmp_path):
     assert worker.wait(30) == 0
     ended = subprocess.run([*COMMAND, tmp_path], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1 and "the run is over" in ended.stderr
+
+
+def test_the_log_says_at_once_how_to_start_one(make_executor, caplog, tmp_path):
+    with caplog.at_level(logging.INFO, "vinefast"):
+        executor = make_executor(worker_launch_method="manual")
+    (said,) = [record.getMessage() for record in caplog.records if "by hand" in record.getMessage()]
+    assert f"vinefast worker {tmp_path / executor.label}\n" in said and executor.worker_command in said
 
 
 def test_a_worker_by_address(make_executor, worker_of, tmp_path):
