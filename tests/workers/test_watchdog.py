@@ -116,6 +116,26 @@ def test_calls_that_run_in_a_slot_all_the_same_do_not_wait(watch, caplog):
     assert record.getMessage().endswith("gpus=0")
 
 
+def test_a_call_may_be_submitted_while_it_looks_at_those_before(watch, monkeypatch, caplog):
+    engine = Engine()
+    watcher = watch(engine, strict=False)
+    watcher.meet(CallSpec(gpus=1))
+    short, met = watchdog._short, iter(range(3, 6))
+
+    def meet_another(specification, most):
+        for gpus in met:
+            watcher.meet(CallSpec(gpus=gpus))  # as another thread does, whose turn may come at any line
+            break
+        return short(specification, most)
+
+    monkeypatch.setattr(watchdog, "_short", meet_another)
+    watcher.meet(CallSpec(gpus=2))
+    watch(engine)
+    watch(engine)
+    assert watcher._thread.is_alive()
+    assert {text.partition("gpus=")[2][0] for text in caplog.messages} == {"1", "2", "3", "4", "5"}
+
+
 def test_workers_that_find_no_descriptor_are_told_of_once_and_what_to_raise(watch, caplog):
     engine = Engine()
     engine.accept_errno = errno.EMFILE

@@ -144,7 +144,8 @@ class Watchdog:
     def _look(self, most: Mapping[str, int], waited_s: float) -> None:
         if not self._strict:
             if waited_s >= _TOO_LARGE_S:
-                self._warn([spec for spec in self._met.values() if _short(spec, most)], most)
+                # In one step of C: who submits a call may add to it meanwhile.
+                self._warn([spec for spec in list(self._met.values()) if _short(spec, most)], most)
             return
         if self._launcher.fixed:
             # What is free on a disk changes by itself.
