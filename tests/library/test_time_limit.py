@@ -56,6 +56,12 @@ def test_it_is_interrupted(patient, tmp_path):
     assert result.records[1].duration_ns >= 300_000_000
 
 
+def test_its_parameters_may_have_any_name(worker):
+    names = ["args", "function", "kwargs", "self"]
+    call = Call(calls.keyword_names, (), dict.fromkeys(names))
+    assert worker.run([call], limit_ms=60_000).records[0].value == names
+
+
 @pytest.mark.parametrize("way", ["C code", "deaf", "signals blocked", "in the kernel", "no handlers"])
 def test_it_is_killed_alone(worker, tmp_path, way):
     trace, other = tmp_path / "trace", tmp_path / "other"

@@ -29,7 +29,7 @@ class Timed:
         self._pid = os.getpid()
         self.__name__ = getattr(function, "__name__", None) or type(function).__name__
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         self._counters[layout.CALL_NS] = time.monotonic_ns()
         try:

@@ -1023,3 +1023,7 @@ def hang_at_the_end(seconds):
     """The process of the call writes out its streams when it ends."""
     sys.stdout.flush = lambda: time.sleep(seconds)
     return seconds
+
+
+def keyword_names(**keywords):
+    return sorted(keywords)
