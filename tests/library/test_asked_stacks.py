@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.waiting import wait_until
 
 from .encode import Call
+from .worker import USER_MODULES
 
 
 def ask(worker, task_id, index):
@@ -41,6 +42,20 @@ def test_the_call_that_a_slot_is_at(worker, tmp_path):
     done, result = worker.collect()
     assert done == task and [record.value for record in result.records[1:2]] == [20]
     assert answer(worker, ask(worker, task, 1)) is None
+
+
+def test_a_python_that_was_built_for_older_systems(start_worker, tmp_path):
+    """As that of conda is, which lacks what its C library lacks."""
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "sitecustomize.py").write_text("import os\ndel os.memfd_create, os.pidfd_open\n")
+    worker = start_worker(slots=2, env={"PYTHONPATH": os.pathsep.join((str(older), str(USER_MODULES)))})
+    traces = [tmp_path / "trace-0", tmp_path / "trace-1"]
+    tasks = [worker.send([Call(calls.say_and_tick, (str(trace), 50, 0.1))]) for trace in traces]
+    assert wait_until(lambda: all(map(lines, traces)))
+    for task in tasks:
+        assert answer(worker, ask(worker, task, 0)).endswith(" in say_and_tick")
+    assert not [*worker.library_directory.glob("vinefast-stack*")]
 
 
 def test_many_at_once(worker, tmp_path):

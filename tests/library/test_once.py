@@ -16,9 +16,9 @@ from .worker import USER_MODULES, install_library
 
 @pytest.fixture
 def run_once(tmp_path):
-    def run(call, **pipes):
+    def run(call, limit_ms=0, modules=(), **pipes):
         install_library(tmp_path)
-        (tmp_path / "frame").write_bytes(encode_frame([call]))
+        (tmp_path / "frame").write_bytes(encode_frame([call], limit_ms=limit_ms))
         output = tmp_path / "output"
         with open(output, "wb") as file:
             # As the worker does: one file for both.
@@ -26,7 +26,7 @@ def run_once(tmp_path):
             done = subprocess.run(
                 [sys.executable, "-m", "vinefast_library.once"],
                 cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": str(USER_MODULES)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*modules, USER_MODULES)))},
                 start_new_session=True,
                 **options,
             )
@@ -43,6 +43,15 @@ def test_result(run_once):
 
 def test_none(run_once):
     assert run_once(Call(calls.nothing)).status == 0
+
+
+def test_a_limit_in_a_python_that_was_built_for_older_systems(run_once, tmp_path):
+    """As that of conda is, which lacks what its C library lacks."""
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "sitecustomize.py").write_text("import os\ndel os.memfd_create, os.pidfd_open\n")
+    assert run_once(Call(calls.add, (1,), {"b": 5}), limit_ms=60_000, modules=(older,)).value == 6
+    assert not [*tmp_path.glob("vinefast-stack*")]
 
 
 def test_output_does_not_mix_in(run_once, tmp_path):

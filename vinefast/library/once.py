@@ -144,7 +144,7 @@ def _wait_for(pid: int, seconds: float) -> None:
     try:
         with open(os.pidfd_open(pid), "rb") as process:
             select.select([process], [], [], seconds)
-    except OSError:  # an old kernel, or no descriptor is left
+    except (OSError, AttributeError):  # an old kernel, or a Python for old ones; or no descriptor is left
         time.sleep(min(seconds, 0.02))
 
 

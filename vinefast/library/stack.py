@@ -21,11 +21,22 @@ _MAX_NBYTES = 64 * 1024
 _OWN = f'  File "{os.path.dirname(identity.__code__.co_filename)}{os.sep}'
 
 
+def _open_file() -> int:
+    try:
+        return os.memfd_create("vinefast-stack")
+    except AttributeError:
+        # This Python was built for older systems, as that of conda is: a file that nobody else finds does as well.
+        path = f"vinefast-stack-{os.getpid()}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.unlink(path)
+        return fd
+
+
 class Stack:
     """A file in memory that a slot's child shares with the supervisor."""
 
     def __init__(self) -> None:
-        self._fd = os.memfd_create("vinefast-stack")
+        self._fd = _open_file()
         self._identity = identity(self._fd)
 
     def listen(self) -> None:
