@@ -22,6 +22,21 @@ from vinefast.calls.context import pack
 from vinefast.library.context import FILE
 
 from .encode import Call
+from .worker import USER_MODULES
+
+# What Python does on its own account where its C library has no close_range().
+CLOSES_ONE_BY_ONE = """
+import os
+known = os.sysconf
+os.sysconf = lambda name: 1 << 30 if name == "SC_OPEN_MAX" else known(name)
+def closerange(low, high):
+    for fd in range(low, high):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+os.closerange = closerange
+"""
 
 
 def lines(path):
@@ -90,6 +105,17 @@ def test_death_while_idle(worker):
 
 
 def test_what_a_dead_call_started_dies_too(worker, tmp_path):
+    path = tmp_path / "pid"
+    assert worker.run([Call(calls.start_sleeper_and, (str(path), "crash"))]).records[0].status == 4
+    assert wait_until(lambda: not is_alive(int(path.read_text())))
+
+
+def test_what_a_dead_call_started_dies_with_room_for_a_billion_descriptors(start_worker, tmp_path):
+    """In a container, say, and with a Python that was built for older systems, as that of conda is."""
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "sitecustomize.py").write_text(CLOSES_ONE_BY_ONE)
+    worker = start_worker(env={"PYTHONPATH": os.pathsep.join((str(older), str(USER_MODULES)))})
     path = tmp_path / "pid"
     assert worker.run([Call(calls.start_sleeper_and, (str(path), "crash"))]).records[0].status == 4
     assert wait_until(lambda: not is_alive(int(path.read_text())))

@@ -89,6 +89,16 @@ def close_inherited_pipes(keep: set[int]) -> None:
             pass
 
 
+def close_all_but_standard() -> None:
+    """Close all descriptors but standard ones. Not all that there may be: that takes minutes if it is a billion, and a
+    Python that was built for older systems cannot do it at once.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with suppress(OSError):  # that of the directory is closed already
+                os.close(int(name))
+
+
 def lead_own_group() -> None:
     """Become the leader of a process group.
 
@@ -407,7 +417,7 @@ def end_group(pid: int) -> None:
         try:
             os.setpgid(0, pid)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            close_all_but_standard()
             end_processes(lambda: members_of({pid}))
         finally:
             os._exit(0)
