@@ -56,6 +56,16 @@ def test_it_is_interrupted(patient, tmp_path):
     assert result.records[1].duration_ns >= 300_000_000
 
 
+def test_what_it_was_given_is_freed_before_the_next_call(patient, tmp_path):
+    trace = tmp_path / "trace"
+    noted = calls.Noted(str(trace))
+    trace.touch()
+    first, second = Call(calls.sleep_with, (noted, 60)), Call(calls.read_text, (str(trace),))
+    result = patient.run([first, second], limit_ms=300)
+    assert statuses(result) == [TIMED_OUT, VALUE]
+    assert result.records[1].value == "freed\n"
+
+
 def test_its_parameters_may_have_any_name(worker):
     names = ["args", "function", "kwargs", "self"]
     call = Call(calls.keyword_names, (), dict.fromkeys(names))

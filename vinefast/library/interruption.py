@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from operator import length_hint
@@ -93,9 +94,9 @@ class Interruption:
         if os.getpid() != self._pid:
             return  # a call has forked this process
         if self._is_cancelled():
-            interruption = CallStopped("the call has been cancelled")
+            kind, why = CallStopped, "the call has been cancelled"
         elif self._is_overdue():
-            interruption = CallOverdue("the call has run for longer than it may")
+            kind, why = CallOverdue, "the call has run for longer than it may"
         else:
             return
         # As Ctrl-C does, which goes to all processes of a terminal.
@@ -103,7 +104,8 @@ class Interruption:
         self._started = without_trackers(started)  # this process goes on with them
         kill_processes(self._started, signal.SIGINT)
         # If the call has its record already, or another has none yet, the loop sees that: it bears strays.
-        raise interruption
+        # Not by a variable, which would be part of its own traceback: what the call had would stay for long.
+        raise kind(why)
 
     def _is_cancelled(self) -> bool:
         indices = self._mark()
@@ -131,4 +133,12 @@ class Interruption:
     def _began_ns(self, frame: FrameType | None) -> int:
         while frame is not None and frame.f_code is not self.loop:
             frame = frame.f_back
-        return time.monotonic_ns() if frame is None else frame.f_locals["last_ns"]
+        if frame is None:
+            return time.monotonic_ns()
+        variables = frame.f_locals
+        began_ns = variables["last_ns"]
+        if isinstance(variables, dict) and sys.gettrace() is sys.getprofile() is None:
+            # Up to Python 3.12 a frame keeps this copy, and all that is in it: what the call was given, say. A function
+            # that traces has it written back.
+            variables.clear()
+        return began_ns

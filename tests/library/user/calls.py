@@ -1027,3 +1027,23 @@ def hang_at_the_end(seconds):
 
 def keyword_names(**keywords):
     return sorted(keywords)
+
+
+class Noted:
+    """Notes in a file when it is freed."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __del__(self):
+        if os.path.exists(self.path):
+            with open(self.path, "a") as file:
+                file.write("freed\n")
+
+
+def sleep_with(argument, seconds):
+    time.sleep(seconds)
+
+
+def read_text(path):
+    return Path(path).read_text()
