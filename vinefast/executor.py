@@ -207,6 +207,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._url_timeouts = URLStaging().timeouts
         self._lifecycle = threading.RLock()
         self._teardown: Teardown | None = None  # since start or shutdown
+        self._starting = False
+        self._ends_with_start = False  # somebody has shut it down meanwhile
         self._submit: Callable[..., CallFuture] = _refuser(EngineStopped("the executor has not been started"))
 
     def start(self) -> None:
@@ -225,9 +227,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             super().start()
             self._teardown = Teardown()
             weakref.finalize(self, self._teardown.run)
+            self._starting = True
             try:
                 self._start(self._teardown)
+                self._starting = False
+                if self._ends_with_start:
+                    raise EngineStopped()
             except BaseException as error:
+                self._starting = False
                 self.shutdown()
                 if isinstance(error, OSError):
                     raise EngineStartError(f"Executor {self.label} cannot be started: {error}") from error
@@ -663,7 +670,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         """End workers and engine within seconds; calls that have not finished fail with `EngineStopped`. Idempotent.
 
         A shutdown that Ctrl-C interrupts goes on by itself; whoever calls this method once more waits for its end. In a
-        callback of a call this method does not wait, and in a process that the program has forked it does nothing.
+        callback of a call this method does not wait, and in a process that the program has forked it does nothing. In
+        a signal handler that has interrupted `start`, it has `start` raise `EngineStopped` once that has undone all.
         """
         # Before the lock is touched, which another thread may have held at the fork.
         if self._teardown is not None and not self._teardown.is_ours:
@@ -672,6 +680,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             self._submit = _refuser(EngineStopped())
             if self._teardown is None:
                 self._teardown = Teardown()
+            if self._starting:
+                # In a signal handler, say, on the thread that starts: it undoes the rest when it has come to an end.
+                self._ends_with_start = True
+                return
         self._teardown.run_apart(wait=not finishes_futures())
         super().shutdown()
         self.monitoring_receiver = None

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 import traceback
+from contextlib import suppress
 from multiprocessing import shared_memory
 
 import psutil
@@ -19,7 +20,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from tests.helpers.processes import command_by_hand, left_of, processes_marked, start_by_hand
 from tests.helpers.waiting import HeldCall, wait_until
 from vinefast import TempFile, VineFastExecutor, _teardown
-from vinefast.errors import EngineStopped
+from vinefast.errors import EngineStartError, EngineStopped
 
 BOUND = 8.0  # seconds; the aim is one
 
@@ -249,8 +250,13 @@ def test_no_call_is_taken_while_a_shutdown_comes_between(make_executor, monkeypa
     assert executor.outstanding() == 0
 
 
-def interrupt_at(n, function):
-    """Throw KeyboardInterrupt into this thread at the n-th line of vinefast's; tells whether there are so many.
+def press_ctrl_c():
+    raise KeyboardInterrupt
+
+
+def interrupt_at(n, function, strike=press_ctrl_c):
+    """Throw KeyboardInterrupt into this thread at the n-th line of vinefast's, or do something else there; tells
+    whether there are so many.
 
     Not within the standard library: where a `with` ends, a trace function can throw where a signal cannot.
     """
@@ -262,17 +268,19 @@ def interrupt_at(n, function):
             return None
         if event == "line" and next(lines, None) is None:
             sys.settrace(None)
-            raise KeyboardInterrupt
+            struck.append(n)
+            strike()
         return trace
 
+    struck = []
     sys.settrace(trace)
     try:
         function()
-    except KeyboardInterrupt:
-        return True
+    except (KeyboardInterrupt, EngineStopped):
+        pass
     finally:
         sys.settrace(None)
-    return False
+    return bool(struck)
 
 
 def test_interrupted_at_any_line(make_executor, monkeypatch):
@@ -316,6 +324,24 @@ def test_start_is_interrupted(make_executor, mark):
         n += 499
     assert n > 5000
     assert executor.submit(abs, {}, -1).result(30) == 1
+
+
+def test_a_signal_handler_shuts_down_what_is_starting(make_executor, mark):
+    """Here and there as well: the start ends, with nothing left."""
+
+    def start():
+        with suppress(EngineStartError):  # it was shut down before it began
+            executor.start()
+
+    n = 1
+    executor = make_executor(start=False)
+    while interrupt_at(n, start, lambda: executor.shutdown()):
+        assert nothing_left(mark)
+        with pytest.raises(EngineStopped):
+            executor.submit(abs, {}, -1)
+        executor = make_executor(start=False)
+        n += 499
+    assert n > 5000
 
 
 def test_ctrl_c_while_a_worker_takes_its_time(make_executor, mark, monkeypatch):
