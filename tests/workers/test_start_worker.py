@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.helpers.processes import descendants
 from tests.helpers.waiting import wait_for_file, wait_until
 from vinefast.workers.launch import START_SCRIPT
 
@@ -75,6 +76,24 @@ def test_signals_end_the_worker_which_may_take_several(start, tmp_path, number):
     assert wait_until(ended, 20)
     assert process.returncode == 3
     assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_worker_that_heeds_no_signal_is_killed_in_the_end(start, tmp_path):
+    """The whole group gets the signal, as batch systems send it."""
+    process = start("trap '' TERM; touch $said; while :; do sleep 0.05; done", VINEFAST_WORKER_GRACE_S="0.5")
+    wait_for_file(tmp_path / "said")
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(20) == 128 + signal.SIGKILL
+    assert not list((tmp_path / "tmp").iterdir())
+    assert wait_until(lambda: not descendants(process.pid))
+
+
+def test_nobody_waits_for_a_worker_that_has_ended(start, tmp_path):
+    process = start("trap 'exit 3' TERM; touch $said; while :; do sleep 0.05; done")
+    wait_for_file(tmp_path / "said")
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(20) == 3
+    assert wait_until(lambda: not descendants(process.pid))
 
 
 def test_a_worker_that_was_killed_leaves_nothing(start, tmp_path):

@@ -8,10 +8,34 @@ for parent in "$CCTOOLS_TEMP" "$_CONDOR_SCRATCH_DIR" "$TMPDIR" "$TEMP" "$TMP" /t
     [ -r "$parent" ] && [ -w "$parent" ] && [ -x "$parent" ] && break
 done
 
-worker='' ended='' status='' signalled=''
+worker='' ended='' status='' signalled='' watcher=''
+
+# A worker that waits for its manager's half of the password heeds no signal for a quarter of an hour (TaskVine 7.14.5):
+# a manager that is suspended is enough. So it is killed after a while, in which any other one has ended, and which is
+# shorter than what batch systems give us. The signals of a whole process group do not end who waits for that.
+watch() {
+    [ -z "$watcher" ] || return
+    (
+        trap '' HUP INT QUIT TERM USR1 USR2
+        sleep "${VINEFAST_WORKER_GRACE_S:-20}" &
+        sleeper=$!
+        trap 'kill -KILL "$sleeper" 2>/dev/null; exit' ALRM
+        wait "$sleeper"
+        kill -KILL "$worker" 2>/dev/null
+    ) &
+    watcher=$!
+}
+
+end_worker() {
+    ended=1 signalled=1
+    [ -n "$worker" ] || return
+    kill -TERM "$worker" 2>/dev/null
+    watch
+}
+
 for signal in HUP INT QUIT TERM USR1 USR2; do
     # Each of them: a worker sleeps for seconds here and there, and each ends one such sleep.
-    trap 'ended=1 signalled=1; [ -z "$worker" ] || kill -TERM "$worker" 2>/dev/null' "$signal"
+    trap end_worker "$signal"
 done
 
 workspace=$(mktemp -d "$parent/worker-XXXXXXXXXX") || exit 1
@@ -21,7 +45,7 @@ if [ -z "$ended" ]; then
     # The last of equal options wins: the user's.
     "$program" --workspace "$workspace" "$@" &
     worker=$!
-    [ -z "$ended" ] || kill -TERM "$worker" 2>/dev/null
+    [ -z "$ended" ] || end_worker
     while :; do
         signalled=''
         wait "$worker"
@@ -34,6 +58,7 @@ if [ -z "$ended" ]; then
     done
 fi
 trap '' HUP INT QUIT TERM USR1 USR2
+[ -z "$watcher" ] || kill -ALRM "$watcher" 2>/dev/null
 # What calls have started may still write for a moment.
 rm -rf "$workspace" 2>/dev/null || { sleep 1; rm -rf "$workspace"; }
 exit "${status:-143}"
