@@ -162,6 +162,12 @@ static inline int vf_call_cancel_sent(struct vf_call *call)
 	return vf_call_change(call, VF_CALL_SENT, VF_CALL_CANCELLED);
 }
 
+/* Whether it is with a worker, or on the way there, as far as is known. */
+static inline int vf_call_is_sent(const struct vf_call *call)
+{
+	return atomic_load(&call->state) == VF_CALL_SENT;
+}
+
 static inline int vf_call_is_cancelled(struct vf_call *call)
 {
 	return atomic_load(&call->state) == VF_CALL_CANCELLED;

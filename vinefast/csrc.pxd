@@ -158,6 +158,7 @@ cdef extern from "vf_call.h" nogil:
 
     bint vf_call_cancel(vf_call *call)
     bint vf_call_cancel_sent(vf_call *call)
+    bint vf_call_is_sent(vf_call *call)
     bint vf_call_is_cancelled(vf_call *call)
     void vf_call_list_push(vf_call_list *list, vf_call *call)
     uint64_t vf_group_too_large_ns(const vf_group *group)

@@ -190,6 +190,17 @@ def test_callbacks_run_once(make_executor, tmp_path):
     assert called == [future]
 
 
+def test_a_call_is_running_while_it_cannot_be_cancelled_by_its_future(make_executor, tmp_path):
+    executor = make_executor(**ONE_SLOT)
+    future = run(executor, sleep, tmp_path / "pid")
+    assert future.running() and not future.cancel() and future.running()
+    waiting = executor.submit(abs, {"priority": -1}, -1)
+    assert not waiting.running() and waiting.cancel() and not waiting.running()
+    assert executor.cancel(future) and not future.running()
+    done = executor.submit(abs, {}, -3)
+    assert done.result(20) == 3 and not done.running()
+
+
 def test_an_option_makes_cancel_end_what_runs(make_executor, tmp_path):
     executor = make_executor(cancel_running=True, **ONE_SLOT)
     future = run(executor, sleep, tmp_path / "pid")

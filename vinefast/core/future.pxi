@@ -132,12 +132,22 @@ cdef class Call:
     def _done_callbacks(self, value):
         self.callbacks = value
 
-    # These three answer in a few nanoseconds what Future answers with its lock held.
+    # These four answer in a few nanoseconds what Future answers with its lock held.
 
     def done(self):
         """Return True if the call was cancelled or has finished."""
         state = self.state
         return state is FINISHED or state is CANCELLED or state is CANCELLED_AND_NOTIFIED
+
+    def running(self):
+        """Return True if the call has been sent to a worker and has not come back: it runs, or waits there.
+
+        As in the standard library, `cancel` refuses such a call (but see there). It may be False again: a call whose
+        worker is lost, or hands it back, waits once more.
+        """
+        if self.state is PENDING and self.c_call.future != NULL:
+            return vf_call_is_sent(&self.c_call)
+        return Future.running(self)
 
     def result(self, timeout=None):
         """Return what the call returned, or raise what it raised, waiting for it if need be.
