@@ -365,7 +365,9 @@ def test_a_reader_may_change_its_copy_of_a_value(serverless):
     assert total(kept).result() == sum(range(100_000))
 
 
-@pytest.mark.parametrize("value", [None, 3, "text", {"a": [1, 2]}, lambda x: x + 1], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [None, 3, "text", {"a": [1, 2]}, lambda x: x + 1], ids=lambda value: type(value).__name__
+)
 def test_any_value_can_be_kept(serverless, value):
     @vinefast.python_app(keep=True)
     def give(value):

@@ -88,10 +88,8 @@ def test_one_call_is_not_taken_for_the_next(worker, tmp_path):
     found = dict(worker.collect(resend=False) for _ in range(len(asked) + 1))
     assert len(found.pop(task).records) == n
     stacks = [(asked[number], result.records[0].value) for number, result in found.items()]
-    names = {0: "evenly", 1: "oddly"}
-    assert [
-        (index, stack) for index, stack in stacks if stack and not stack.endswith(f" in say_and_sleep_{names[index % 2]}")
-    ] == []
+    names = [function.__name__ for function in functions]
+    assert [stack for index, stack in stacks if stack and not stack.endswith(f" in {names[index % 2]}")] == []
     assert any(stack for _, stack in stacks)
 
 

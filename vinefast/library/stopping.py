@@ -67,8 +67,9 @@ class Stopping:
     """The slots that have a bundle of which calls are to end.
 
     A child has a time of grace between the question and the kill. To know which call it is at, the child is frozen:
-    then no other call is killed that has just begun. While it loads a function, which may never end, it is killed if all
-    calls that are to come and need that function are to end: then the function counts as one that kills its process.
+    then no other call is killed that has just begun. While it loads a function, which may never end, it is killed if
+    all calls that are to come and need that function are to end: then the function counts as one that kills its
+    process.
 
     Parameters
     ----------
