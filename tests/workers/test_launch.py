@@ -177,6 +177,18 @@ def test_a_retired_launcher_replaces_no_worker(start, manager):
     assert processes_of(launcher) == [process]
 
 
+def test_workers_that_soon_end_by_signals_are_replaced_for_ever(start, manager, monkeypatch):
+    monkeypatch.setattr(launch, "_LONGEST_PAUSE_S", 0.0)
+    failures = []
+    launcher = start(failures.append)
+    launcher._early_ends = [5000]  # as after half a day
+    for _ in range(2):
+        (process,) = processes_of(launcher)
+        process.send_signal(signal.SIGSEGV)
+        assert wait_until(lambda process=process: failures or processes_of(launcher) not in ([], [process]))
+    assert not failures
+
+
 def test_workers_that_cannot_run_are_given_up(start):
     failures = []
     launcher = start(failures.append, worker_options="--no-such-option")

@@ -279,7 +279,7 @@ class _CrewLauncher(Launcher):
             for index, process in enumerate(self._processes):
                 try:
                     if process is None:
-                        pause_s = min(_FIRST_PAUSE_S * 2 ** self._early_ends[index], _LONGEST_PAUSE_S)
+                        pause_s = min(_FIRST_PAUSE_S * 2 ** min(self._early_ends[index], 32), _LONGEST_PAUSE_S)
                         if time.monotonic() >= self._started_s[index] + pause_s:
                             self._begin(index)
                     elif process.poll() is not None:
