@@ -25,7 +25,8 @@ def walltime_of(function: Callable[..., Any]) -> float | None:
         As Parsl hands it to an executor, in wrappers of Parsl's.
     """
     for wrapper in (function, *_enclosed(function)):
-        wrapper = unwrap(wrapper, stop=_is_timeout)
+        with suppress(ValueError):  # it says that it wraps itself, or is a proxy that has whatever one asks it for
+            wrapper = unwrap(wrapper, stop=_is_timeout)
         if _is_timeout(wrapper):
             seconds = wrapper.__closure__[_SECONDS].cell_contents
             return float(seconds) if is_number(seconds) and seconds > 0 else None
@@ -34,7 +35,8 @@ def walltime_of(function: Callable[..., Any]) -> float | None:
 
 def _enclosed(function: Any) -> Iterator[Any]:
     """Give the functions that another one has in its closure: Parsl's staging wraps those of apps so."""
-    for cell in getattr(function, "__closure__", None) or ():
+    closure = getattr(function, "__closure__", None)
+    for cell in closure if isinstance(closure, tuple) else ():
         with suppress(ValueError):  # it is empty
             if callable(cell.cell_contents):
                 yield cell.cell_contents
