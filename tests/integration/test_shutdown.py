@@ -335,7 +335,7 @@ def test_a_signal_handler_shuts_down_what_is_starting(make_executor, mark):
 
     n = 1
     executor = make_executor(start=False)
-    while interrupt_at(n, start, lambda: executor.shutdown()):
+    while interrupt_at(n, start, executor.shutdown):
         assert nothing_left(mark)
         with pytest.raises(EngineStopped):
             executor.submit(abs, {}, -1)
