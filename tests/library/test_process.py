@@ -49,6 +49,16 @@ def test_what_somebody_has_suspended_stays_so(child):
     assert process.is_suspended(child.pid)
 
 
+def test_what_somebody_is_about_to_suspend_stays_so(child, monkeypatch):
+    """Its SIGSTOP is on the way: the process has not run since."""
+    read = process._read
+    pending = b"ShdPnd:\t%016x\n" % (1 << signal.SIGSTOP - 1)
+    monkeypatch.setattr(process, "_read", lambda pid, name: pending if name == "status" else read(pid, name))
+    with process.frozen(child.pid) as is_frozen:
+        assert is_frozen
+    assert process.is_suspended(child.pid)
+
+
 def test_what_is_killed_while_it_is_frozen_is_dead(child):
     with process.frozen(child.pid):
         child.kill()

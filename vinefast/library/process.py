@@ -238,11 +238,13 @@ def frozen(pid: int) -> Iterator[bool]:
         If nothing can be looked at now; nothing is done then.
     """
     _check_sight(pid)
+    # Somebody's SIGSTOP that has not been taken yet would be one with ours. First: it may be taken meanwhile.
+    is_to_stop = _has(pid, b"ShdPnd", signal.SIGSTOP)
     was_suspended = is_suspended(pid)
     try:
         yield was_suspended or freeze(pid)
     finally:
-        if not was_suspended:
+        if not was_suspended and not is_to_stop:
             os.kill(pid, signal.SIGCONT)  # our child, and not waited for: what has ended bears it
 
 
@@ -265,8 +267,13 @@ def signal_main_thread(pid: int, number: int) -> None:
 
 
 def _catches(pid: int, number: int) -> bool:
+    return _has(pid, b"SigCgt", number)
+
+
+def _has(pid: int, name: bytes, number: int) -> bool:
+    """Whether a signal is in a set of a process's, as the kernel calls it."""
     try:
-        mask = re.search(rb"^SigCgt:\s*([0-9a-f]+)$", _read(pid, "status"), re.M)
+        mask = re.search(rb"^%s:\s*([0-9a-f]+)$" % name, _read(pid, "status"), re.M)
     except OSError:
         return False
     return mask is not None and int(mask[1], 16) >> (number - 1) & 1 == 1
