@@ -209,6 +209,28 @@ def test_what_one_that_is_killed_has_started_ends_too(worker, tmp_path):
     os.kill(int(kept.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("command", ["", "setsid"], ids=["group", "session"])
+@pytest.mark.parametrize("way", ["interrupted", "answers", "killed"])
+def test_what_it_has_started_in_the_background_ends_too(worker, tmp_path, command, way):
+    """By a shell that has ended, so that nobody comes from the call any more. What earlier calls have left goes on."""
+    file, kept = tmp_path / "pid", tmp_path / "kept"
+    ways = {
+        "interrupted": (Call(calls.start_in_background_and_sleep, (str(file), command, 60)), RAISED),
+        "answers": (Call(calls.start_in_background_and_sleep, (str(file), command, 60, "stopped")), VALUE),
+        "killed": (Call(calls.start_in_background_and_sleep_in_c, (str(file), command, 60)), DIED),
+    }
+    call, status = ways[way]
+    # In a session of its own: what is in the group of a process ends with it.
+    before = Call(calls.start_in_background_and_sleep, (str(kept), "setsid", 0.1))
+    task = worker.send([before, call])
+    assert wait_until(lambda: lines(file) and lines(kept))
+    time.sleep(0.2)
+    assert statuses(collect(worker, stop(worker, task, 1), task)[task])[1:] == [status]
+    assert wait_until(lambda: not is_alive(int(file.read_text())), 2)
+    assert is_alive(int(kept.read_text()))
+    os.kill(int(kept.read_text()), signal.SIGKILL)
+
+
 @pytest.mark.parametrize("way", ["interrupted", "killed"])
 def test_what_it_had_in_shared_memory_goes(worker, tmp_path, way):
     trace = tmp_path / "trace"

@@ -13,7 +13,16 @@ from types import CodeType, FrameType
 from . import memory as layout
 from .memory import SlotMemory
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
-from .process import descendants_of, end_processes, kill_processes, living, started_after, without_trackers
+from .process import (
+    descendants_of,
+    end_processes,
+    kill_processes,
+    living,
+    orphans_of,
+    slot_mark,
+    started_after,
+    without_trackers,
+)
 from .stops import SIGNAL, Stops
 
 STOPPED = 64
@@ -38,6 +47,8 @@ class Interruption:
     ----------
     stops, memory:
         Shared with the supervisor.
+    slot:
+        The slot that this process serves; None: there are none.
 
     Attributes
     ----------
@@ -47,10 +58,11 @@ class Interruption:
 
     loop: CodeType | None = None
 
-    def __init__(self, stops: Stops, memory: SlotMemory) -> None:
+    def __init__(self, stops: Stops, memory: SlotMemory, slot: int | None = None) -> None:
         self._stops = stops
         self._memory = memory
-        self._pid = os.getpid()
+        self._pid, self._parent, self._group = os.getpid(), os.getppid(), os.getpgrp()
+        self._executed_mark = slot_mark(self._pid, slot)
         self._first = 0
         self._kinds: list[int] = []
         self._rest: Iterator[int] = iter(())
@@ -100,7 +112,7 @@ class Interruption:
         else:
             return
         # As Ctrl-C does, which goes to all processes of a terminal.
-        started = started_after(descendants_of(self._pid), self._began_ns(frame))
+        started = started_after(descendants_of(self._pid) | self._orphans(), self._began_ns(frame))
         self._started = without_trackers(started)  # this process goes on with them
         kill_processes(self._started, signal.SIGINT)
         # If the call has its record already, or another has none yet, the loop sees that: it bears strays.
@@ -123,6 +135,9 @@ class Interruption:
             return False
         self._overdue_ns = overdue_ns
         return True
+
+    def _orphans(self) -> dict[int, bytes]:
+        return orphans_of(self._pid, self._group, self._executed_mark, self._parent)
 
     def tidy_up(self) -> None:
         """End what the interrupted call has started and left behind."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .process import child_pids, environment_of, stat_of
-from .protocol import VINEFAST_SLOT
+from .process import child_pids, environment_of, slot_mark, stat_of
 
 _PAGE_NBYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -39,9 +38,7 @@ class Tree:
     def __init__(self, pid: int, slot: int | None = None) -> None:
         self.pid = pid
         self.processes: dict[int, bytes] = {}
-        mark = b"" if slot is None else b"%s=%d" % (VINEFAST_SLOT.encode(), slot)
-        # Where calls start executors, all processes of their libraries may have it.
-        self._mark = b"" if mark in environment_of(pid) else mark
+        self._mark = slot_mark(pid, slot)
         self._resident: dict[int, int] = {}
         # What was resident when a process was measured, and what it took.
         self._measured: dict[int, tuple[int, int]] = {}

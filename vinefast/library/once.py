@@ -114,8 +114,10 @@ def _wait(pid: int, is_at_call: Callable[[], bool], process: Limited | None) -> 
     from .process import adopt_orphans, has_ended, kill_processes, without_trackers
 
     cause, gauge, oom_kills = None, None, OomKills()
-    if limit := limit_of_environment():
+    limit = limit_of_environment()
+    if limit or process is not None:
         adopt_orphans()
+    if limit:
         gauge = Gauge(Tree(pid), limit)
     if process is not None:
         process.begin(pid)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from .protocol import VINEFAST_LIBRARY, VINEFAST_OUTPUT, VINEFAST_OUTPUT_NBYTES
+from .protocol import VINEFAST_LIBRARY, VINEFAST_OUTPUT, VINEFAST_OUTPUT_NBYTES, VINEFAST_SLOT
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -196,6 +196,27 @@ def descendants_of(pid: int) -> dict[int, bytes]:
         new = {child: started for child, started in children_of(ahead.pop()).items() if child not in found}
         found |= new
         ahead += new
+    return found
+
+
+def slot_mark(pid: int, slot: int | None) -> bytes:
+    """Give what is in the environment of all that a slot's child executes; empty: nothing tells that."""
+    mark = b"" if slot is None else b"%s=%d" % (VINEFAST_SLOT.encode(), slot)
+    # Where calls start executors, all processes of their libraries may have it.
+    return b"" if mark in environment_of(pid) else mark
+
+
+def orphans_of(pid: int, group: int, mark: bytes, parent: int) -> dict[int, bytes]:
+    """Give what comes from a process but has lost its own parent, and so is a child of that process's (`adopt_orphans`),
+    with all that comes from that, as `children_of` does.
+
+    These are the members of its group, and what was executed with `mark` in its environment: not what was merely
+    forked, into a session of its own.
+    """
+    found: dict[int, bytes] = {}
+    for child, started in children_of(parent).items():
+        if child not in (pid, os.getpid()) and (group_of(child) == group or (mark and mark in environment_of(child))):
+            found |= {child: started, **descendants_of(child)}
     return found
 
 
@@ -400,9 +421,10 @@ def kill_group(pid: int) -> None:
             pass
 
 
-def kill_since(pid: int, monotonic_ns: int) -> None:
-    """SIGKILL a child that is frozen, its group, and what it has started since then in sessions of its own."""
-    started = started_after(descendants_of(pid), monotonic_ns)
+def kill_since(pid: int, monotonic_ns: int, slot: int) -> None:
+    """SIGKILL the child of a slot, which is frozen, its group, and what it has started since then in other sessions."""
+    orphans = orphans_of(pid, group_of(pid), slot_mark(pid, slot), os.getpid())
+    started = started_after(descendants_of(pid) | orphans, monotonic_ns)
     kill_group(pid)
     kill_processes(without_trackers(started))
 

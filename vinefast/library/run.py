@@ -191,6 +191,7 @@ class Runner:
                 self._output,
             )
             counters[layout.STAGE] = layout.OUTSIDE
+            self._interruption.tidy_up()  # the call may have taken its interruption for an answer
         if os.getpid() != self._pid:
             os._exit(0)
         run_ns = time.monotonic_ns() - start_ns

@@ -158,7 +158,7 @@ class Stopping:
             if began_ns is None:
                 return is_loading
             say(f"the child of slot {slot.index} is killed: its call is to end, and has not")
-            kill_since(slot.pid, began_ns)
+            kill_since(slot.pid, began_ns, slot.index)
             return True
 
     def _began_ns(self, slot: Slot, asked: Asked, indices: set[int]) -> int | None:

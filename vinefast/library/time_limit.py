@@ -118,5 +118,5 @@ class TimeLimits:
                 return False
             slot.timed_out = pack_timeout(limit_s, slot.stack.read())
             say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
-            kill_since(slot.pid, call_ns)
+            kill_since(slot.pid, call_ns, slot.index)
             return True

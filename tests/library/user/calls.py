@@ -896,6 +896,23 @@ def start_and_leave_in_session(path):
     Path(path).write_text(str(process.pid))
 
 
+def start_in_background_and_sleep(path, command, seconds, answer=None):
+    """Have a shell start a process, which tells its number and has no parent then; `answer` to an interruption."""
+    subprocess.run(["sh", "-c", f"{command} sh -c 'echo $$ > {path}; exec sleep 60' &"], check=True)
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        if answer is None:
+            raise
+        return answer
+
+
+def start_in_background_and_sleep_in_c(path, command, seconds):
+    """As that, and hear nothing any more."""
+    start_in_background_and_sleep(path, command, 0)
+    sleep_in_c(seconds)
+
+
 def start_in_session_and_sleep_in_c(path, seconds):
     """Start a process in a session of its own, and hear nothing any more."""
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
