@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shlex
+import shutil
 import signal
 import socket
 import stat
@@ -165,6 +166,22 @@ def test_a_worker_is_replaced_once_there_is_room_again(start, manager, monkeypat
         assert wait_until(lambda: len(tried) > 1)
     worker_on(manager).close()
     assert not failures
+
+
+@pytest.mark.parametrize("workers", [{}, {"max_workers": 2}], ids=["local", "factory"])
+def test_a_worker_is_replaced_without_the_run_directory(start, manager, tmp_path, caplog, workers):
+    """Its log and the password's file are gone."""
+    failures = []
+    launcher = start(failures.append, **workers)
+    worker_on(manager).close()
+    shutil.rmtree(launcher.directory)
+    (tmp_path / "pass word").unlink()
+    (process,) = processes_of(launcher)
+    process.kill()
+    assert wait_until(lambda: failures or processes_of(launcher) not in ([], [process]))
+    worker_on(manager).close()  # which knows the password
+    assert not failures
+    assert "is not kept" in caplog.text
 
 
 def test_a_retired_launcher_replaces_no_worker(start, manager):

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import IO
 
 from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.providers import LocalProvider
@@ -339,13 +340,13 @@ class LocalLauncher(_CrewLauncher):
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the workers."""
-        self._arguments = [
-            *_leaving_arguments(self.config),
-            *_password_arguments(contact),
-            *_worker_arguments(self.config, contact),
-        ]
         self._place = _local_scratch_dir(self.config)
         self._scratch = Scratch(self._place)
+        self._arguments = [
+            *_leaving_arguments(self.config),
+            *_options({"--password": _copy_password(contact, self._scratch)}),
+            *_worker_arguments(self.config, contact),
+        ]
         super().start(contact, on_failure)
 
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
@@ -354,7 +355,7 @@ class LocalLauncher(_CrewLauncher):
         workspace = tempfile.mkdtemp(prefix="worker-", dir=self._scratch.path)
         self._workspaces[index] = workspace
         command = [self._worker, "--workspace", workspace, *self._arguments]
-        return _spawn(command, self._log_path(index), self._variables)
+        return _spawn(command, self._log_path(index), self._variables, required=self._thread is None)
 
     def _remove_workspace(self, index: int) -> None:
         workspace = self._workspaces.pop(index, None)
@@ -403,15 +404,15 @@ class FactoryLauncher(_CrewLauncher):
         """Start the factory."""
         self._place = _local_scratch_dir(self.config) if self.local else self.config.scratch_dir or self.directory
         self._scratch = Scratch(self._place, janitor=False)
-        if contact.password_file is not None:
-            shutil.copy(contact.password_file, os.path.join(self._scratch.path, "password"))
+        _copy_password(contact, self._scratch)
         self._command = [self._factory, *self._arguments(contact)]
         super().start(contact, on_failure)
 
     def _launch(self, index: int) -> subprocess.Popen[bytes]:
         assert self._scratch is not None
         command = ["/bin/sh", "-c", _LEASH, "sh", self._scratch.path, *self._command]
-        return _spawn(command, self._log_path(index), self._variables, cwd=self._scratch.path, stdin=subprocess.PIPE)
+        log_path, required = self._log_path(index), self._thread is None
+        return _spawn(command, log_path, self._variables, self._scratch.path, subprocess.PIPE, required)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
@@ -533,6 +534,13 @@ def _password_arguments(contact: Contact) -> list[str]:
     return _options({"--password": contact.password_file})
 
 
+def _copy_password(contact: Contact, scratch: Scratch) -> str | None:
+    """Keep the password where workers find it though the run directory is removed; gives the copy, if there is one."""
+    if contact.password_file is None:
+        return None
+    return shutil.copy(contact.password_file, os.path.join(scratch.path, "password"))
+
+
 def _options(values: dict[str, object]) -> list[str]:
     return [text for name, value in values.items() if value is not None for text in (name, str(value))]
 
@@ -563,8 +571,9 @@ def _spawn(
     variables: Mapping[str, str],
     cwd: str | None = None,
     stdin: int = subprocess.DEVNULL,
+    required: bool = True,
 ) -> subprocess.Popen[bytes]:
-    with open(log_path, "ab") as log:
+    with _open_log(log_path, required) as log:
         try:
             # A session of its own: Ctrl-C in the terminal is for the user's program alone.
             return subprocess.Popen(
@@ -580,6 +589,17 @@ def _spawn(
             if error.errno in _LACKS:
                 raise
             raise EngineStartError(f"Cannot run {command[0]}: {error.strerror}") from error
+
+
+def _open_log(path: str, required: bool) -> IO[bytes]:
+    """Open a log; unless it is required, calls are to go on without it where the run directory was removed, say."""
+    try:
+        return open(path, "ab")
+    except OSError as error:
+        if required or error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        logger.warning("What goes on in a new process is not kept: %s", error)
+        return open(os.devnull, "ab")
 
 
 def _why(lack: OSError) -> str:
