@@ -350,8 +350,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         # mkstemp makes files that only their owner can read.
         descriptor, path = tempfile.mkstemp(prefix="password-", dir=directory)
         teardown.callback(_remove, path)
-        with open(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+        try:
+            with open(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        except OSError as error:  # which does not say where
+            raise OSError(error.errno, error.strerror, path) from error
         return path
 
     def _output_dir(self, directory: str) -> str | None:

@@ -215,6 +215,13 @@ def test_a_disk_that_is_full_at_the_start_is_an_error_with_directory_and_reason(
     assert "Traceback" not in words
 
 
+def test_a_disk_with_room_for_names_alone_is_an_error_with_directory_and_reason(may_mount, start):
+    program = start(nbytes="64k", before="{ dd if=/dev/zero of=filler bs=1k 2>/dev/null; true; }")
+    program.end()
+    assert program.process.returncode == 3
+    assert str(program.directory) in program.start["error"] and "No space left on device" in program.start["error"]
+
+
 def test_without_its_run_directory_a_program_goes_on(start):
     program = start(log_nbytes=10_000, VINEFAST_DEBUG="1")
     assert program.run_calls()["right"]
