@@ -207,8 +207,8 @@ def slot_mark(pid: int, slot: int | None) -> bytes:
 
 
 def orphans_of(pid: int, group: int, mark: bytes, parent: int) -> dict[int, bytes]:
-    """Give what comes from a process but has lost its own parent, and so is `parent`'s child now (`adopt_orphans`), with
-    all that comes from that, as `children_of` does.
+    """Give what comes from a process but has lost its own parent, and so is `parent`'s child now (`adopt_orphans`),
+    with all that comes from that, as `children_of` does.
 
     These are the members of its group, and what was executed with `mark` in its environment: not what was merely
     forked, into a session of its own.
