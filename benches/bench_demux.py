@@ -30,7 +30,7 @@ def frame_of(results):
         status = RETURNED_NONE if result is None else PICKLED
         records += [struct.pack("<IIQ", status, len(payload), 1_000), payload]
     body = b"".join(records)
-    raw = struct.pack("<4sIQQQIII20x", b"VFR1", len(results), 64 + len(body), 2_000, 3_000, 0, 1, 4) + body
+    raw = struct.pack("<4sIQQQIII28x", b"VFR1", len(results), 72 + len(body), 2_000, 3_000, 0, 1, 4) + body
     return encode_result(raw) if len(raw) <= INLINE_NBYTES else raw
 
 
@@ -40,7 +40,7 @@ def finish_in_python(frame, futures):
     while n_done < len(futures):
         raw = frame if frame[:4] == b"VFR1" else decode_command(frame, b"")
         n_records = struct.unpack_from("<I", raw, 4)[0]
-        view, position = memoryview(raw), 64
+        view, position = memoryview(raw), 72
         for future in futures[n_done : n_done + n_records]:
             status, nbytes, _ = struct.unpack_from("<IIQ", raw, position)
             position += 16

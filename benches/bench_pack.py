@@ -65,7 +65,7 @@ def pack_in_python(way, digest, payloads, repeat):
     """Do what `Stages.pack` does with calls of one function that some worker has."""
     table_of, encode = IN_PYTHON[way]
     for _ in range(repeat):
-        header = struct.pack("<4sIIIII16sI", b"VFB1", len(payloads), 1, SLICE_MS, 0, 0, digest, 0)
+        header = struct.pack("<4sIIIIII16sI", b"VFB1", len(payloads), 1, SLICE_MS, 0, 0, 0, digest, 0)
         command = encode(b"".join([header, table_of(payloads), *payloads]))
     return command
 

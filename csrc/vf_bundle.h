@@ -71,14 +71,16 @@ struct vf_bundle {
 	/* Result frame that the outcomes point into; or the text of a failure. */
 	char *frame;
 	size_t frame_nbytes;
-	int engine_result;   /* vine_result_t when the engine failed the bundle */
+	size_t output_at; /* in the frame, where what its slot has printed begins; 0: nothing */
+	int output_dropped; /* there was some, but no room for it in the frame */
+	int engine_result; /* vine_result_t when the engine failed the bundle */
 	/* About a worker: no calls then, and the frame tells of its node (library/node.py). */
 	enum vf_node_news news;
 	uint32_t worker_slots;
 	struct vf_temp *temp; /* given back: no calls then */
 	struct vf_question *question; /* it brings the answer, and has no calls */
-	uint64_t generation;  /* of the temporary files that it reads */
-	int unreached;        /* its worker could not fetch one of them */
+	uint64_t generation; /* of the temporary files that it reads */
+	int unreached; /* its worker could not fetch one of them */
 	uint32_t n_calls, n_outcomes;
 	struct vf_outcome *outcomes;
 	struct vf_call *calls[];

@@ -81,6 +81,7 @@ struct vf_spec {
 	int64_t running_time_min;  /* seconds */
 	uint32_t limit_ms;         /* of a call's time; 0: none */
 	uint64_t memory_limit;     /* MB that a call may take; 0: any */
+	int captures;              /* what a call prints comes back with its result */
 	const char *category;     /* NULL: not given */
 	struct vf_group *group;
 

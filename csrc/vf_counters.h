@@ -6,9 +6,10 @@ its bundle was written to a worker (`dispatch_ns`), on the way there and back (`
 the library's queue (`library_ns`), in the slot with its companions (`bundle_ns`), and running
 (`calls_ns`). `files_moved` and `file_bytes_moved` are files that workers were sent or told to fetch
 for calls, as far as their size was known; `manager_bytes_...` those that the manager itself sent
-and received as files. `files_looked_at` counts looks at the inputs of calls. Of TaskVine's logs,
-`log_bytes_dropped` have been there and had to make room, and `log_bytes_unwritten` could not be
-written, `log_errno` being the system's reason, at last; 0: there was none.
+and received as files. `slots_replaced` are processes of slots that others have taken the place of,
+as far as workers have told. `files_looked_at` counts looks at the inputs of calls. Of TaskVine's
+logs, `log_bytes_dropped` have been there and had to make room, and `log_bytes_unwritten` could not
+be written, `log_errno` being the system's reason, at last; 0: there was none.
 
 From `calls_waiting` on they are not sums but the state now. `calls_too_large` are those of the
 waiting calls that ask for more than any worker has, `max_...` is the most that any worker has, and
@@ -29,7 +30,7 @@ lately achieved, each by itself, in bytes per second, if that is to be learned. 
 	_(pack_ns) _(wait_ns) _(run_ns) \
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \
 	_(calls_remade) _(temps_made) _(temps_lost) _(files_moved) _(file_bytes_moved) \
-	_(manager_bytes_sent) _(manager_bytes_received) _(workers_joined) \
+	_(manager_bytes_sent) _(manager_bytes_received) _(workers_joined) _(slots_replaced) \
 	_(log_bytes_dropped) _(log_bytes_unwritten) \
 	_(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
 	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \

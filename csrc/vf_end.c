@@ -31,7 +31,7 @@ void vf_end_call(struct vf_end *end, struct vf_bundle *bundle, struct vf_call *c
 
 void vf_end_bundle(struct vf_end *end, struct vf_bundle *bundle)
 {
-	if (bundle->n_outcomes || bundle->question)
+	if (bundle->n_outcomes || bundle->question || bundle->output_at)
 		vf_done_later(end->done, bundle);
 	else
 		vf_bundle_free(bundle);

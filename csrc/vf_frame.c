@@ -84,6 +84,7 @@ int vf_frame_pack(struct vf_buffer *out, struct vf_call *const *calls, uint32_t 
 	at = put_u32(at, terms->slice_ms);
 	at = put_u32(at, terms->cores);
 	at = put_u32(at, terms->limit_ms);
+	at = put_u32(at, terms->flags);
 
 	char *call_at = at + (size_t)n_functions * VF_BUNDLE_FUNCTION_NBYTES;
 	char *body_at = out->data + tables;
@@ -236,13 +237,22 @@ int vf_result_open(const char *frame, size_t available, struct vf_result_header 
 	header->slots = get_u32(frame + 40);
 	header->has = (struct vf_resources){get_u32(frame + 44), get_u32(frame + 48),
 			get_u32(frame + 52), get_u32(frame + 56)};
-	return header->nbytes < VF_RESULT_HEADER_NBYTES || header->nbytes > available ? -1 : 0;
+	header->replaced = get_u32(frame + 60);
+	uint32_t output_nbytes = get_u32(frame + 64);
+	header->output_dropped = output_nbytes == VF_OUTPUT_DROPPED;
+	if (header->output_dropped)
+		output_nbytes = 0;
+	if (header->nbytes > available ||
+			header->nbytes < (uint64_t)VF_RESULT_HEADER_NBYTES + output_nbytes)
+		return -1;
+	header->end = header->nbytes - output_nbytes;
+	return 0;
 }
 
 int vf_result_next(const char *frame, const struct vf_result_header *header, uint64_t *offset,
 		struct vf_record *record)
 {
-	if (header->nbytes - *offset < VF_RESULT_RECORD_NBYTES)
+	if (header->end - *offset < VF_RESULT_RECORD_NBYTES)
 		return -1;
 	const char *at = frame + *offset;
 	record->status = get_u32(at);
@@ -250,7 +260,7 @@ int vf_result_next(const char *frame, const struct vf_result_header *header, uin
 	record->duration_ns = get_u64(at + 8);
 	record->payload = at + VF_RESULT_RECORD_NBYTES;
 	*offset += VF_RESULT_RECORD_NBYTES;
-	if (header->nbytes - *offset < record->nbytes)
+	if (header->end - *offset < record->nbytes)
 		return -1;
 	*offset += record->nbytes;
 	return 0;

@@ -19,6 +19,7 @@ struct vf_terms {
 	uint32_t slice_ms; /* the time slice */
 	uint32_t cores;    /* each asks for */
 	uint32_t limit_ms; /* each may run */
+	uint32_t flags;    /* VF_BUNDLE_... */
 };
 
 /* Write a bundle frame of `n_calls` calls into `out` (what it held is dropped). `stamp` is a number
@@ -42,10 +43,13 @@ int vf_frame_decode(struct vf_buffer *out, const char *encoded);
 struct vf_result_header {
 	uint32_t n_records;
 	uint64_t nbytes;
+	uint64_t end; /* of the records; output follows */
 	uint64_t wait_ns, run_ns;
 	uint32_t slot, pid;
 	uint32_t slots; /* of that library */
 	struct vf_resources has; /* it, too */
+	uint32_t replaced; /* processes of its slots that others have replaced, not told before */
+	int output_dropped; /* there was no room for output */
 };
 
 struct vf_record {

@@ -165,7 +165,7 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
 				!is_of_call(record.status))
 			return -1;
 	}
-	if (offset != header->nbytes) /* then the records are not what the header says */
+	if (offset != header->end) /* then the records are not what the header says */
 		return -1;
 
 	for (uint32_t i = bundle->n_calls; i-- > header->n_records;)
@@ -309,6 +309,9 @@ static void return_answered(struct vf_return *returns, struct vf_bundle *bundle,
 	}
 	if (!bundle->n_calls && !bundle->question)
 		read_node(returns, bundle, header, worker);
+	VF_COUNT(returns->counters, slots_replaced, header->replaced);
+	bundle->output_at = header->end < header->nbytes ? header->end : 0;
+	bundle->output_dropped = header->output_dropped;
 }
 
 /* That outputs are missing is not looked at: the library tells that, call by call. Without its

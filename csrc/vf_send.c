@@ -180,6 +180,7 @@ static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *
 		const struct vf_spec *spec = calls[0]->spec;
 		terms.cores = spec->needs.cores > 0 ? (uint32_t)ceil(spec->needs.cores) : 0;
 		terms.limit_ms = spec->limit_ms;
+		terms.flags = spec->captures ? VF_BUNDLE_CAPTURES : 0;
 	}
 
 	if (!bundle) {

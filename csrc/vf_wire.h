@@ -15,16 +15,34 @@ compares the two. The layout of the messages is described in docs/architecture.m
 
 enum {
 	VF_DIGEST_NBYTES = 16,
-	VF_BUNDLE_HEADER_NBYTES = 24,
+	VF_BUNDLE_HEADER_NBYTES = 28,
 	VF_BUNDLE_FUNCTION_NBYTES = 20,
 	VF_BUNDLE_CALL_NBYTES = 12,
 	VF_BUNDLE_NUMBER_NBYTES = 8,
-	VF_RESULT_HEADER_NBYTES = 64,
+	VF_RESULT_HEADER_NBYTES = 72,
 	VF_RESULT_RECORD_NBYTES = 16,
+	VF_OUTPUT_PIECE_NBYTES = 24,
 	VF_LOSSES_SHIFT = 56, /* in a call's number: how often it was lost before */
 	VF_ALIGNMENT = 64,       /* of payloads with buffers, and of buffers, in a frame */
 	/* TaskVine sends a longer output by itself, and then it is a frame as it is. */
 	VF_INLINE_NBYTES = 1024,
+};
+
+/* Flags of a bundle. */
+enum {
+	VF_BUNDLE_CAPTURES = 1, /* what its calls print is to come back call by call */
+};
+
+/* In the place of the length of a frame's output: there was some, but no room for it. */
+enum {
+	VF_OUTPUT_DROPPED = 2147483647,
+};
+
+/* Kinds of the pieces of output behind the records. */
+enum vf_output_kind {
+	VF_OUTPUT_OF_CALL = 1, /* what one call has printed */
+	VF_OUTPUT_FILE = 2,    /* the name of the slot's file */
+	VF_OUTPUT_OF_SLOT = 3, /* what was written to that */
 };
 
 /* How a frame travels where there may be no NUL byte: the first byte of what does. Then two bytes,

@@ -45,7 +45,7 @@ def make(tmp_path):
 class Engine:
     """Stands in for the core where no call is to run."""
 
-    def __init__(self, settings, on_failure, on_node=None):
+    def __init__(self, settings, on_failure, on_node=None, on_output=None):
         self.settings = settings
         self.on_failure = on_failure
         self.port = 9123
@@ -110,6 +110,8 @@ def test_arguments_are_the_stock_executors_and_kept():
         "context_scope": "slot",
         "enforce_memory": True,
         "cancel_running": True,
+        "capture_output": True,
+        "forward_output": True,
         "require_password": False,
     }
     assert set(arguments) == names

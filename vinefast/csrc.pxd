@@ -104,6 +104,11 @@ cdef extern from "vf_wire.h" nogil:
         VF_STATUS_TIMED_OUT
         VF_STATUS_ENGINE
 
+    enum:
+        VF_OUTPUT_OF_CALL
+        VF_OUTPUT_FILE
+        VF_OUTPUT_OF_SLOT
+
 
 cdef extern from "vf_call.h" nogil:
     enum:
@@ -137,6 +142,7 @@ cdef extern from "vf_call.h" nogil:
         int64_t running_time_min
         uint32_t limit_ms
         uint64_t memory_limit
+        int captures
         const char *category
         vf_group *group
 
@@ -296,6 +302,8 @@ cdef extern from "vf_bundle.h" nogil:
         vf_link link
         char *frame
         size_t frame_nbytes
+        size_t output_at
+        int output_dropped
         int engine_result
         vf_node_news news
         uint32_t worker_slots
@@ -319,7 +327,7 @@ cdef extern from "vf_counters.h" nogil:
         uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns
         uint64_t calls_remade, temps_made, temps_lost
         uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
-        uint64_t workers_joined, workers_connected, slots
+        uint64_t workers_joined, slots_replaced, workers_connected, slots
         uint64_t accept_errno, transfer_rate
         uint64_t max_cores, max_memory, max_disk, max_gpus
         uint64_t files_looked_at

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-import secrets
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -41,16 +38,17 @@ from vinefast.data import temps
 from vinefast.data.plan import CallPlan
 from vinefast.data.staging import URLStaging
 from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, anew
-from vinefast.library.context import Context
 from vinefast.settings import checks, rules
 from vinefast.settings.engine import engine_settings
-from vinefast.settings.resources import CallSpec, SpecReader, with_limit
+from vinefast.settings.resources import CallSpec, SpecReader, with_limit, without_output
 from vinefast.workers import monitoring
 from vinefast.workers.command import program_path
 from vinefast.workers.contact import Contact, catalog_hosts, listening_address, manager_address, name_in_catalog
 from vinefast.workers.descriptors import raise_limit
 from vinefast.workers.environment import calls_environment
 from vinefast.workers.launch import Launcher, make_launcher
+from vinefast.workers.run_files import RunFiles, remove
+from vinefast.workers.run_output import RunOutput
 from vinefast.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -120,6 +118,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     cancel_running : bool
         Whether the ``cancel()`` of a future that `submit` has returned does what `cancel` does here, and so ends calls
         that run, too. That of an app's future raises NotImplementedError, as in all of Parsl.
+    capture_output : bool
+        Whether what a call prints comes back with its result: `stdout` of a future that `submit` has returned has it,
+        and `stdout` here takes an app's future, too. A specification may say otherwise by ``capture_output``.
+    forward_output : bool
+        Whether what calls print is written to this program's standard error while they run, each line behind the name
+        of its app, the number of its call and its slot.
     require_password : bool
         Take only workers that know a password: that of ``project_password_file``, or one that is made for this run. If
         False, whoever reaches the manager's port can run code in this program, and whoever reaches that of a worker can
@@ -148,6 +152,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         context_scope: Literal["slot", "worker"] = "slot",
         enforce_memory: bool = False,
         cancel_running: bool = False,
+        capture_output: bool = False,
+        forward_output: bool = False,
         require_password: bool = True,
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
@@ -156,6 +162,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         rules.require("strict_resources", strict_resources, rules.FLAG)
         rules.require("enforce_memory", enforce_memory, rules.FLAG)
         rules.require("cancel_running", cancel_running, rules.FLAG)
+        rules.require("capture_output", capture_output, rules.FLAG)
+        rules.require("forward_output", forward_output, rules.FLAG)
         rules.require("require_password", require_password, rules.FLAG)
         rules.require("priority_order", priority_order, rules.one_of("highest_first", "lowest_first"))
         if manager_config is None:
@@ -165,6 +173,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         checks.check_manager_config(manager_config)
         checks.check_password(manager_config, require_password)
         checks.check_autolabel(manager_config, function_exec_mode)
+        checks.check_forwarding(manager_config, forward_output)
         checks.check_context(context, context_scope, function_exec_mode)
         checks.check_factory_config(factory_config)
         checks.warn_of_unused_fields(factory_config, worker_launch_method)
@@ -197,8 +206,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.context_scope = context_scope
         self.enforce_memory = enforce_memory
         self.cancel_running = cancel_running
+        self.capture_output = capture_output
+        self.forward_output = forward_output
         self.require_password = require_password
-        self._specs = SpecReader(function_exec_mode, strict_resources, priority_order == "lowest_first", enforce_memory)
+        self._specs = SpecReader(
+            function_exec_mode, strict_resources, priority_order == "lowest_first", enforce_memory, capture_output
+        )
+        self._usual_spec = self._specs.usual
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
         self._watchdog: Watchdog | None = None
@@ -270,16 +284,16 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     def _start(self, teardown: Teardown) -> None:
         if not self.run_dir:
             self.run_dir = make_rundir("runinfo")
-        directory = os.path.join(os.path.abspath(self.run_dir), self.label)
-        runtime_dir = os.path.abspath(self.manager_config.vine_log_dir or os.path.join(directory, "taskvine"))
-        for path in (directory, runtime_dir):
-            os.makedirs(path, exist_ok=True)
+        files = RunFiles(self.run_dir, self.label, self.manager_config.vine_log_dir)
         raise_limit()
         _log_locks.hold_safely()
-        self._launcher = make_launcher(self.worker_launch_method, self.factory_config, directory, self.provider)
+        self._launcher = make_launcher(self.worker_launch_method, self.factory_config, files.directory, self.provider)
+        # Comes when the engine has been stopped, and the workers have ended.
+        stop_output = ExitStack()
+        teardown.callback(stop_output.close)
         teardown.callback(self._launcher.stop)
         address = manager_address(self.manager_config.address, self._launcher.local)
-        password_file = self._password_file(directory, teardown)
+        password_file = self._password_file(files, teardown)
         self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
         staging = [provider for provider in self.storage_access or () if isinstance(provider, URLStaging)]
         if self.working_dir is not None and self._files_are_shared:
@@ -292,10 +306,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             self.manager_config.address, self._launcher.local, self.manager_config.project_name
         )
         context = None if self.context is None else pack(self.context)
+        output_dir = files.make_output()
+        sees_output = self._files_are_shared and self.function_exec_mode == "serverless"
         settings = engine_settings(
             self.manager_config,
             self.function_exec_mode,
-            runtime_dir,
+            files.runtime_dir,
             password_file,
             working_dir=os.getcwd() if self._files_are_shared else None,
             cores=self.factory_config.cores,
@@ -304,14 +320,19 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             python=None if self._launcher.brings_python else sys.executable,
             module_path=program_path() if self._files_are_shared else (),
             context=context,
-            context_file=self._context_file(directory, context) if self.context_scope == "worker" else None,
+            context_file=files.make_context(context) if self.context_scope == "worker" else None,
             project_name=name_in_catalog(self.manager_config.project_name),
             listen_address=listen_address,
             idle_timeout_s=self._launcher.idle_timeout_s,
             min_workers=self.factory_config.min_workers,
-            output_dir=self._output_dir(directory),
+            output_dir=output_dir if sees_output else None,
         )
-        self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown))
+        tuning = settings.tuning
+        kept = tuning.output_nbytes, tuning.output_total_nbytes
+        output = RunOutput(output_dir, *kept, sees_output, self.forward_output)
+        stop_output.callback(output.stop)
+        output.start()
+        self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown), output.take)
         self._engine.submitter.cancel_running = self.cancel_running
         self._engine.submitter.make_plan = weakref.WeakMethod(self._plan)
         teardown.callback(self._engine.stop)
@@ -333,13 +354,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             logger.info("Executor %s: %s", self.label, self._launcher.diagnosis())
         strict = self.function_exec_mode == "regular" or settings.placing
         self._watchdog = Watchdog(
-            self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout, runtime_dir
+            self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout, files.runtime_dir
         )
         teardown.callback(self._watchdog.stop)
         self._watchdog.start()
         self._submit = self._engine.submitter.submit
 
-    def _password_file(self, directory: str, teardown: Teardown) -> str | None:
+    def _password_file(self, files: RunFiles, teardown: Teardown) -> str | None:
         chosen = self.manager_config.project_password_file
         if chosen is not None:
             path = os.path.abspath(chosen)
@@ -347,30 +368,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             return path
         if not self.require_password:
             return None
-        # mkstemp makes files that only their owner can read.
-        descriptor, path = tempfile.mkstemp(prefix="password-", dir=directory)
-        teardown.callback(_remove, path)
-        try:
-            with open(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-        except OSError as error:  # which does not say where
-            raise OSError(error.errno, error.strerror, path) from error
-        return path
-
-    def _output_dir(self, directory: str) -> str | None:
-        if not self._files_are_shared or self.function_exec_mode == "regular":
-            return None
-        path = os.path.join(directory, "output")
-        os.makedirs(path, exist_ok=True)
-        return path
-
-    def _context_file(self, directory: str, context: Context | None) -> str:
-        path = os.path.join(directory, "context")
-        # It may hold what only its owner is to see; a former one may be anybody's.
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            pickle.dump(context, file, 5)
+        path = files.make_password()
+        teardown.callback(remove, path)
         return path
 
     def _on_node(self, teardown: Teardown) -> Callable[[bytes, int, bool], None] | None:
@@ -405,9 +404,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         func : callable
             The function to call on a worker.
         resource_specification : mapping or None
-            Any of cores, memory (MB), disk (MB), gpus, priority, category, enforce_memory, running_time_min and
-            running_time_max (seconds). A call that runs for longer than the latter, or than the `walltime` of a Python
-            app, is ended, and fails with `CallTimedOut`.
+            Any of cores, memory (MB), disk (MB), gpus, priority, category, enforce_memory, capture_output,
+            running_time_min and running_time_max (seconds). A call that runs for longer than the latter, or than the
+            `walltime` of a Python app, is ended, and fails with `CallTimedOut`.
         *args, **kwargs
             Arguments of the call.
 
@@ -422,7 +421,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         vinefast.errors.InputMissing, vinefast.errors.UnreachableFile
             If a file that is to be sent to a worker cannot be read, or lies outside the current directory.
         """
-        spec = None
+        spec = self._usual_spec
         if resource_specification or type(resource_specification) not in _NO_SPECIFICATION:
             spec = self._read(resource_specification)
         if "walltime" in kwargs and (limit := walltime_of(func)) is not None:
@@ -545,7 +544,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         chunksize : int, optional
             Items of a chunk; if not given, as many as run for some milliseconds. Results that are kept make no chunks.
         resource_specification : mapping, optional
-            As for `submit`, for all chunks; `running_time_max` is of each item.
+            As for `submit`, for all chunks; `running_time_max` is of each item. `capture_output` has no effect, since
+            there are no futures: see `submit_many`.
 
         Returns
         -------
@@ -563,7 +563,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         """
         rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
-        spec = self._read(resource_specification)
+        spec = without_output(self._read(resource_specification))
 
         if options_of(func).keep:
             # Each value is a file of its own, and so each item a call.
@@ -629,6 +629,29 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         rules.require("category", category, rules.optional(rules.instance_of(str)))
         futures = [] if self._engine is None else self._engine.futures(name, category)
         return sum(cancel(future) for future in futures)
+
+    def stdout(self, future: Future) -> str | None:
+        """Give what a call has printed, as `stdout` of the future that `submit` returns does; also by an app's future.
+
+        Parameters
+        ----------
+        future : concurrent.futures.Future
+            What `submit` or a Parsl app has returned.
+
+        Returns
+        -------
+        str or None
+            Standard output and standard error, as they were written, at most the last 64 kB. Of an app that Parsl has
+            tried more than once, those of the last try. None while the call is not done, if nobody has asked by
+            `capture_output` of the executor or of a specification, and if an app has had no call.
+
+        Raises
+        ------
+        TypeError
+            If it is the future of something else.
+        """
+        call = call_of(future)
+        return None if call is None else call.stdout
 
     def stack(self, future: Future, timeout: float = 10.0) -> str | None:
         """Ask where a call is that runs: its worker has the call's process write its Python stack, which goes on.
@@ -757,11 +780,6 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
 def _is_directory_name(value: object) -> bool:
     return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
-
-
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
 
 
 def _weakly(method: Callable[..., None]) -> Callable[..., None]:

@@ -46,7 +46,7 @@ static void test_pack(void)
 	struct vf_buffer frame = {0};
 
 	g.delivered = 1;
-	CHECK(vf_frame_pack(&frame, order, 4, &(struct vf_terms){50, 7, 1500}, 1) == 0);
+	CHECK(vf_frame_pack(&frame, order, 4, &(struct vf_terms){50, 7, 1500, 1}, 1) == 0);
 	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + 2 * VF_BUNDLE_FUNCTION_NBYTES +
 			4 * VF_BUNDLE_CALL_NBYTES;
 	const size_t numbers = bodies + strlen("body of f") + strlen("onetwo!x");
@@ -56,7 +56,7 @@ static void test_pack(void)
 	CHECK(!memcmp(frame.data, "VFB1", 4));
 	CHECK(u32_at(frame.data + 4) == 4 && u32_at(frame.data + 8) == 2 &&
 			u32_at(frame.data + 12) == 50 && u32_at(frame.data + 16) == 7 &&
-			u32_at(frame.data + 20) == 1500);
+			u32_at(frame.data + 20) == 1500 && u32_at(frame.data + 24) == 1);
 	const char *functions = frame.data + VF_BUNDLE_HEADER_NBYTES;
 	CHECK(functions[0] == 'f' && u32_at(functions + 16) == strlen("body of f"));
 	CHECK(functions[20] == 'g' && u32_at(functions + 36) == 0);
@@ -71,8 +71,8 @@ static void test_pack(void)
 	/* A later call of a delivered function asks for the body. */
 	f.delivered = 1;
 	calls[3].with_body = 1;
-	CHECK(vf_frame_pack(&frame, order, 4, &(struct vf_terms){50, 0, 0}, 2) == 0);
-	CHECK(u32_at(frame.data + 40) == 0 && u32_at(frame.data + 60) == 1);
+	CHECK(vf_frame_pack(&frame, order, 4, &(struct vf_terms){50, 0, 0, 0}, 2) == 0);
+	CHECK(u32_at(frame.data + 44) == 0 && u32_at(frame.data + 64) == 1);
 	CHECK(!memcmp(frame.data + bodies, "gonetwo!x", 9));
 
 	CHECK(vf_frame_pack(&frame, NULL, 0, &NO_TERMS, 3) == 0);
@@ -96,10 +96,10 @@ static void test_pack_aligned(void)
 	};
 	struct vf_call *order[3] = {&calls[0], &calls[1], &calls[2]};
 	struct vf_buffer frame = {0};
-	CHECK(vf_frame_pack(&frame, order, 3, &(struct vf_terms){50, 0, 0}, 1) == 0);
+	CHECK(vf_frame_pack(&frame, order, 3, &(struct vf_terms){50, 0, 0, 0}, 1) == 0);
 	const size_t bodies = VF_BUNDLE_HEADER_NBYTES + VF_BUNDLE_FUNCTION_NBYTES +
 			3 * VF_BUNDLE_CALL_NBYTES;
-	CHECK(bodies + 12 == 92);
+	CHECK(bodies + 12 == 96);
 	CHECK(!memcmp(frame.data + bodies, "body of fone\0\0", 14));
 	CHECK(!memcmp(frame.data + 128, "two!\0\0", 6) && !memcmp(frame.data + 192, "three", 5));
 	CHECK(frame.nbytes == 197 + 3 * VF_BUNDLE_NUMBER_NBYTES);
@@ -175,20 +175,22 @@ static void test_encode(void)
 
 static void test_result(void)
 {
-	char frame[64 + 16 + 5 + 16];
+	char frame[72 + 16 + 5 + 16 + 3];
 	memset(frame, 0, sizeof frame);
 	memcpy(frame, "VFR1", 4);
 	frame[4] = 2;
 	frame[8] = sizeof frame;
-	frame[64] = VF_STATUS_PICKLE;
-	frame[68] = 5;
-	frame[72] = 7;
+	frame[72] = VF_STATUS_PICKLE;
+	frame[76] = 5;
+	frame[80] = 7;
 	frame[40] = 3;
 	frame[44] = 4;
 	frame[48] = 1;
 	frame[52] = 2;
 	frame[56] = 6;
-	memcpy(frame + 80, "hello", 5);
+	frame[60] = 8;
+	frame[64] = 3;
+	memcpy(frame + 88, "hello", 5);
 	struct vf_result_header header;
 	struct vf_record record;
 	uint64_t offset = VF_RESULT_HEADER_NBYTES;
@@ -203,10 +205,20 @@ static void test_result(void)
 	CHECK(vf_result_next(frame, &header, &offset, &record) == 0);
 	CHECK(record.status == VF_STATUS_NONE && record.nbytes == 0);
 	CHECK(vf_result_next(frame, &header, &offset, &record) != 0); /* one more than there is */
+	CHECK(header.replaced == 8 && header.end == sizeof frame - 3 && offset == header.end);
+	CHECK(!header.output_dropped);
+	uint32_t output_nbytes = sizeof frame - 72 + 1; /* longer than what there is */
+	memcpy(frame + 64, &output_nbytes, sizeof output_nbytes);
+	CHECK(vf_result_open(frame, sizeof frame, &header) != 0);
+	output_nbytes = VF_OUTPUT_DROPPED;
+	memcpy(frame + 64, &output_nbytes, sizeof output_nbytes);
+	CHECK(vf_result_open(frame, sizeof frame, &header) == 0 && header.output_dropped);
+	CHECK(header.end == sizeof frame);
+	memcpy(frame + 64, "\3\0\0", 4);
 
 	CHECK(vf_result_open(frame, sizeof frame - 1, &header) != 0); /* cut short */
 	CHECK(vf_result_open(NULL, 100, &header) != 0);
-	frame[68] = 100; /* a record longer than its frame */
+	frame[76] = 100; /* a record longer than its frame */
 	offset = VF_RESULT_HEADER_NBYTES;
 	CHECK(vf_result_open(frame, sizeof frame, &header) == 0);
 	CHECK(vf_result_next(frame, &header, &offset, &record) != 0);

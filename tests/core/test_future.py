@@ -15,7 +15,7 @@ from benches._stages import Stages
 from vinefast._core import CallFuture
 
 # A result frame with one call, which returned None.
-NONE = struct.pack("<4sIQQQIII20xIIQ", b"VFR1", 1, 80, 0, 0, 0, 1, 1, 0, 0, 0)
+NONE = struct.pack("<4sIQQQIII28xIIQ", b"VFR1", 1, 88, 0, 0, 0, 1, 1, 0, 0, 0)
 
 
 def finished_by(future, finish):

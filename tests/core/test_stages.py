@@ -71,7 +71,7 @@ def test_choose():
 
 def frame_of(*records):
     body = b"".join(struct.pack("<IIQ", status, len(payload), 0) + payload for status, payload in records)
-    return struct.pack("<4sIQQQIII20x", b"VFR1", len(records), 64 + len(body), 0, 0, 0, 1, 1) + body
+    return struct.pack("<4sIQQQIII28x", b"VFR1", len(records), 72 + len(body), 0, 0, 0, 1, 1) + body
 
 
 def test_finish_by_every_status():

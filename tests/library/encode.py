@@ -49,6 +49,19 @@ class ResultFrame(NamedTuple):
     slot: int
     pid: int
     n_slots: int
+    replaced: int = 0
+    output: bytes | None = b""
+
+    def pieces(self) -> list[tuple[int, int, int, bytes]]:
+        """Kind, number of the call, bytes that are left out before, and text of each piece of output."""
+        found, at = [], 0
+        while at < len(self.output):
+            kind, nbytes, number, gone = struct.unpack_from("<IIQQ", self.output, at)
+            at += 24
+            found.append((kind, number, gone, self.output[at : at + nbytes]))
+            at += nbytes
+        assert at == len(self.output)
+        return found
 
 
 @functools.lru_cache
@@ -61,9 +74,17 @@ def digest_of(body: bytes) -> bytes:
 
 
 def encode_frame(
-    calls: list[Call], slice_ms: int = 0, carry: bool | set[int] = True, cores: int = 0, limit_ms: int = 0
+    calls: list[Call],
+    slice_ms: int = 0,
+    carry: bool | set[int] = True,
+    cores: int = 0,
+    limit_ms: int = 0,
+    first_number: int | None = None,
 ) -> bytes:
-    """Encode a bundle; `carry` tells which bodies (by index of function) travel."""
+    """Encode a bundle; `carry` tells which bodies (by index of function) travel.
+
+    With the number of its first call, the output of each call is asked for.
+    """
     bodies: list[bytes] = []
     table, payloads = [], []
     for call in calls:
@@ -82,11 +103,12 @@ def encode_frame(
     )
     sent = b"".join(body for body, there in zip(bodies, carried, strict=True) if there)
     return (
-        struct.pack("<4sIIIII", b"VFB1", len(calls), len(bodies), slice_ms, cores, limit_ms)
+        struct.pack("<4sIIIIII", b"VFB1", len(calls), len(bodies), slice_ms, cores, limit_ms, first_number is not None)
         + entries
         + b"".join(table)
         + sent
         + b"".join(payloads)
+        + b"".join([struct.pack("<Q", first_number + i) for i in range(len(calls))] if first_number is not None else [])
     )
 
 
@@ -125,11 +147,15 @@ def decode_result(data: bytes) -> ResultFrame:
         assert len(data) > 1024
     magic, n_records, nbytes, wait_ns, run_ns, slot, pid, n_slots = struct.unpack_from("<4sIQQQIII", data[:44])
     assert (magic, nbytes) == (b"VFR1", len(data)), data[:200]
-    records, position = [], 64
+    replaced, output_nbytes = struct.unpack_from("<II", data, 60)
+    dropped = output_nbytes == 2**31 - 1
+    end = len(data) - (0 if dropped else output_nbytes)
+    records, position = [], 72
     for _ in range(n_records):
         status, size, duration_ns = struct.unpack_from("<IIQ", data, position)
         position += 16
         records.append(Record(status, duration_ns, data[position : position + size]))
         position += size
-    assert position == len(data)
-    return ResultFrame(records, wait_ns, run_ns, slot, pid, n_slots)
+    assert position == end
+    output = None if dropped else data[end:]
+    return ResultFrame(records, wait_ns, run_ns, slot, pid, n_slots, replaced, output)

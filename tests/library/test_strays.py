@@ -100,7 +100,7 @@ CALLS = [
 def encode(limit_ms):
     functions = list(dict.fromkeys(function for function, *_ in CALLS))
     bodies = [body_of(function) for function in functions]
-    frame = struct.pack("<4sIIIII", b"VFB1", len(CALLS), len(functions), 0, 0, limit_ms)
+    frame = struct.pack("<4sIIIIII", b"VFB1", len(CALLS), len(functions), 0, 0, limit_ms, 0)
     frame += b"".join(digest_of(body) + struct.pack("<I", len(body)) for body in bodies)
     for function, kind, payload, _ in CALLS:
         frame += struct.pack("<III", functions.index(function), len(payload), kind)

@@ -24,6 +24,41 @@ cdef tuple fields_of(const vf_record *record, tuple types):
     return fields
 
 
+def pieces_of_output(bytes data):
+    """Take the output of a result frame apart.
+
+    Returns
+    -------
+    tuple
+        A dictionary of what calls have printed, by their number: how many bytes are left out before, and the bytes. And
+        a list of what was written to files of slots: name of the file, and the same.
+
+    Raises
+    ------
+    ValueError
+        If this is no such output.
+    """
+    printed, written, at, name = {}, [], 0, ""
+    while at < len(data):
+        if len(data) - at < OUTPUT_PIECE.size:
+            raise ValueError("the library sent output that is cut short")
+        kind, nbytes, number, gone = OUTPUT_PIECE.unpack_from(data, at)
+        at += OUTPUT_PIECE.size
+        if len(data) - at < nbytes:
+            raise ValueError("the library sent output that is cut short")
+        text = data[at : at + nbytes]
+        at += nbytes
+        if kind == VF_OUTPUT_OF_CALL:
+            printed[number] = gone, text
+        elif kind == VF_OUTPUT_FILE:
+            name = text.decode("utf-8", "replace")
+        elif kind == VF_OUTPUT_OF_SLOT:
+            written.append((name, gone, text))
+        else:
+            raise ValueError(f"the library sent output of the unknown kind {kind}")
+    return printed, written
+
+
 cdef object exception_of(const vf_record *record):
     """What a call raised on its worker."""
     return rebuild_exception(fields_of(record, RAISED))

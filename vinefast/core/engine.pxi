@@ -34,6 +34,9 @@ cdef class Engine:
     on_node : callable, optional
         Called on the demux thread when a worker has joined or left, with JSON about its node (`library/node.py`), its
         slots, and whether it has joined.
+    on_output : callable, optional
+        Called on the demux thread with what workers elsewhere have written to the files of their slots: the name of the
+        file, how many bytes before that are left out, and the bytes. Must not wait for anything.
     """
 
     cdef object settings, on_failure
@@ -48,7 +51,7 @@ cdef class Engine:
     cdef readonly object demux_thread
     cdef readonly int port
 
-    def __cinit__(self, settings, on_failure, on_node=None):
+    def __cinit__(self, settings, on_failure, on_node=None, on_output=None):
         self.settings = settings
         self.on_failure = on_failure
         self.loop = Loop()
@@ -56,7 +59,7 @@ cdef class Engine:
         self.stopped = errors.EngineStopped()
         self.submitter = Submitter(self.loop, self.calls, settings.context, self.stopped)
         self.questions = Questions(self.loop)
-        self.finisher = Finisher(self.loop, self.calls, self.questions, on_node)
+        self.finisher = Finisher(self.loop, self.calls, self.questions, on_node, on_output)
         # A lock, not an event: that of an event may stay locked when whoever waits for it is interrupted.
         self.opening = threading.Lock()
         self.opening.acquire()

@@ -8,24 +8,25 @@ cdef class Finisher:
     loop : Loop
     calls : Outstanding
     questions : Questions
-    on_node : callable, optional
+    on_node, on_output : callable, optional
         As for the engine.
     """
 
     cdef Loop loop
     cdef Outstanding calls
     cdef Questions questions
-    cdef object on_node
+    cdef object on_node, on_output
     cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
     cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
     cdef uint64_t return_ns, complete_ns
     cdef uint64_t since_ns  # the bundle whose futures are being finished; 0: none is
 
-    def __cinit__(self, Loop loop, Outstanding calls, Questions questions, on_node):
+    def __cinit__(self, Loop loop, Outstanding calls, Questions questions, on_node, on_output):
         self.loop = loop
         self.calls = calls
         self.questions = questions
         self.on_node = on_node
+        self.on_output = on_output
 
     cdef double busy_s(self):
         """For how long the futures of one bundle have been being finished, with their callbacks; 0: none are."""
@@ -73,15 +74,23 @@ cdef class Finisher:
         cdef const vf_record *record
         cdef FrameMemory memory = None
         cdef FrameMemory kept
+        cdef dict printed = None
         cdef uint64_t start_ns = vf_now_ns()
         self.since_ns = start_ns
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
+        if bundle.output_at:
+            printed = self.take_output(bundle)
+            bundle.output_at = 0
         for i in range(bundle.n_outcomes):
             call = bundle.outcomes[i].call
             if call == NULL:
                 continue  # finished by finish_brought
             bundle.outcomes[i].call = NULL
+            if printed is not None:
+                (<Call>call.future).printed = printed.get(call.number)
+            elif bundle.output_dropped and call.spec.captures:
+                (<Call>call.future).printed = NO_ROOM_FOR_PRINTED
             record = &bundle.outcomes[i].record
             app = app_to_name(call, record)
             future = self.calls.remove(call)
@@ -96,6 +105,20 @@ cdef class Finisher:
         if bundle.returned_ns:
             self.complete_ns += vf_now_ns() - start_ns
         return 0
+
+    cdef dict take_output(self, vf_bundle *bundle):
+        """Give what single calls have printed, and hand on what slots have written."""
+        try:
+            printed, written = pieces_of_output(
+                PyBytes_FromStringAndSize(bundle.frame + bundle.output_at, bundle.frame_nbytes - bundle.output_at)
+            )
+            if self.on_output is not None:
+                for piece in written:
+                    self.on_output(*piece)
+            return printed
+        except BaseException:
+            log_exception(logger, "cannot read the output of %s", "a bundle")
+        return {}
 
     # ---- user's code on this thread waits for what is brought back from workers ----
 

@@ -37,6 +37,8 @@ class CallCondition(threading.Condition):
 
 
 cdef tuple NO_ARGUMENTS = ()
+cdef tuple NOTHING_PRINTED = (0, b"")
+cdef tuple NO_ROOM_FOR_PRINTED = (None, b"")
 # What is set by an assignment to anything else may be part of a cycle.
 cdef frozenset OWN_ATTRIBUTES = frozenset(
     ("_state", "_result", "_exception", "_condition", "_waiters", "_done_callbacks")
@@ -55,6 +57,7 @@ cdef class Call:
     cdef FunctionRecord function
     cdef SpecRecord spec            # None: the engine's default
     cdef CallFiles files
+    cdef object printed             # (bytes that are left out before, bytes), while None: nothing is known
     cdef object state, outcome, exception_, condition, waiter_list, callbacks
     cdef void *submitter            # lives at least as long as this is pending; NULL: was made by itself
 
@@ -75,6 +78,26 @@ cdef class Call:
 
     cdef bint brings_back(self):
         return self.files is not None and self.files.brings
+
+    @property
+    def stdout(self):
+        """What the call printed, to standard error as well, once it is done; None if that was not asked for.
+
+        It is asked for by ``capture_output=True`` of the executor, or of the call's resource specification. That takes
+        in what the call's C code, loggers and child processes wrote until the call ended, whether it returned, raised,
+        died or was ended; also what other threads of its process wrote meanwhile, which earlier calls have left there.
+        Of more than 64 kB the end is there, below a line that says how much is not; so it is where the result frame had
+        no room. What a cancelled call has printed comes later than its future is done, and is empty until then.
+        """
+        if not self.done():
+            return None
+        if self.printed is None:
+            return "" if self.spec is not None and self.spec.c_spec.captures else None
+        gone, data = self.printed
+        if gone is None:
+            return "... there was no room for what this call has printed ...\n"
+        head = f"... {gone} bytes before that are left out ...\n" if gone else ""
+        return head + data.decode("utf-8", "replace")
 
     @property
     def _state(self):

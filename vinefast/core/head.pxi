@@ -45,6 +45,7 @@ from vinefast.calls.context import serialize_with_context
 from vinefast.calls.main_module import MISSING
 from vinefast.calls.retries import forgo_retries
 from vinefast.library import by_value
+from vinefast.library.protocol import OUTPUT_PIECE
 from vinefast.settings.resources import CallSpec
 from vinefast.workers import programs
 

@@ -47,6 +47,8 @@ cdef class Outstanding:
         if call.older != NULL:
             call.older.newer = call.newer
         self.n_finished += 1
+        if call.spec.captures and future.printed is None:
+            future.printed = NOTHING_PRINTED
         if call.spec != &self.default_spec.c_spec:
             self.n_extra_cores -= extra_cores(call.spec)
         future.payload = None

@@ -34,6 +34,7 @@ cdef class SpecRecord:
         self.c_spec.running_time_min = <int64_t>or_minus_one(spec.running_time_min)
         self.c_spec.limit_ms = limit_ms_of(spec.running_time_max)
         self.c_spec.memory_limit = spec.memory if spec.enforce_memory else 0
+        self.c_spec.captures = spec.capture_output
         if spec.category is not None:
             self.category = spec.category.encode()
             self.c_spec.category = PyBytes_AS_STRING(self.category)
@@ -67,7 +68,7 @@ cdef class SpecRegistry:
             return <SpecRecord>known
         shared = (
             spec.cores, spec.memory, spec.disk, spec.gpus, spec.running_time_min, spec.running_time_max, spec.category,
-            spec.enforce_memory,
+            spec.enforce_memory, spec.capture_output,
         )
         cdef SpecGroup group = self.groups.get(shared)
         if group is None:

@@ -275,7 +275,8 @@ class _Child:
             # Also of a bundle that an earlier child had, but had not begun with.
             self._output.start_bundle(self._is_after_pause)
         outcome = self._run(message, received_ns, resume)
-        self._output.end_bundle()
+        if outcome != DONE:
+            self._output.end_bundle()
         if not self._channel.is_there():
             # The supervisor hears of our end, and finds in memory how far we came.
             raise ConnectionError("a call has closed the descriptors of its slot, which needs a new process")

@@ -74,6 +74,8 @@ class Frame(NamedTuple):
         How long each may run; 0: for ever.
     numbers_at:
         Where in `payloads` the calls' numbers are; 0: they have none.
+    flags:
+        Of the bundle: `BUNDLE_CAPTURES`.
     """
 
     functions: list[tuple[bytes, bytes | None]]
@@ -86,6 +88,7 @@ class Frame(NamedTuple):
     cores: int
     limit_ms: int
     numbers_at: int = 0
+    flags: int = 0
 
     def number(self, index: int) -> tuple[int, int] | None:
         """Give the number by which the program knows a call, and how often the call was lost before."""
@@ -166,7 +169,7 @@ _table = lru_cache(64)(bytes.maketrans)
 def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
     """Decode a bundle frame, checking that its parts add up to its length."""
     try:
-        magic, n_calls, n_functions, slice_ms, cores, limit_ms = BUNDLE_HEADER.unpack_from(raw)
+        magic, n_calls, n_functions, slice_ms, cores, limit_ms, flags = BUNDLE_HEADER.unpack_from(raw)
         if magic != BUNDLE_MAGIC:
             raise FrameError(f"not a bundle frame: it starts with {magic!r}")
         table_at = BUNDLE_HEADER.size + n_functions * BUNDLE_FUNCTION.size
@@ -193,7 +196,7 @@ def decode_frame(raw: bytes | bytearray | mmap.mmap) -> Frame:
         raise FrameError(
             f"bundle frame of {len(raw)} bytes should have {end}, and perhaps the numbers of {n_calls} calls"
         )
-    return Frame(functions, indices, kinds, memoryview(raw), starts, ends, slice_ms, cores, limit_ms, numbers_at)
+    return Frame(functions, indices, kinds, memoryview(raw), starts, ends, slice_ms, cores, limit_ms, numbers_at, flags)
 
 
 def _aligned(nbytes: tuple[int, ...], kinds: tuple[int, ...], position: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -26,7 +26,11 @@ _CHUNK_NBYTES = 1 << 20
 # Room for what faulthandler tells, which in a child of the fork server comes from deep down.
 _TAIL_NBYTES = 4096
 # Who writes just when the file is cut may be faster than the line that says so.
-_GONE = re.compile(rb"^=== .* (\d+) bytes before that are gone", re.MULTILINE)
+# A call may have printed such a line, with any number.
+_GONE = re.compile(rb"^=== .* (\d{1,18}) bytes before that are gone", re.MULTILINE)
+_CONTINUED = re.compile(rb"=== [^\n]{1,100} continued from the older file; [^\n]{1,200} ===\n")
+# Nobody else's business.
+_MODE = 0o600
 _GONE_WITHIN_NBYTES = 1 << 17
 
 
@@ -65,15 +69,20 @@ class LogFile:
     ----------
     limit:
         Size from which on the file is cut.
+    kept_name:
+        Of the file in the run directory.
     """
 
     def __init__(self, name: str) -> None:
         spare = os.path.abspath(name)
         self._paths = [spare]
-        self.limit = _UNKEPT_NBYTES // 2
+        wanted = int(os.environ.get(VINEFAST_OUTPUT_NBYTES) or 0)
+        self.limit = (wanted or _UNKEPT_NBYTES) // 2
+        self.kept_name = f"{os.uname().nodename}-{os.getpid()}-{os.path.basename(name)}"
+        # Whether the program wants what is in the file, but will not find it there: True if not even a path is known.
+        self._is_wanted = wanted > 0
         if kept := output_prefix(os.getpid()):
             self._paths.insert(0, os.path.join(kept[0], kept[1] + name))
-            self.limit = int(os.environ.get(VINEFAST_OUTPUT_NBYTES) or _UNKEPT_NBYTES) // 2
 
     @property
     def path(self) -> str:
@@ -87,8 +96,27 @@ class LogFile:
         """Open the file for writing, or what there is in its place: the directory may be gone, or the disk full."""
         for path in self._paths:
             with suppress(OSError):
-                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+                with suppress(OSError):
+                    os.fchmod(fd, _MODE)  # whatever umask, and whoever made it before
+                return fd
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def is_to_be_sent(self, fd: int) -> bool:
+        """Whether the program wants what is in the file, and the file is not where it looks."""
+        if not self._is_wanted or len(self._paths) == 1:
+            return self._is_wanted
+        try:
+            return not os.path.samestat(os.fstat(fd), os.stat(self._paths[0]))
+        except OSError:
+            return True
+
+    def nbytes(self) -> int:
+        """Give the size of the file; -1: there is none."""
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return -1
 
     def append(self, line: bytes) -> None:
         """Write a line from another process than the one whose output this is."""
@@ -108,23 +136,46 @@ class LogFile:
             data = _read_end(_older(path), 0, _TAIL_NBYTES - len(data))[0] + data
         return data.decode("utf-8", "replace")
 
-    def cut_if_large(self) -> int:
-        """Do what `cut` does, in another process; gives the size, or -1 if there is no file."""
-        path = self.path
-        try:
-            nbytes = os.stat(path).st_size
-            if nbytes > self.limit:
-                fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-                try:
-                    self.cut(fd)
-                finally:
-                    os.close(fd)
-            return nbytes
-        except OSError:
-            return -1
+    def pieces(self, start: int, end: int, was_cut: bool, fd: int = -1) -> list[tuple[int, bytes]]:
+        """Give what lies between two offsets and is still there, each piece behind its offset.
 
-    def cut(self, fd: int) -> bool:
-        """Move what the file holds to the older one; tells whether that was done.
+        Parameters
+        ----------
+        start, end:
+            What is negative was cut off last, and is in the older file.
+        was_cut:
+            Whether the file begins with a mark that says so, which is left out.
+        fd:
+            The file, if it is open.
+        """
+        found = []
+        if start < 0:
+            data, size = _read(_older(self.path if fd < 0 else self._path_of(fd)), start, min(end, 0))
+            found.append((max(start, -size), data))
+        if end > 0:
+            start = max(start, 0)
+            if fd >= 0:
+                data = _pread(fd, start, end)
+            else:
+                data, _ = _read(self.path, start, end)
+            if was_cut and not start and (line := _CONTINUED.match(data)):
+                start, data = line.end(), data[line.end() :]
+            found.append((start, data))
+        return found
+
+    def cut_if_large(self) -> int:
+        """Do what `cut` does, in another process."""
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except OSError:
+            return 0
+        try:
+            return self.cut(fd)
+        finally:
+            os.close(fd)
+
+    def cut(self, fd: int) -> int:
+        """Move what the file holds to the older one; gives how many bytes it had, 0 if that was not done.
 
         Parameters
         ----------
@@ -136,35 +187,36 @@ class LogFile:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False  # the supervisor and the slot's child do it both
+            return 0  # the supervisor and the slot's child do it both
         except OSError:
             pass  # this file system has no locks
         try:
             nbytes = os.fstat(fd).st_size
             if nbytes <= self.limit:
-                return False
+                return 0
             gone = _gone_before(fd)
             before = max(0, nbytes - self.limit)
             try:
-                gone += _move(fd, before, self._older_of(fd)) + before
+                gone += _move(fd, before, _older(self._path_of(fd))) + before
                 why = ""
             except OSError as error:
                 gone += nbytes
                 why = f" ({error.strerror})"
             os.ftruncate(fd, 0)
-            os.write(fd, mark(f"continued from the older file; {gone} bytes before that are gone{why}"))
-            return True
+            with suppress(OSError):
+                os.write(fd, mark(f"continued from the older file; {gone} bytes before that are gone{why}"))
+            return nbytes
         except OSError:
-            return False
+            return 0
         finally:
             with suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)
 
-    def _older_of(self, fd: int) -> str:
+    def _path_of(self, fd: int) -> str:
         for path in self._paths:
             with suppress(OSError):
                 if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    return _older(path)
+                    return path
         raise FileNotFoundError(0, "the file has been removed")
 
 
@@ -178,6 +230,31 @@ def _read_end(path: str, start: int, most: int) -> tuple[bytes, int]:
         return b"", 0
 
 
+def _read(path: str, start: int, end: int) -> tuple[bytes, int]:
+    """Give what lies between two offsets, which count from the end if they are not positive, and the size."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b"", 0
+    try:
+        size = os.fstat(fd).st_size
+        if start < 0:
+            start, end = max(0, size + start), size + end
+        return _pread(fd, start, end), size
+    except OSError:
+        return b"", 0
+    finally:
+        os.close(fd)
+
+
+def _pread(fd: int, start: int, end: int) -> bytes:
+    parts = []
+    while start < end and (part := os.pread(fd, min(end - start, _CHUNK_NBYTES), start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
+
+
 def _gone_before(fd: int) -> int:
     found = _GONE.search(os.pread(fd, _GONE_WITHIN_NBYTES, 0))
     return int(found[1]) if found else 0
@@ -186,8 +263,10 @@ def _gone_before(fd: int) -> int:
 def _move(fd: int, start: int, path: str) -> int:
     """Copy a file from `start` on to another; gives how much that other one held before."""
     new = f"{path}.{os.getpid()}"
-    copy = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    copy = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
     try:
+        with suppress(OSError):
+            os.fchmod(copy, _MODE)
         left = os.fstat(fd).st_size - start
         while left > 0 and (chunk := os.pread(fd, min(left, _CHUNK_NBYTES), start)):
             start += len(chunk)
@@ -231,10 +310,14 @@ class LogWatch:
         """Cut what is too long."""
         has_grown = False
         for index, (log, memory) in enumerate(self._logs):
-            nbytes = log.cut_if_large()
+            nbytes = log.nbytes()
             has_grown |= nbytes > self._sizes[index] + log.limit // 8
             if nbytes > log.limit:
-                memory.counters[layout.LOG_START] = 0
+                memory.counters[layout.CUTTING] = 1
+                try:
+                    memory.counters[layout.CUT_BY_SUPERVISOR] += log.cut_if_large()
+                finally:
+                    memory.counters[layout.CUTTING] = 0
             self._sizes[index] = nbytes
         self.look_at = now + (_BUSY_S if has_grown else _REST_S)
 

@@ -14,33 +14,56 @@ import os
 
 from .frame import FrameError, Origin, encode_result
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
-from .protocol import INLINE_NBYTES, RESULT_HEADER, RESULT_MAGIC, RESULT_RECORD, STATUS_PICKLE, VINEFAST_RESULT_NBYTES
+from .protocol import (
+    INLINE_NBYTES,
+    OUTPUT_DROPPED,
+    OUTPUT_PIECE,
+    RESULT_HEADER,
+    RESULT_MAGIC,
+    RESULT_RECORD,
+    STATUS_PICKLE,
+    VINEFAST_RESULT_NBYTES,
+)
 
 # Indices of the 8-byte counters.
 DONE = 0
 FLUSHED = 1
 START_NS = 2  # monotonic; 0 while no child has begun with the bundle
 STAGE = 3  # who is to blame for a death
-LOG_START = 4  # size of the slot's log when the bundle began
+LOG_START = 4  # position in the slot's log where the output of the last call begins
 FINISHED = 5  # 1 when the result file is complete
 SERIAL = 6  # of the bundle that all these are about
 TAKING = 7  # 1 while the child may have taken a bundle from the queue without having said so
 LIMIT_MS = 8  # how long each call of the bundle may run; 0: for ever
 CALL_NS = 9  # of such a bundle: when the function that runs has begun; 0: none runs
 CALLS_NS = 10  # when the first call would have begun, had all that have a record run one after the other
+CAPTURED = 11  # bytes of pieces in `SlotMemory.captured`
+CAPTURE_START = 12  # position in the log where the output of the call begins that is captured, plus 1; 0: none is
+# From here on they are not about a bundle, but about the slot, and are not forgotten. Each has one writer, the child or
+# the supervisor. A position in a log counts what was ever written to it, so a cut does not move it.
+CUT_BY_CHILD = 16  # bytes that were cut off the log, by whom
+CUT_BY_SUPERVISOR = 17
+CUTTING = 18  # 1 while the supervisor is about to cut
+SENT = 19  # position up to which the log has been sent with results
+MARK_AT = 20  # position of the last mark of a call
+DEATH_AT = 21  # where the log ended when a child was found dead
+REPLACED = 22  # children that have taken the place of others
+REPLACED_TOLD = 23  # of these, those that result frames have told
 
 # Values of STAGE.
 OUTSIDE = 0  # no user code runs
 RUNNING = 1  # the first call without a record
 LOADING = 2  # plus its index: a function's body
 
-_COUNTERS_NBYTES = 128
-_NOTHING = bytes(_COUNTERS_NBYTES)
+_COUNTERS_NBYTES = 192
+_NOTHING = bytes(8 * CUT_BY_CHILD)
 _AREA_AT = _COUNTERS_NBYTES + RESULT_HEADER.size
 # As large as a core's cache likes; payloads beyond it are written straight from where they are.
 _NBYTES = 256 * 1024
 # Behind the area: for a record that says why another is missing, which must not need the disk.
 _LAST_NBYTES = 4096
+# What calls of one bundle print that is to come back call by call. Untouched, it takes no memory.
+_CAPTURED_NBYTES = 4 << 20
 # A record says how long its payload is in 32 bits.
 _RECORD_MAX_NBYTES = 2**32 - 1
 
@@ -83,6 +106,8 @@ class SlotMemory:
         View of unsigned 64-bit integers.
     area:
         View of the bytes where records are appended.
+    captured:
+        View of pieces of output, each behind its `OUTPUT_PIECE`.
     limit:
         The longest result frame that TaskVine takes.
     """
@@ -92,6 +117,8 @@ class SlotMemory:
         view = memoryview(mmap.mmap(-1, _NBYTES))
         self._counter_bytes = view[:_COUNTERS_NBYTES]
         self.counters = self._counter_bytes.cast("Q")
+        self._bundle_counters = self._counter_bytes[: len(_NOTHING)]
+        self.captured = memoryview(mmap.mmap(-1, _CAPTURED_NBYTES))
         self.limit = min(int(os.environ.get(VINEFAST_RESULT_NBYTES) or 1 << 30), _RECORD_MAX_NBYTES)
         # In half a frame, so that what lies there never takes one beyond the limit.
         self.area = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
@@ -103,7 +130,7 @@ class SlotMemory:
     def reset(self, serial: int = 0) -> None:
         """Forget the last bundle, for the one of that serial number."""
         # Last of all: until then, these are not about the new one.
-        self._counter_bytes[:] = _NOTHING
+        self._bundle_counters[:] = _NOTHING
         self._walked = (0, 0, 0)
         self.counters[SERIAL] = serial
 
@@ -115,6 +142,10 @@ class SlotMemory:
     def published(self) -> int:
         """Give the end of the last complete record."""
         return max(self.counters[DONE], self.counters[FLUSHED])
+
+    def room(self) -> int:
+        """Give how many bytes a frame may have beside the records that are there."""
+        return self.limit - RESULT_HEADER.size - self.counters[DONE]
 
     def n_records(self) -> int:
         """Give how many records the last bundle has that was finished."""
@@ -162,6 +193,29 @@ class SlotMemory:
             file.close()
         counters[DONE] = done + record_nbytes
         return counters[DONE] <= self.limit // 2
+
+    def position(self, nbytes: int) -> int:
+        """Give the position of an offset in the log."""
+        return self.counters[CUT_BY_CHILD] + self.counters[CUT_BY_SUPERVISOR] + nbytes
+
+    def offset(self, position: int) -> int:
+        """Give the offset in the log of a position; negative if that was cut off."""
+        return position - self.position(0)
+
+    def capture(self, kind: int, number: int, gone: int, data: bytes) -> bool:
+        """Keep a piece of output, or as much of its end as there is room for; tells whether there is for more."""
+        used = self.counters[CAPTURED]
+        room = len(self.captured) - used - OUTPUT_PIECE.size
+        if room < 0:
+            return False
+        if len(data) > room:
+            gone += len(data) - room
+            data = data[len(data) - room :]
+        OUTPUT_PIECE.pack_into(self.captured, used, kind, len(data), number, gone)
+        used += OUTPUT_PIECE.size
+        self.captured[used : used + len(data)] = data
+        self.counters[CAPTURED] = used + len(data)
+        return 2 * (used + len(data)) < len(self.captured)
 
     def append_last(self, status: int, duration_ns: int, payload: bytes) -> None:
         """Append a short record for which there is always room. The bundle has to end with it."""
@@ -231,32 +285,56 @@ class SlotMemory:
         finally:
             self._walked = (0, 0, 0)  # the next child is a fork of this process
 
-    def finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, origin: Origin) -> None:
-        """Write header and remaining records: in one write if nothing was flushed before.
+    def finish(
+        self,
+        file: ResultFile,
+        n_records: int,
+        wait_ns: int,
+        run_ns: int,
+        origin: Origin,
+        output: bytes = b"",
+        dropped: bool = False,
+    ) -> None:
+        """Write header and remaining records, and output behind them: in one write if nothing was flushed before.
+
+        Output for which there is no room is dropped, and the header says so.
 
         Raises
         ------
         NoRoom
-            If the disk has none for them.
+            If the disk has none for the records.
         """
-        flushed, done = self.counters[FLUSHED], self.counters[DONE]
-        nbytes = RESULT_HEADER.size + done
-        RESULT_HEADER.pack_into(self._frame, 0, RESULT_MAGIC, n_records, nbytes, wait_ns, run_ns, *origin)
+        counters = self.counters
+        flushed, done = counters[FLUSHED], counters[DONE]
+        nbytes = RESULT_HEADER.size + done + len(output)
+        replaced = counters[REPLACED]
+        untold = (replaced - counters[REPLACED_TOLD]) & 0xFFFF
+        said = OUTPUT_DROPPED if dropped else len(output)
+        RESULT_HEADER.pack_into(self._frame, 0, RESULT_MAGIC, n_records, nbytes, wait_ns, run_ns, *origin, untold, said)
         try:
             if flushed:
                 self._flush(file)
+                if output:
+                    file.write_at(RESULT_HEADER.size + done, output)
                 file.write_at(0, self._frame[: RESULT_HEADER.size])
             elif nbytes <= INLINE_NBYTES:
                 # Must hold no NUL byte, see encode_result. What is flushed alone is longer.
-                encoded = encode_result(bytes(self._frame[:nbytes]))
+                encoded = encode_result(bytes(self._frame[: RESULT_HEADER.size + done]) + output)
                 nbytes = len(encoded)
                 file.write_at(0, encoded)
+            elif output:
+                file.write_at(0, self._frame[: RESULT_HEADER.size + done], output)
             else:
                 file.write_at(0, self._frame[:nbytes])
             file.end(nbytes)
         except OSError as error:
-            raise self._lack(file, error, done) from None
-        self.counters[FINISHED] = 1
+            lack = self._lack(file, error, done)
+            if output and isinstance(lack, NoRoom):
+                self.finish(file, n_records, wait_ns, run_ns, origin, b"", True)
+                return
+            raise lack from None
+        counters[FINISHED] = 1
+        counters[REPLACED_TOLD] = replaced
 
 
 class ResultFile:
@@ -329,7 +407,7 @@ def hand_back(path: bytes, wait_ns: int, origin: Origin, *values: bytes) -> None
     """Leave a result frame without a record of a call: none was run. Values are pickled, for who has asked for them."""
     records = b"".join(RESULT_RECORD.pack(STATUS_PICKLE, len(value), 0) + value for value in values)
     nbytes = RESULT_HEADER.size + len(records)
-    frame = RESULT_HEADER.pack(RESULT_MAGIC, len(values), nbytes, wait_ns, 0, *origin) + records
+    frame = RESULT_HEADER.pack(RESULT_MAGIC, len(values), nbytes, wait_ns, 0, *origin, 0, 0) + records
     file = ResultFile(path)
     file.write_at(0, encode_result(frame) if nbytes <= INLINE_NBYTES else frame)
     file.close()

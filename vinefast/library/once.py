@@ -29,7 +29,7 @@ RESULT_PATH = "vinefast.result"
 def _main() -> int:
     lead_own_group()
     result_fd = os.dup(1)
-    log_fd = os.open(LOG_PATH, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    log_fd = os.open(LOG_PATH, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     clean_imports()
@@ -40,7 +40,8 @@ def _main() -> int:
     from .functions import FunctionCache
     from .log_file import LogFile
     from .memory import SlotMemory, is_no_room
-    from .process import die_with_parent, flush_by_line
+    from .output import Output
+    from .process import die_with_parent
     from .protocol import BUNDLE_HEADER, COMMAND_IN_FILE, EXIT_NO_ROOM, FRAME_FILE, STATUS_DIED, STATUS_TIMED_OUT
     from .run import Resume, Runner
     from .share import obey_user
@@ -48,21 +49,28 @@ def _main() -> int:
     obey_user()
     find_users_modules()
     with open(FRAME_FILE, "rb") as file:
-        limited = BUNDLE_HEADER.unpack(file.read(BUNDLE_HEADER.size))[-1] > 0
+        *_, limit_ms, _ = BUNDLE_HEADER.unpack(file.read(BUNDLE_HEADER.size))
     process = None
-    if limited:
+    if limit_ms:
         from .limited_once import Limited
 
         process = Limited()
     memory = SlotMemory() if process is None else process.memory
     message = os.fsencode(f"{COMMAND_IN_FILE.decode()} . ./{RESULT_PATH}")
     received_ns = time.monotonic_ns()
+    log = LogFile(LOG_PATH)
+    log.kept_name = f"{os.uname().nodename}-calls.log"
 
     def run(resume: Resume | None = None) -> int:
         try:
             interruption = None if process is None else process.listen()
             origin = Origin(0, os.getpid(), 1)
-            runner = Runner(memory, FunctionCache(None), os.getcwdb(), origin, interruption=interruption)
+            output = Output(log, memory)
+            if resume is None:
+                output.install()
+                output.start_bundle(False)
+            functions, home = FunctionCache(None), os.getcwdb()
+            runner = Runner(memory, functions, home, origin, interruption=interruption, output=output)
             runner.run_bundle_despite_strays(message, received_ns, resume)
             return 0
         except Exception as error:
@@ -71,7 +79,6 @@ def _main() -> int:
             traceback.print_exc()
             return 1
 
-    flush_by_line()
     parent_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -89,7 +96,8 @@ def _main() -> int:
     if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
         return code
     if not memory.counters[layout.FINISHED]:
-        tail = LogFile(LOG_PATH).tail(0)
+        memory.counters[layout.DEATH_AT] = memory.position(max(0, log.nbytes()))
+        tail = log.tail(max(0, memory.offset(memory.counters[layout.LOG_START])))
         death = (STATUS_DIED, pack_death(code if code >= 0 else None, -code if code < 0 else None, tail, cause))
         if process is not None and process.timed_out is not None:
             death = (STATUS_TIMED_OUT, process.timed_out)

@@ -16,6 +16,7 @@ from operator import length_hint
 from typing import Any, TextIO
 
 from . import memory as layout
+from .captured import Captures
 from .frame import Frame
 from .log_file import LogFile, append_line, mark
 from .memory import SlotMemory, is_no_room
@@ -48,6 +49,8 @@ class Output:
         Iterator of the calls that are left, and how many there were when the last mark was written.
     streamed, lost:
         Bytes that the streams have written since somebody looked at the file, and those for which there was no room.
+    captures:
+        What goes back of all that.
     """
 
     def __init__(self, log: LogFile, memory: SlotMemory) -> None:
@@ -66,6 +69,7 @@ class Output:
         self._end = -1
         self._foreign = 0
         self._log = identity(1)
+        self.captures = Captures(log, memory, self._size, lambda: 1 if self.is_log(1) else -1)
         self.look()
 
     def install(self) -> None:
@@ -97,6 +101,7 @@ class Output:
     def note_log(self) -> None:
         """The standard descriptors have been opened anew."""
         self._log = identity(1)
+        self.captures.is_sent = self.log.is_to_be_sent(1)
         self._end = -1
 
     # Bundles
@@ -105,6 +110,7 @@ class Output:
         """A bundle begins, or another attempt at one; no call of it yet."""
         self.rest, self.n_left = iter(()), -1
         self._frame = None
+        self.captures.is_full = False
 
     def follow(self, frame: Frame, functions: list[Callable[..., Any]], rest: Iterator[Any]) -> None:
         """Its calls begin, of which `rest` says how many are left."""
@@ -117,7 +123,7 @@ class Output:
         if after_pause:
             self.look()
         self._foreign = 0
-        self._memory.counters[layout.LOG_START] = max(0, self._end)
+        self._memory.counters[layout.LOG_START] = self._memory.position(max(0, self._end))
 
     def end_bundle(self) -> None:
         """Say whose it may be if there is something that did not come through the streams."""
@@ -141,14 +147,19 @@ class Output:
         stage, frame = self._memory.counters[layout.STAGE], self._frame
         if stage == layout.OUTSIDE:
             return "between calls"
-        index = len(frame.payload_kinds) - self.n_left - 1 if frame is not None else -1
+        index = self._index()
         if stage != layout.RUNNING or index < 0:
             return "while a function was loaded"
-        number = frame.number(index) if frame is not None else None
+        assert frame is not None
+        number = frame.number(index)
         if number is None:
             return self._name(index)
         lost = f", lost {number[1]} times before" if number[1] else ""
         return f"{self._name(index)}, call {number[0]}{lost}"
+
+    def _index(self) -> int:
+        """Give which call runs; -1: none of a bundle's."""
+        return len(self._frame.payload_kinds) - length_hint(self.rest) - 1 if self._frame is not None else -1
 
     def _name(self, index: int) -> str:
         assert self._frame is not None
@@ -170,12 +181,31 @@ class Output:
             return
         if self.lost and self._mark(f"there was no room for {self.lost} bytes", 1):
             self.lost = 0
+        if self._memory.counters[layout.CAPTURE_START]:
+            self.captures.end(self._frame, self._index())
         if self.is_large():
             self.cut_if_large()
         else:
-            self._memory.counters[layout.LOG_START] = max(0, self._end) + self.streamed
+            self._memory.counters[layout.LOG_START] = self._memory.position(max(0, self._end) + self.streamed)
+
+    def begin_capture(self) -> None:
+        """A call begins whose output is to go back with its result; also the next row of a chunk."""
+        if self.captures.begin(self._index()) and self not in self.attention:
+            self.attention.append(self)
+
+    def collect(self, room: int) -> tuple[bytes, bool]:
+        """Give what goes back with a bundle: see `Captures.collect`."""
+        return self.captures.collect(room, self._memory.position(max(0, self._end)))
 
     # The file
+
+    def _size(self) -> int:
+        for look in (lambda: os.fstat(1), lambda: os.stat(self.log.path)):
+            with suppress(OSError):
+                status = look()
+                if (status.st_dev, status.st_ino) == self._log:
+                    return status.st_size
+        return max(0, self._end)
 
     def is_log(self, fd: int) -> bool:
         """Whether a descriptor is still that file: a call may have sent its output elsewhere."""
@@ -203,10 +233,15 @@ class Output:
     def cut_if_large(self) -> None:
         """If the file is too long, move what it holds."""
         self.look()
-        if self._end > self.log.limit and os.getpid() == self._pid and self.log.cut(1):
-            self._memory.counters[layout.LOG_START] = 0
-            self._end = -1
-            self.look()
+        if self._end <= self.log.limit or os.getpid() != self._pid:
+            return
+        with self.captures.cutting:
+            if nbytes := self.log.cut(1):
+                counters = self._memory.counters
+                counters[layout.CUT_BY_CHILD] += nbytes
+                counters[layout.LOG_START] = self._memory.position(0)
+                self._end = -1
+                self.look()
 
     def _mark(self, text: str, fd: int) -> bool:
         for either in (fd, 3 - fd):
@@ -214,16 +249,24 @@ class Output:
                 status = os.fstat(either)
                 if (status.st_dev, status.st_ino) != self._log:
                     continue
+                at = self._memory.position(status.st_size)
+                is_own = os.getpid() == self._pid
+                if is_own:
+                    self._memory.counters[layout.MARK_AT] = at
                 written = append_line(either, status.st_size, mark(text))
                 self.streamed += written
-                if os.getpid() == self._pid:
-                    self._memory.counters[layout.LOG_START] = status.st_size + written
+                if is_own:
+                    self._memory.counters[layout.LOG_START] = at + written
+                    self.captures.note_mark(at, at + written)
                 return True
         return False
 
 
-def attend(attention: list[Output | None], exit_code: int = 0) -> None:
-    """After a call: write what it has left in buffers, and end a process that the call has forked."""
+def attend(attention: list[Output | None], exit_code: int = 0) -> bool:
+    """After a call: write what it has left in buffers, and end a process that the call has forked.
+
+    Tells whether the bundle had better end with this call.
+    """
     is_forked = FORKED in attention
     outputs = [output for output in attention if output is not None]
     attention.clear()
@@ -231,6 +274,7 @@ def attend(attention: list[Output | None], exit_code: int = 0) -> None:
         output.end_call()
     if is_forked:
         os._exit(exit_code)
+    return any(output.captures.is_full for output in outputs)
 
 
 class _Raw(io.FileIO):

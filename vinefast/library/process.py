@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import io
 import os
 import re
 import signal
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -467,12 +465,6 @@ def members_of(groups: set[int], also: Callable[[int], bool] = lambda pid: False
             if state not in (b"", b"Z", b"X") and (int(group) in groups or also(pid)):
                 found[pid] = fields[19]
     return found
-
-
-def flush_by_line() -> None:
-    """Write out each line at once: what a call printed before it killed its process is what one wants to see."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
 
 
 def output_prefix(library_pid: int) -> tuple[str, str] | None:

@@ -17,14 +17,26 @@ RESULT_MAGIC = b"VFR1"
 
 DIGEST_NBYTES = 16
 
-BUNDLE_HEADER = struct.Struct("<4sIIIII")
+BUNDLE_HEADER = struct.Struct("<4sIIIIII")
 BUNDLE_FUNCTION = struct.Struct(f"<{DIGEST_NBYTES}sI")
 BUNDLE_CALL = struct.Struct("<III")
 BUNDLE_NUMBER = struct.Struct("<Q")
 # Above a call's number, in the same integer: how often it was lost before.
 LOSSES_SHIFT = 56
-RESULT_HEADER = struct.Struct("<4sIQQQIIIIIII4x")
+RESULT_HEADER = struct.Struct("<4sIQQQIIIIIIIII4x")
 RESULT_RECORD = struct.Struct("<IIQ")
+# Before each piece of the output behind the records.
+OUTPUT_PIECE = struct.Struct("<IIQQ")
+
+# Flags of a bundle: what its calls print is to come back call by call.
+BUNDLE_CAPTURES = 1
+
+# In the place of the length of the output: there was some, but no room for it.
+OUTPUT_DROPPED = 2147483647
+# Kinds of its pieces: what one call has printed; the name of the slot's file; what was written to that.
+OUTPUT_OF_CALL = 1
+OUTPUT_FILE = 2
+OUTPUT_OF_SLOT = 3
 
 # Of payloads with buffers, and of buffers, in a frame.
 ALIGNMENT = 64

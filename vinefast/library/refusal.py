@@ -126,7 +126,7 @@ def _answer(frame, problem, n_slots):
     payload = pickle.dumps(("UnfitWorker", problem, "", None), 2)
     records = n_calls * (RESULT_RECORD.pack(STATUS_EXCEPTION, len(payload), 0) + payload)
     nbytes = RESULT_HEADER.size + len(records)
-    answer = RESULT_HEADER.pack(RESULT_MAGIC, n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY) + records
+    answer = RESULT_HEADER.pack(RESULT_MAGIC, n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY, 0, 0) + records
     if nbytes > INLINE_NBYTES:
         return answer
     zero = next(bytes([value]) for value in range(255, 0, -1) if value not in answer)

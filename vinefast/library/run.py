@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from . import buffers, files, node, parsl_side
 from . import memory as layout
+from .captured import Captured
 from .failure import Unrunnable, pack_exception, pack_lack, pack_timeout, pack_wrapper, stack_of
 from .frame import Frame, Origin, decode_command, decode_frame, split_message
 from .functions import FunctionCache
@@ -22,6 +23,7 @@ from .memory import NoRoom, ResultFile, SlotMemory
 from .output import FORKED, Output, attend
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .protocol import (
+    BUNDLE_CAPTURES,
     PAYLOAD_BUFFERS,
     PAYLOAD_CHUNK,
     PAYLOAD_FILES,
@@ -157,9 +159,13 @@ class Runner:
             if self._memory.published() == resume.done:
                 status, payload = resume.record
                 took_ns = max(0, time.monotonic_ns() - start_ns - self._memory.counted_ns)
+                if self._output is not None:
+                    self._output.captures.end_dead(frame, first)
                 _append(self._memory, file, self._surroundings, None, status, took_ns, payload)
                 first += 1
         counters[layout.STAGE] = layout.OUTSIDE
+        if counters[layout.CAPTURE_START]:
+            counters[layout.CAPTURE_START] = 0
 
         functions: list[Callable[..., Any]] = []
         slice_end_ns = start_ns + frame.slice_ms * 1_000_000 if frame.slice_ms else _NEVER_NS
@@ -171,6 +177,9 @@ class Runner:
             functions, watch = self._prepare(frame, first, sandbox, resume.dead_functions if resume else {})
             if self._attention:
                 attend(self._attention)
+            if frame.flags & BUNDLE_CAPTURES and self._output is not None:
+                begin = self._output.begin_capture
+                functions = [each if isinstance(each, Unrunnable) else Captured(each, begin) for each in functions]
             if frame.limit_ms:
                 functions = [each if isinstance(each, Unrunnable) else Timed(each, self._memory) for each in functions]
             if first:
@@ -196,21 +205,32 @@ class Runner:
             os._exit(0)
         run_ns = time.monotonic_ns() - start_ns
         numbers = (n_records, start_ns - received_ns, run_ns, self._origin)
+        if self._output is not None:
+            self._output.end_bundle()
         try:
             try:
-                self._memory.finish(file, *numbers)
+                self._finish(file, *numbers)
             except NoRoom:
                 if self._surroundings is None or not self._surroundings.look():
                     raise
                 _leave_if_spoilt(self._surroundings, self._memory)
-                self._memory.finish(file, *numbers)
+                self._finish(file, *numbers)
         except NoRoom as lack:
             if n_records != 1:
                 raise  # alone, most calls will find room
             function = functions[frame.function_indices[0]] if functions else None
             self._memory.forget(file)
             self._memory.append_last(STATUS_TOO_LARGE, run_ns, pack_lack(function, lack))
-            self._memory.finish(file, *numbers)
+            self._finish(file, *numbers)
+
+    def _finish(self, file: ResultFile, n_records: int, wait_ns: int, run_ns: int, origin: Origin) -> None:
+        if self._output is None:
+            self._memory.finish(file, n_records, wait_ns, run_ns, origin)
+            return
+        output, dropped = self._output.collect(self._memory.room())
+        self._memory.finish(file, n_records, wait_ns, run_ns, origin, output, dropped)
+        if output:
+            self._output.captures.note_sent()
 
     def run_bundle_despite_strays(self, message: bytes, received_ns: int, resume: Resume | None = None) -> None:
         """Run a bundle, with a second attempt after an exception outside any call.
@@ -348,8 +368,8 @@ def _run_calls(
                 else:
                     args, kwargs = _unpack(kind & ~PAYLOAD_CHUNK, payloads[start:end])
                     result = _run_chunk(function, args) if kind & PAYLOAD_CHUNK else function(*args, **kwargs)
-                if attention:
-                    attend(attention)
+                if attention and attend(attention):
+                    slice_end_ns = pause_ns = 0
                 if result is None:
                     now_ns = clock()
                     used = done - flushed
@@ -405,8 +425,8 @@ def _run_calls(
                     surroundings.trust()
             return len(frame.payload_kinds) - length_hint(rest)
         except BaseException as failure:
-            if attention:
-                attend(attention, 1)
+            if attention and attend(attention, 1):
+                slice_end_ns = pause_ns = 0
             counters[layout.CALL_NS] = 0  # what has struck may have kept it from that
             if surroundings is not None:
                 surroundings.put_back_builtins()  # what serializes exceptions might not end without them

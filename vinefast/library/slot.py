@@ -32,6 +32,8 @@ class Slot:
         Bytes of the bundle that the child has not taken yet.
     spawn_at:
         When to try the next fork, while `pid` is 0.
+    has_had_child:
+        Whether a child there is not the first one.
     is_replaced:
         Whether the child that has ended did so to be replaced.
     cause:
@@ -56,6 +58,7 @@ class Slot:
         self.spawn_at = 0.0
         self.respawn_s = FIRST_RESPAWN_S
         self.is_replaced = False
+        self.has_had_child = False
         self.cause: Cause | None = None
         self.kill_at = 0.0
         self.timed_out: bytes | None = None

@@ -374,6 +374,9 @@ class Slots:
 
     def _welcome(self, slot: Slot, pid: int, channel: socket.socket, greeting: bytes = b"") -> None:
         slot.pid = pid
+        if slot.has_had_child:
+            slot.memory.counters[layout.REPLACED] += 1
+        slot.has_had_child = True
         slot.channel = channel
         self._janitor.note(slot.index, pid)
         self._selector.register(channel, selectors.EVENT_READ, slot)
@@ -539,6 +542,7 @@ class Slots:
 
     def _note_death(self, slot: Slot, bundle: Bundle, code: int, cause: Cause | None, timed_out: bytes | None) -> None:
         counters = slot.memory.counters
+        counters[layout.DEATH_AT] = slot.memory.position(max(0, slot.log.nbytes()))
         counted = blame.Counted(
             counters[layout.SERIAL],
             bool(counters[layout.FINISHED]),
@@ -558,7 +562,7 @@ class Slots:
         if verdict.fate is blame.Fate.GIVEN_UP:
             self._finish(slot, child.NO_FRAME)
         elif verdict.blamed != layout.OUTSIDE:
-            tail = slot.log.tail(counters[layout.LOG_START])
+            tail = slot.log.tail(max(0, slot.memory.offset(counters[layout.LOG_START])))
             how = f"with status {code}" if code >= 0 else f"by signal {-code}"
             slot.log.append(mark(f"the process that wrote this has ended {how}, and another goes on"))
             bundle.history = verdict.history._replace(resume=verdict.resume(code, tail, cause, timed_out))

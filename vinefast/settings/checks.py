@@ -204,3 +204,9 @@ def check_password_file(path: str) -> None:
             f"manager_config.project_password_file is {path!r}; accepted: a file with 1 to {_PASSWORD_MAX_NBYTES} "
             "bytes of text"
         )
+
+
+def check_forwarding(config: TaskVineManagerConfig, forward_output: bool) -> None:
+    """Refuse to forward what is not kept."""
+    if forward_output and not Tuning.of(config.tune_parameters).output_nbytes:
+        raise InvalidConfiguration("forward_output is True, but output-nbytes of tune_parameters is 0; accepted: more")

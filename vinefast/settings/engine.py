@@ -171,7 +171,7 @@ def engine_settings(
     idle_timeout_s, min_workers : int
         As in `EngineSettings`.
     output_dir : str, optional
-        Where slots leave what calls print; without one, it goes with the library.
+        Where slots leave what calls print; without one, it comes back with results.
 
     Raises
     ------
@@ -193,9 +193,9 @@ def engine_settings(
     env_vars.setdefault(protocol.VINEFAST_CONTEXT_TIMEOUT_S, str(tuned.context_timeout))
     env_vars.setdefault(protocol.VINEFAST_KEPT_FUNCTIONS_NBYTES, str(tuned.kept_functions_nbytes))
     env_vars.setdefault(protocol.VINEFAST_KEPT_CONTEXTS, str(tuned.kept_contexts))
-    if output_dir is not None:
-        env_vars.setdefault(protocol.VINEFAST_OUTPUT, output_dir)
-        env_vars.setdefault(protocol.VINEFAST_OUTPUT_NBYTES, str(tuned.output_nbytes))
+    # Never those of an executor in whose call this one may be.
+    env_vars.setdefault(protocol.VINEFAST_OUTPUT, output_dir or "")
+    env_vars.setdefault(protocol.VINEFAST_OUTPUT_NBYTES, str(tuned.output_nbytes))
     if working_dir is not None:
         env_vars.setdefault(protocol.VINEFAST_CWD, working_dir)
     if module_path:

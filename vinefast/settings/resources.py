@@ -38,6 +38,8 @@ class CallSpec:
         Seconds that the call may run.
     enforce_memory : bool
         Whether the call ends when it takes more than `memory`.
+    capture_output : bool
+        Whether what the call prints comes back with its result.
     """
 
     cores: float | None = None
@@ -49,6 +51,7 @@ class CallSpec:
     running_time_min: int | None = None
     running_time_max: float | None = None
     enforce_memory: bool = False
+    capture_output: bool = False
 
 
 _NOTHING = CallSpec()
@@ -66,6 +69,7 @@ _RULES: dict[str, tuple[Rule, type]] = {
     "running_time_min": (_WHOLE, int),
     "running_time_max": (_LIMIT, float),
     "enforce_memory": (FLAG, bool),
+    "capture_output": (FLAG, bool),
 }
 
 _warned_keys: set[str] = set()
@@ -85,12 +89,20 @@ class SpecReader:
         Whether lower priorities go first.
     enforce_memory : bool
         Whether calls end that take more memory than they ask for, if their specifications do not say.
+    capture_output : bool
+        Whether what calls print comes back with their results, if their specifications do not say.
     """
 
     exec_mode: str = "serverless"
     strict: bool = True
     lowest_first: bool = False
     enforce_memory: bool = False
+    capture_output: bool = False
+
+    @property
+    def usual(self) -> CallSpec | None:
+        """What holds for a call without a specification."""
+        return _one_of_equals(CallSpec(capture_output=True)) if self.capture_output else None
 
     def read(self, specification: Mapping[str, Any] | None) -> CallSpec | None:
         """Check a specification as users write it; None if it asks for nothing.
@@ -101,7 +113,7 @@ class SpecReader:
             The message names key, value and what is accepted.
         """
         if specification is None or specification == {}:
-            return None
+            return self.usual
         try:
             # 1, 1.0 and True are equal, but True is no number of cores.
             return _interned(self, *((key, type(value), value) for key, value in specification.items()))
@@ -139,6 +151,7 @@ def _interned(reader: SpecReader, *items: tuple[str, type, Any]) -> CallSpec | N
     if reader.lowest_first and "priority" in wanted:
         wanted["priority"] = -wanted["priority"]
     _settle_memory(wanted, reader.enforce_memory)
+    wanted.setdefault("capture_output", reader.capture_output)
     spec = CallSpec(**wanted)
     return None if spec == _NOTHING else _one_of_equals(spec)
 
@@ -161,6 +174,15 @@ def with_limit(spec: CallSpec | None, seconds: float) -> CallSpec:
     spec = spec or _NOTHING
     most = seconds if spec.running_time_max is None else min(seconds, spec.running_time_max)
     return _one_of_equals(replace(spec, running_time_max=most))
+
+
+@functools.lru_cache(maxsize=4096)
+def without_output(spec: CallSpec | None) -> CallSpec | None:
+    """Give a specification of calls whose output nobody can ask for."""
+    if spec is None or not spec.capture_output:
+        return spec
+    spec = replace(spec, capture_output=False)
+    return None if spec == _NOTHING else _one_of_equals(spec)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -190,9 +190,15 @@ class Tuning(ParameterSet):
         "Shun the host of a worker that was let go by disconnect-slow-worker-factor for so long.", 900.0, "s"
     )
     output_nbytes: Bytes = Bytes(
-        "Output of calls that is kept for each slot, where workers see this machine's files: in the executor's part of "
-        "the run directory. The oldest goes first. In serverless mode only. 0: none.",
+        "Output of calls that is kept for each slot, in the executor's part of the run directory; in regular mode, for "
+        "each host. The oldest goes first. 0: none.",
         8 << 20,
+        "bytes",
+        tuned=False,
+    )
+    output_total_nbytes: Bytes = Bytes(
+        "Output of calls that is kept of all slots of workers that have ended; the oldest files go first.",
+        1 << 30,
         "bytes",
         tuned=False,
     )

@@ -111,3 +111,8 @@ def print_beyond_a_limit(nbytes, n_lines):
     resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, resource.RLIM_INFINITY))
     for _ in range(n_lines):
         print("x" * 99)
+
+
+def say_and_return(n_printed, n_returned):
+    print_lines(n_printed)
+    return bytes(n_returned)
