@@ -14,6 +14,7 @@
 
 #include "vf_accept.h"
 #include "vf_clock.h"
+#include "vf_cut.h"
 #include "vf_handshake.h"
 #include "vf_hooks.h"
 
@@ -48,9 +49,11 @@ void vf_border_own(const struct vf_border *border)
 	if (border) {
 		owned = *border;
 		vf_handshake_begin(owned.password);
+		vf_cut_begin();
 		return;
 	}
 	vf_handshake_end();
+	vf_cut_end();
 	memset(&owned, 0, sizeof owned);
 	free(fds);
 	fds = NULL;
@@ -172,6 +175,7 @@ void __wrap_vine_worker_delete(struct vine_worker_info *worker)
 	VF_FIRED(vine_worker_delete);
 	connections--;
 	last_line = NULL; /* in the midst of whose message it was */
+	vf_cut_forget();
 	if (owned.left)
 		owned.left(owned.arg, worker);
 	__real_vine_worker_delete(worker);
@@ -259,18 +263,6 @@ const struct rmsummary *__wrap_category_task_min_resources(struct category *cate
 	unlock_categories();
 	return found;
 }
-
-#if VF_TASKVINE < 717
-int __wrap_vine_manager_get_output_files(struct vine_manager *manager,
-		struct vine_worker_info *worker, struct vine_task *task)
-{
-	VF_FIRED(vine_manager_get_output_files);
-	int result = __real_vine_manager_get_output_files(manager, worker, task);
-	/* After either the worker is removed and freed; but after this one TaskVine goes on as if
-	it were there. */
-	return result == VINE_FAILURE_MANAGER ? VINE_FAILURE_WORKER : result;
-}
-#endif
 
 int __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
 {
@@ -456,7 +448,10 @@ int __wrap_link_readline(struct link *link, char *line, size_t length, time_t st
 	VF_FIRED(link_readline);
 	if (!owned.turn)
 		return __real_link_readline(link, line, length, stoptime);
-	int result = read_line(link, line, length, stoptime, last_line != NULL);
+	int result = vf_cut_is(link) ? 0 :
+				       read_line(link, line, length, stoptime, last_line != NULL);
+	if (result <= 0)
+		vf_cut_note(link);
 	if (result <= 0 || (last_line && !strcmp(line, last_line)))
 		last_line = NULL;
 	else if (!last_line)

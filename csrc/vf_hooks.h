@@ -67,8 +67,12 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 		"the manager would listen at all addresses of the machine") \
 	_(listen, 714, 999, "libc", "link", \
 		"its queue of workers that want to join holds six, and the others try later") \
-	_(vine_manager_get_output_files, 714, 716, "vine_manager_get", "vine_manager", \
-		"an output that cannot be written here costs its worker, which is used once more") \
+	_(link_read, 714, 999, "link", "vine_manager", \
+		"a task whose output has come in part comes back as if that were all") \
+	_(link_buffer_empty, 714, 999, "link", "vine_manager", \
+		"such a task comes back before it is seen that its worker has left") \
+	_(vine_manager_get_output_files, 714, 999, "vine_manager_get", "vine_manager", \
+		"a task comes back without its output, or its worker is used once more that has none") \
 	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \
 	_(category_task_max_resources, 714, 999, "category", "vine_manager vine_txn_log", \
 		"what it returns is freed by whichever manager of the process asks next") \

@@ -53,6 +53,17 @@ __attribute__((format(printf, 2, 3))) static void say(
 	send_bytes(worker, line, (size_t)n);
 }
 
+/* What was announced, or a part of it. */
+static void give_data(struct worker *worker, const char *data, size_t nbytes)
+{
+	if (!nbytes || !worker->script.breaks_in_outputs) {
+		send_bytes(worker, data, nbytes);
+		return;
+	}
+	send_bytes(worker, data, nbytes / 2);
+	end(worker);
+}
+
 /* Whether there is input within so many milliseconds; the end of the connection ends the worker. */
 static int receive(struct worker *worker, int timeout_ms)
 {
@@ -218,13 +229,17 @@ static void take_url(struct worker *worker, const char *line)
 
 static void give_file(struct worker *worker, const char *name)
 {
+	if (worker->script.breaks_before_outputs) {
+		end(worker);
+		return;
+	}
 	const struct worker_file *file = worker_file(worker, name);
 	if (!file) {
 		say(worker, "error %s 2\n", name);
 		return;
 	}
 	say(worker, "file %s %zu 0644 %d\n", name, file->nbytes, FILE_MTIME);
-	send_bytes(worker, file->data, file->nbytes);
+	give_data(worker, file->data, file->nbytes);
 }
 
 /* ---- tasks ---- */
@@ -252,7 +267,7 @@ static void say_complete(struct worker *worker, long long id, int result, int ex
 	size_t sent = nbytes <= INLINE_NBYTES ? nbytes : 0;
 	say(worker, "complete %d %d %zu %zu 1 2 %lld %lld\n", result, exit_code, nbytes, sent, id,
 			id);
-	send_bytes(worker, output, sent);
+	give_data(worker, output, sent);
 	if (sent == nbytes)
 		return;
 	char name[32];
@@ -400,11 +415,15 @@ static void kill_task(struct worker *worker, long long id)
 static void give_output(struct worker *worker, long long id)
 {
 	char name[32];
+	if (worker->script.breaks_before_outputs) {
+		end(worker);
+		return;
+	}
 	snprintf(name, sizeof name, "stdout-%lld", id);
 	const struct worker_file *file = worker_file(worker, name);
 	say(worker, "stdout %lld %zu\n", id, file ? file->nbytes : 0);
 	if (file)
-		send_bytes(worker, file->data, file->nbytes);
+		give_data(worker, file->data, file->nbytes);
 	drop_file(worker, name);
 }
 
