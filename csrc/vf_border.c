@@ -17,6 +17,7 @@
 #include "vf_cut.h"
 #include "vf_handshake.h"
 #include "vf_hooks.h"
+#include "vf_tls.h"
 
 enum {
 	SKIP_S = 5, /* a worker sends both at once */
@@ -131,6 +132,22 @@ static void take_turns(struct link_info *array, int nlinks, int listening, int64
 	}
 }
 
+/* Of what is encrypted, TaskVine hears when it can read some. Returns how many more are ready. */
+static int judge_encrypted(struct link_info *array, int nlinks)
+{
+	int n_more = 0;
+	for (int i = 0; i < nlinks; i++) {
+		int fd = link_fd(array[i].link), was_ready = array[i].revents != 0;
+		if (vf_tls_pending(fd))
+			array[i].revents |= LINK_READ;
+		else if ((array[i].revents & LINK_READ) && link_buffer_empty(array[i].link) &&
+				!vf_tls_has_come(fd))
+			array[i].revents &= ~LINK_READ;
+		n_more += (array[i].revents != 0) - was_ready;
+	}
+	return n_more;
+}
+
 int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 {
 	VF_FIRED(link_poll);
@@ -149,6 +166,8 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 	}
 	take_turns(array, nlinks, listening, start_ms + msec);
 	int n_ready = __real_link_poll(array, nlinks, 0);
+	if (vf_tls_is_on())
+		n_ready += judge_encrypted(array, nlinks);
 	if (door) {
 		/* TaskVine hears of those that have spoken, and of nobody else. */
 		n_ready -= door->revents != 0;
@@ -165,6 +184,7 @@ struct vine_worker_info *__wrap_vine_worker_create(struct link *link)
 	VF_FIRED(vine_worker_create);
 	struct vine_worker_info *worker = __real_vine_worker_create(link);
 	connections += worker != NULL;
+	vf_cut_forget(); /* its link may lie where another one lay */
 	if (worker && owned.joined)
 		owned.joined(owned.arg, worker, link_fd(link));
 	return worker;
@@ -426,7 +446,7 @@ static int read_line(struct link *link, char *line, size_t length, time_t stopti
 			return 0;
 		/* A carriage return is left out, but not before the next byte comes. */
 		rest -= rest > line && rest[-1] == '\r';
-		has_begun |= rest > line;
+		has_begun |= rest > line || vf_tls_has_begun(link_fd(link));
 		line = rest;
 		int64_t at_ms = vf_now_ms(), left_ms = INT_MAX;
 		if (has_begun) {

@@ -1,6 +1,7 @@
 #include "vf_cut.h"
 
 #include "vf_hooks.h"
+#include "vf_tls.h"
 
 /* TaskVine removes a worker that it cannot read from before it reads from another one: so there is
 one at a time. */
@@ -55,7 +56,8 @@ looked for next: its end, then. */
 int __wrap_link_buffer_empty(struct link *link)
 {
 	VF_FIRED(link_buffer_empty);
-	return !vf_cut_is(link) && __real_link_buffer_empty(link);
+	return !vf_cut_is(link) && __real_link_buffer_empty(link) &&
+			!vf_tls_pending(link_fd(link));
 }
 
 int __wrap_vine_manager_get_output_files(struct vine_manager *manager,

@@ -17,7 +17,7 @@ void vf_cut_end(void);
 void vf_cut_note(const struct link *link);
 int vf_cut_is(const struct link *link);
 
-/* The worker has been removed. */
+/* That worker has been removed, or another one comes. */
 void vf_cut_forget(void);
 
 #endif

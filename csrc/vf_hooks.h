@@ -19,6 +19,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "category.h"
 #include "debug.h"
@@ -63,6 +64,11 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 		"a connection takes none of the program's descriptors, and has spoken first") \
 	_(link_auth_password, 714, 999, "link_auth", "vine_manager", \
 		"it reads for 5 s from one connection: we have heard the password before") \
+	_(link_ssl_wrap_accept, 714, 999, "link", "vine_manager", \
+		"it waits for one connection for as long as that takes: we have done so before") \
+	_(read, 714, 999, "libc", "link", "what a worker sends is decrypted, without waiting") \
+	_(write, 714, 999, "libc", "link", "what a worker is sent is encrypted, without waiting") \
+	_(close, 714, 999, "libc", "link", "what encrypts for a worker ends") \
 	_(bind, 714, 999, "libc", "link", \
 		"the manager would listen at all addresses of the machine") \
 	_(listen, 714, 999, "libc", "link", \

@@ -16,7 +16,6 @@
 enum {
 	LINE_NBYTES = 4096,
 	INPUT_NBYTES = 65536,
-	INLINE_NBYTES = 1024, /* a longer output is asked for */
 	FILE_MTIME = 1,
 };
 
@@ -264,7 +263,7 @@ static void drop_task(struct worker *worker, const struct worker_task *task)
 static void say_complete(struct worker *worker, long long id, int result, int exit_code,
 		const char *output, size_t nbytes)
 {
-	size_t sent = nbytes <= INLINE_NBYTES ? nbytes : 0;
+	size_t sent = nbytes <= VF_INLINE_NBYTES ? nbytes : 0;
 	say(worker, "complete %d %d %zu %zu 1 2 %lld %lld\n", result, exit_code, nbytes, sent, id,
 			id);
 	give_data(worker, output, sent);
@@ -281,22 +280,6 @@ void worker_complete(struct worker *worker, struct worker_task *task, int result
 	say_complete(worker, task->id, result, exit_code, output, nbytes);
 	drop_task(worker, task);
 	free_task(task);
-}
-
-void worker_answer(struct worker *worker, struct worker_task *task, uint32_t n_records,
-		const uint32_t *statuses)
-{
-	struct vf_buffer frame = {0}, encoded = {0};
-	frame.data = worker_frame(worker, task, n_records, statuses, &frame.nbytes);
-	if (frame.nbytes > INLINE_NBYTES) {
-		worker_complete(worker, task, VINE_RESULT_SUCCESS, 0, frame.data, frame.nbytes);
-	} else {
-		CHECK(!vf_frame_encode(&encoded, &frame));
-		worker_complete(worker, task, VINE_RESULT_SUCCESS, 0, encoded.data,
-				strlen(encoded.data));
-	}
-	free(frame.data);
-	vf_buffer_free(&encoded);
 }
 
 void worker_end_library(struct worker *worker)

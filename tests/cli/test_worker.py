@@ -139,8 +139,13 @@ def test_an_unreadable_contact(announce, run):
     assert "is not by this version" in run(directory)
 
 
+@pytest.fixture
+def without_tls(monkeypatch):
+    monkeypatch.setattr(worker, "_speaks_tls", lambda host, port: False)
+
+
 @pytest.mark.parametrize("option", ["--password=/secret", "-P/secret"])
-def test_an_address_needs_a_password(run, option):
+def test_an_address_needs_a_password(run, option, without_tls):
     assert run("head:9123", "--cores", "1", option)[2:] == ["head", "9123", "--cores", "1", option]
     assert run("[::1]:9123", option)[2:4] == ["::1", "9123"]
     assert "give --password FILE" in run("head:9123")

@@ -23,6 +23,7 @@ class Engine:
         self.workers = workers
         self.accept_errno = 0
         self.log_errno = 0
+        self.lost = {"joins_without_ssl": 0, "joins_with_ssl": 0}
         self.waiting = {}
         self.refused = []
         self.looks = threading.Semaphore(0)
@@ -31,7 +32,7 @@ class Engine:
         self.looks.release()
         most = {"usable_cores": 2, "usable_memory": 500, "usable_disk": 900, "usable_gpus": 0}
         known = {"workers_connected": self.workers, "accept_errno": self.accept_errno, "log_errno": self.log_errno}
-        return {**known, **(most if self.workers else dict.fromkeys(most, 0))}
+        return {**known, **self.lost, **(most if self.workers else dict.fromkeys(most, 0))}
 
     def finishing_s(self):
         return 0.0

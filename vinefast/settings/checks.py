@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from vinefast.settings.rules import (
     NAME,
     PATH,
     POSITIVE,
+    SSL,
     TEXT,
     Rule,
     instance_of,
@@ -182,4 +184,41 @@ def check_password_file(path: str) -> None:
         raise InvalidConfiguration(
             f"manager_config.project_password_file is {path!r}; accepted: a file with 1 to {_PASSWORD_MAX_NBYTES} "
             "bytes of text"
+        )
+
+
+def check_ssl(value: object) -> None:
+    """Raise `InvalidConfiguration` unless it says whether there is TLS, or names a key and a certificate."""
+    require("ssl", value, SSL)
+
+
+def check_key_and_certificate(key: str, certificate: str) -> None:
+    """Raise `InvalidConfiguration` if a manager cannot speak TLS with files of a key and a certificate."""
+    for path, what in ((key, "key"), (certificate, "certificate")):
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"the {what} of ssl is {path!r}, which cannot be read: {error.strerror}"
+            ) from error
+        if b"-----BEGIN " not in content:
+            raise InvalidConfiguration(f"the {what} of ssl is {path!r}, which is not PEM: it has no line -----BEGIN")
+    encrypted = []
+
+    def ask() -> str:
+        encrypted.append(key)
+        return ""
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, ask)
+    except (ssl.SSLError, ValueError) as error:
+        if encrypted:
+            why = "the key is encrypted, and nobody is asked for its password: give one that is not"
+        elif getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            why = "the key is not that of the certificate"
+        else:
+            why = f"OpenSSL cannot use them: {error}"
+        raise InvalidConfiguration(f"ssl is ({key!r}, {certificate!r}); accepted: a key and its certificate; {why}") from (
+            None
         )
