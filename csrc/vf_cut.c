@@ -56,8 +56,7 @@ looked for next: its end, then. */
 int __wrap_link_buffer_empty(struct link *link)
 {
 	VF_FIRED(link_buffer_empty);
-	return !vf_cut_is(link) && __real_link_buffer_empty(link) &&
-			!vf_tls_pending(link_fd(link));
+	return !vf_cut_is(link) && __real_link_buffer_empty(link) && !vf_tls_pending(link_fd(link));
 }
 
 int __wrap_vine_manager_get_output_files(struct vine_manager *manager,

@@ -163,9 +163,10 @@ static int say(const struct stranger *stranger, const char *line)
 	char words[LINE_NBYTES];
 	int nbytes = snprintf(words, sizeof words, "%s\n", line);
 	/* A fresh connection has room for so little. */
-	return nbytes == (stranger->tls ? vf_tls_send(stranger->tls, words, (size_t)nbytes) :
-					  send(stranger->fd, words, (size_t)nbytes,
-							  MSG_DONTWAIT | MSG_NOSIGNAL));
+	return nbytes ==
+			(stranger->tls ? vf_tls_send(stranger->tls, words, (size_t)nbytes) :
+					 send(stranger->fd, words, (size_t)nbytes,
+							 MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
 /* ---- TLS ---- */
@@ -189,8 +190,7 @@ static int hear_tls(struct stranger *stranger)
 		if (nbytes <= 0)
 			return nbytes < 0 && (errno == EAGAIN || errno == EINTR);
 		if (!vf_greeting_may_be_tls(data, (size_t)nbytes)) {
-			door.n_without_tls +=
-					(uint64_t)vf_greeting_is_plain(data, (size_t)nbytes);
+			door.n_without_tls += (uint64_t)vf_greeting_is_plain(data, (size_t)nbytes);
 			return 0;
 		}
 		if (!(stranger->tls = vf_tls_new(stranger->fd)))

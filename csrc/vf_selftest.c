@@ -88,16 +88,16 @@ static void answer_task(struct script *script)
 {
 	/* 7.14 takes the seventh number for the task, later ones the eighth. */
 	if (script->is_library) {
-		say(script, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s",
-				VINE_RESULT_LIBRARY_EXIT, strlen(LAST_WORDS), strlen(LAST_WORDS),
-				script->task, script->task, LAST_WORDS);
+		say(script, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_LIBRARY_EXIT,
+				strlen(LAST_WORDS), strlen(LAST_WORDS), script->task, script->task,
+				LAST_WORDS);
 	} else if (*script->transfer) {
 		say(script, "cache-update %s %d %d %d 0 %d 1 X\n", BUFFER, VINE_BUFFER,
 				VINE_CACHE_LEVEL_WORKFLOW, FILE_NBYTES, TOOK_US);
-		say(script, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON),
-				script->transfer, REASON);
-		say(script, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES,
-				script->task, script->task);
+		say(script, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON), script->transfer,
+				REASON);
+		say(script, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES, script->task,
+				script->task);
 		*script->transfer = 0;
 	} else {
 		say(script, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_FORSAKEN,
@@ -122,8 +122,7 @@ static int follow(struct script *script, const char *line)
 	} else if (sscanf(line, "send_stdout %lld", &task) == 1) {
 		char output[OUTPUT_NBYTES];
 		memset(output, 'o', sizeof output);
-		say(script, "stdout %lld %d\n%.*s", task, OUTPUT_NBYTES, OUTPUT_NBYTES,
-				output);
+		say(script, "stdout %lld %d\n%.*s", task, OUTPUT_NBYTES, OUTPUT_NBYTES, output);
 	} else if (!strncmp(line, "exit", 4)) {
 		return 0;
 	}

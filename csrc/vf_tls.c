@@ -92,8 +92,8 @@ struct vf_tls *vf_tls_new(int fd)
 	tls->fd = fd;
 	/* As all links are; OpenSSL knows no flag for a single read. */
 	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ||
-			!(tls->ssl = SSL_new(context)) || !SSL_set_fd(tls->ssl, fd)) {
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) || !(tls->ssl = SSL_new(context)) ||
+			!SSL_set_fd(tls->ssl, fd)) {
 		vf_tls_free(tls);
 		return NULL;
 	}
@@ -163,7 +163,8 @@ ssize_t vf_tls_send(struct vf_tls *tls, const char *data, size_t nbytes)
 	if (!nbytes)
 		return 0;
 	ERR_clear_error();
-	ssize_t n = outcome(tls, SSL_write(tls->ssl, data, nbytes < INT_MAX ? (int)nbytes : INT_MAX));
+	ssize_t n = outcome(
+			tls, SSL_write(tls->ssl, data, nbytes < INT_MAX ? (int)nbytes : INT_MAX));
 	if (n)
 		return n;
 	/* The other end has said farewell. TaskVine would write nothing again and again. */

@@ -53,8 +53,9 @@ static void test_what_it_lacks_is_said(const char *directory)
 		faults_begin(n);
 		failed = vf_selftest_run(directory, wrong, sizeof wrong);
 		CHECK(faults_end() == 1 && failed);
-		CHECK(strstr(wrong, n < N_BEFORE ? "No manager can be made in" :
-						   "No thread can be started"));
+		CHECK(strstr(wrong,
+				n < N_BEFORE ? "No manager can be made in" :
+					       "No thread can be started"));
 	}
 }
 

@@ -123,11 +123,9 @@ static int port_of(struct link *link)
 	return number;
 }
 
-static void start_one(
-		struct client *client, const char *words, size_t nbytes, int leaves, int port)
+static void start_one(struct client *client, const char *words, size_t nbytes, int leaves, int port)
 {
-	*client = (struct client){
-			.words = words, .nbytes = nbytes, .port = port, .leaves = leaves};
+	*client = (struct client){.words = words, .nbytes = nbytes, .port = port, .leaves = leaves};
 	CHECK(!pthread_create(&client->thread, NULL, be_client, client));
 }
 

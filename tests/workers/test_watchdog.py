@@ -127,6 +127,15 @@ def test_workers_that_find_no_descriptor_are_told_of_once_and_what_to_raise(watc
     assert f"Raise the hard limit, which is {hard}" in record.getMessage() and "LimitNOFILE=" in record.getMessage()
 
 
+@pytest.mark.parametrize(("name", "words"), [("joins_without_ssl", "without TLS"), ("joins_with_ssl", "with TLS")])
+def test_workers_that_speak_otherwise_are_told_of_once(watch, caplog, name, words):
+    engine = Engine()
+    engine.lost[name] = 3
+    watch(engine)
+    (record,) = caplog.records
+    assert f"A worker {words} has come to executor" in record.getMessage() and "--ssl" in record.getMessage()
+
+
 def test_logs_that_cannot_be_written_are_told_of_once_with_directory_and_reason(watch, caplog):
     engine = Engine()
     engine.log_errno = errno.ENOSPC

@@ -219,6 +219,5 @@ def check_key_and_certificate(key: str, certificate: str) -> None:
             why = "the key is not that of the certificate"
         else:
             why = f"OpenSSL cannot use them: {error}"
-        raise InvalidConfiguration(f"ssl is ({key!r}, {certificate!r}); accepted: a key and its certificate; {why}") from (
-            None
-        )
+        words = f"ssl is ({key!r}, {certificate!r}); accepted: a key and its certificate; {why}"
+        raise InvalidConfiguration(words) from None

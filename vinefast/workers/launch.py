@@ -455,7 +455,13 @@ class FactoryLauncher(_CrewLauncher):
             command = self._environment.command(os.path.basename(SCRIPT), os.path.basename(archive), ".")
             # Each goes before those that are given before it.
             wrapper += [f"--wrapper-input={SCRIPT}", f"--wrapper-input={archive}", f"--wrapper={command}"]
-        return [*_options(options), *_ssl_arguments(contact), *wrapper, "--single-shot", *_target(contact, elsewhere=not self.local)]
+        return [
+            *_options(options),
+            *_ssl_arguments(contact),
+            *wrapper,
+            "--single-shot",
+            *_target(contact, elsewhere=not self.local),
+        ]
 
 
 def make_launcher(

@@ -30,10 +30,10 @@ _RESOURCES = ("cores", "memory", "disk", "gpus")
 
 # Workers that do not speak as the manager does, by what counts them.
 _LOST = {
-    "joins_without_ssl": "A worker without TLS has come to executor %s, which has TLS on, and was sent away: start it with "
-    "the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=False turns TLS off",
-    "joins_with_ssl": "A worker with TLS has come to executor %s, which has none, and was sent away: start it without the "
-    "option --ssl, or by 'vinefast worker' and the directory of the run; ssl=True turns TLS on",
+    "joins_without_ssl": "A worker without TLS has come to executor %s, which has TLS on, and was sent away: start it "
+    "with the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=False turns TLS off",
+    "joins_with_ssl": "A worker with TLS has come to executor %s, which has none, and was sent away: start it without "
+    "the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=True turns TLS on",
 }
 
 _Needs = tuple[float | int | None, ...]
