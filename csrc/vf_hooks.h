@@ -78,7 +78,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 	_(link_buffer_empty, 714, 999, "link", "vine_manager", \
 		"such a task comes back before it is seen that its worker has left") \
 	_(vine_manager_get_output_files, 714, 999, "vine_manager_get", "vine_manager", \
-		"a task comes back without its output, or its worker is used once more that has none") \
+		"a task comes back without its output, or a worker is used that has been freed") \
 	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \
 	_(category_task_max_resources, 714, 999, "category", "vine_manager vine_txn_log", \
 		"what it returns is freed by whichever manager of the process asks next") \
