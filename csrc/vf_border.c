@@ -14,8 +14,10 @@
 
 #include "vf_accept.h"
 #include "vf_clock.h"
+#include "vf_cut.h"
 #include "vf_handshake.h"
 #include "vf_hooks.h"
+#include "vf_tls.h"
 
 enum {
 	SKIP_S = 5, /* a worker sends both at once */
@@ -48,9 +50,11 @@ void vf_border_own(const struct vf_border *border)
 	if (border) {
 		owned = *border;
 		vf_handshake_begin(owned.password);
+		vf_cut_begin();
 		return;
 	}
 	vf_handshake_end();
+	vf_cut_end();
 	memset(&owned, 0, sizeof owned);
 	free(fds);
 	fds = NULL;
@@ -128,6 +132,22 @@ static void take_turns(struct link_info *array, int nlinks, int listening, int64
 	}
 }
 
+/* Of what is encrypted, TaskVine hears when it can read some. Returns how many more are ready. */
+static int judge_encrypted(struct link_info *array, int nlinks)
+{
+	int n_more = 0;
+	for (int i = 0; i < nlinks; i++) {
+		int fd = link_fd(array[i].link), was_ready = array[i].revents != 0;
+		if (vf_tls_pending(fd))
+			array[i].revents |= LINK_READ;
+		else if ((array[i].revents & LINK_READ) && link_buffer_empty(array[i].link) &&
+				!vf_tls_has_come(fd))
+			array[i].revents &= ~LINK_READ;
+		n_more += (array[i].revents != 0) - was_ready;
+	}
+	return n_more;
+}
+
 int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 {
 	VF_FIRED(link_poll);
@@ -146,6 +166,8 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 	}
 	take_turns(array, nlinks, listening, start_ms + msec);
 	int n_ready = __real_link_poll(array, nlinks, 0);
+	if (vf_tls_is_on())
+		n_ready += judge_encrypted(array, nlinks);
 	if (door) {
 		/* TaskVine hears of those that have spoken, and of nobody else. */
 		n_ready -= door->revents != 0;
@@ -162,6 +184,7 @@ struct vine_worker_info *__wrap_vine_worker_create(struct link *link)
 	VF_FIRED(vine_worker_create);
 	struct vine_worker_info *worker = __real_vine_worker_create(link);
 	connections += worker != NULL;
+	vf_cut_forget(); /* its link may lie where another one lay */
 	if (worker && owned.joined)
 		owned.joined(owned.arg, worker, link_fd(link));
 	return worker;
@@ -172,6 +195,7 @@ void __wrap_vine_worker_delete(struct vine_worker_info *worker)
 	VF_FIRED(vine_worker_delete);
 	connections--;
 	last_line = NULL; /* in the midst of whose message it was */
+	vf_cut_forget();
 	if (owned.left)
 		owned.left(owned.arg, worker);
 	__real_vine_worker_delete(worker);
@@ -259,18 +283,6 @@ const struct rmsummary *__wrap_category_task_min_resources(struct category *cate
 	unlock_categories();
 	return found;
 }
-
-#if VF_TASKVINE < 717
-int __wrap_vine_manager_get_output_files(struct vine_manager *manager,
-		struct vine_worker_info *worker, struct vine_task *task)
-{
-	VF_FIRED(vine_manager_get_output_files);
-	int result = __real_vine_manager_get_output_files(manager, worker, task);
-	/* After either the worker is removed and freed; but after this one TaskVine goes on as if
-	it were there. */
-	return result == VINE_FAILURE_MANAGER ? VINE_FAILURE_WORKER : result;
-}
-#endif
 
 int __wrap_vine_task_set_result(struct vine_task *task, vine_result_t result)
 {
@@ -434,7 +446,7 @@ static int read_line(struct link *link, char *line, size_t length, time_t stopti
 			return 0;
 		/* A carriage return is left out, but not before the next byte comes. */
 		rest -= rest > line && rest[-1] == '\r';
-		has_begun |= rest > line;
+		has_begun |= rest > line || vf_tls_has_begun(link_fd(link));
 		line = rest;
 		int64_t at_ms = vf_now_ms(), left_ms = INT_MAX;
 		if (has_begun) {
@@ -456,7 +468,10 @@ int __wrap_link_readline(struct link *link, char *line, size_t length, time_t st
 	VF_FIRED(link_readline);
 	if (!owned.turn)
 		return __real_link_readline(link, line, length, stoptime);
-	int result = read_line(link, line, length, stoptime, last_line != NULL);
+	int result = vf_cut_is(link) ? 0 :
+				       read_line(link, line, length, stoptime, last_line != NULL);
+	if (result <= 0)
+		vf_cut_note(link);
 	if (result <= 0 || (last_line && !strcmp(line, last_line)))
 		last_line = NULL;
 	else if (!last_line)

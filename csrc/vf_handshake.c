@@ -14,7 +14,9 @@
 
 #include "vf_accept.h"
 #include "vf_clock.h"
+#include "vf_greeting.h"
 #include "vf_hooks.h"
+#include "vf_tls.h"
 
 enum {
 	PROOF_MS = 5000,     /* for all of the password's way there and back; TaskVine's own */
@@ -24,7 +26,7 @@ enum {
 	ACCEPTED_MAX = 64, /* at once */
 	N_EVENTS = 64,
 	LINE_NBYTES = 1024, /* of the proof; TaskVine's own */
-	PEEK_NBYTES = 4096, /* TaskVine's longest line */
+	PEEK_NBYTES = VF_TLS_PEEK_NBYTES, /* TaskVine's longest line */
 	CHALLENGE_NBYTES = 32,
 	DIGEST_NBYTES = 20,
 };
@@ -40,6 +42,7 @@ answered before could give the answer to his own challenge back to us, or to ano
 that password, and be taken for a worker. A worker does not wait for the answer before it sends its
 own. */
 enum expected {
+	TLS_EXPECTED,
 	IDENTITY_EXPECTED,
 	CHALLENGE_EXPECTED,
 	ANSWER_EXPECTED,
@@ -52,6 +55,7 @@ struct stranger {
 	/* Those that are kept aside, oldest first, or that are ready. */
 	TAILQ_ENTRY(stranger) among;
 	int fd;
+	struct vf_tls *tls; /* from its first word on; NULL: none */
 	enum expected expected;
 	int is_proven, is_right;
 	int64_t since_ms;
@@ -68,6 +72,7 @@ static _Thread_local struct {
 	int n_aside;
 	/* Of the one that TaskVine was given last, if it has proven that it knows the password. */
 	int proven_fd;
+	uint64_t n_without_tls, n_with_tls;
 } door;
 
 static void leave_aside(struct stranger *stranger)
@@ -78,11 +83,17 @@ static void leave_aside(struct stranger *stranger)
 	door.n_aside--;
 }
 
+static void end(struct stranger *stranger)
+{
+	vf_tls_free(stranger->tls);
+	close(stranger->fd);
+	free(stranger);
+}
+
 static void turn_away(struct stranger *stranger)
 {
 	leave_aside(stranger);
-	close(stranger->fd);
-	free(stranger);
+	end(stranger);
 }
 
 static void make_ready(struct stranger *stranger)
@@ -112,8 +123,7 @@ void vf_handshake_end(void)
 		turn_away(stranger);
 	while ((stranger = TAILQ_FIRST(&door.ready))) {
 		TAILQ_REMOVE(&door.ready, stranger, among);
-		close(stranger->fd);
-		free(stranger);
+		end(stranger);
 	}
 	if (door.epoll >= 0)
 		close(door.epoll);
@@ -130,15 +140,79 @@ int vf_handshake_ready(void)
 	return door.is_on && !TAILQ_EMPTY(&door.ready);
 }
 
-/* ---- the password ---- */
+/* ---- the connection ---- */
+
+/* As recv(). */
+static ssize_t peek(struct stranger *stranger, char *data, size_t nbytes)
+{
+	return stranger->tls ? vf_tls_peek(stranger->tls, data, nbytes) :
+			       recv(stranger->fd, data, nbytes, MSG_PEEK | MSG_DONTWAIT);
+}
+
+/* Take what was seen. Tells whether it was still there. */
+static int skip(struct stranger *stranger, char *data, size_t nbytes)
+{
+	if (!stranger->tls)
+		return recv(stranger->fd, data, nbytes, MSG_DONTWAIT) == (ssize_t)nbytes;
+	vf_tls_skip(stranger->tls, nbytes);
+	return 1;
+}
 
 static int say(const struct stranger *stranger, const char *line)
 {
 	char words[LINE_NBYTES];
 	int nbytes = snprintf(words, sizeof words, "%s\n", line);
 	/* A fresh connection has room for so little. */
-	return send(stranger->fd, words, (size_t)nbytes, MSG_DONTWAIT | MSG_NOSIGNAL) == nbytes;
+	return nbytes ==
+			(stranger->tls ? vf_tls_send(stranger->tls, words, (size_t)nbytes) :
+					 send(stranger->fd, words, (size_t)nbytes,
+							 MSG_DONTWAIT | MSG_NOSIGNAL));
 }
+
+/* ---- TLS ---- */
+
+/* Look whether a first word is that of somebody who takes the manager for one with TLS. */
+static int is_lost(const struct stranger *stranger, const char *data, size_t nbytes)
+{
+	int is_so = !stranger->tls && vf_greeting_is_tls(data, nbytes);
+	door.n_with_tls += (uint64_t)is_so;
+	return is_so;
+}
+
+/* Go on with the handshake. Tells whether it can still succeed. */
+static int hear_tls(struct stranger *stranger)
+{
+	char data[64];
+	if (stranger->expected != TLS_EXPECTED)
+		return 1;
+	if (!stranger->tls) {
+		ssize_t nbytes = peek(stranger, data, sizeof data);
+		if (nbytes <= 0)
+			return nbytes < 0 && (errno == EAGAIN || errno == EINTR);
+		if (!vf_greeting_may_be_tls(data, (size_t)nbytes)) {
+			door.n_without_tls += (uint64_t)vf_greeting_is_plain(data, (size_t)nbytes);
+			return 0;
+		}
+		if (!(stranger->tls = vf_tls_new(stranger->fd)))
+			return 0;
+	}
+	int is_over = vf_tls_shake(stranger->tls);
+	if (is_over > 0)
+		stranger->expected = door.password ? IDENTITY_EXPECTED : GREETING_EXPECTED;
+	return is_over >= 0;
+}
+
+uint64_t vf_handshake_without_tls(void)
+{
+	return door.n_without_tls;
+}
+
+uint64_t vf_handshake_with_tls(void)
+{
+	return door.n_with_tls;
+}
+
+/* ---- the password ---- */
 
 static int challenge(struct stranger *stranger)
 {
@@ -200,16 +274,18 @@ static int take_line(struct stranger *stranger, const char *line)
 static int hear_proof(struct stranger *stranger)
 {
 	char line[LINE_NBYTES];
-	while (stranger->expected < GREETING_EXPECTED) {
-		ssize_t nbytes = recv(stranger->fd, line, sizeof line, MSG_PEEK | MSG_DONTWAIT);
+	while (stranger->expected > TLS_EXPECTED && stranger->expected < GREETING_EXPECTED) {
+		ssize_t nbytes = peek(stranger, line, sizeof line);
 		if (nbytes <= 0)
 			return nbytes < 0 && (errno == EAGAIN || errno == EINTR);
+		if (stranger->expected == IDENTITY_EXPECTED &&
+				is_lost(stranger, line, (size_t)nbytes))
+			return 0;
 		char *end = memchr(line, '\n', (size_t)nbytes);
 		if (!end)
 			return nbytes < (ssize_t)sizeof line;
 		/* No more than that: what follows is for TaskVine. */
-		if (recv(stranger->fd, line, (size_t)(end + 1 - line), MSG_DONTWAIT) !=
-				end + 1 - line)
+		if (!skip(stranger, line, (size_t)(end + 1 - line)))
 			return 0;
 		*end = 0;
 		if (end > line && end[-1] == '\r')
@@ -217,7 +293,7 @@ static int hear_proof(struct stranger *stranger)
 		if (!take_line(stranger, line)) {
 			/* Of others than workers there may be many. */
 			if (stranger->expected > IDENTITY_EXPECTED ||
-					!strncmp(line, "taskvine ", 9))
+					vf_greeting_is_of_worker(line, (size_t)(end - line)))
 				tell_of_wrong_password(stranger);
 			return 0;
 		}
@@ -228,43 +304,21 @@ static int hear_proof(struct stranger *stranger)
 
 /* ---- the greeting ---- */
 
-static int begins_with(const char *data, size_t nbytes, const char *word)
-{
-	size_t n = strlen(word);
-	return nbytes >= n && !memcmp(data, word, n);
-}
-
-static int has(const char *data, size_t nbytes, const char *word)
-{
-	return memmem(data, nbytes, word, strlen(word)) != NULL;
-}
-
-/* Whether TaskVine reads what has come without waiting for more: whole lines, and all that belong
-together. */
-static int is_whole(const char *data, size_t nbytes)
-{
-	if (!nbytes || data[nbytes - 1] != '\n')
-		return 0;
-	if (begins_with(data, nbytes, "taskvine "))
-		return has(data, nbytes, "\nend\n");
-	if (begins_with(data, nbytes, "GET "))
-		return has(data, nbytes, "\n\r\n") || has(data, nbytes, "\n\n");
-	return 1;
-}
-
 /* Look at what lies in the socket, which TaskVine is to read. Tells whether it can still become a
 greeting. */
 static int hear_greeting(struct stranger *stranger, int is_late)
 {
 	char data[PEEK_NBYTES];
-	ssize_t n = recv(stranger->fd, data, sizeof data, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n = peek(stranger, data, sizeof data);
 	if (n <= 0)
 		return n < 0 && (errno == EAGAIN || errno == EINTR);
 	size_t nbytes = (size_t)n;
-	int is_worker = begins_with(data, nbytes, "taskvine ");
+	if (is_lost(stranger, data, nbytes))
+		return 0;
+	int is_worker = vf_greeting_is_of_worker(data, nbytes);
 	int is_full = nbytes == sizeof data;
 	/* A worker that knows many files says more than can be seen here. */
-	if (is_whole(data, nbytes) ||
+	if (vf_greeting_is_whole(data, nbytes) ||
 			(is_worker && (is_full || is_late) && memchr(data, '\n', nbytes)))
 		make_ready(stranger);
 	else if (is_full)
@@ -277,7 +331,7 @@ static int hear_greeting(struct stranger *stranger, int is_late)
 /* One has spoken, or its time is up, or it will not say any more. */
 static void hear_one(struct stranger *stranger, int is_late, int is_over)
 {
-	int goes_on = hear_proof(stranger);
+	int goes_on = hear_tls(stranger) && hear_proof(stranger);
 	if (goes_on && stranger->expected == GREETING_EXPECTED) {
 		/* Who knows the password is a worker, and may be as slow as TaskVine lets it be. */
 		if (stranger->is_proven)
@@ -316,6 +370,8 @@ static int keep_aside(int fd, int64_t at_ms)
 	stranger->fd = fd;
 	stranger->since_ms = at_ms;
 	stranger->expected = door.password ? IDENTITY_EXPECTED : GREETING_EXPECTED;
+	if (vf_tls_is_on())
+		stranger->expected = TLS_EXPECTED;
 	TAILQ_INSERT_TAIL(&door.aside, stranger, among);
 	door.n_aside++;
 	return 1;
@@ -361,22 +417,33 @@ void vf_handshake_hear(int listening, int64_t at_ms)
 		hear_one(stranger, 1, 1);
 }
 
+/* Give one to TaskVine; negative: it cannot be. */
+static int give(struct stranger *stranger)
+{
+	struct sockaddr_storage address;
+	socklen_t nbytes = sizeof address;
+	int fd = stranger->fd;
+	TAILQ_REMOVE(&door.ready, stranger, among);
+	door.proven_fd = stranger->is_proven ? fd : -1;
+	/* Of one that has gone, TaskVine would close the descriptor twice, of which the second may
+	be somebody else's. */
+	if (getpeername(fd, (struct sockaddr *)&address, &nbytes) ||
+			(stranger->tls && vf_tls_give(stranger->tls))) {
+		end(stranger);
+		return -1;
+	}
+	free(stranger);
+	return fd;
+}
+
 /* The next one that is ready; negative, with errno: none is. */
 static int take(void)
 {
 	struct stranger *stranger;
 	while ((stranger = TAILQ_FIRST(&door.ready))) {
-		struct sockaddr_storage address;
-		socklen_t nbytes = sizeof address;
-		int fd = stranger->fd;
-		door.proven_fd = stranger->is_proven ? fd : -1;
-		TAILQ_REMOVE(&door.ready, stranger, among);
-		free(stranger);
-		/* Of one that has gone, TaskVine would close the descriptor twice, of which the
-		second may be somebody else's. */
-		if (!getpeername(fd, (struct sockaddr *)&address, &nbytes))
+		int fd = give(stranger);
+		if (fd >= 0)
 			return fd;
-		close(fd);
 	}
 	errno = EAGAIN;
 	return -1;

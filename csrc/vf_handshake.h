@@ -3,9 +3,9 @@
 Whoever reaches the manager's port can connect to it. TaskVine accepts a connection and then reads
 from it alone, for 5 s if there is a password, and for an hour once the first byte of a line has
 come. So on a thread that has begun here connections are kept aside, which costs nothing, until they
-have said what a worker says first, and proven that they know the password if there is one; only
-then they are what TaskVine accepts. Those that take too long are closed, and so are, where there
-are too many, the oldest. */
+have said what a worker says first, with TLS if that is on (vf_tls.h), and proven that they know the
+password if there is one; only then they are what TaskVine accepts. Those that take too long are
+closed, and so are, where there are too many, the oldest. */
 
 #ifndef VF_HANDSHAKE_H
 #define VF_HANDSHAKE_H
@@ -23,6 +23,11 @@ void vf_handshake_hear(int listening, int64_t now_ms);
 
 /* What can be read if one of them has spoken; negative: there are none. */
 int vf_handshake_fd(void);
+
+/* How many have come as workers without TLS where there is TLS, and with TLS where there is none:
+they are closed at once. */
+uint64_t vf_handshake_without_tls(void);
+uint64_t vf_handshake_with_tls(void);
 
 /* Whether some can be accepted by TaskVine. */
 int vf_handshake_ready(void);

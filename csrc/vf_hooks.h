@@ -19,6 +19,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "category.h"
 #include "debug.h"
@@ -63,12 +64,21 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 		"a connection takes none of the program's descriptors, and has spoken first") \
 	_(link_auth_password, 714, 999, "link_auth", "vine_manager", \
 		"it reads for 5 s from one connection: we have heard the password before") \
+	_(link_ssl_wrap_accept, 714, 999, "link", "vine_manager", \
+		"it waits for one connection for as long as that takes: we have done so before") \
+	_(read, 714, 999, "libc", "link", "what a worker sends is decrypted, without waiting") \
+	_(write, 714, 999, "libc", "link", "what a worker is sent is encrypted, without waiting") \
+	_(close, 714, 999, "libc", "link", "what encrypts for a worker ends") \
 	_(bind, 714, 999, "libc", "link", \
 		"the manager would listen at all addresses of the machine") \
 	_(listen, 714, 999, "libc", "link", \
 		"its queue of workers that want to join holds six, and the others try later") \
-	_(vine_manager_get_output_files, 714, 716, "vine_manager_get", "vine_manager", \
-		"an output that cannot be written here costs its worker, which is used once more") \
+	_(link_read, 714, 999, "link", "vine_manager", \
+		"a task whose output has come in part comes back as if that were all") \
+	_(link_buffer_empty, 714, 999, "link", "vine_manager", \
+		"such a task comes back before it is seen that its worker has left") \
+	_(vine_manager_get_output_files, 714, 999, "vine_manager_get", "vine_manager", \
+		"a task comes back without its output, or a worker is used that has been freed") \
 	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \
 	_(category_task_max_resources, 714, 999, "category", "vine_manager vine_txn_log", \
 		"what it returns is freed by whichever manager of the process asks next") \

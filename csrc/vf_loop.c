@@ -6,6 +6,7 @@
 #include "vf_accept.h"
 #include "vf_border.h"
 #include "vf_clock.h"
+#include "vf_handshake.h"
 #include "vf_unfetched.h"
 
 enum {
@@ -215,6 +216,8 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 	int told = vf_cancel_sent(&loop->cancel) | vf_ask_all(&loop->ask);
 	if (vf_accept_errno())
 		VF_SET(&loop->counters, accept_errno, (uint64_t)vf_accept_errno());
+	VF_SET(&loop->counters, joins_without_ssl, vf_handshake_without_tls());
+	VF_SET(&loop->counters, joins_with_ssl, vf_handshake_with_tls());
 	if (inflight->giving_up && !inflight->breaking)
 		break_wait(loop);
 	inflight->breaking = inflight->giving_up;

@@ -1,5 +1,7 @@
+#define _GNU_SOURCE
 #include "vf_selftest.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
@@ -7,16 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "vf_border.h"
+#include "vf_certificate.h"
 #include "vf_clock.h"
 #include "vf_fatal.h"
 #include "vf_frame.h"
 #include "vf_hooks.h"
 #include "vf_output.h"
+#include "vf_tls.h"
 
 enum {
 	PATIENCE_S = 20, /* far longer than anything here takes */
@@ -65,30 +68,39 @@ static void expect(struct meeting *meeting, int is_so, const char *what)
 /* What the worker does. */
 
 struct script {
-	int fd;
-	FILE *input;
+	struct link *link;
+	time_t stoptime;
 	long long task;
 	int is_library;
 	char transfer[256];
 };
 
+__attribute__((format(printf, 2, 3))) static void say(
+		const struct script *script, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	link_vprintf(script->link, script->stoptime, format, arguments);
+	va_end(arguments);
+}
+
 static void answer_task(struct script *script)
 {
 	/* 7.14 takes the seventh number for the task, later ones the eighth. */
 	if (script->is_library) {
-		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s",
-				VINE_RESULT_LIBRARY_EXIT, strlen(LAST_WORDS), strlen(LAST_WORDS),
-				script->task, script->task, LAST_WORDS);
+		say(script, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_LIBRARY_EXIT,
+				strlen(LAST_WORDS), strlen(LAST_WORDS), script->task, script->task,
+				LAST_WORDS);
 	} else if (*script->transfer) {
-		dprintf(script->fd, "cache-update %s %d %d %d 0 %d 1 X\n", BUFFER, VINE_BUFFER,
+		say(script, "cache-update %s %d %d %d 0 %d 1 X\n", BUFFER, VINE_BUFFER,
 				VINE_CACHE_LEVEL_WORKFLOW, FILE_NBYTES, TOOK_US);
-		dprintf(script->fd, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON),
-				script->transfer, REASON);
-		dprintf(script->fd, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES,
-				script->task, script->task);
+		say(script, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON), script->transfer,
+				REASON);
+		say(script, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES, script->task,
+				script->task);
 		*script->transfer = 0;
 	} else {
-		dprintf(script->fd, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_FORSAKEN,
+		say(script, "complete %d 0 %zu %zu 1 2 %lld %lld\n%s", VINE_RESULT_FORSAKEN,
 				strlen(LAST_WORDS), strlen(LAST_WORDS), script->task, script->task,
 				LAST_WORDS);
 	}
@@ -105,13 +117,12 @@ static int follow(struct script *script, const char *line)
 		/* Behind the command, which no newline ends. */
 	} else if (strstr(line, "provides_library ")) {
 		script->is_library = 1;
-	} else if (!strcmp(line, "end\n")) {
+	} else if (!strcmp(line, "end")) {
 		answer_task(script);
 	} else if (sscanf(line, "send_stdout %lld", &task) == 1) {
 		char output[OUTPUT_NBYTES];
 		memset(output, 'o', sizeof output);
-		dprintf(script->fd, "stdout %lld %d\n%.*s", task, OUTPUT_NBYTES, OUTPUT_NBYTES,
-				output);
+		say(script, "stdout %lld %d\n%.*s", task, OUTPUT_NBYTES, OUTPUT_NBYTES, output);
 	} else if (!strncmp(line, "exit", 4)) {
 		return 0;
 	}
@@ -121,30 +132,25 @@ static int follow(struct script *script, const char *line)
 static void *work(void *arg)
 {
 	struct meeting *meeting = arg;
-	struct timeval patience = {.tv_sec = PATIENCE_S};
 	time_t stoptime = time(NULL) + PATIENCE_S;
+	struct script script = {.stoptime = stoptime};
 	struct link *link = link_connect("127.0.0.1", meeting->port, stoptime);
-	struct script script = {.fd = link ? link_fd(link) : -1};
-	int copy = -1;
 	/* On this thread that is TaskVine's own. */
-	if (!link || !link_auth_password(link, PASSWORD, stoptime) || !link_nonblocking(link, 0) ||
-			(copy = dup(script.fd)) < 0 || !(script.input = fdopen(copy, "r"))) {
-		if (copy >= 0)
-			close(copy);
+	if (!link || link_ssl_wrap_connect(link, NULL) <= 0 ||
+			!link_auth_password(link, PASSWORD, stoptime)) {
 		link_close(link);
 		return NULL;
 	}
-	setsockopt(script.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	dprintf(script.fd,
+	script.link = link;
+	say(&script,
 			"taskvine %d localhost Linux machine vinefast\n"
 			"info worker-id vinefast-selftest\ninfo worker-end-time 0\n"
 			"resources\ncores 4\nmemory 4000\ndisk 4000\ngpus 0\nworkers 1\ntag "
 			"0\nend\n",
 			VINE_PROTOCOL);
 	char line[4096];
-	while (fgets(line, sizeof line, script.input) && follow(&script, line))
+	while (link_readline(link, line, sizeof line, stoptime) && follow(&script, line))
 		continue;
-	fclose(script.input);
 	link_close(link);
 	return NULL;
 }
@@ -405,9 +411,38 @@ static void meet(struct meeting *meeting)
 		run_library(meeting);
 		if (meeting->worker)
 			vine_manager_shut_down_worker(meeting->manager, meeting->worker);
+		vf_border_own(NULL); /* whoever still shakes hands is let go */
 		pthread_join(worker, NULL);
 	}
 	vf_border_own(NULL);
+}
+
+/* TLS with a key of its own. Returns 0, or -1. */
+static int begin_tls(struct meeting *meeting, const char *directory)
+{
+	static const char *const NAMES[] = {"key.pem", "certificate.pem"};
+	char *texts[2], *paths[2] = {NULL, NULL}, why[256] = "";
+	int failed = vf_certificate_make(&texts[0], &texts[1]);
+	for (int i = 0; i < 2 && !failed; i++) {
+		int fd = -1;
+		ssize_t nbytes = (ssize_t)strlen(texts[i]);
+		failed = asprintf(&paths[i], "%s/%s", directory, NAMES[i]) < 0 ||
+				(fd = open(paths[i], O_WRONLY | O_CREAT | O_TRUNC, 0600)) < 0 ||
+				write(fd, texts[i], (size_t)nbytes) != nbytes;
+		if (fd >= 0)
+			close(fd);
+	}
+	failed = failed || vf_tls_begin(paths[0], paths[1], why, sizeof why);
+	if (failed)
+		add_wrong(meeting, "No manager can be made in %s\n%s", directory, why);
+	vf_certificate_free_key(texts[0]);
+	free(texts[1]);
+	for (int i = 0; i < 2; i++) {
+		if (paths[i])
+			unlink(paths[i]);
+		free(paths[i]);
+	}
+	return failed ? -1 : 0;
 }
 
 int vf_selftest_run(const char *directory, char *wrong, size_t wrong_nbytes)
@@ -416,9 +451,13 @@ int vf_selftest_run(const char *directory, char *wrong, size_t wrong_nbytes)
 	*wrong = 0;
 	vf_hooks_fired = 0;
 	vine_set_runtime_info_path(directory);
-	if (vf_wake_open(&meeting.wake) || !(meeting.manager = vine_create(0))) {
+	if (begin_tls(&meeting, directory))
+		return -1;
+	/* It is not to read the files, which are gone. */
+	if (vf_wake_open(&meeting.wake) || !(meeting.manager = vine_ssl_create(0, "-", "-"))) {
 		add_wrong(&meeting, "No manager can be made in %s\n", directory);
 		vf_wake_close(&meeting.wake);
+		vf_tls_end();
 		return -1;
 	}
 	debug_flags_clear();
@@ -426,6 +465,7 @@ int vf_selftest_run(const char *directory, char *wrong, size_t wrong_nbytes)
 	meeting.port = vine_port(meeting.manager);
 	meet(&meeting);
 	vine_delete(meeting.manager);
+	vf_tls_end();
 	vf_wake_close(&meeting.wake);
 	try_fatal(&meeting);
 	judge(&meeting, vf_hooks_fired | meeting.fatal_fired);

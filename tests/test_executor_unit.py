@@ -71,7 +71,8 @@ class Engine:
         self.failures.append(exception)
 
     def stats(self):
-        return {"workers_connected": 0, "accept_errno": 0, "log_errno": 0, "usable_cores": 0}
+        names = ("workers_connected", "accept_errno", "log_errno", "joins_without_ssl", "joins_with_ssl")
+        return dict.fromkeys([*names, "usable_cores"], 0)
 
     def stop(self):
         self.n_stops += 1
@@ -113,6 +114,7 @@ def test_arguments_are_the_stock_executors_and_kept():
         "capture_output": True,
         "forward_output": True,
         "require_password": False,
+        "ssl": True,
     }
     assert set(arguments) == names
     executor = VineFastExecutor(**arguments)

@@ -222,6 +222,16 @@ cdef extern from "vf_accept.h" nogil:
     int vf_accept_at(const char *address)
 
 
+cdef extern from "vf_certificate.h" nogil:
+    int vf_certificate_make(char **key, char **certificate)
+    void vf_certificate_free_key(char *key)
+
+
+cdef extern from "vf_tls.h" nogil:
+    int vf_tls_begin(const char *key, const char *certificate, char *why, size_t why_nbytes)
+    void vf_tls_end()
+
+
 cdef extern from "vf_fatal.h" nogil:
     void vf_fatal_catch(void (*report)(const char *message, void *arg) noexcept nogil, void *arg)
 
@@ -328,7 +338,7 @@ cdef extern from "vf_counters.h" nogil:
         uint64_t calls_remade, temps_made, temps_lost
         uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
         uint64_t workers_joined, slots_replaced, workers_connected, slots
-        uint64_t accept_errno, transfer_rate
+        uint64_t accept_errno, transfer_rate, joins_without_ssl, joins_with_ssl
         uint64_t max_cores, max_memory, max_disk, max_gpus
         uint64_t files_looked_at
         uint64_t log_bytes_dropped, log_bytes_unwritten, log_errno

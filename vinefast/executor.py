@@ -26,7 +26,7 @@ from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
 from vinefast import _log_locks
-from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
+from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures, make_certificate
 from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
 from vinefast.calls.cancel import call_of, cancel
@@ -43,7 +43,14 @@ from vinefast.settings.engine import engine_settings
 from vinefast.settings.resources import CallSpec, SpecReader, with_limit, without_output
 from vinefast.workers import monitoring
 from vinefast.workers.command import program_path
-from vinefast.workers.contact import Contact, catalog_hosts, listening_address, manager_address, name_in_catalog
+from vinefast.workers.contact import (
+    Contact,
+    catalog_hosts,
+    is_loopback,
+    listening_address,
+    manager_address,
+    name_in_catalog,
+)
 from vinefast.workers.descriptors import raise_limit
 from vinefast.workers.environment import calls_environment
 from vinefast.workers.launch import Launcher, make_launcher
@@ -128,6 +135,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Take only workers that know a password: that of ``project_password_file``, or one that is made for this run. If
         False, whoever reaches the manager's port can run code in this program, and whoever reaches that of a worker can
         read the files of its user.
+    ssl : bool or (path, path), optional
+        Whether what passes between this program and its workers is encrypted, with TLS: if not given, where workers may
+        be elsewhere, that is, unless the manager listens on loopback alone. The key and the certificate are made for
+        this run, or are those of the two files, in PEM. What workers send to each other is not encrypted.
 
     Raises
     ------
@@ -155,6 +166,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         capture_output: bool = False,
         forward_output: bool = False,
         require_password: bool = True,
+        ssl: bool | tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
         rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
@@ -172,6 +184,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             factory_config = TaskVineFactoryConfig()
         checks.check_manager_config(manager_config)
         checks.check_password(manager_config, require_password)
+        checks.check_ssl(ssl)
         checks.check_autolabel(manager_config, function_exec_mode)
         checks.check_forwarding(manager_config, forward_output)
         checks.check_context(context, context_scope, function_exec_mode)
@@ -209,6 +222,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.capture_output = capture_output
         self.forward_output = forward_output
         self.require_password = require_password
+        self.ssl = ssl
         self._specs = SpecReader(
             function_exec_mode, strict_resources, priority_order == "lowest_first", enforce_memory, capture_output
         )
@@ -305,6 +319,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         listen_address = listening_address(
             self.manager_config.address, self._launcher.local, self.manager_config.project_name
         )
+        key_and_certificate = self._key_and_certificate(files, listen_address, teardown)
         context = None if self.context is None else pack(self.context)
         output_dir = files.make_output()
         sees_output = self._files_are_shared and self.function_exec_mode == "serverless"
@@ -323,6 +338,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             context_file=files.make_context(context) if self.context_scope == "worker" else None,
             project_name=name_in_catalog(self.manager_config.project_name),
             listen_address=listen_address,
+            key_and_certificate=key_and_certificate,
             idle_timeout_s=self._launcher.idle_timeout_s,
             min_workers=self.factory_config.min_workers,
             output_dir=output_dir if sees_output else None,
@@ -340,7 +356,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         # Before the engine lets workers go: none is to be replaced then.
         teardown.callback(self._launcher.retire)
         contact = Contact(
-            address, self._engine.port, settings.project_name, catalog_hosts(), password_file, listen_address
+            address,
+            self._engine.port,
+            settings.project_name,
+            catalog_hosts(),
+            password_file,
+            listen_address,
+            ssl=key_and_certificate is not None,
         )
         self._launcher.start(contact, _weakly(self.set_bad_state_and_fail_all))
         if password_file is None:
@@ -371,6 +393,21 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         path = files.make_password()
         teardown.callback(remove, path)
         return path
+
+    def _key_and_certificate(
+        self, files: RunFiles, listen_address: str | None, teardown: Teardown
+    ) -> tuple[str, str] | None:
+        if isinstance(self.ssl, tuple):
+            key, certificate = (os.path.abspath(os.fspath(path)) for path in self.ssl)
+            checks.check_key_and_certificate(key, certificate)
+            return key, certificate
+        if self.ssl is False or (self.ssl is None and is_loopback(listen_address)):
+            return None
+        made = make_certificate()
+        paths = files.make_private("key-", made[0]), files.make_private("certificate-", made[1])
+        for path in paths:
+            teardown.callback(remove, path)
+        return paths
 
     def _on_node(self, teardown: Teardown) -> Callable[[bytes, int, bool], None] | None:
         if self.submit_monitoring_radio is None:

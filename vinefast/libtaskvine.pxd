@@ -58,7 +58,7 @@ cdef extern from "taskvine.h" nogil:
     )
     vine_file *vine_declare_file(vine_manager *m, const char *source, vine_cache_level_t cache, int flags)
 
-    vine_manager *vine_create(int port)
+    vine_manager *vine_ssl_create(int port, const char *key, const char *cert)
     void vine_delete(vine_manager *m)
     void vine_manager_install_library(vine_manager *m, vine_task *t, const char *name)
     int vine_port(vine_manager *m)

@@ -5,6 +5,8 @@
 
 #include "check.h"
 #include "scripted_worker.h"
+#include "taskvine.h"
+#include "vf_wire.h"
 
 static uint32_t number_at(const char *at)
 {
@@ -83,4 +85,20 @@ char *worker_frame(const struct worker *worker, const struct worker_task *task, 
 	put_number(frame + 52, script->disk, 4);
 	put_number(frame + 56, script->gpus, 4);
 	return frame;
+}
+
+void worker_answer(struct worker *worker, struct worker_task *task, uint32_t n_records,
+		const uint32_t *statuses)
+{
+	struct vf_buffer frame = {0}, encoded = {0};
+	frame.data = worker_frame(worker, task, n_records, statuses, &frame.nbytes);
+	if (frame.nbytes > VF_INLINE_NBYTES) {
+		worker_complete(worker, task, VINE_RESULT_SUCCESS, 0, frame.data, frame.nbytes);
+	} else {
+		CHECK(!vf_frame_encode(&encoded, &frame));
+		worker_complete(worker, task, VINE_RESULT_SUCCESS, 0, encoded.data,
+				strlen(encoded.data));
+	}
+	free(frame.data);
+	vf_buffer_free(&encoded);
 }

@@ -16,7 +16,6 @@
 enum {
 	LINE_NBYTES = 4096,
 	INPUT_NBYTES = 65536,
-	INLINE_NBYTES = 1024, /* a longer output is asked for */
 	FILE_MTIME = 1,
 };
 
@@ -51,6 +50,17 @@ __attribute__((format(printf, 2, 3))) static void say(
 	va_end(arguments);
 	CHECK(n > 0 && n < LINE_NBYTES);
 	send_bytes(worker, line, (size_t)n);
+}
+
+/* What was announced, or a part of it. */
+static void give_data(struct worker *worker, const char *data, size_t nbytes)
+{
+	if (!nbytes || !worker->script.breaks_in_outputs) {
+		send_bytes(worker, data, nbytes);
+		return;
+	}
+	send_bytes(worker, data, nbytes / 2);
+	end(worker);
 }
 
 /* Whether there is input within so many milliseconds; the end of the connection ends the worker. */
@@ -218,13 +228,17 @@ static void take_url(struct worker *worker, const char *line)
 
 static void give_file(struct worker *worker, const char *name)
 {
+	if (worker->script.breaks_before_outputs) {
+		end(worker);
+		return;
+	}
 	const struct worker_file *file = worker_file(worker, name);
 	if (!file) {
 		say(worker, "error %s 2\n", name);
 		return;
 	}
 	say(worker, "file %s %zu 0644 %d\n", name, file->nbytes, FILE_MTIME);
-	send_bytes(worker, file->data, file->nbytes);
+	give_data(worker, file->data, file->nbytes);
 }
 
 /* ---- tasks ---- */
@@ -249,10 +263,10 @@ static void drop_task(struct worker *worker, const struct worker_task *task)
 static void say_complete(struct worker *worker, long long id, int result, int exit_code,
 		const char *output, size_t nbytes)
 {
-	size_t sent = nbytes <= INLINE_NBYTES ? nbytes : 0;
+	size_t sent = nbytes <= VF_INLINE_NBYTES ? nbytes : 0;
 	say(worker, "complete %d %d %zu %zu 1 2 %lld %lld\n", result, exit_code, nbytes, sent, id,
 			id);
-	send_bytes(worker, output, sent);
+	give_data(worker, output, sent);
 	if (sent == nbytes)
 		return;
 	char name[32];
@@ -266,22 +280,6 @@ void worker_complete(struct worker *worker, struct worker_task *task, int result
 	say_complete(worker, task->id, result, exit_code, output, nbytes);
 	drop_task(worker, task);
 	free_task(task);
-}
-
-void worker_answer(struct worker *worker, struct worker_task *task, uint32_t n_records,
-		const uint32_t *statuses)
-{
-	struct vf_buffer frame = {0}, encoded = {0};
-	frame.data = worker_frame(worker, task, n_records, statuses, &frame.nbytes);
-	if (frame.nbytes > INLINE_NBYTES) {
-		worker_complete(worker, task, VINE_RESULT_SUCCESS, 0, frame.data, frame.nbytes);
-	} else {
-		CHECK(!vf_frame_encode(&encoded, &frame));
-		worker_complete(worker, task, VINE_RESULT_SUCCESS, 0, encoded.data,
-				strlen(encoded.data));
-	}
-	free(frame.data);
-	vf_buffer_free(&encoded);
 }
 
 void worker_end_library(struct worker *worker)
@@ -400,11 +398,15 @@ static void kill_task(struct worker *worker, long long id)
 static void give_output(struct worker *worker, long long id)
 {
 	char name[32];
+	if (worker->script.breaks_before_outputs) {
+		end(worker);
+		return;
+	}
 	snprintf(name, sizeof name, "stdout-%lld", id);
 	const struct worker_file *file = worker_file(worker, name);
 	say(worker, "stdout %lld %zu\n", id, file ? file->nbytes : 0);
 	if (file)
-		send_bytes(worker, file->data, file->nbytes);
+		give_data(worker, file->data, file->nbytes);
 	drop_file(worker, name);
 }
 

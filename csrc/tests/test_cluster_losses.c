@@ -155,6 +155,87 @@ static void test_a_frame_whose_length_lies_fails_the_call(void)
 	cluster_end(&cluster, jobs, 1);
 }
 
+/* The frame of a call that has returned so many bytes, which begin with what it was given. */
+static void answer_long(struct worker *worker, struct worker_task *task, size_t nbytes)
+{
+	size_t frame_nbytes;
+	static const uint32_t statuses[] = {VF_STATUS_PICKLE};
+	char *frame = worker_frame(worker, task, 1, statuses, &frame_nbytes);
+	char *longer = calloc(1, nbytes + frame_nbytes);
+	uint64_t whole = nbytes + frame_nbytes;
+	uint32_t record_nbytes;
+	CHECK(longer);
+	memcpy(longer, frame, frame_nbytes);
+	memcpy(longer + 8, &whole, sizeof whole);
+	memcpy(&record_nbytes, frame + VF_RESULT_HEADER_NBYTES + 4, sizeof record_nbytes);
+	record_nbytes += (uint32_t)nbytes;
+	memcpy(longer + VF_RESULT_HEADER_NBYTES + 4, &record_nbytes, sizeof record_nbytes);
+	worker_complete(worker, task, 0, 0, longer, whole);
+	free(longer);
+	free(frame);
+}
+
+/* A call whose result came in part is run again, whatever part of it is missing, and though it is
+alone. */
+static void test_a_result_that_came_in_part_is_none(void)
+{
+	static const size_t lengths[] = {0, 2000, 1 << 20};
+	for (int i = 0; i < 2 * 3; i++) {
+		struct worker_script script = {.cores = 1, .memory = 1000, .disk = 1000};
+		size_t nbytes = lengths[i / 2];
+		cluster_open(&cluster);
+		cluster_start(&cluster);
+		job_run(&cluster, &jobs[0], 0);
+		/* An output that comes with its task's end is not asked for. */
+		script.breaks_in_outputs = i % 2 || !nbytes;
+		script.breaks_before_outputs = !script.breaks_in_outputs;
+		/* What it has to tell of its node is short, and is wanted whole. */
+		struct worker *worker = cluster_join(&cluster, 1);
+		struct worker_task *task = cluster_bundle(&cluster, worker);
+		worker->script = script;
+		if (nbytes)
+			answer_long(worker, task, nbytes);
+		else
+			worker_answer(worker, task, 1, NULL);
+		UNTIL(&cluster, worker->fd < 0);
+		worker = cluster_join(&cluster, 1);
+		worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
+		UNTIL(&cluster, jobs_returned(jobs, 1) == 1);
+		CHECK(worker->n_bundles == 1);
+		cluster_end(&cluster, jobs, 1);
+	}
+}
+
+/* Nor is a file. */
+static void test_a_file_that_came_in_part_is_none(void)
+{
+	for (int is_before = 0; is_before < 2; is_before++) {
+		cluster_open(&cluster);
+		cluster_start(&cluster);
+		job_begin(&cluster, &jobs[0], 0);
+		char *path = strdup(cluster_write(&cluster, "output", "old"));
+		job_add(&jobs[0], VF_FILE_OUTPUT, path, "output");
+		job_submit(&cluster, &jobs[0]);
+		for (int n = 0; n < 2; n++) {
+			struct worker *worker = cluster_join(&cluster, 1);
+			struct worker_task *task = cluster_bundle(&cluster, worker);
+			worker_make(worker, task);
+			worker_answer(worker, task, 1, NULL);
+			worker->script.breaks_in_outputs = !n && !is_before;
+			worker->script.breaks_before_outputs = !n && is_before;
+			if (!n)
+				UNTIL(&cluster, worker->fd < 0);
+		}
+		UNTIL(&cluster, jobs_returned(jobs, 1) == 1);
+		char content[32] = "";
+		FILE *file = fopen(path, "r");
+		CHECK(file && fgets(content, sizeof content, file) && !strcmp(content, "output"));
+		fclose(file);
+		free(path);
+		cluster_end(&cluster, jobs, 1);
+	}
+}
+
 static void test_calls_whose_frame_lies_run_again_each_alone(void)
 {
 	struct worker *worker = begin_with_bundle(3);
@@ -351,6 +432,8 @@ int main(void)
 	test_a_library_that_ends_has_its_calls_run_again();
 	test_libraries_that_end_again_and_again_fail_the_calls();
 	test_a_frame_whose_length_lies_fails_the_call();
+	test_a_result_that_came_in_part_is_none();
+	test_a_file_that_came_in_part_is_none();
 	test_calls_whose_frame_lies_run_again_each_alone();
 	test_records_that_no_library_writes_fail_the_call();
 	test_other_results_fail_the_call_with_their_code();

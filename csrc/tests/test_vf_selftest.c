@@ -26,6 +26,10 @@ const char *__lsan_default_suppressions(void)
 	       "leak:vine_set_runtime_info_path";
 }
 
+enum {
+	N_BEFORE = 4, /* requests for memory, before its worker's thread */
+};
+
 static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
 {
 	(void)status, (void)type, (void)where;
@@ -45,9 +49,14 @@ static void test_what_it_lacks_is_said(const char *directory)
 	failed = vf_selftest_run(directory, wrong, sizeof wrong);
 	CHECK(faults_end() && failed && strstr(wrong, "No manager can be made in"));
 
-	faults_begin(0); /* its worker's thread */
-	failed = vf_selftest_run(directory, wrong, sizeof wrong);
-	CHECK(faults_end() == 1 && failed && strstr(wrong, "No thread can be started"));
+	for (int n = 0; n <= N_BEFORE; n++) {
+		faults_begin(n);
+		failed = vf_selftest_run(directory, wrong, sizeof wrong);
+		CHECK(faults_end() == 1 && failed);
+		CHECK(strstr(wrong,
+				n < N_BEFORE ? "No manager can be made in" :
+					       "No thread can be started"));
+	}
 }
 
 int main(void)

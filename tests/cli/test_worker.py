@@ -1,10 +1,12 @@
 """``vinefast worker``: what it finds, refuses, and becomes. Real workers: integration/test_by_hand.py."""
 
+import contextlib
 import importlib
 import json
 import os
 import socket
 import stat
+import threading
 
 import click
 import pytest
@@ -164,8 +166,13 @@ def test_an_unreadable_contact(announce, run):
     assert "is not by this version" in run(directory)
 
 
+@pytest.fixture
+def without_tls(monkeypatch):
+    monkeypatch.setattr(worker, "_speaks_tls", lambda host, port: False)
+
+
 @pytest.mark.parametrize("option", ["--password=/secret", "-P/secret"])
-def test_an_address_needs_a_password(run, option):
+def test_an_address_needs_a_password(run, option, without_tls):
     assert run("head:9123", "--cores", "1", option)[2:] == ["head", "9123", "--cores", "1", option]
     assert run("[::1]:9123", option)[2:4] == ["::1", "9123"]
     assert "give --password FILE" in run("head:9123")
@@ -176,6 +183,44 @@ def test_an_address_needs_a_password(run, option):
 @pytest.mark.parametrize("port", [0, 65536])
 def test_a_port_that_none_can_have(run, port):
     assert f"the port of head:{port} is {port}; accepted: 1 to 65535" in run(f"head:{port}", "--no-password")
+
+
+@pytest.fixture
+def answering():
+    """A manager's place, where each one that has spoken hears the same; gives its address."""
+    with contextlib.ExitStack() as stack:
+
+        def answer(words):
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def serve():
+                with server.accept()[0] as connection:
+                    connection.recv(100)
+                    connection.sendall(words)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            stack.callback(thread.join)
+            return f"127.0.0.1:{server.getsockname()[1]}"
+
+        yield answer
+
+
+def test_whether_there_is_tls_is_asked_at_an_address(run, answering):
+    """Real managers: integration/test_tls.py."""
+    assert run(answering(b"\x15\x03\x01\x00\x02\x02\x0a"), "--no-password")[2] == "--ssl"
+    assert run(answering(b""), "--no-password")[2] == "127.0.0.1"
+    assert run(answering(b"auth password sha1\n"), "--no-password")[2] == "127.0.0.1"
+
+
+def test_whether_there_is_tls_is_not_asked_where_that_is_said(run, listening):
+    assert run(f"127.0.0.1:{listening}", "--no-password", "--ssl")[2:] == ["127.0.0.1", str(listening), "--ssl"]
+
+
+def test_a_manager_that_is_not_there_yet_is_taken_for_one_with_tls(run):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert run(f"127.0.0.1:{port}", "--no-password")[2:4] == ["--ssl", "127.0.0.1"]
 
 
 @pytest.mark.parametrize("where", ["/no/such/directory", "head", ":9123", "a:b:c", "head:http"])

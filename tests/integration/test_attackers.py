@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -26,31 +27,38 @@ from tests.helpers.waiting import wait_until
 IDENTITY = b"auth password sha1\n"
 GREETING = b"taskvine 12 attacker Linux x86_64 7.14.5\ninfo worker-id attacker\n"
 NOBODY = 65534
+ENDED = (ConnectionError, ssl.SSLError)
 COMMAND = [sys.executable, "-c", "from vinefast.cli import main; main()", "worker"]
 
 
 class Attacker:
     """A connection to the manager, as a client of the password's procedure that may do it wrong."""
 
+    has_tls = False
+
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        if self.has_tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self.socket = context.wrap_socket(self.socket)
         self.heard = self.socket.makefile("rb")
 
     def say(self, words):
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(*ENDED):
             self.socket.sendall(words)
 
     def line(self):
         try:
             return self.heard.readline()
-        except ConnectionError:
+        except ENDED:
             return b""
 
     def is_refused(self):
         """Whether the manager hangs up; whatever it still says is read, and returned with that."""
         try:
             return self.heard.read()
-        except ConnectionError:
+        except ENDED:
             return b""
         finally:
             self.socket.close()
@@ -60,10 +68,11 @@ def answer(password, challenge):
     return hashlib.sha1(password + b" " + challenge.rstrip(b"\n")).hexdigest().encode() + b"\n"
 
 
-@pytest.fixture
-def attacked(make_executor, by_hand, tmp_path):
+@pytest.fixture(params=[True, False], ids=["TLS", "plain"])
+def attacked(make_executor, by_hand, tmp_path, monkeypatch, request):
     """An executor with a worker, its port and its password; in the end the worker is the only one that was taken."""
-    executor = make_executor(worker_launch_method="manual")
+    monkeypatch.setattr(Attacker, "has_tls", request.param)
+    executor = make_executor(worker_launch_method="manual", ssl=request.param)
     by_hand(executor, "--cores", "1")
     assert executor.submit(abs, {}, -1).result(60) == 1
     (password,) = (tmp_path / executor.label).glob("password-*")
@@ -243,8 +252,10 @@ def test_another_user_reads_nothing_of_a_run(make_executor, by_hand, open_place,
     executor.submit(hold, {}, str(gate))
     assert wait_until(gate.exists, 100)
     directory = open_place / "run" / executor.label
-    secrets_of_it = {*directory.glob("password-*"), *directory.glob("contact.json"), *directory.glob("context")}
+    names = ("password-*", "key-*", "certificate-*", "contact.json", "context")
+    secrets_of_it = {path for name in names for path in directory.glob(name)}
     assert {path.name[:8] for path in secrets_of_it} >= {"password", "context"}
+    assert any(path.name.startswith("key-") for path in secrets_of_it) == (method in ("manual", "command"))
     files = {Path(path) for path, _, _ in os.walk(open_place / "tmp")} - {open_place / "tmp"}
     tops = {path for path in files if path.parent == open_place / "tmp"}
     assert any("worker-" in str(path) for path in files)

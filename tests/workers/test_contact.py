@@ -76,3 +76,11 @@ def test_who_has_no_name_asks_no_catalog(monkeypatch, caplog):
     monkeypatch.setenv("CATALOG_HOST", "127.0.0.1:1")
     assert contact.name_in_catalog(None) is None
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("address", "is_it"),
+    [("127.0.0.1", True), ("127.0.0.2", True), ("::1", True), ("192.0.2.1", False), ("0.0.0.0", False), (None, False)],
+)
+def test_which_managers_can_be_reached_from_this_machine_alone(address, is_it):
+    assert contact.is_loopback(address) == is_it

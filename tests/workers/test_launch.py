@@ -253,10 +253,10 @@ def test_a_factory_that_cannot_run_is_given_up(start, archive, monkeypatch):
 
 
 def test_factory_fields_become_options(tmp_path, archive):
-    def options(password_file=None, project_name=None, **fields):
+    def options(password_file=None, project_name=None, ssl=False, **fields):
         config = TaskVineFactoryConfig(**{"batch_type": "slurm", **fields})
         launcher = launch.FactoryLauncher(config, str(tmp_path))
-        arguments = launcher._arguments(Contact("head", 9123, project_name, password_file=password_file))
+        arguments = launcher._arguments(Contact("head", 9123, project_name, password_file=password_file, ssl=ssl))
         return arguments
 
     def value(name, **fields):
@@ -289,6 +289,7 @@ def test_factory_fields_become_options(tmp_path, archive):
     assert wrappers[0] == start_script[1] and "environment.sh" in wrappers[1]
     # All of it is in a directory that is ours alone.
     assert not any(option.startswith("--wrapper") for option in options(batch_type="local", max_workers=2))
+    assert ("--ssl" in options(ssl=True), "--ssl" in options()) == (True, False)
     assert not {"--password", "--condor-requirements", "--batch-options"} & set(options())
 
 

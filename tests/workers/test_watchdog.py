@@ -23,6 +23,7 @@ class Engine:
         self.workers = workers
         self.accept_errno = 0
         self.log_errno = 0
+        self.lost = {"joins_without_ssl": 0, "joins_with_ssl": 0}
         self.waiting = {}
         self.refused = []
         self.looks = threading.Semaphore(0)
@@ -31,7 +32,7 @@ class Engine:
         self.looks.release()
         most = {"usable_cores": 2, "usable_memory": 500, "usable_disk": 900, "usable_gpus": 0}
         known = {"workers_connected": self.workers, "accept_errno": self.accept_errno, "log_errno": self.log_errno}
-        return {**known, **(most if self.workers else dict.fromkeys(most, 0))}
+        return {**known, **self.lost, **(most if self.workers else dict.fromkeys(most, 0))}
 
     def finishing_s(self):
         return 0.0
@@ -144,6 +145,15 @@ def test_workers_that_find_no_descriptor_are_told_of_once_and_what_to_raise(watc
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert f"as many files open as it may, {soft}," in record.getMessage()
     assert f"Raise the hard limit, which is {hard}" in record.getMessage() and "LimitNOFILE=" in record.getMessage()
+
+
+@pytest.mark.parametrize(("name", "words"), [("joins_without_ssl", "without TLS"), ("joins_with_ssl", "with TLS")])
+def test_workers_that_speak_otherwise_are_told_of_once(watch, caplog, name, words):
+    engine = Engine()
+    engine.lost[name] = 3
+    watch(engine)
+    (record,) = caplog.records
+    assert f"A worker {words} has come to executor" in record.getMessage() and "--ssl" in record.getMessage()
 
 
 def test_logs_that_cannot_be_written_are_told_of_once_with_directory_and_reason(watch, caplog):

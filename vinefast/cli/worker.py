@@ -20,6 +20,10 @@ from vinefast.workers.programs import find_program
 _ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
 _PASSWORD = re.compile(r"--pass[word]*(=.*)?|-P.*")
 _NO_PASSWORD = "--no-password"
+_SSL = re.compile(r"--ssl|--tls-sni(=.*)?")
+# A message of TLS that no client begins with: a server says so in a record of its own, an alert.
+_NO_HELLO = b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"
+_ALERT = b"\x15"
 _KNOCK_S = 10.0
 _MAX_PORT = 65535
 
@@ -35,7 +39,8 @@ def worker(where: str, options: tuple[str, ...], no_password: bool) -> None:
     """Start a worker for an executor whose worker_launch_method is "manual".
 
     RUN_DIR is the directory of the run, such as runinfo/000, or the executor's in it: what the worker needs to know
-    is found there. With HOST:PORT, --password FILE has to be among the options, with a copy of the password's file.
+    is found there. With HOST:PORT, --password FILE has to be among the options, with a copy of the password's file;
+    whether the manager speaks TLS is asked there, unless --ssl says so.
 
     The worker keeps its files in a directory of its own, where temporary files are; signals and exit code are the
     worker's.
@@ -68,7 +73,20 @@ def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStar
     host, port = found["host"].strip("[]"), int(found["port"])
     if not 0 < port <= _MAX_PORT:
         raise click.UsageError(f"the port of {where} is {port}; accepted: 1 to {_MAX_PORT}")
-    return WorkerStart("vine_worker", [host, str(port)], host, port)
+    ssl = [] if any(_SSL.fullmatch(option) for option in options) or not _speaks_tls(host, port) else ["--ssl"]
+    return WorkerStart("vine_worker", [*ssl, host, str(port)], host, port)
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Ask a manager whether it speaks TLS. One that cannot be reached yet does, as one beyond this host does."""
+    try:
+        with socket.create_connection((host, port), _KNOCK_S) as manager:
+            manager.sendall(_NO_HELLO)
+            return manager.recv(1) == _ALERT
+    except ConnectionResetError:
+        return False
+    except OSError:
+        return True
 
 
 def _knock(where: str, start: WorkerStart) -> None:

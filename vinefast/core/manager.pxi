@@ -82,11 +82,65 @@ def read_password(path):
         raise errors.EngineStartError(f"the password file {path} cannot be read: {error.strerror}") from error
 
 
+def make_certificate():
+    """Make a key and a certificate for one run's TLS, which nobody has signed.
+
+    Returns
+    -------
+    (bytes, bytes)
+        Both in PEM.
+
+    Raises
+    ------
+    EngineStartError
+        If OpenSSL cannot.
+    """
+    cdef char *key = NULL
+    cdef char *certificate = NULL
+    cdef int failed
+    with nogil:
+        failed = vf_certificate_make(&key, &certificate)
+    if failed:
+        raise errors.EngineStartError("OpenSSL cannot make a key and a certificate for TLS; ssl=False does without")
+    try:
+        return <bytes>key, <bytes>certificate
+    finally:
+        vf_certificate_free_key(key)
+        free(certificate)
+
+
+cdef int begin_tls(object files) except -1:
+    """Have this thread's manager speak TLS with the files of a key and a certificate, until `vf_tls_end`."""
+    cdef char why[256]
+    cdef bytes key = os.fsencode(files[0])
+    cdef bytes certificate = os.fsencode(files[1])
+    cdef const char *c_key = key
+    cdef const char *c_certificate = certificate
+    cdef int failed
+    why[0] = 0
+    with nogil:
+        failed = vf_tls_begin(c_key, c_certificate, why, sizeof(why))
+    if failed:
+        reason = why.decode(errors="replace")
+        raise errors.EngineStartError(f"OpenSSL cannot use the key {files[0]} and the certificate {files[1]}: {reason}")
+    return 0
+
+
 cdef vine_manager *open_manager(object settings, bytes password, vf_counters *counters) except NULL:
     """Create a manager that listens and is set up, but serves nobody yet.
 
-    Its logs count in `counters` until `close_manager`.
+    Its logs count in `counters` until `close_manager`, which ends its TLS, too.
     """
+    if settings.key_and_certificate is not None:
+        begin_tls(settings.key_and_certificate)
+    try:
+        return create_manager(settings, password, counters)
+    except BaseException:
+        vf_tls_end()
+        raise
+
+
+cdef vine_manager *create_manager(object settings, bytes password, vf_counters *counters) except NULL:
     cdef bytes runtime_dir = os.fsencode(settings.runtime_dir)
     cdef const char *c_runtime_dir = runtime_dir
     cdef bytes address = None if settings.listen_address is None else settings.listen_address.encode()
@@ -95,12 +149,15 @@ cdef vine_manager *open_manager(object settings, bytes password, vf_counters *co
     cdef uint64_t log_nbytes = settings.tuning.log_nbytes
     cdef vine_manager *manager
     cdef vf_snapshot counted
+    # TaskVine does no more than tell its catalog: the files are read once, in begin_tls().
+    cdef bytes name = None if settings.key_and_certificate is None else b"-"
+    cdef const char *tls = NULL if name is None else PyBytes_AS_STRING(name)
     claimed = claim_directory(settings.runtime_dir)
     with nogil:
         vine_set_runtime_info_path(c_runtime_dir)
         vf_log_begin(log_nbytes, counters)
         vf_accept_at(c_address)
-        manager = vine_create(port)
+        manager = vine_ssl_create(port, tls, tls)
         vf_accept_at(NULL)
         vf_log_begun()
     # It logs every command in full, arguments included.
@@ -132,6 +189,7 @@ cdef int close_manager(vine_manager *manager, vf_counters *counters) except -1:
         if manager != NULL:
             vine_delete(manager)
         vf_log_end(counters)
+        vf_tls_end()
     return 0
 
 

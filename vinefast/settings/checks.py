@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import ssl
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from vinefast.settings.rules import (
     NAME,
     PATH,
     POSITIVE,
+    SSL,
     TEXT,
     Rule,
     instance_of,
@@ -210,3 +212,39 @@ def check_forwarding(config: TaskVineManagerConfig, forward_output: bool) -> Non
     """Refuse to forward what is not kept."""
     if forward_output and not Tuning.of(config.tune_parameters).output_nbytes:
         raise InvalidConfiguration("forward_output is True, but output-nbytes of tune_parameters is 0; accepted: more")
+
+
+def check_ssl(value: object) -> None:
+    """Raise `InvalidConfiguration` unless it says whether there is TLS, or names a key and a certificate."""
+    require("ssl", value, SSL)
+
+
+def check_key_and_certificate(key: str, certificate: str) -> None:
+    """Raise `InvalidConfiguration` if a manager cannot speak TLS with files of a key and a certificate."""
+    for path, what in ((key, "key"), (certificate, "certificate")):
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"the {what} of ssl is {path!r}, which cannot be read: {error.strerror}"
+            ) from error
+        if b"-----BEGIN " not in content:
+            raise InvalidConfiguration(f"the {what} of ssl is {path!r}, which is not PEM: it has no line -----BEGIN")
+    encrypted = []
+
+    def ask() -> str:
+        encrypted.append(key)
+        return ""
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, ask)
+    except (ssl.SSLError, ValueError) as error:
+        if encrypted:
+            why = "the key is encrypted, and nobody is asked for its password: give one that is not"
+        elif getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            why = "the key is not that of the certificate"
+        else:
+            why = f"OpenSSL cannot use them: {error}"
+        words = f"ssl is ({key!r}, {certificate!r}); accepted: a key and its certificate; {why}"
+        raise InvalidConfiguration(words) from None

@@ -48,6 +48,8 @@ class EngineSettings:
         The number of the only address at which the manager listens; None: at all of this machine's.
     project_name, password_file : str or None
         As in TaskVine.
+    key_and_certificate : (str, str) or None
+        Files with which the manager speaks TLS; None: it speaks none.
     slots : int
         Function slots per library; 0: as many as the worker has cores.
     library_cores, library_memory, library_disk : int or None
@@ -84,6 +86,7 @@ class EngineSettings:
     listen_address: str | None = None
     project_name: str | None = None
     password_file: str | None = None
+    key_and_certificate: tuple[str, str] | None = None
     slots: int = 0
     library_cores: int | None = None
     library_memory: int | None = None
@@ -134,6 +137,7 @@ def engine_settings(
     context_file: str | None = None,
     project_name: str | None = None,
     listen_address: str | None = None,
+    key_and_certificate: tuple[str, str] | None = None,
     idle_timeout_s: int = 0,
     min_workers: int = 0,
     output_dir: str | None = None,
@@ -167,6 +171,8 @@ def engine_settings(
     project_name : str, optional
         By which workers find the manager in TaskVine's catalog; without a name, they are given its address.
     listen_address : str, optional
+        As in `EngineSettings`.
+    key_and_certificate : (str, str), optional
         As in `EngineSettings`.
     idle_timeout_s, min_workers : int
         As in `EngineSettings`.
@@ -234,6 +240,7 @@ def engine_settings(
         listen_address=listen_address,
         project_name=project_name,
         password_file=password_file,
+        key_and_certificate=key_and_certificate,
         slots=slots,
         library_cores=library.get("cores"),
         library_memory=library.get("memory"),

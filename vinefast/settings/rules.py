@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 from vinefast.errors import InvalidConfiguration
 
@@ -81,12 +81,22 @@ def is_environment(value: object) -> bool:
     return isinstance(value, Mapping) and all(is_name(name) and "=" not in name for name in value)
 
 
+def is_ssl(value: object) -> bool:
+    """Tell whether it says whether there is TLS, or with which key and which certificate."""
+    return value is None or isinstance(value, bool) or (_is_pair(value) and all(map(is_path, value)))
+
+
+def _is_pair(value: object) -> TypeGuard[tuple[object, object]]:
+    return isinstance(value, tuple) and len(value) == 2
+
+
 COUNT: Rule = (lambda value: is_int(value) and value >= 0, "a whole number, 0 or more")
 POSITIVE: Rule = (lambda value: is_int(value) and value > 0, "a positive whole number")
 FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
 TEXT: Rule = (is_text, "a string")
 NAME: Rule = (is_name, "a string that is not empty")
 PATH: Rule = (is_path, "a path")
+SSL: Rule = (is_ssl, "None, True, False, or a pair of paths: a key and its certificate")
 CONTEXT: Rule = (is_context, "a plain function that can be called without arguments (functools.partial gives it some)")
 
 

@@ -45,6 +45,8 @@ class Contact:
         What workers have to know.
     listen_address : str or None
         The number at which alone the manager listens; None: at all of this machine's.
+    ssl : bool
+        Whether the manager speaks TLS, and nothing else.
     """
 
     address: str
@@ -53,6 +55,7 @@ class Contact:
     catalog: str | None = None
     password_file: str | None = None
     listen_address: str | None = None
+    ssl: bool = False
 
 
 def manager_address(configured: str | None, local: bool) -> str:
@@ -112,6 +115,11 @@ def listening_address(configured: str | None, local: bool, project_name: str | N
         return None
     # That of a router, which sends on what comes there, is none of this machine's.
     return str(number) if _is_here(number) else None
+
+
+def is_loopback(listen_address: str | None) -> bool:
+    """Tell whether a manager that listens there can be reached from this machine alone."""
+    return listen_address is not None and ipaddress.ip_address(listen_address).is_loopback
 
 
 def _is_here(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -456,7 +456,13 @@ class FactoryLauncher(_CrewLauncher):
             command = self._environment.command(os.path.basename(SCRIPT), os.path.basename(archive), ".")
             # Each goes before those that are given before it.
             wrapper += [f"--wrapper-input={SCRIPT}", f"--wrapper-input={archive}", f"--wrapper={command}"]
-        return [*_options(options), *wrapper, "--single-shot", *_target(contact, elsewhere=not self.local)]
+        return [
+            *_options(options),
+            *_ssl_arguments(contact),
+            *wrapper,
+            "--single-shot",
+            *_target(contact, elsewhere=not self.local),
+        ]
 
 
 def make_launcher(
@@ -525,7 +531,7 @@ def log_excerpt(path: str, start: int = 0) -> str:
 
 
 def _worker_arguments(config: TaskVineFactoryConfig, contact: Contact, elsewhere: bool = False) -> list[str]:
-    options = _options(_resource_options(config))
+    options = [*_options(_resource_options(config)), *_ssl_arguments(contact)]
     # The last of equal options wins: the user's.
     return [*options, *shlex.split(config.worker_options or ""), *_target(contact, elsewhere)]
 
@@ -539,6 +545,11 @@ def _copy_password(contact: Contact, scratch: Scratch) -> str | None:
     if contact.password_file is None:
         return None
     return shutil.copy(contact.password_file, os.path.join(scratch.path, "password"))
+
+
+def _ssl_arguments(contact: Contact) -> list[str]:
+    # Also where a catalog says so, which anybody may have written into.
+    return ["--ssl"] if contact.ssl else []
 
 
 def _options(values: dict[str, object]) -> list[str]:

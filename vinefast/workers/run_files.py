@@ -37,9 +37,12 @@ class RunFiles:
 
     def make_password(self) -> str:
         """Make a file with a password that nobody knows; whoever calls this removes it in the end."""
-        # mkstemp makes files that only their owner can read.
-        descriptor, path = tempfile.mkstemp(prefix="password-", dir=self.directory)
-        _write(descriptor, path, secrets.token_hex(32).encode())
+        return self.make_private("password-", secrets.token_hex(32).encode())
+
+    def make_private(self, prefix: str, data: bytes) -> str:
+        """Make a file that only its owner can read; whoever calls this removes it in the end."""
+        descriptor, path = tempfile.mkstemp(prefix=prefix, dir=self.directory)
+        _write(descriptor, path, data)
         return path
 
     def make_context(self, context: Context | None) -> str:

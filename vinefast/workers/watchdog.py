@@ -28,6 +28,14 @@ _TOO_LARGE_S = 3.0
 _MAX_REMEMBERED = 1000
 _RESOURCES = ("cores", "memory", "disk", "gpus")
 
+# Workers that do not speak as the manager does, by what counts them.
+_LOST = {
+    "joins_without_ssl": "A worker without TLS has come to executor %s, which has TLS on, and was sent away: start it "
+    "with the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=False turns TLS off",
+    "joins_with_ssl": "A worker with TLS has come to executor %s, which has none, and was sent away: start it without "
+    "the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=True turns TLS on",
+}
+
 _Needs = tuple[float | int | None, ...]
 
 
@@ -64,6 +72,7 @@ class Watchdog:
         self._met: dict[_Needs, CallSpec] = {}
         self._named: set[_Needs] = set()
         self._held_up = False
+        self._named_lost: set[str] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vinefast-watchdog", daemon=True)
 
@@ -104,6 +113,7 @@ class Watchdog:
                 refused = complained = True
                 reason = why_none_is_left(stats["accept_errno"])
                 logger.warning("Not every worker can join executor %s: %s", self._label, reason)
+            self._look_at_lost_workers(stats)
             if stats["log_errno"] and not unwritten:
                 unwritten = True
                 logger.warning(
@@ -126,6 +136,12 @@ class Watchdog:
                     _NO_WORKER_S,
                     self._launcher.diagnosis(),
                 )
+
+    def _look_at_lost_workers(self, stats: Mapping[str, int]) -> None:
+        for name, words in _LOST.items():
+            if stats[name] and name not in self._named_lost:
+                self._named_lost.add(name)
+                logger.warning(words, self._label)
 
     def _look_at_callbacks(self) -> None:
         if self._held_up or self._engine.finishing_s() < _CALLBACK_S:
