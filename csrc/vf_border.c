@@ -221,13 +221,13 @@ int __wrap_vine_manager_put_task(struct vine_manager *manager, struct vine_worke
 {
 	VF_FIRED(vine_manager_put_task);
 	if (owned.sending)
-		owned.sending(owned.arg, worker, 1);
+		owned.sending(owned.arg, worker, task, 1);
 	struct vine_worker_info *outer = sent_to; /* what an input is made by is sent within */
 	sent_to = worker;
 	int result = __real_vine_manager_put_task(manager, worker, task, command, limits, target);
 	sent_to = outer;
 	if (owned.sending)
-		owned.sending(owned.arg, worker, 0);
+		owned.sending(owned.arg, worker, NULL, 0);
 	if (result && owned.unsent)
 		owned.unsent(owned.arg, task);
 	return result;

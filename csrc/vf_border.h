@@ -35,7 +35,8 @@ struct vf_border {
 	/* and which; NULL for none. */
 	struct vine_worker_info *(*choose)(void *arg, struct vine_task *task);
 	/* Called before and after a task is sent to a worker. */
-	void (*sending)(void *arg, const struct vine_worker_info *worker, int begin);
+	void (*sending)(void *arg, const struct vine_worker_info *worker, struct vine_task *task,
+			int begin);
 	/* Called when a worker gets a replica of a file, or loses it; the file is TaskVine's name
 	for it. No vine_* call that changes anything may be made. */
 	void (*replica)(void *arg, const struct vine_worker_info *worker, const char *cached_name,

@@ -9,7 +9,9 @@ int vf_inflight_begin(struct vf_inflight *inflight)
 {
 	memset(inflight, 0, sizeof *inflight);
 	inflight->bundles = itable_create(0);
-	return inflight->bundles ? 0 : -1;
+	if (!inflight->bundles || vf_taskids_begin(&inflight->ids))
+		return -1;
+	return 0;
 }
 
 void vf_inflight_end(struct vf_inflight *inflight)
@@ -17,6 +19,7 @@ void vf_inflight_end(struct vf_inflight *inflight)
 	if (inflight->bundles)
 		itable_delete(inflight->bundles);
 	inflight->bundles = NULL;
+	vf_taskids_end(&inflight->ids);
 }
 
 void vf_inflight_drop(struct vf_inflight *inflight)
@@ -43,6 +46,7 @@ int vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint
 int vf_inflight_submit(struct vf_inflight *inflight, struct vine_manager *manager,
 		struct vf_bundle *bundle, struct vine_task *task)
 {
+	vf_taskids_prepare(&inflight->ids, manager, inflight->bundles);
 	int id = vine_submit(manager, task);
 	if (!id) {
 		vine_task_delete(task);

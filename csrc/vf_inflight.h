@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "vf_bundle.h"
+#include "vf_taskids.h"
 
 struct itable;
 struct vine_manager;
@@ -13,6 +14,7 @@ struct vine_task;
 
 struct vf_inflight {
 	struct itable *bundles; /* by task id */
+	struct vf_taskids ids;
 	uint32_t n;             /* but for those without calls */
 	struct vf_bundles given_up;
 	int giving_up; /* some bundles are to be cancelled, */

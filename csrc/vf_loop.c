@@ -263,9 +263,12 @@ static struct vine_worker_info *choose(void *arg, struct vine_task *task)
 	return vf_place_choose(&loop->place, task);
 }
 
-static void sending(void *arg, const struct vine_worker_info *worker, int begin)
+static void sending(
+		void *arg, const struct vine_worker_info *worker, struct vine_task *task, int begin)
 {
 	struct vf_loop *loop = arg;
+	if (begin)
+		vf_taskids_sending(&loop->inflight.ids, task);
 	vf_events_sending(&loop->events, worker, begin);
 }
 
@@ -286,6 +289,7 @@ static void cached(void *arg, const struct vine_worker_info *worker, const char 
 static void library_ended(void *arg, struct vine_task *library, const char *worker, int by_itself)
 {
 	struct vf_loop *loop = arg;
+	vf_taskids_ended(&loop->inflight.ids, library);
 	vf_library_hold(&loop->library, library, vf_now_ns());
 	vf_watch_library_ended(&loop->watch, worker, by_itself);
 }

@@ -197,8 +197,10 @@ static struct vine_worker_info *choose(void *arg, struct vine_task *task)
 	return worker && check_worker_against_task(meeting->manager, worker, task) ? worker : NULL;
 }
 
-static void sending(void *arg, const struct vine_worker_info *worker, int begin)
+static void sending(
+		void *arg, const struct vine_worker_info *worker, struct vine_task *task, int begin)
 {
+	(void)task;
 	struct meeting *meeting = arg;
 	expect(meeting, worker == meeting->worker,
 			"A task is sent to another worker than was chosen");

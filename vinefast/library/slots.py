@@ -15,6 +15,7 @@ from . import blame, child, stack, stops
 from . import memory as layout
 from .asked_stacks import AskedStacks
 from .context import Contexts
+from .early_stops import EarlyStops
 from .fork_server import ForkServer, ForkServerGone, handover
 from .frame import Origin
 from .janitor import Janitor
@@ -31,8 +32,6 @@ from .worker_link import WorkerLink
 _LAST_RESPAWN_S = 2.0
 # So many fork servers in a row may end before they have forked a child: chance, or what their context does to them.
 _MAX_BARREN = 3
-# Most of them are of bundles that had left a moment before.
-_MAX_EARLY_STOPS = 4096
 # A child whose channel has ended may go on with its call, but once it has no call it ends itself.
 _DISCONNECTED_S = 3.0
 
@@ -89,8 +88,7 @@ class Slots:
         self._asked_stacks = AskedStacks(self._home, answer_stack)
         self._limits = MemoryLimits()
         self._oom_kills = OomKills()
-        # Calls that are to end, of bundles that were not here: by task id, oldest first.
-        self._early_stops: dict[bytes, set[int]] = {}
+        self._early_stops = EarlyStops()
         self._n_bundles = 0
         self._childless: set[Slot] = set()
         # Children that others have replaced: when to kill them if they have not ended.
@@ -174,8 +172,7 @@ class Slots:
         self._oom_kills.refresh(received_ns * 1e-9)
         memory_limit, message = split_limit(message)
         bundle = Bundle(self._n_bundles, task_id, message, received_ns, memory_limit)
-        if self._early_stops:
-            bundle.stopped |= self._early_stops.pop(task_id, set())
+        bundle.stopped |= self._early_stops.take(task_id, received_ns * 1e-9)
         self.place(bundle)
 
     def place(self, bundle: Bundle) -> None:
@@ -197,9 +194,7 @@ class Slots:
         for bundle in self.waiting.all():
             bundle.stopped |= stops.pop(bundle.task_id, set())
         for task_id, indices in stops.items():
-            self._early_stops.setdefault(task_id, set()).update(indices)
-        while len(self._early_stops) > _MAX_EARLY_STOPS:
-            del self._early_stops[next(iter(self._early_stops))]
+            self._early_stops.add(task_id, indices, now)
 
     def ask_stack(self, command: Bundle, calls: dict[bytes, set[int]], now: float) -> None:
         """Have a command answered that asks where a call is, given by the task id of its bundle."""
