@@ -588,7 +588,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         -------
         iterator
             The results; of a function that is marked with ``keep=True``, each is a `Kept`. The iterator raises what an
-            item raised in the place of that item's result, and ends there. Once it has given a result, closing it
+            item raised in the place of that item's result, and ends there; an item that is over its time, or whose
+            process dies, takes the results of its chunk with it. Once the iterator has given a result, closing it
             cancels what has not been sent.
 
         Raises
