@@ -31,6 +31,11 @@ struct vine_worker_info;
 #define VINE_PROTOCOL 13
 #endif
 
+/* vine_protocol.h; with the byte that ends it */
+enum {
+	VINE_LINE_MAX = 4096,
+};
+
 /* As it begins. */
 struct vine_file_replica {
 	vine_file_type_t type;

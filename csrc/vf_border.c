@@ -1,29 +1,19 @@
 #include "vf_border.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "vf_accept.h"
 #include "vf_clock.h"
 #include "vf_cut.h"
 #include "vf_handshake.h"
 #include "vf_hooks.h"
+#include "vf_line.h"
 #include "vf_tls.h"
-
-enum {
-	SKIP_S = 5, /* a worker sends both at once */
-	/* Each line comes at once, too; but a network may lose a part, and take its time. */
-	HALF_MS = 5000,
-};
 
 static _Thread_local struct vf_border owned;
 static _Thread_local int connections;
@@ -36,8 +26,12 @@ static _Thread_local int blameless;
 /* The worker that is being sent a task. */
 static _Thread_local struct vine_worker_info *sent_to;
 
-/* How the message of several lines ends that is read now; NULL: none is. */
-static _Thread_local const char *last_line;
+/* What TaskVine has polled last, and goes through. */
+static _Thread_local struct link_info *polled;
+static _Thread_local int n_polled;
+
+/* TaskVine has read that a task is complete, and looks for it; it has found none. */
+static _Thread_local int seeks_complete, knows_none;
 
 /* What a task needs at the most and at the least, as this thread was told last. */
 static _Thread_local struct rmsummary most, least;
@@ -46,7 +40,8 @@ static pthread_mutex_t categories = PTHREAD_MUTEX_INITIALIZER;
 void vf_border_own(const struct vf_border *border)
 {
 	connections = 0;
-	last_line = NULL;
+	polled = NULL; /* TaskVine may free it */
+	vf_line_forget();
 	if (border) {
 		owned = *border;
 		vf_handshake_begin(owned.password);
@@ -168,6 +163,8 @@ int __wrap_link_poll(struct link_info *array, int nlinks, int msec)
 	int n_ready = __real_link_poll(array, nlinks, 0);
 	if (vf_tls_is_on())
 		n_ready += judge_encrypted(array, nlinks);
+	polled = array;
+	n_polled = nlinks;
 	if (door) {
 		/* TaskVine hears of those that have spoken, and of nobody else. */
 		n_ready -= door->revents != 0;
@@ -194,11 +191,72 @@ void __wrap_vine_worker_delete(struct vine_worker_info *worker)
 {
 	VF_FIRED(vine_worker_delete);
 	connections--;
-	last_line = NULL; /* in the midst of whose message it was */
+	vf_line_forget(); /* in the midst of whose message it was */
 	vf_cut_forget();
 	if (owned.left)
 		owned.left(owned.arg, worker);
 	__real_vine_worker_delete(worker);
+}
+
+/* TaskVine reads from each of what it has polled in turn, which may end the connection, or another
+one: it would look for more in a link that is freed. */
+void __wrap_link_close(struct link *link)
+{
+	VF_FIRED(link_close);
+	for (int i = 0; polled && i < n_polled; i++) {
+		if (polled[i].link == link)
+			polled[i] = (struct link_info){0};
+	}
+	__real_link_close(link);
+}
+
+/* TaskVine gives a task back as often as its worker says that it is complete, but has freed it
+after the first time. It knows no such task. */
+void *__wrap_itable_lookup(struct itable *table, uint64_t key)
+{
+	VF_FIRED(itable_lookup);
+	void *found = __real_itable_lookup(table, key);
+	if (!seeks_complete)
+		return found;
+	seeks_complete = 0;
+	if (found && !strcmp(vine_task_get_state(found), "WAITING_RETRIEVAL"))
+		found = NULL;
+	knows_none = !found;
+	return found;
+}
+
+/* Up to 7.15 as much as the task has written, also if the worker keeps that until it is asked: the
+next messages would be lost, or waited for. */
+int64_t __wrap_link_soak(struct link *link, int64_t length, time_t stoptime)
+{
+	VF_FIRED(link_soak);
+	if (knows_none)
+		length = vf_line_unasked();
+	knows_none = 0;
+	return __real_link_soak(link, length, stoptime);
+}
+
+static int can_be_cached(const char *line)
+{
+	char name[VINE_LINE_MAX];
+	int64_t nbytes;
+	return !owned.fits || !vf_line_cached(line, name, &nbytes) ||
+			owned.fits(owned.arg, name, nbytes);
+}
+
+int __wrap_link_readline(struct link *link, char *line, size_t length, time_t stoptime)
+{
+	VF_FIRED(link_readline);
+	if (!owned.turn)
+		return __real_link_readline(link, line, length, stoptime);
+	enum vf_line said =
+			vf_cut_is(link) ? VF_LINE_NONE : vf_line_read(link, line, length, stoptime);
+	seeks_complete = said == VF_LINE_COMPLETE;
+	knows_none = 0;
+	int result = said == VF_LINE_CACHED ? can_be_cached(line) : said != VF_LINE_NONE;
+	if (!result)
+		vf_cut_note(link);
+	return result;
 }
 
 struct vine_worker_info *vf_border_choose(struct vine_manager *manager, struct vine_task *task)
@@ -406,78 +464,4 @@ int __wrap_vine_file_has_changed(struct vine_file *file)
 	return sent_to && owned.is_there && owned.is_there(owned.arg, sent_to, file) ?
 			0 :
 			__real_vine_file_has_changed(file);
-}
-
-/* A worker sends up to 1024 bytes of what a task has written behind the message that it has ended.
-TaskVine's manager does not read them if it was a library, or a call that has lost its library: it
-would take them for the next message, and drop the worker. */
-static void skip_output(struct link *link, char *message)
-{
-	int status, begin = 0, end = 0;
-	long long nbytes, sent;
-	if (sscanf(message, "complete %d %*d %n%lld %lld%n", &status, &begin, &nbytes, &sent,
-			    &end) < 3 ||
-			sent <= 0 ||
-			(status != VINE_RESULT_LIBRARY_EXIT && status != VINE_RESULT_FORSAKEN))
-		return;
-	link_soak(link, sent, time(NULL) + SKIP_S);
-	for (char *digit = message + begin; digit < message + end; digit++) {
-		if (isdigit((unsigned char)*digit))
-			*digit = '0';
-	}
-}
-
-/* As link_readline(), but once its first byte is there, or a message has begun that it is a part
-of, a line has to come at once. */
-static int read_line(struct link *link, char *line, size_t length, time_t stoptime, int has_begun)
-{
-	char *end = line + length;
-	int64_t half_ms = 0; /* when it has to be whole */
-	for (;;) {
-		/* No line that is not whole has a newline in it: so the first one here tells where
-		it goes on. */
-		memset(line, '\n', (size_t)(end - line));
-		errno = 0;
-		int result = __real_link_readline(link, line, (size_t)(end - line), LINK_NOWAIT);
-		if (result > 0 || errno != ECONNRESET) /* which stands for the time being up, too */
-			return result;
-		char *rest = memchr(line, '\n', (size_t)(end - line));
-		if (!rest)
-			return 0;
-		/* A carriage return is left out, but not before the next byte comes. */
-		rest -= rest > line && rest[-1] == '\r';
-		has_begun |= rest > line || vf_tls_has_begun(link_fd(link));
-		line = rest;
-		int64_t at_ms = vf_now_ms(), left_ms = INT_MAX;
-		if (has_begun) {
-			half_ms = half_ms ? half_ms : at_ms + HALF_MS;
-			left_ms = half_ms - at_ms;
-		} else if (stoptime != LINK_FOREVER) {
-			left_ms = ((int64_t)stoptime - time(NULL)) * 1000;
-		}
-		struct pollfd one = {.fd = link_fd(link), .events = POLLIN};
-		if (left_ms <= 0 ||
-				(poll(&one, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX) < 0 &&
-						errno != EINTR))
-			return 0;
-	}
-}
-
-int __wrap_link_readline(struct link *link, char *line, size_t length, time_t stoptime)
-{
-	VF_FIRED(link_readline);
-	if (!owned.turn)
-		return __real_link_readline(link, line, length, stoptime);
-	int result = vf_cut_is(link) ? 0 :
-				       read_line(link, line, length, stoptime, last_line != NULL);
-	if (result <= 0)
-		vf_cut_note(link);
-	if (result <= 0 || (last_line && !strcmp(line, last_line)))
-		last_line = NULL;
-	else if (!last_line)
-		last_line = !strcmp(line, "resources") ? "end" :
-							 (!strncmp(line, "GET ", 4) ? "" : NULL);
-	if (result > 0 && !strncmp(line, "complete ", 9))
-		skip_output(link, line);
-	return result;
 }

@@ -44,6 +44,8 @@ struct vf_border {
 	/* Called when a worker has got or made a file, with how long that took. */
 	void (*cached)(void *arg, const struct vine_worker_info *worker, const char *cached_name,
 			uint64_t nbytes, uint64_t took_us);
+	/* Called before, with what the worker says of it. Tells whether the file can be so long. */
+	int (*fits)(void *arg, const char *cached_name, int64_t nbytes);
 	/* Called when a library has ended, by itself or since its worker left or it was to, with
 	the address of its worker. No vine_* call that changes anything may be made. */
 	void (*library_ended)(

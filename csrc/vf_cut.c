@@ -52,11 +52,13 @@ ssize_t __wrap_link_read(struct link *link, char *data, size_t count, time_t sto
 }
 
 /* A short output comes with the message that its task has ended, and what is behind that message is
-looked for next: its end, then. */
+looked for next: its end, then. It may be asked of a link that has been closed (vf_border.c). */
 int __wrap_link_buffer_empty(struct link *link)
 {
 	VF_FIRED(link_buffer_empty);
-	return !vf_cut_is(link) && __real_link_buffer_empty(link) && !vf_tls_pending(link_fd(link));
+	return !link ||
+			(!vf_cut_is(link) && __real_link_buffer_empty(link) &&
+					!vf_tls_pending(link_fd(link)));
 }
 
 int __wrap_vine_manager_get_output_files(struct vine_manager *manager,

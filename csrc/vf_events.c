@@ -40,6 +40,14 @@ static void learn_rate(struct vf_events *events, uint64_t nbytes, uint64_t took_
 	VF_SET(events->counters, transfer_rate, (uint64_t)(1e9 * rate->nbytes / rate->ns));
 }
 
+/* TaskVine believes it of any file, and would send so much of a buffer to the next worker. */
+int vf_events_fits(const struct vf_events *events, const char *cached_name, int64_t nbytes)
+{
+	struct vine_file *file = vine_manager_lookup_file(events->config->manager, cached_name);
+	return !file || vine_file_type(file) != VINE_BUFFER || !vine_file_contents(file) ||
+			vine_file_size(file) == (size_t)nbytes;
+}
+
 void vf_events_cached(struct vf_events *events, const struct vine_worker_info *id,
 		const char *cached_name, uint64_t nbytes, uint64_t took_us)
 {

@@ -36,6 +36,9 @@ void vf_events_sending(struct vf_events *events, const struct vine_worker_info *
 void vf_events_replica(struct vf_events *events, const struct vine_worker_info *worker,
 		const char *cached_name, int there);
 
+/* Whether a file that a worker has can be so long. */
+int vf_events_fits(const struct vf_events *events, const char *cached_name, int64_t nbytes);
+
 /* A worker has got or made a file. */
 void vf_events_cached(struct vf_events *events, const struct vine_worker_info *worker,
 		const char *cached_name, uint64_t nbytes, uint64_t took_us);

@@ -23,6 +23,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 
 #include "category.h"
 #include "debug.h"
+#include "itable.h"
 #include "link.h"
 #include "taskvine_private.h"
 
@@ -57,7 +58,13 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 	_(cctools_fatal, 714, 999, "debug", "vine_manager vine_task", \
 		"it would end the user's process") \
 	_(link_readline, 714, 999, "link", "vine_manager", \
-		"it waits an hour for the rest of a line, and takes a library's words for one") \
+		"it waits an hour for the rest of a line, which is taken at its word") \
+	_(link_close, 714, 999, "link", "vine_worker_info", \
+		"TaskVine goes on with what it has polled, where that is freed, too") \
+	_(itable_lookup, 714, 999, "itable", "vine_manager", \
+		"a task that a worker completes twice would be given back twice") \
+	_(link_soak, 714, 999, "link", "vine_manager", \
+		"of a task that it has forgotten it skips more than its worker sends") \
 	_(link_accept, 714, 999, "link", "vine_manager", \
 		"it tries for 5 s without a pause if no descriptor is left") \
 	_(accept, 714, 999, "libc", "link", \
@@ -76,7 +83,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 	_(link_read, 714, 999, "link", "vine_manager", \
 		"a task whose output has come in part comes back as if that were all") \
 	_(link_buffer_empty, 714, 999, "link", "vine_manager", \
-		"such a task comes back before it is seen that its worker has left") \
+		"such a task comes back before it is seen that its worker has left; it is asked of a closed link") \
 	_(vine_manager_get_output_files, 714, 999, "vine_manager_get", "vine_manager", \
 		"a task comes back without its output, or a worker is used that has been freed") \
 	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \

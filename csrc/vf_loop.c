@@ -286,6 +286,12 @@ static void cached(void *arg, const struct vine_worker_info *worker, const char 
 	vf_events_cached(&loop->events, worker, cached_name, nbytes, took_us);
 }
 
+static int fits(void *arg, const char *cached_name, int64_t nbytes)
+{
+	const struct vf_loop *loop = arg;
+	return vf_events_fits(&loop->events, cached_name, nbytes);
+}
+
 static void library_ended(void *arg, struct vine_task *library, const char *worker, int by_itself)
 {
 	struct vf_loop *loop = arg;
@@ -334,6 +340,7 @@ void vf_loop_run(struct vf_loop *loop)
 			.sending = sending,
 			.replica = replica,
 			.cached = cached,
+			.fits = fits,
 			.library_ended = library_ended,
 			.unsent = unsent,
 			.invalidated = invalidated,

@@ -25,6 +25,7 @@ enum {
 	PATIENCE_S = 20, /* far longer than anything here takes */
 	FILE_NBYTES = 12345, /* as the worker says */
 	TOOK_US = 678,
+	NOBODY = 1 << 30, /* a task of which there is none */
 	OUTPUT_NBYTES = 2000, /* TaskVine asks for it, and reads it into a block of its own */
 };
 
@@ -96,6 +97,9 @@ static void answer_task(struct script *script)
 				VINE_CACHE_LEVEL_WORKFLOW, FILE_NBYTES, TOOK_US);
 		say(script, "cache-invalid %s %zu %s\n%s", URL, strlen(REASON), script->transfer,
 				REASON);
+		/* Of none that the manager has; its output, if it is long, is to be asked for. */
+		say(script, "complete 0 0 %d 0 1 2 %d %d\n", OUTPUT_NBYTES, NOBODY, NOBODY);
+		say(script, "complete 0 0 1 1 1 2 %d %d\no", NOBODY, NOBODY);
 		say(script, "complete 0 0 %d 0 1 2 %lld %lld\n", OUTPUT_NBYTES, script->task,
 				script->task);
 		*script->transfer = 0;

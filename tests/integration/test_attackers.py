@@ -1,4 +1,4 @@
-"""Who does not know the password is no worker, whatever he says; and another user of the machine reads nothing.
+"""Who does not know the password is no worker, whatever he says, and who does ends nothing; another user reads nothing.
 
 Strangers who only hold things up are those of test_strangers.py.
 """
@@ -151,6 +151,32 @@ def test_a_recorded_exchange(attacked, make_executor, tmp_path):
     assert one.line() == IDENTITY
     one.say(recorded.removeprefix(IDENTITY))
     assert b"ok\n" not in one.is_refused()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"cache-invalid x -1\n" + bytes(3000),
+        b"transfer-hostport " + b"x" * 3000 + b" 9\n",
+        b"cache-update x 1 1 -1 0 0 0 X\n",
+        b"resources\ncores 9223372036854775807\nend\n",
+        b"complete 0 0 9999999999 9999999999 1 2 3 3\n",
+        b"worker_status\ntask_status\nalive\n",
+        b"taskvine 99 host Linux x86_64 7.14.5\n",
+    ],
+    ids=lambda lie: lie[:13].decode(),
+)
+def test_whoever_knows_the_password_and_lies(attacked, lie):
+    """TaskVine would write beside its memory, or read what it has freed; such a worker may just be a broken one."""
+    executor, port, password = attacked
+    for _ in range(3):
+        one = Attacker(port)
+        one.say(IDENTITY + b"0123\n")
+        assert one.line() == IDENTITY
+        one.say(answer(password, one.line()) + b"ok\n" + lie)
+        assert one.line() == answer(password, b"0123") and one.line() == b"ok\n"
+        one.is_refused()
+        assert executor.submit(abs, {}, -3).result(60) == 3
 
 
 def test_whoever_sends_back_what_he_hears(attacked):
