@@ -63,6 +63,8 @@ struct vf_border {
 	int (*is_there)(void *arg, struct vine_worker_info *worker, struct vine_file *file);
 	void *arg;
 	struct vf_wake *wake;
+	/* TaskVine has told workers to watch files. */
+	int is_watching;
 	/* That workers have to know, and that TaskVine has, too; NULL: none. */
 	const char *password;
 };

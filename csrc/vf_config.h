@@ -47,6 +47,7 @@ struct vf_config {
 	int locality;             /* score calls that read files (vf_score.h) */
 	struct vf_locality_rule scoring;
 	int learn_bandwidth;      /* what `scoring` says of it is where to begin */
+	int is_watching;          /* TaskVine brings what libraries log while they run */
 	int peer_transfers;       /* workers may fetch files from each other */
 	/* Make temporary files that are lost again before anybody needs them. */
 	int recover_at_once;

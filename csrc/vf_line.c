@@ -219,5 +219,7 @@ enum vf_line vf_line_read(struct link *link, char *line, size_t length, time_t s
 	if (!vf_line_is_sound(line))
 		return VF_LINE_NONE;
 	begin_message(line);
-	return begins_with(line, "cache-update") ? VF_LINE_CACHED : VF_LINE_OTHER;
+	if (begins_with(line, "cache-update"))
+		return VF_LINE_CACHED;
+	return begins_with(line, "available_results") ? VF_LINE_UPDATES : VF_LINE_OTHER;
 }

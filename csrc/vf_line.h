@@ -18,6 +18,7 @@ enum vf_line {
 	VF_LINE_OTHER,
 	VF_LINE_COMPLETE, /* a task is */
 	VF_LINE_CACHED,   /* a worker has a file */
+	VF_LINE_UPDATES,  /* it has more of a file that it was told to watch */
 };
 
 /* As link_readline(), but once its first byte is there, or a message has begun that it is a part

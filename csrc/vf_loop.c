@@ -349,6 +349,7 @@ void vf_loop_run(struct vf_loop *loop)
 			.arg = loop,
 			.wake = &loop->wake,
 			.password = loop->config.password,
+			.is_watching = loop->config.is_watching,
 	});
 	while (!atomic_load(&loop->stop)) {
 		struct vine_task *task = vine_wait(loop->config.manager, WAIT_SECONDS);

@@ -383,6 +383,7 @@ cdef extern from "vf_config.h" nogil:
         bint locality
         vf_locality_rule scoring
         bint learn_bandwidth
+        bint is_watching
         bint peer_transfers
         bint recover_at_once
         const char *temps_prefix

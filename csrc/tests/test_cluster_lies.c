@@ -83,6 +83,7 @@ static void test_who_lies_is_disconnected(void)
 			"resources\ncores\nend\n",
 			"resources\ncores 9223372036854775807\nend\n",
 			"taskvine 99 a b c d\n",
+			"available_results\n", /* which nobody has asked for */
 			"nonsense\n",
 			"*****\n",
 	};

@@ -162,6 +162,7 @@ def test_a_recorded_exchange(attacked, make_executor, tmp_path):
         b"resources\ncores 9223372036854775807\nend\n",
         b"complete 0 0 9999999999 9999999999 1 2 3 3\n",
         b"worker_status\ntask_status\nalive\n",
+        b"available_results\n",
         b"taskvine 99 host Linux x86_64 7.14.5\n",
     ],
     ids=lambda lie: lie[:13].decode(),

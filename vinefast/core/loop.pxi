@@ -136,6 +136,7 @@ cdef class Loop:
         config.scoring.queue_weight = tuning.locality_queue_weight
         config.scoring.moved = VF_LOCALITY_MOVED_BATCH
         config.recover_at_once = tuning.immediate_recovery or tuning.transfer_temps_recovery
+        config.is_watching = tuning.watch_library_logfiles
         config.peer_transfers = tuning.peer_transfers
         if not tuning.peer_transfers:
             # Another engine, of this program or of the next, may have the same directory.
