@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import calls
@@ -13,7 +14,10 @@ import printing
 import pytest
 
 from tests.helpers.waiting import wait_until
+from vinefast.library import captured, output
+from vinefast.library import memory as layout
 from vinefast.library.captured import packed
+from vinefast.library.frame import decode_frame
 from vinefast.library.log_file import LogFile, mark
 from vinefast.library.memory import SlotMemory
 from vinefast.library.output import Output
@@ -226,6 +230,55 @@ def test_files_are_their_owners_alone(tmp_path, monkeypatch):
         "slot-0.log": 0o600,
         "slot-0.older.log": 0o600,
     }
+
+
+@contextmanager
+def own_output():
+    """Have the output of this process captured as that of the calls of a bundle."""
+    saved = os.dup(1)
+    log = LogFile("slot-0.log")
+    fd = log.open()
+    os.dup2(fd, 1)
+    memory = SlotMemory()
+    own = Output(log, memory)
+    frame = decode_frame(encode_frame([Call(printing.say)] * 2, first_number=100))
+    rest = iter(frame.payload_kinds)
+    own.follow(frame, [printing.say], rest)
+    memory.counters[layout.STAGE] = layout.RUNNING
+    stream = own.open_stream(1)
+
+    def capture(*texts):
+        next(rest)
+        own.begin_capture()
+        for text in texts:
+            stream.write(text)
+        output.attend(own.attention)
+        return [
+            bytes(text) for _, _, _, text in captured._pieces_of(memory.captured[: memory.counters[layout.CAPTURED]])
+        ]
+
+    try:
+        yield capture
+    finally:
+        stream.detach()
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(fd)
+
+
+@pytest.mark.parametrize("foreign", [b"child\n", b"no end"])
+def test_what_is_written_at_the_moment_of_a_mark(tmp_path, monkeypatch, foreign):
+    def append_late(fd, nbytes, line, append_line=output.append_line):
+        os.write(fd, foreign)
+        return append_line(fd, nbytes, line)
+
+    monkeypatch.chdir(tmp_path)
+    with own_output() as capture:
+        one = capture("one\n")
+        monkeypatch.setattr(output, "append_line", append_late)
+        two = capture("two\n")
+    assert one == [b"one\n"]
+    assert [text.replace(b"\n", b"") for text in two] == [b"one", foreign.strip() + b"two"]
 
 
 def test_threads_that_cut_at_once_count_each_byte_once(tmp_path, monkeypatch):

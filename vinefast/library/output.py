@@ -28,6 +28,8 @@ FORKED = None
 
 # As many calls of a bundle are named that may have written something.
 _MAX_NAMED = 3
+# What others may write while a mark is written.
+_MARK_WITHIN_NBYTES = 1 << 16
 _NAMES = {1: "stdout", 2: "stderr"}
 
 
@@ -253,13 +255,29 @@ class Output:
                 is_own = os.getpid() == self._pid
                 if is_own:
                     self._memory.counters[layout.MARK_AT] = at
-                written = append_line(either, status.st_size, mark(text))
+                line = mark(text)
+                written = append_line(either, status.st_size, line)
                 self.streamed += written
                 if is_own:
+                    moved = 0
+                    if self._memory.counters[layout.CAPTURE_START]:
+                        # What the call has started may have written just before.
+                        moved = _found(line, either, status.st_size) - (written - len(line))
+                        self._memory.counters[layout.MARK_AT] = at = at + max(0, moved)
                     self._memory.counters[layout.LOG_START] = at + written
-                    self.captures.note_mark(at, at + written)
+                    if moved >= 0:
+                        self.captures.note_mark(at, at + written)
                 return True
         return False
+
+
+def _found(line: bytes, fd: int, start: int) -> int:
+    """Give how far behind an offset of a file a line is; negative: it is not there, or too far."""
+    try:
+        at = os.pread(fd, _MARK_WITHIN_NBYTES, start).find(line)
+    except OSError:
+        at = -1
+    return at if at >= 0 else -_MARK_WITHIN_NBYTES
 
 
 def attend(attention: list[Output | None], exit_code: int = 0) -> bool:
