@@ -281,6 +281,15 @@ def test_what_is_written_at_the_moment_of_a_mark(tmp_path, monkeypatch, foreign)
     assert [text.replace(b"\n", b"") for text in two] == [b"one", foreign.strip() + b"two"]
 
 
+def test_no_pattern_is_compiled_for_a_call_that_prints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(captured, "re", None)
+    with own_output() as capture:
+        one, two = capture("one\n"), capture("two\n", "three\n")
+    assert one == [b"one\n"]
+    assert two == [b"one\n", b"two\nthree\n"]
+
+
 def test_threads_that_cut_at_once_count_each_byte_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved = os.dup(1)
