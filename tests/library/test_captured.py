@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.waiting import wait_until
 from vinefast.library import captured, output
 from vinefast.library import memory as layout
-from vinefast.library.captured import packed
+from vinefast.library.captured import Captured, packed
 from vinefast.library.frame import decode_frame
 from vinefast.library.log_file import LogFile, mark
 from vinefast.library.memory import SlotMemory
@@ -94,6 +94,12 @@ def test_calls_of_a_bundle_of_which_one_dies(capturing, how):
     assert found[101].startswith(b"last words\n") and b"===" not in found[101]
     assert result.replaced == 1
     assert run(capturing, Call(printing.be_silent)).replaced == 0
+
+
+def test_arguments_may_have_any_name():
+    begun = []
+    assert Captured(dict, lambda: begun.append(1))(self=1, function=2) == {"self": 1, "function": 2}
+    assert begun == [1]
 
 
 def test_the_end_of_much(capturing):

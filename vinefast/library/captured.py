@@ -198,7 +198,7 @@ class Captured:
         self._begin = begin
         self.__name__ = getattr(function, "__name__", None) or type(function).__name__
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
+    def __call__(self, /, *args: object, **kwargs: object) -> object:
         """Call the function."""
         self._begin()
         return self._function(*args, **kwargs)
