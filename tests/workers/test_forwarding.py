@@ -101,6 +101,19 @@ def test_what_was_there_before_is_not_shown(log, tmp_path, monkeypatch):
     assert not forwarding._followers
 
 
+def test_the_last_lines_are_shown_however_many_there_are(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(forwarding, "_LOOK_S", 600.0)
+    forwarder = Forwarder(str(tmp_path))
+    forwarder.start()
+    time.sleep(0.2)
+    line = "\N{EURO SIGN}" * 330
+    with open(log.open(), "wb") as file:
+        file.write(f"{line}\n".encode() * 3500)
+    forwarder.stop()
+    assert sys.stderr.getvalue().split("(slot-0) ")[1:] == [f"{line}\n"] * 3500
+
+
 def test_what_is_sent_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     forwarder = Forwarder(None)

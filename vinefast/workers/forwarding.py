@@ -108,6 +108,10 @@ class Followed:
         self._head = b""
         self._base = 0
 
+    def is_behind(self, status: os.stat_result) -> bool:
+        """Whether there was more in the file than has been read."""
+        return status.st_ino == self._inode and self._offset < status.st_size
+
     def skip(self, status: os.stat_result) -> None:
         """Take all that is there for read."""
         self._inode, self._offset = status.st_ino, status.st_size
@@ -277,9 +281,9 @@ class Forwarder:
                 text = file.read(status)
             except OSError:
                 continue
-            is_more |= len(text) >= _READ_NBYTES
+            is_more |= file.is_behind(status)
             self._write(text)
-        return is_more and self._stop_at is None
+        return is_more and (self._stop_at is None or time.monotonic() < self._stop_at)
 
     def _write(self, text: str) -> None:
         """Write lines to what is standard error now. What cannot be written is dropped: the files have it."""
