@@ -12,6 +12,7 @@ import pytest
 from vinefast.library.log_file import LogFile, mark
 from vinefast.workers import forwarding
 from vinefast.workers.forwarding import Followed, Forwarder, Lines
+from vinefast.workers.run_output import RunOutput
 
 
 def test_lines_have_the_call_of_the_last_mark():
@@ -112,6 +113,18 @@ def test_the_last_lines_are_shown_however_many_there_are(log, tmp_path, monkeypa
         file.write(f"{line}\n".encode() * 3500)
     forwarder.stop()
     assert sys.stderr.getvalue().split("(slot-0) ")[1:] == [f"{line}\n"] * 3500
+
+
+def test_what_is_sent_and_kept_in_the_same_directory_is_shown_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    output = RunOutput(str(tmp_path), 1 << 20, 1 << 20, True, True)
+    output.start()
+    for name in ("h-1-slot-0.log", "/odd.log"):
+        output.take(name, 0, b"once\n")
+    time.sleep(0.6)
+    output.stop()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h-1-slot-0.log", "other.log"]
+    assert sys.stderr.getvalue().count("once") == 2
 
 
 def test_what_is_sent_says_what_is_missing(monkeypatch):

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 
+from vinefast.workers.output_files import safe_name
 from vinefast.workers.sent_output import Pieces
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ _PATIENCE_S = 1.0
 _LINE_NBYTES = 1 << 16
 _READ_NBYTES = 1 << 20
 _HEAD_NBYTES = 160
+_MAX_NAMES = 10_000
 # A pipe that has room at all has room for so much.
 _WRITE_NBYTES = 4096
 
@@ -32,6 +34,7 @@ _WRITE_NBYTES = 4096
 _MARK = re.compile(rb"=== \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ([^\n]{1,500}) ===")
 _CALL = re.compile(r"(.{1,210}), call (\d{1,20})(?:, lost \d{1,3} times before)?")
 _MISSING = re.compile(r"\d{1,18} bytes (?:of one write|before that) are left out(?: here)?|there was no room for .*")
+_NAME = re.compile(r".*(?<!\.older)\.log", re.DOTALL)
 _GONE = re.compile(rb"=== [^\n]{1,200} (\d{1,18}) bytes before that are gone")
 
 
@@ -197,6 +200,8 @@ class Forwarder:
         self._files: dict[str, Followed] = {}
         self._pieces = Pieces()
         self._sent: dict[str, Lines] = {}
+        # Files in the directory that are not followed: another thread writes to them what is shown already.
+        self._sent_names: set[str] = set()
         self._stop_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="vinefast-forward", daemon=True)
 
@@ -207,6 +212,8 @@ class Forwarder:
 
     def take(self, name: str, gone: int, text: bytes) -> None:
         """Have what a worker has sent written, some time."""
+        if self._directory is not None and len(self._sent_names) < _MAX_NAMES:
+            self._sent_names.add(safe_name(name))
         self._pieces.put(name, gone, text)
 
     def stop(self) -> None:
@@ -248,7 +255,7 @@ class Forwarder:
 
     def _lines_of(self, name: str, gone: int, text: bytes) -> str:
         lines = self._sent.pop(name, None) or Lines(name.removesuffix(".log")[:200])
-        while len(self._sent) > 10_000:
+        while len(self._sent) > _MAX_NAMES:
             del self._sent[next(iter(self._sent))]
         self._sent[name] = lines
         missing = lines.end() + lines.say(f"{gone} bytes before that are left out") if gone else ""
@@ -259,13 +266,15 @@ class Forwarder:
         if self._directory is None:
             return False
         is_ours = not is_first and _followers.setdefault(self._directory, self) is self
+        found: dict[str, tuple[str, os.stat_result]] = {}
         try:
             with os.scandir(self._directory) as entries:
-                found = {
-                    entry.name: (entry.path, entry.stat())
-                    for entry in entries
-                    if entry.name.endswith(".log") and not entry.name.endswith(".older.log")
-                }
+                for entry in entries:
+                    if entry.name in self._sent_names or not _NAME.fullmatch(entry.name):
+                        continue
+                    with suppress(OSError):  # it has just been removed
+                        status = entry.stat()
+                        found[entry.name] = entry.path, status
         except OSError:  # no descriptor is left, say: what is known of the files stays
             return False
         for name in self._files.keys() - found.keys():

@@ -90,7 +90,7 @@ class OutputFiles:
 
     def write(self, piece: Piece) -> None:
         """Append a piece to its file, which is cut if it is too long, and says what is missing."""
-        file = _File(os.path.join(self._directory, _safe(piece.name)), self._limit)
+        file = _File(os.path.join(self._directory, safe_name(piece.name)), self._limit)
         gone = piece.gone + self._lost.pop(piece.name, 0)
         try:
             fd = os.open(file.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -146,7 +146,7 @@ class _File(LogFile):
         self.limit = limit
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """Give the name of a file that a worker asks for, which may lie."""
     return name if _NAME.fullmatch(name) and not name.endswith(".older.log") else "other.log"
 

@@ -24,9 +24,9 @@ class RunOutput:
     def __init__(self, directory: str, slot_nbytes: int, total_nbytes: int, is_shared: bool, forward: bool) -> None:
         self._takers: list[OutputFiles | Forwarder] = []
         if slot_nbytes:
-            self._takers.append(OutputFiles(directory, slot_nbytes, total_nbytes))
-            if forward:
+            if forward:  # it has to know first which files the other one writes
                 self._takers.append(Forwarder(directory if is_shared else None))
+            self._takers.append(OutputFiles(directory, slot_nbytes, total_nbytes))
 
     def start(self) -> None:
         """Start the threads."""
@@ -50,5 +50,5 @@ class RunOutput:
 
     def stop(self) -> None:
         """Wait until all is where it belongs, but for seconds at the most."""
-        for taker in reversed(self._takers):
+        for taker in self._takers:
             taker.stop()
