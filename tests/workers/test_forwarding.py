@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 import time
 
 import pytest
@@ -125,6 +126,23 @@ def test_what_is_sent_and_kept_in_the_same_directory_is_shown_once(tmp_path, mon
     output.stop()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h-1-slot-0.log", "other.log"]
     assert sys.stderr.getvalue().count("once") == 2
+
+
+def test_only_files_are_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    os.mkfifo(tmp_path / "pipe.log")
+    (tmp_path / "elsewhere").write_text("")
+    (tmp_path / "link.log").symlink_to(tmp_path / "elsewhere")
+    forwarder = Forwarder(str(tmp_path))
+    starter = threading.Thread(target=forwarder.start, daemon=True)
+    starter.start()
+    starter.join(10)
+    assert not starter.is_alive()
+    (tmp_path / "elsewhere").write_text("of somebody else\n")
+    (tmp_path / "slot-0.log").write_text("shown\n")
+    forwarder.stop()
+    assert not forwarder._thread.is_alive()
+    assert sys.stderr.getvalue() == "(slot-0) shown\n"
 
 
 def test_what_is_sent_says_what_is_missing(monkeypatch):

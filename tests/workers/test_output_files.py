@@ -53,6 +53,13 @@ def test_no_link_is_followed(files, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_pipe_is_not_written_to(files, tmp_path):
+    os.mkfifo(tmp_path / "a-1-slot-0.log")
+    run(files, ("a-1-slot-0.log", 0, bytes(100_000)), ("a-1-slot-1.log", 0, b"text"))
+    assert not files._thread.is_alive()
+    assert (tmp_path / "a-1-slot-1.log").read_bytes() == b"text"
+
+
 def test_the_oldest_files_of_ended_libraries_go(files, tmp_path):
     host = os.uname().nodename
     ended = 2**22 + 1  # above all numbers of processes

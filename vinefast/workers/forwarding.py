@@ -7,6 +7,7 @@ import os
 import queue
 import re
 import select
+import stat
 import sys
 import threading
 import time
@@ -273,8 +274,9 @@ class Forwarder:
                     if entry.name in self._sent_names or not _NAME.fullmatch(entry.name):
                         continue
                     with suppress(OSError):  # it has just been removed
-                        status = entry.stat()
-                        found[entry.name] = entry.path, status
+                        status = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode):  # to open a pipe might take for ever
+                            found[entry.name] = entry.path, status
         except OSError:  # no descriptor is left, say: what is known of the files stays
             return False
         for name in self._files.keys() - found.keys():

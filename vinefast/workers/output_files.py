@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
 import re
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -93,7 +95,7 @@ class OutputFiles:
         file = _File(os.path.join(self._directory, safe_name(piece.name)), self._limit)
         gone = piece.gone + self._lost.pop(piece.name, 0)
         try:
-            fd = os.open(file.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = _open(file.path)
         except OSError:
             self._lose(piece.name, gone + len(piece.text))
             return
@@ -144,6 +146,14 @@ class _File(LogFile):
         super().__init__(path)
         self._paths = [path]
         self.limit = limit
+
+
+def _open(path: str) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # a pipe takes no more once it is full
+        os.close(fd)
+        raise FileExistsError(errno.EEXIST, "it is no file", path)
+    return fd
 
 
 def safe_name(name: str) -> str:
