@@ -112,6 +112,15 @@ def test_the_end_of_much(capturing):
     assert second == (OF_CALL, 101, 0, b"x\n")
 
 
+@pytest.mark.parametrize("nbytes", [2_000_000, 50_000_000])
+def test_what_never_came_to_the_file_is_counted(start_worker, nbytes):
+    result = run(start_worker(env=WANTED), Call(printing.say, ("x" * nbytes,)), Call(printing.say, ("y",)))
+    gone = {(kind, number): gone + len(text) for kind, number, gone, text in result.pieces()}
+    # The mark that says so in the file counts as well.
+    assert gone[OF_CALL, 100] == pytest.approx(nbytes, abs=1000) and gone[OF_CALL, 101] == 2
+    assert gone[OF_SLOT, 0] == pytest.approx(nbytes, abs=1000)
+
+
 def test_no_character_is_cut(capturing):
     result = run(capturing, Call(printing.say_in_pieces, (60_000, "\N{SNOWMAN}")))
     ((_, _, gone, text),) = result.pieces()

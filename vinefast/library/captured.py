@@ -67,6 +67,8 @@ class Captures:
         self._index = -1
         self._marks: list[tuple[int, int]] = []
         self._collected = 0
+        # Since output was sent last, and said only by a mark that is too far from the end to be sent.
+        self._left_out = 0
 
     def position(self) -> int:
         """Give the position where the file ends."""
@@ -90,8 +92,18 @@ class Captures:
         if os.getpid() != self._pid or (index == self._index and counters[layout.CAPTURE_START]):
             return False
         self._index, self._marks = index, []
+        counters[layout.LEFT_OUT] = 0
         counters[layout.CAPTURE_START] = self.position() + 1
         return True
+
+    def leave_out(self, nbytes: int, said_before: int = 0) -> None:
+        """So much never comes to the file; a mark in front of the last `said_before` bytes may say so."""
+        if os.getpid() != self._pid:
+            return
+        if said_before >= _SLOT_NBYTES:
+            self._left_out += nbytes
+        if not said_before or said_before >= _CALL_NBYTES:
+            self._memory.counters[layout.LEFT_OUT] += nbytes
 
     def note_mark(self, start: int, end: int) -> None:
         """Between these positions there is no output of the call."""
@@ -118,14 +130,16 @@ class Captures:
     def _keep(self, frame: Frame, index: int, end: int, marks: list[tuple[int, int]]) -> None:
         start = self._memory.counters[layout.CAPTURE_START] - 1
         number = frame.number(index)
-        if number is None or end <= start:
+        left_out = self._memory.counters[layout.LEFT_OUT]
+        if number is None or (end <= start and not left_out):
             return
         try:
             data, gone = self._between(start, end, _CALL_NBYTES, marks)
             if b", call %d" % number[0] in data:  # to compile that takes as long as all else
                 data = re.sub(_OTHER_MARK % number[0], b"", data)
         except (OSError, MemoryError):
-            data, gone = b"", end - start
+            data, gone = b"", max(0, end - start)
+        gone += left_out
         if (data or gone) and not self._memory.capture(OUTPUT_OF_CALL, number[0], gone, data):
             self.is_full = True
 
@@ -169,6 +183,7 @@ class Captures:
             pieces = [*_pieces_of(memory.captured[:captured])]
             if self.is_sent and (end := self.position()) > sent:
                 data, gone = self._between(sent, end, _SLOT_NBYTES, [])
+                gone += self._left_out
                 name = os.fsencode(self._log.kept_name)
                 pieces += [(OUTPUT_FILE, _NO_NUMBER, 0, name), (OUTPUT_OF_SLOT, _NO_NUMBER, gone, data)]
                 self._collected = end
@@ -180,6 +195,7 @@ class Captures:
         """What was collected is in a result frame."""
         if self._collected:
             self._memory.counters[layout.SENT] = self._collected
+            self._left_out = 0
 
 
 class Captured:

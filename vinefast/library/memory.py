@@ -39,6 +39,7 @@ CALL_NS = 9  # of such a bundle: when the function that runs has begun; 0: none 
 CALLS_NS = 10  # when the first call would have begun, had all that have a record run one after the other
 CAPTURED = 11  # bytes of pieces in `SlotMemory.captured`
 CAPTURE_START = 12  # position in the log where the output of the call begins that is captured, plus 1; 0: none is
+LEFT_OUT = 13  # bytes that this call has printed and that never came to the log
 # From here on they are not about a bundle, but about the slot, and are not forgotten. Each has one writer, the child or
 # the supervisor. A position in a log counts what was ever written to it, so a cut does not move it.
 CUT_BY_CHILD = 16  # bytes that were cut off the log, by whom

@@ -313,6 +313,7 @@ class _Raw(io.FileIO):
                 raise
             nbytes = memoryview(data).nbytes
             output.lost += nbytes
+            output.captures.leave_out(nbytes)
             return nbytes
         output.streamed += nbytes or 0
         if output.is_large():
@@ -352,6 +353,7 @@ class _Buffer(io.BufferedWriter):
         if not output.is_log(self._fd):
             return super().write(view)
         gone = view.nbytes - output.log.limit // 2
+        output.captures.leave_out(gone, view.nbytes - gone)
         super().write(mark(f"{gone} bytes of one write are left out here"))
         super().write(view[gone:])
         return view.nbytes
