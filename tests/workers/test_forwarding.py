@@ -145,6 +145,22 @@ def test_only_files_are_followed(tmp_path, monkeypatch):
     assert sys.stderr.getvalue() == "(slot-0) shown\n"
 
 
+def test_a_stream_that_raises_once_is_asked_again(monkeypatch):
+    class Leaving(io.StringIO):
+        def write(self, text):
+            if text.endswith("first\n"):
+                raise SystemExit
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stderr", Leaving())
+    forwarder = Forwarder(None)
+    forwarder.start()
+    for text in (b"first\n", b"second\n"):
+        forwarder.take("x.log", 0, text)
+    forwarder.stop()
+    assert sys.stderr.getvalue() == "(x) second\n"
+
+
 def test_what_is_sent_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     forwarder = Forwarder(None)

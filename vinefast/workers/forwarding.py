@@ -309,7 +309,7 @@ class Forwarder:
                     return
                 stream.write(piece)
                 stream.flush()
-            except Exception:  # it is closed, broken or None, or something of the user's
+            except BaseException:  # it is closed, broken or None, or something of the user's
                 return
 
     def _has_room(self, stream: object) -> bool:
