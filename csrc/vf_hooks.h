@@ -83,7 +83,7 @@ TaskVine's declares it, its prototype in taskvine_private.h. */
 	_(link_read, 714, 999, "link", "vine_manager", \
 		"a task whose output has come in part comes back as if that were all") \
 	_(link_buffer_empty, 714, 999, "link", "vine_manager", \
-		"such a task comes back before it is seen that its worker has left; it is asked of a closed link") \
+		"such a task comes back before its worker is seen to be gone") \
 	_(vine_manager_get_output_files, 714, 999, "vine_manager_get", "vine_manager", \
 		"a task comes back without its output, or a worker is used that has been freed") \
 	_(fopen, 714, 999, "libc", "vine_manager", "a log is opened, which would grow for ever") \

@@ -34,7 +34,7 @@ static void test_short_memory(void)
 		int failed = vf_loop_init(&loop);
 		n_failed = faults_end();
 		CHECK(!failed == !n_failed && (!failed || errno == ENOMEM));
-		CHECK(failed ? next_descriptor() == next : n == 2);
+		CHECK(failed ? next_descriptor() == next : n == 3);
 		if (!failed)
 			vf_loop_free(&loop);
 		check_that_it_begins(next);
