@@ -431,7 +431,8 @@ def test_keys_that_cannot_be_used(make_executor, tmp_path):
         ((str(rubbish), certificate), "the key of ssl is .*, which is not PEM"),
         ((key, str(rubbish)), "the certificate of ssl is .*, which is not PEM"),
         ((str(broken), certificate), "OpenSSL cannot use them"),
-        ((certificate, key), "OpenSSL cannot use them"),
+        ((certificate, key), "the key of ssl is .*, in which there is none; accepted: .*, in this order"),
+        ((key, key), "the certificate of ssl is .*, in which there is none"),
     ]:
         with pytest.raises(InvalidConfiguration, match=why):
             make_executor(ssl=pair)

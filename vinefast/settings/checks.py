@@ -221,7 +221,7 @@ def check_ssl(value: object) -> None:
 
 def check_key_and_certificate(key: str, certificate: str) -> None:
     """Raise `InvalidConfiguration` if a manager cannot speak TLS with files of a key and a certificate."""
-    for path, what in ((key, "key"), (certificate, "certificate")):
+    for path, what, label in ((key, "key", b"PRIVATE KEY-----"), (certificate, "certificate", b"CERTIFICATE-----")):
         try:
             with open(path, "rb") as file:
                 content = file.read()
@@ -231,6 +231,10 @@ def check_key_and_certificate(key: str, certificate: str) -> None:
             ) from error
         if b"-----BEGIN " not in content:
             raise InvalidConfiguration(f"the {what} of ssl is {path!r}, which is not PEM: it has no line -----BEGIN")
+        if label not in content:
+            raise InvalidConfiguration(
+                f"the {what} of ssl is {path!r}, in which there is none; accepted: (key, certificate), in this order"
+            )
     encrypted = []
 
     def ask() -> str:
