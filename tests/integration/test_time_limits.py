@@ -128,6 +128,20 @@ def test_the_walltime_of_an_app(load):
     assert sleepy(1.5, walltime=30).result() == "slept"
 
 
+def test_the_walltime_of_python_code_says_as_much(load):
+    """Parsl's own limit strikes at the same moment, and says nothing."""
+    load()
+
+    @parsl.python_app
+    def spin(walltime=0.5):
+        while True:
+            pass
+
+    for error in [future.exception(50) for future in [spin() for _ in range(8)]]:
+        assert type(error) is CallTimedOut and error.app == "spin" and error.limit_s == 0.5
+        assert " in spin" in error.stack
+
+
 def test_the_shorter_one_holds(load):
     load()
 

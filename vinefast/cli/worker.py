@@ -14,7 +14,7 @@ import click
 from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.by_hand import WorkerStart
-from vinefast.workers.launch import START_SCRIPT
+from vinefast.workers.launch import RECONNECT_S, START_SCRIPT
 from vinefast.workers.programs import find_program
 
 _ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
@@ -74,7 +74,8 @@ def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStar
     if not 0 < port <= _MAX_PORT:
         raise click.UsageError(f"the port of {where} is {port}; accepted: 1 to {_MAX_PORT}")
     ssl = [] if any(_SSL.fullmatch(option) for option in options) or not _speaks_tls(host, port) else ["--ssl"]
-    return WorkerStart("vine_worker", [*ssl, host, str(port)], host, port)
+    # TaskVine's own 15 minutes are long for one that cannot join, or whose program has been killed.
+    return WorkerStart("vine_worker", [*ssl, f"--connect-timeout={RECONNECT_S}", host, str(port)], host, port)
 
 
 def _speaks_tls(host: str, port: int) -> bool:

@@ -152,13 +152,19 @@ cdef object deliver(Call future):
     return None
 
 
-cdef bytes app_to_name(const vf_call *call, const vf_record *record):
-    """The function of a call in the books, if its record makes an error that names it."""
-    return (<Call>call.future).function.name if record.status == VF_STATUS_TIMED_OUT else None
+cdef tuple limit_of(const vf_call *call, const vf_record *record):
+    """The function of a call in the books and its limit in seconds, if the record may say that its time was over."""
+    if record.status == VF_STATUS_TIMED_OUT or (record.status == VF_STATUS_EXCEPTION and call.spec.limit_ms):
+        return (<Call>call.future).function.name, call.spec.limit_ms * 1e-3
+    return None
+
+
+cdef object timeout_of(tuple limit, double limit_s, str stack):
+    return errors.CallTimedOut((<bytes>limit[0]).decode("utf-8", "replace"), limit_s, stack)
 
 
 cdef int finish(
-    Call future, bytes app, const vf_bundle *bundle, const vf_record *record, FrameMemory memory
+    Call future, tuple limit, const vf_bundle *bundle, const vf_record *record, FrameMemory memory
 ) except -1:
     """Finish the future of one call by its record; `memory` is given if arrays may stay where they are."""
     cdef object result = None
@@ -180,6 +186,9 @@ cdef int finish(
             result = parsl_serialize.deserialize(PyBytes_FromStringAndSize(record.payload, record.nbytes))
         elif record.status == VF_STATUS_EXCEPTION:
             exception = exception_of(record)
+            if limit is not None and type(exception) is AppTimeout:
+                # Parsl's own walltime, which strikes Python code at the same moment, and says nothing.
+                exception = timeout_of(limit, limit[1], fields_of(record, RAISED)[2])
         elif record.status == VF_STATUS_DIED:
             exception = death_of(future, fields_of(record, DIED))
         elif record.status == VF_STATUS_TOO_LARGE:
@@ -187,7 +196,7 @@ cdef int finish(
         elif record.status == VF_STATUS_INPUT_CHANGED:
             exception = errors.InputChanged(*fields_of(record, CHANGED))
         elif record.status == VF_STATUS_TIMED_OUT:
-            exception = errors.CallTimedOut(app.decode("utf-8", "replace"), *fields_of(record, TIMED_OUT))
+            exception = timeout_of(limit, *fields_of(record, TIMED_OUT))
         else:
             exception = failure_of(bundle)
         if files is not None and exception is None:
@@ -204,11 +213,11 @@ cdef int finish(
 
 
 cdef int finish_surely(
-    Call future, bytes app, const vf_bundle *bundle, const vf_record *record, FrameMemory memory
+    Call future, tuple limit, const vf_bundle *bundle, const vf_record *record, FrameMemory memory
 ) except -1:
     """As `finish`, but the future is done even if that is interrupted."""
     try:
-        return finish(future, app, bundle, record, memory)
+        return finish(future, limit, bundle, record, memory)
     except BaseException as error:
         complete(future, None, errors.EngineFailure(errors.described(error)))
         raise

@@ -92,13 +92,13 @@ cdef class Finisher:
             elif bundle.output_dropped and call.spec.captures:
                 (<Call>call.future).printed = NO_ROOM_FOR_PRINTED
             record = &bundle.outcomes[i].record
-            app = app_to_name(call, record)
+            limit = limit_of(call, record)
             future = self.calls.remove(call)
             kept = None
             # Where one result makes up most of a frame, its arrays may keep the frame alive.
             if record.status == VF_STATUS_BUFFERS and record.nbytes > bundle.frame_nbytes // 2:
                 kept = memory = keep_frame(bundle, memory)
-            finish_surely(future, app, bundle, record, kept)
+            finish_surely(future, limit, bundle, record, kept)
             if self.loop.is_elsewhere():
                 return 0
         self.since_ns = 0
@@ -167,10 +167,10 @@ cdef class Finisher:
                 outcome = &bundle.outcomes[i]
                 if outcome.call == NULL or not (<Call>outcome.call.future).brings_back():
                     continue
-                app = app_to_name(outcome.call, &outcome.record)
+                limit = limit_of(outcome.call, &outcome.record)
                 future = self.calls.remove(outcome.call)
                 outcome.call = NULL
                 # Not with the frame, which is the others' as well.
-                finish_surely(future, app, bundle, &outcome.record, None)
+                finish_surely(future, limit, bundle, &outcome.record, None)
             bundle = <vf_bundle *>bundle.link.next
         return 0

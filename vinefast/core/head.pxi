@@ -35,7 +35,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from contextlib import contextmanager, suppress
 
 import parsl.serialize.facade as parsl_serialize
-from parsl.app.errors import RemoteExceptionWrapper
+from parsl.app.errors import AppTimeout, RemoteExceptionWrapper
 from parsl.serialize.concretes import DillSerializer
 from parsl.serialize.errors import DeserializationError, SerializationError
 

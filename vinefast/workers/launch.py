@@ -51,7 +51,7 @@ _NO_CATALOG = "127.0.0.1:1"
 _NEVER_S = 10**9
 # A worker that was started by hand looks so long for a manager that it has lost: the network may come back, a program
 # that was killed does not, and somebody else may get its port. TaskVine's own default is a quarter of an hour.
-_RECONNECT_S = 60
+RECONNECT_S = 60
 _POLL_S = 0.2
 _EXCERPT_LINES = 4
 
@@ -118,7 +118,7 @@ class Launcher:
 
     def _arguments_by_hand(self, contact: Contact) -> list[str]:
         # Managers of the same name may follow each other; nothing follows at an address.
-        reconnection = [f"--connect-timeout={_RECONNECT_S}"] if contact.project_name is None else []
+        reconnection = [f"--connect-timeout={RECONNECT_S}"] if contact.project_name is None else []
         return [*reconnection, *_worker_arguments(self.config, contact, elsewhere=True)]
 
     def retire(self) -> None:
