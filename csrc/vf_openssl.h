@@ -28,11 +28,15 @@ enum {
 	VF_SSL_ERROR_WANT_WRITE = 3,
 	VF_SSL_ERROR_ZERO_RETURN = 6,
 	VF_SSL_FILETYPE_PEM = 1,
+	VF_SSL_CTRL_SET_MSG_CALLBACK_ARG = 16,
 	VF_SSL_CTRL_MODE = 33,
+	VF_SSL_CTRL_CLEAR_MODE = 78,
 	VF_SSL_CTRL_SET_MIN_PROTO_VERSION = 123,
 	VF_SSL_MODE_ENABLE_PARTIAL_WRITE = 1,
 	VF_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER = 2,
+	VF_SSL_MODE_AUTO_RETRY = 4,
 	VF_SSL_MODE_RELEASE_BUFFERS = 16,
+	VF_SSL3_RT_HANDSHAKE = 22,
 	VF_TLS1_3_VERSION = 0x304,
 	VF_MBSTRING_ASC = 0x1001,
 	VF_X509_VERSION_3 = 2,
@@ -50,6 +54,10 @@ int SSL_CTX_use_PrivateKey_file(SSL_CTX *context, const char *path, int type);
 int SSL_CTX_check_private_key(const SSL_CTX *context);
 SSL *SSL_new(SSL_CTX *context);
 void SSL_free(SSL *ssl);
+long SSL_ctrl(SSL *ssl, int what, long value, void *arg);
+void SSL_set_msg_callback(SSL *ssl,
+		void (*callback)(int is_written, int version, int type, const void *data,
+				size_t nbytes, SSL *ssl, void *arg));
 int SSL_set_fd(SSL *ssl, int fd);
 void SSL_set_accept_state(SSL *ssl);
 int SSL_do_handshake(SSL *ssl);

@@ -11,10 +11,15 @@
 #include "vf_hooks.h"
 #include "vf_openssl.h"
 
+enum {
+	MESSAGES_MAX = 8, /* that carry nothing, one behind the other */
+};
+
 struct vf_tls {
 	SSL *ssl;
 	int fd;
 	int is_open, is_broken;
+	int n_messages; /* of TLS's own since something has been decrypted */
 	/* What has been decrypted to be looked at, and is still to be read. */
 	size_t head_at, n_head;
 	char head[VF_TLS_PEEK_NBYTES];
@@ -41,6 +46,8 @@ static int set_up(SSL_CTX *made, const char *key, const char *certificate)
 			VF_SSL_MODE_ENABLE_PARTIAL_WRITE | VF_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 					VF_SSL_MODE_RELEASE_BUFFERS,
 			NULL);
+	/* Else who sends one message of TLS's own behind the other has us read for ever. */
+	SSL_CTX_ctrl(made, VF_SSL_CTRL_CLEAR_MODE, VF_SSL_MODE_AUTO_RETRY, NULL);
 	/* A worker would read them when it has nothing else to read, and wait for what is behind
 	them. */
 	SSL_CTX_set_num_tickets(made, 0);
@@ -84,6 +91,14 @@ int vf_tls_is_on(void)
 	return context != NULL;
 }
 
+static void note_message(int is_written, int version, int type, const void *data, size_t nbytes,
+		SSL *ssl, void *arg)
+{
+	(void)version, (void)data, (void)nbytes, (void)ssl;
+	struct vf_tls *tls = arg;
+	tls->n_messages += tls->is_open && !is_written && type == VF_SSL3_RT_HANDSHAKE;
+}
+
 struct vf_tls *vf_tls_new(int fd)
 {
 	struct vf_tls *tls = calloc(1, sizeof *tls);
@@ -97,6 +112,8 @@ struct vf_tls *vf_tls_new(int fd)
 		vf_tls_free(tls);
 		return NULL;
 	}
+	SSL_set_msg_callback(tls->ssl, note_message);
+	SSL_ctrl(tls->ssl, VF_SSL_CTRL_SET_MSG_CALLBACK_ARG, 0, tls);
 	SSL_set_accept_state(tls->ssl);
 	return tls;
 }
@@ -146,12 +163,20 @@ int vf_tls_shake(struct vf_tls *tls)
 
 static ssize_t decrypt(struct vf_tls *tls, void *data, size_t nbytes)
 {
-	if (tls->is_broken) {
-		errno = EPIPE;
-		return -1;
+	while (!tls->is_broken && tls->n_messages <= MESSAGES_MAX) {
+		int n_before = tls->n_messages;
+		ERR_clear_error();
+		ssize_t n = outcome(tls,
+				SSL_read(tls->ssl, data, nbytes < INT_MAX ? (int)nbytes : INT_MAX));
+		if (n > 0)
+			tls->n_messages = 0;
+		/* A read ends behind a message of TLS's own, whatever lies behind that. */
+		if (n >= 0 || tls->n_messages == n_before)
+			return n;
 	}
-	ERR_clear_error();
-	return outcome(tls, SSL_read(tls->ssl, data, nbytes < INT_MAX ? (int)nbytes : INT_MAX));
+	tls->is_broken = 1;
+	errno = EPIPE;
+	return -1;
 }
 
 ssize_t vf_tls_send(struct vf_tls *tls, const char *data, size_t nbytes)
