@@ -407,6 +407,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         paths = files.make_private("key-", made[0]), files.make_private("certificate-", made[1])
         for path in paths:
             teardown.callback(remove, path)
+        why_not = checks.why_no_handshake(*paths)
+        if why_not is not None:
+            raise EngineStartError(
+                f"TLS 1.3 cannot be spoken with a key made for this run: {why_not}; does OpenSSL's configuration "
+                "(openssl.cnf, OPENSSL_CONF) forbid it? ssl=False does without"
+            )
         return paths
 
     def _on_node(self, teardown: Teardown) -> Callable[[bytes, int, bool], None] | None:

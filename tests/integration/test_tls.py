@@ -40,6 +40,27 @@ DFOKVOFNumpE0dgzClBN1muQFQ/Jb35gxMyxZ/IY5f7z+PBqI1oEgL5d4ZKW0r8=
 -----END ENCRYPTED PRIVATE KEY-----
 """
 
+# On the curve secp256k1, of nobody's: they can be loaded, and TLS 1.3 has no use for them.
+UNUSABLE_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGEAgEAMBAGByqGSM49AgEGBSuBBAAKBG0wawIBAQQgJUn97KQ3L4f/4I+aAvdf
+ebvL/5W2ZhG+C0UE+iXQGYShRANCAAS9jtFFKF25G08uEci6Ddk88qnIH4i9bZ2b
+kKIDVrl+2+Ltc9Qu+gWH+IxiLNl4XMLuHaELTMcMEAbcT0/jtlqs
+-----END PRIVATE KEY-----
+"""
+UNUSABLE_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBdjCCARygAwIBAgIUeX+gCGJ/omh+rgXKPzBJN6JTO1owCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEyOTA5MzEzM1oYDzIxMjYxMTA1MDkz
+MTMzWjARMQ8wDQYDVQQDDAZub2JvZHkwVjAQBgcqhkjOPQIBBgUrgQQACgNCAAS9
+jtFFKF25G08uEci6Ddk88qnIH4i9bZ2bkKIDVrl+2+Ltc9Qu+gWH+IxiLNl4XMLu
+HaELTMcMEAbcT0/jtlqso1MwUTAdBgNVHQ4EFgQUkmPnwSkSeO+1q+ljrKMJ1ATs
+0zwwHwYDVR0jBBgwFoAUkmPnwSkSeO+1q+ljrKMJ1ATs0zwwDwYDVR0TAQH/BAUw
+AwEB/zAKBggqhkjOPQQDAgNIADBFAiBkKS9Oqha1IxFqHItk3fOgJAmttI7xYGSM
+8fNLjdrn0QIhAIQ3uH9ZLmLKun3OUUVtjdUYJ/eCoVKL0V7AtQfrwg8P
+-----END CERTIFICATE-----
+"""
+
 
 def client_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -436,6 +457,33 @@ def test_keys_that_cannot_be_used(make_executor, tmp_path):
     ]:
         with pytest.raises(InvalidConfiguration, match=why):
             make_executor(ssl=pair)
+
+
+def test_a_key_that_tls_has_no_use_for(make_executor, tmp_path):
+    """It can be loaded; no worker would join, and nobody would say why."""
+    key, certificate = (str(tmp_path / name) for name in ("key", "certificate"))
+    for path, content in ((key, UNUSABLE_KEY), (certificate, UNUSABLE_CERTIFICATE)):
+        with open(path, "w") as file:
+            file.write(content)
+    with pytest.raises(InvalidConfiguration, match="for TLS 1.3; a handshake with them fails"):
+        make_executor(ssl=(key, certificate))
+
+
+def test_tls_that_openssls_configuration_forbids(tmp_path):
+    configuration = tmp_path / "openssl.cnf"
+    configuration.write_text(
+        "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMaxProtocol = TLSv1.2\n"
+    )
+    program = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        env={**os.environ, "OPENSSL_CONF": str(configuration)},
+        input="\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert program.returncode and "EngineStartError: TLS 1.3 cannot be spoken" in program.stderr
+    assert not list(tmp_path.rglob("key-*"))
 
 
 def test_a_start_that_fails_leaves_no_key(make_executor, tmp_path):

@@ -8,6 +8,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
@@ -252,3 +253,36 @@ def check_key_and_certificate(key: str, certificate: str) -> None:
             why = f"OpenSSL cannot use them: {error}"
         words = f"ssl is ({key!r}, {certificate!r}); accepted: a key and its certificate; {why}"
         raise InvalidConfiguration(words) from None
+    why_not = why_no_handshake(key, certificate)
+    if why_not is not None:
+        raise InvalidConfiguration(
+            f"ssl is ({key!r}, {certificate!r}); accepted: a key and its certificate for TLS 1.3; a handshake with "
+            f"them fails: {why_not}"
+        )
+
+
+def why_no_handshake(key: str, certificate: str) -> str | None:
+    """Try a handshake of TLS 1.3 with files of a key and a certificate, in memory; None: workers can join.
+
+    There are keys that can be loaded and that TLS 1.3 has no use for, and OpenSSL's own configuration may forbid it:
+    no worker would join, and nobody would be told why.
+    """
+    if not ssl.HAS_TLSv1_3:  # which TaskVine's OpenSSL may have all the same
+        return None
+    server_context, client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname, client_context.verify_mode = False, ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        for context in (server_context, client_context):
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+        server_context.load_cert_chain(certificate, key)
+        ends = [
+            client_context.wrap_bio(to_client, to_server),
+            server_context.wrap_bio(to_server, to_client, server_side=True),
+        ]
+        for end in ends * 2:
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+        return None if all(end.version() == "TLSv1.3" for end in ends) else "it does not end"
+    except (ssl.SSLError, ValueError) as error:
+        return str(error)
