@@ -23,7 +23,6 @@ if there were none; and who does not speak as the manager does is told apart. */
 #include "vf_clock.h"
 #include "vf_handshake.h"
 #include "vf_hooks.h"
-#include "vf_openssl.h"
 
 /* link.h has it in some releases. */
 struct link *link_attach(int fd);
@@ -357,87 +356,6 @@ static void test_a_connection_that_ends_amid_a_record(void)
 	vf_tls_end();
 }
 
-/* ---- messages of TLS's own ---- */
-
-const SSL_METHOD *TLS_client_method(void);
-void SSL_set_connect_state(SSL *ssl);
-int SSL_key_update(SSL *ssl, int is_asked_for);
-
-/* Who changes its key again and again, and says nothing else but now and then a word. */
-struct changer {
-	pthread_t thread;
-	int port, n_changes, n_words; /* so many before each word */
-	int is_asked_for;             /* that the other end changes its own, too */
-};
-
-static void *be_changer(void *arg)
-{
-	const struct changer *changer = arg;
-	char answers[1000];
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-	SSL *ssl = SSL_new(context);
-	int fd = come(changer->port);
-	CHECK(ssl && SSL_set_fd(ssl, fd));
-	SSL_set_connect_state(ssl);
-	CHECK(SSL_do_handshake(ssl) == 1);
-	for (int word = 0; word < changer->n_words; word++) {
-		int goes_on = 1;
-		for (int n = 0; n < changer->n_changes && goes_on; n++)
-			goes_on = SSL_key_update(ssl, changer->is_asked_for) == 1 &&
-					SSL_do_handshake(ssl) == 1;
-		if (!goes_on || SSL_write(ssl, "x", 1) != 1)
-			break;
-	}
-	/* What it has not read when it closes would cut off what it has sent. */
-	shutdown(fd, SHUT_WR);
-	while (recv(fd, answers, sizeof answers, 0) > 0)
-		;
-	SSL_free(ssl);
-	SSL_CTX_free(context);
-	close(fd);
-	return NULL;
-}
-
-static void test_who_changes_its_key(int is_asked_for)
-{
-	char data[10];
-	/* As TLS lets it. */
-	struct changer changer = {.port = port_of(server),
-			.n_changes = 3,
-			.n_words = 10,
-			.is_asked_for = is_asked_for};
-	begin();
-	CHECK(!pthread_create(&changer.thread, NULL, be_changer, &changer));
-	int fd = take_one(link_fd(server));
-	struct vf_tls *tls = shake(fd);
-	CHECK(!vf_tls_give(tls));
-	for (int word = 0; word < changer.n_words;) {
-		CHECK(can_be_read(fd, LONG_MS) || vf_tls_pending(fd));
-		ssize_t n = read(fd, data, sizeof data);
-		CHECK(n > 0 || (n < 0 && errno == EAGAIN));
-		word += n > 0 ? (int)n : 0;
-	}
-	close(fd);
-	CHECK(!pthread_join(changer.thread, NULL));
-
-	/* And to have us read for as long as it likes. */
-	changer.n_changes = 1000000;
-	changer.n_words = 1;
-	CHECK(!pthread_create(&changer.thread, NULL, be_changer, &changer));
-	fd = take_one(link_fd(server));
-	tls = shake(fd);
-	ssize_t n = -1;
-	for (errno = EAGAIN; n < 0 && errno == EAGAIN;) {
-		CHECK(can_be_read(fd, LONG_MS));
-		n = vf_tls_peek(tls, data, sizeof data);
-	}
-	CHECK(n < 0 && errno == EPIPE && vf_tls_peek(tls, data, sizeof data) < 0);
-	vf_tls_free(tls);
-	close(fd);
-	CHECK(!pthread_join(changer.thread, NULL));
-	vf_tls_end();
-}
-
 /* ---- the handshake with the manager ---- */
 
 static void hear(void)
@@ -551,8 +469,6 @@ int main(void)
 	test_one_that_has_left();
 	test_taskvine_waits_for_no_handshake();
 	test_a_connection_that_ends_amid_a_record();
-	test_who_changes_its_key(0);
-	test_who_changes_its_key(1);
 	test_who_comes();
 	test_short_memory();
 	link_close(server);
