@@ -173,11 +173,18 @@ def without_tls(monkeypatch):
 
 @pytest.mark.parametrize("option", ["--password=/secret", "-P/secret"])
 def test_an_address_needs_a_password(run, option, without_tls):
-    assert run("head:9123", "--cores", "1", option)[2:] == ["head", "9123", "--cores", "1", option]
-    assert run("[::1]:9123", option)[2:4] == ["::1", "9123"]
+    assert run("head:9123", "--cores", "1", option)[2:] == [
+        "--connect-timeout=60",
+        "head",
+        "9123",
+        "--cores",
+        "1",
+        option,
+    ]
+    assert run("[::1]:9123", option)[3:5] == ["::1", "9123"]
     assert "give --password FILE" in run("head:9123")
-    assert run("--no-password", "head:9123")[2:] == ["head", "9123"]
-    assert run("head:9123", "--cores", "1", "--no-password")[2:] == ["head", "9123", "--cores", "1"]
+    assert run("--no-password", "head:9123")[3:] == ["head", "9123"]
+    assert run("head:9123", "--cores", "1", "--no-password")[3:] == ["head", "9123", "--cores", "1"]
 
 
 @pytest.mark.parametrize("port", [0, 65536])
@@ -208,19 +215,19 @@ def answering():
 
 def test_whether_there_is_tls_is_asked_at_an_address(run, answering):
     """Real managers: integration/test_tls.py."""
-    assert run(answering(b"\x15\x03\x01\x00\x02\x02\x0a"), "--no-password")[2] == "--ssl"
-    assert run(answering(b""), "--no-password")[2] == "127.0.0.1"
-    assert run(answering(b"auth password sha1\n"), "--no-password")[2] == "127.0.0.1"
+    assert run(answering(b"\x15\x03\x01\x00\x02\x02\x0a"), "--no-password")[3] == "--ssl"
+    assert run(answering(b""), "--no-password")[3] == "127.0.0.1"
+    assert run(answering(b"auth password sha1\n"), "--no-password")[3] == "127.0.0.1"
 
 
 def test_whether_there_is_tls_is_not_asked_where_that_is_said(run, listening):
-    assert run(f"127.0.0.1:{listening}", "--no-password", "--ssl")[2:] == ["127.0.0.1", str(listening), "--ssl"]
+    assert run(f"127.0.0.1:{listening}", "--no-password", "--ssl")[3:] == ["127.0.0.1", str(listening), "--ssl"]
 
 
 def test_a_manager_that_is_not_there_yet_is_taken_for_one_with_tls(run):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert run(f"127.0.0.1:{port}", "--no-password")[2:4] == ["--ssl", "127.0.0.1"]
+    assert run(f"127.0.0.1:{port}", "--no-password")[3:5] == ["--ssl", "127.0.0.1"]
 
 
 @pytest.mark.parametrize("where", ["/no/such/directory", "head", ":9123", "a:b:c", "head:http"])

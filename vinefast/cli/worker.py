@@ -75,7 +75,7 @@ def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStar
         raise click.UsageError(f"the port of {where} is {port}; accepted: 1 to {_MAX_PORT}")
     ssl = [] if any(_SSL.fullmatch(option) for option in options) or not _speaks_tls(host, port) else ["--ssl"]
     # TaskVine's own 15 minutes are long for one that cannot join, or whose program has been killed.
-    return WorkerStart("vine_worker", [*ssl, f"--connect-timeout={RECONNECT_S}", host, str(port)], host, port)
+    return WorkerStart("vine_worker", [f"--connect-timeout={RECONNECT_S}", *ssl, host, str(port)], host, port)
 
 
 def _speaks_tls(host: str, port: int) -> bool:

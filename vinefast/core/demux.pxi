@@ -188,7 +188,8 @@ cdef int finish(
             exception = exception_of(record)
             if limit is not None and type(exception) is AppTimeout:
                 # Parsl's own walltime, which strikes Python code at the same moment, and says nothing.
-                exception = timeout_of(limit, limit[1], fields_of(record, RAISED)[2])
+                failure = fields_of(record, RAISED)
+                exception = timeout_of(limit, limit[1], failure[2])
         elif record.status == VF_STATUS_DIED:
             exception = death_of(future, fields_of(record, DIED))
         elif record.status == VF_STATUS_TOO_LARGE:
@@ -196,7 +197,8 @@ cdef int finish(
         elif record.status == VF_STATUS_INPUT_CHANGED:
             exception = errors.InputChanged(*fields_of(record, CHANGED))
         elif record.status == VF_STATUS_TIMED_OUT:
-            exception = timeout_of(limit, *fields_of(record, TIMED_OUT))
+            failure = fields_of(record, TIMED_OUT)
+            exception = timeout_of(limit, failure[0], failure[1])
         else:
             exception = failure_of(bundle)
         if files is not None and exception is None:

@@ -10,4 +10,4 @@ cdef vf_function *function_of(object record) except NULL:
 
 cdef int finish_by_record(object future, const vf_bundle *bundle, const vf_record *record) except -1:
     """The frame stays the caller's."""
-    return finish(<Call?>future, b"", bundle, record, None)
+    return finish(<Call?>future, (b"", 0.0), bundle, record, None)
