@@ -144,7 +144,7 @@ def serve(
             origin.n_slots,
         )
         share, surroundings = Share(origin), Surroundings(log.path, output)
-        interruption = Interruption(stops, memory, origin.slot)
+        interruption = Interruption(stops, memory, origin.library_pid, origin.slot)
         interruption.install()
         stack.listen()
         own_channel = OwnSocket(channel)

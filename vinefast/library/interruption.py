@@ -47,6 +47,9 @@ class Interruption:
     ----------
     stops, memory:
         Shared with the supervisor.
+    adopter:
+        The process whose child becomes what a call has started and has lost its own parent; None: any. That has other
+        children, whose group this process may be in.
     slot:
         The slot that this process serves; None: there are none.
 
@@ -58,10 +61,10 @@ class Interruption:
 
     loop: CodeType | None = None
 
-    def __init__(self, stops: Stops, memory: SlotMemory, slot: int | None = None) -> None:
+    def __init__(self, stops: Stops, memory: SlotMemory, adopter: int | None = None, slot: int | None = None) -> None:
         self._stops = stops
         self._memory = memory
-        self._pid, self._parent, self._group = os.getpid(), os.getppid(), os.getpgrp()
+        self._pid, self._group, self._adopter = os.getpid(), os.getpgrp(), adopter
         self._executed_mark = slot_mark(self._pid, slot)
         self._first = 0
         self._kinds: list[int] = []
@@ -137,7 +140,9 @@ class Interruption:
         return True
 
     def _orphans(self) -> dict[int, bytes]:
-        return orphans_of(self._pid, self._group, self._executed_mark, self._parent)
+        if self._adopter is None:
+            return {}
+        return orphans_of(self._pid, self._group, self._executed_mark, self._adopter)
 
     def tidy_up(self) -> None:
         """End what the interrupted call has started and left behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -24,7 +25,7 @@ class Limited(Slot):
 
     def listen(self) -> Interruption:
         """Have this process, the child, end the call when it is asked to."""
-        interruption = Interruption(self.stops, self.memory)
+        interruption = Interruption(self.stops, self.memory, os.getppid())
         interruption.install()
         self.stack.listen()
         return interruption
