@@ -91,6 +91,13 @@ def say_and_hang(text, path, seconds=60):
     time.sleep(seconds)
 
 
+def say_and_compute(text):
+    import itertools
+
+    print(text, flush=True)
+    return sum(itertools.repeat(1, 10**13))
+
+
 def say_and_return(text, nbytes):
     print(text)
     return bytes(nbytes)
@@ -164,6 +171,13 @@ def test_calls_that_are_ended(start, tmp_path):
         late.result(60)
     assert late.stdout.startswith("late\n")
     assert executor.submit(say, None, "x").result(60) == "x"
+
+
+def test_nothing_of_vinefasts_own_is_in_it(start):
+    executor = start("regular", capture_output=True)
+    future = executor.submit(say_and_compute, {"running_time_max": 0.5}, "computes")
+    assert isinstance(future.exception(60), CallTimedOut)
+    assert future.stdout == "computes\n"
 
 
 def test_output_never_makes_a_result_too_large(start):

@@ -14,12 +14,16 @@ from .time_limit import TimeLimits
 _LOOK_S = 0.01
 
 
+def _ignore(text: str) -> None:
+    """Standard output is the call's here, and what became of the call stands in its record."""
+
+
 class Limited(Slot):
     """Stands for a slot where there is no supervisor."""
 
     def __init__(self) -> None:
         super().__init__(0)
-        self._limits = TimeLimits()
+        self._limits = TimeLimits(report=_ignore)
         for number in (stops.SIGNAL, stack.SIGNAL):
             signal.signal(number, signal.SIG_IGN)  # so that the child does not end by it before it listens
 

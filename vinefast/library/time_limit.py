@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from . import memory as layout
@@ -49,9 +49,15 @@ class TimeLimits:
 
     A child notes when each of these begins (`timed`), so that a look now and then, while one runs, is all that is to be
     done here.
+
+    Parameters
+    ----------
+    report:
+        Is told of each child that is killed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[str], None] = say) -> None:
+        self._report = report
         self._grace_s = grace_s()
         self._watched: dict[Slot, _Watched] = {}
 
@@ -111,12 +117,11 @@ class TimeLimits:
         slot.stops.ask_overdue(call_ns)
         signal_main_thread(slot.pid, SIGNAL)
 
-    @staticmethod
-    def _kill(slot: Slot, call_ns: int, limit_s: float) -> bool:
+    def _kill(self, slot: Slot, call_ns: int, limit_s: float) -> bool:
         with frozen(slot.pid) as is_frozen:
             if not is_frozen or slot.memory.counters[layout.CALL_NS] != call_ns:
                 return False
             slot.timed_out = pack_timeout(limit_s, slot.stack.read())
-            say(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
+            self._report(f"the child of slot {slot.index} is killed: its call has run for longer than {limit_s:.10g} s")
             kill_since(slot.pid, call_ns, slot.index)
             return True
