@@ -15,6 +15,7 @@ wait, which takes no time of TaskVine's. */
 #include <unistd.h>
 
 #include "check.h"
+#include "sockets.h"
 #include "link.h"
 
 enum {
@@ -35,12 +36,7 @@ static int connect_to(struct link *server)
 	char host[LINK_ADDRESS_MAX];
 	int port;
 	CHECK(link_address_local(server, host, &port));
-	struct sockaddr_in address = {.sin_family = AF_INET,
-			.sin_port = htons((uint16_t)port),
-			.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address));
-	return fd;
+	return come(port);
 }
 
 /* Where a link listens that names no address. */

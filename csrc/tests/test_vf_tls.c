@@ -17,6 +17,7 @@ if there were none; and who does not speak as the manager does is told apart. */
 #include <unistd.h>
 
 #include "check.h"
+#include "sockets.h"
 #include "faults.h"
 #include "vf_accept.h"
 #include "vf_certificate.h"
@@ -141,22 +142,6 @@ static void finish(struct client *client)
 	client->link = NULL;
 }
 
-static int come(int port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-			.sin_port = htons((uint16_t)port),
-			.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address));
-	return fd;
-}
-
-static int can_be_read(int fd, int timeout_ms)
-{
-	struct pollfd one = {.fd = fd, .events = POLLIN};
-	return poll(&one, 1, timeout_ms) > 0;
-}
-
 static int is_closed(int fd)
 {
 	char byte;
@@ -165,14 +150,6 @@ static int is_closed(int fd)
 			return 1;
 	}
 	return 0;
-}
-
-static int take_one(int listening)
-{
-	CHECK(can_be_read(listening, LONG_MS));
-	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	CHECK(fd >= 0);
-	return fd;
 }
 
 static struct vf_tls *shake(int fd)
@@ -199,7 +176,7 @@ static void test_what_it_carries(void)
 	memcpy(words, "one\ntwo\n", 8);
 	begin();
 	start(&client, words, MANY_NBYTES, port_of(server));
-	int fd = take_one(link_fd(server));
+	int fd = take_one(link_fd(server), LONG_MS);
 	struct vf_tls *tls = shake(fd);
 
 	/* It is looked at, and taken in part, and is still there for the link. */
@@ -243,7 +220,7 @@ static void test_what_no_poll_sees(void)
 	char data[3];
 	begin();
 	start(&client, "0123456789", 10, port_of(server));
-	int fd = take_one(link_fd(server));
+	int fd = take_one(link_fd(server), LONG_MS);
 	struct vf_tls *tls = shake(fd);
 	CHECK(!vf_tls_give(tls) && can_be_read(fd, LONG_MS));
 	CHECK(read(fd, data, sizeof data) == 3 && !memcmp(data, "012", 3));
@@ -265,7 +242,7 @@ static void test_one_that_has_left(void)
 	char data[10];
 	begin();
 	start_one(&client, "x", 1, 1, port_of(server));
-	int fd = take_one(link_fd(server));
+	int fd = take_one(link_fd(server), LONG_MS);
 	struct vf_tls *tls = shake(fd);
 	CHECK(!vf_tls_give(tls));
 	finish(&client);
@@ -287,12 +264,12 @@ static void test_taskvine_waits_for_no_handshake(void)
 	struct client client;
 	begin();
 	start(&client, "x", 1, port_of(server));
-	int fd = take_one(link_fd(server)), silent = come(port_of(server));
+	int fd = take_one(link_fd(server), LONG_MS), silent = come(port_of(server));
 	struct vf_tls *tls = shake(fd);
 	CHECK(!vf_tls_give(tls));
 	struct link *link = link_attach(fd);
 	CHECK(link && link_ssl_wrap_accept(link, "-", "-"));
-	struct link *other = link_attach(take_one(link_fd(server)));
+	struct link *other = link_attach(take_one(link_fd(server), LONG_MS));
 	CHECK(other && !link_ssl_wrap_accept(other, "-", "-"));
 	link_close(other);
 	close(silent);
@@ -323,8 +300,8 @@ static void test_a_connection_that_ends_amid_a_record(void)
 	CHECK(relay);
 	begin();
 	start(&client, "0123456789", 10, port_of(relay));
-	int near = take_one(link_fd(relay)), far = come(port_of(server));
-	int fd = take_one(link_fd(server)), is_over = 0;
+	int near = take_one(link_fd(relay), LONG_MS), far = come(port_of(server));
+	int fd = take_one(link_fd(server), LONG_MS), is_over = 0;
 	struct vf_tls *tls = vf_tls_new(fd);
 	CHECK(tls);
 	/* A byte at a time: its end takes no part of what is behind it. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "sockets.h"
 #include "vf_certificate.h"
 #include "vf_hooks.h"
 #include "vf_openssl.h"
@@ -53,30 +54,6 @@ static int port_of(struct link *link)
 	int number;
 	CHECK(link_address_local(link, host, &number));
 	return number;
-}
-
-static int come(int port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-			.sin_port = htons((uint16_t)port),
-			.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address));
-	return fd;
-}
-
-static int can_be_read(int fd, int timeout_ms)
-{
-	struct pollfd one = {.fd = fd, .events = POLLIN};
-	return poll(&one, 1, timeout_ms) > 0;
-}
-
-static int take_one(int listening)
-{
-	CHECK(can_be_read(listening, LONG_MS));
-	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	CHECK(fd >= 0);
-	return fd;
 }
 
 static struct vf_tls *shake(int fd)
@@ -140,7 +117,7 @@ static void test_who_changes_its_key(int is_asked_for)
 			.n_words = 10,
 			.is_asked_for = is_asked_for};
 	CHECK(!pthread_create(&changer.thread, NULL, be_changer, &changer));
-	int fd = take_one(link_fd(server));
+	int fd = take_one(link_fd(server), LONG_MS);
 	struct vf_tls *tls = shake(fd);
 	CHECK(!vf_tls_give(tls));
 	for (int word = 0; word < changer.n_words;) {
@@ -156,7 +133,7 @@ static void test_who_changes_its_key(int is_asked_for)
 	changer.n_changes = 1000000;
 	changer.n_words = 1;
 	CHECK(!pthread_create(&changer.thread, NULL, be_changer, &changer));
-	fd = take_one(link_fd(server));
+	fd = take_one(link_fd(server), LONG_MS);
 	tls = shake(fd);
 	ssize_t n = -1;
 	for (errno = EAGAIN; n < 0 && errno == EAGAIN;) {
