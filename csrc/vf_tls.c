@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "vf_hooks.h"
+#include "vf_linger.h"
 #include "vf_openssl.h"
 
 enum {
 	MESSAGES_MAX = 8, /* that carry nothing, one behind the other */
+	LEAVE_MAX_MS = 5000, /* a worker hears nothing for the 3 s that it gives a process to end */
 };
 
 struct vf_tls {
@@ -30,6 +32,10 @@ static _Thread_local SSL_CTX *context;
 /* The connections that have been given to TaskVine, by their descriptors. */
 static _Thread_local struct vf_tls **given __attribute__((tls_model("initial-exec")));
 static _Thread_local int n_given __attribute__((tls_model("initial-exec")));
+
+/* Of the workers that have been told to leave. */
+static _Thread_local struct vf_linger leaving;
+static _Thread_local int is_ending;
 
 /* A key that has a password is none of ours; OpenSSL would ask for it on the terminal. */
 static int know_no_password(char *buffer, int nbytes, int is_written, void *arg)
@@ -75,8 +81,15 @@ int vf_tls_begin(const char *key, const char *certificate, char *why, size_t why
 	return 0;
 }
 
+void vf_tls_end_soon(void)
+{
+	is_ending = context != NULL;
+}
+
 void vf_tls_end(void)
 {
+	vf_linger_close(&leaving, LEAVE_MAX_MS);
+	is_ending = 0;
 	for (int fd = 0; fd < n_given; fd++)
 		vf_tls_free(given[fd]);
 	free(given);
@@ -297,8 +310,11 @@ int __wrap_close(int fd)
 	VF_FIRED(close);
 	struct vf_tls *tls = of(fd);
 	if (tls) {
+		int lingers = is_ending && !tls->is_broken;
 		given[fd] = NULL;
 		vf_tls_free(tls);
+		if (lingers && !vf_linger_add(&leaving, fd))
+			return 0;
 	}
 	return __real_close(fd);
 }

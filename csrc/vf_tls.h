@@ -17,6 +17,10 @@ struct vf_tls;
 /* On the calling thread, with files of a key and a certificate, in PEM. Returns 0, or -1 with
 OpenSSL's reason. */
 int vf_tls_begin(const char *key, const char *certificate, char *why, size_t why_nbytes);
+
+/* The connections that are closed from now on are those of workers that have been told to leave:
+they are kept until these have, or for five seconds from `vf_tls_end` on. */
+void vf_tls_end_soon(void);
 void vf_tls_end(void);
 int vf_tls_is_on(void);
 

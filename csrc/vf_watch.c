@@ -14,6 +14,7 @@
 #include "vf_place.h"
 #include "vf_queue.h"
 #include "vf_temps.h"
+#include "vf_tls.h"
 #include "vf_unfetched.h"
 #include "vf_waiting.h"
 #include "vf_workers.h"
@@ -220,6 +221,7 @@ void vf_watch_release_idle(struct vf_watch *watch)
 look for this manager for a quarter of an hour. */
 void vf_watch_release_all(struct vf_watch *watch)
 {
+	vf_tls_end_soon();
 	for (uint32_t i = 0; i < watch->workers->n; i++)
 		vine_manager_shut_down_worker(watch->config->manager, watch->workers->items[i]->id);
 }

@@ -102,6 +102,23 @@ struct client {
 	int leaves, is_welcome; /* at once, and before */
 };
 
+/* As a worker is that hears nothing while it ends its processes, and has something to say then. */
+static void *be_busy_client(void *arg)
+{
+	struct client *client = arg;
+	char heard[16];
+	client->link = link_connect("127.0.0.1", client->port, time(NULL) + 20);
+	client->is_welcome = link_ssl_wrap_connect(client->link, NULL) > 0;
+	for (int n = 0; n < 3; n++) {
+		usleep(100000);
+		link_putlstring(client->link, client->words, client->nbytes, time(NULL) + 20);
+	}
+	ssize_t n = link_read(client->link, heard, sizeof heard, time(NULL) + 20);
+	client->n_heard = n > 0 ? (size_t)n : 0;
+	link_close(client->link);
+	return NULL;
+}
+
 static void *be_client(void *arg)
 {
 	struct client *client = arg;
@@ -236,6 +253,23 @@ static void test_what_no_poll_sees(void)
 }
 
 /* Who writes to one that has said farewell is told, and is not told that nothing was written. */
+static void test_who_is_busy_hears_the_last_word(void)
+{
+	struct client client = {.words = "x", .nbytes = 1, .port = port_of(server)};
+	begin();
+	CHECK(!pthread_create(&client.thread, NULL, be_busy_client, &client));
+	int fd = take_one(link_fd(server), LONG_MS);
+	struct vf_tls *tls = shake(fd);
+	CHECK(!vf_tls_give(tls));
+	CHECK(write(fd, "exit\n", 5) == 5);
+	vf_tls_end_soon();
+	close(fd);
+	CHECK(!vf_tls_pending(fd) && fcntl(fd, F_GETFD) >= 0);
+	vf_tls_end();
+	CHECK(fcntl(fd, F_GETFD) < 0);
+	CHECK(!pthread_join(client.thread, NULL) && client.is_welcome && client.n_heard == 5);
+}
+
 static void test_one_that_has_left(void)
 {
 	struct client client;
@@ -444,6 +478,7 @@ int main(void)
 	test_what_it_carries();
 	test_what_no_poll_sees();
 	test_one_that_has_left();
+	test_who_is_busy_hears_the_last_word();
 	test_taskvine_waits_for_no_handshake();
 	test_a_connection_that_ends_amid_a_record();
 	test_who_comes();
