@@ -135,9 +135,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Take only workers that know a password: that of ``project_password_file``, or one that is made for this run. If
         False, whoever reaches the manager's port can run code in this program, and whoever reaches that of a worker can
         read the files of its user.
-    ssl : bool, None or (path, path)
-        Whether what passes between this program and its workers is encrypted, with TLS; None: where workers may be
-        elsewhere, that is, unless the manager listens on loopback alone. The key and the certificate are made for
+    ssl : bool or (path, path), optional
+        Whether what passes between this program and its workers is encrypted, with TLS: if not given, where workers may
+        be elsewhere, that is, unless the manager listens on loopback alone. The key and the certificate are made for
         this run, or are those of the two files, in PEM. What workers send to each other is not encrypted.
 
     Raises
@@ -166,7 +166,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         capture_output: bool = False,
         forward_output: bool = False,
         require_password: bool = True,
-        ssl: bool | tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = False,
+        ssl: bool | tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
         rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))

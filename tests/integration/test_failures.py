@@ -283,8 +283,10 @@ def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executo
     assert not left_of(mark)
 
 
-def test_a_worker_whose_library_was_killed_leaves_with_the_manager(make_executor, by_hand, mark):
-    executor = make_executor(worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0))
+@pytest.mark.parametrize("ssl", [False, True], ids=["", "TLS"])
+def test_a_worker_whose_library_was_killed_leaves_with_the_manager(make_executor, by_hand, mark, ssl):
+    manager_config = TaskVineManagerConfig(port=0)
+    executor = make_executor(worker_launch_method="manual", manager_config=manager_config, ssl=ssl)
     worker = by_hand(executor)
     library, _ = executor.submit(library_and_worker, {}).result(30)
     futures = [executor.submit(nap, {}, 0.05) for _ in range(20)]

@@ -113,7 +113,7 @@ def left_in(executor, tmp_path):
     ids=["local", "provider", "factory", "manual", "manual here", "anywhere", "off", "on", "open"],
 )
 def test_where_it_is_on(make_executor, tmp_path, arguments, is_on):
-    executor = make_executor(**{"ssl": None, **arguments})
+    executor = make_executor(**arguments)
     assert (certificate_of(executor) is not None) == is_on
     assert ("--ssl" in executor.worker_command.split()) == is_on
     made = [path for path in left_in(executor, tmp_path) if not path.name.startswith("password")]
@@ -154,7 +154,7 @@ def test_all_workers_that_we_start_speak_it(make_executor, tmp_path, arguments):
 
 
 def test_workers_by_hand(make_executor, by_hand, tmp_path):
-    executor = make_executor(worker_launch_method="manual", ssl=None)
+    executor = make_executor(worker_launch_method="manual")
     by_hand(executor, "--cores", "1")
     (password,) = (tmp_path / executor.label).glob("password-*")
     by_directory = start_by_hand([*COMMAND, str(tmp_path), "--cores", "1"], tmp_path)
@@ -255,7 +255,7 @@ def test_whoever_reads_along_reads_nothing(make_executor, tmp_path, has_tls):
 
 @pytest.fixture
 def executor(make_executor, by_hand):
-    executor = make_executor(worker_launch_method="manual", ssl=None)
+    executor = make_executor(worker_launch_method="manual")
     by_hand(executor, "--cores", "2")
     assert certificate_of(executor)
     return executor
@@ -288,7 +288,7 @@ def test_files_both_ways(mark, tmp_path, monkeypatch):
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     here.mkdir(), elsewhere.mkdir()
     monkeypatch.chdir(here)
-    executor = VineFastExecutor(worker_launch_method="manual", ssl=None)
+    executor = VineFastExecutor(worker_launch_method="manual")
     contents = {nbytes: os.urandom(nbytes) for nbytes in (1, 65_536, 20_000_003)}
     with parsl.load(parsl.Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), usage_tracking=0)):
         worker = start_by_hand(command_by_hand(executor, "--cores", "2"), elsewhere)
@@ -317,7 +317,7 @@ def hold_and_return(gate, nbytes):
 
 
 def test_a_worker_that_is_killed(make_executor, by_hand, tmp_path):
-    executor = make_executor(worker_launch_method="manual", ssl=None)
+    executor = make_executor(worker_launch_method="manual")
     gate = str(tmp_path / "gate")
     worker = by_hand(executor, "--cores", "1")
     future = executor.submit(hold_and_return, {}, gate, 10_000_000)
