@@ -220,6 +220,36 @@ def test_apps_and_their_retries(load, tmp_path):
     assert executor.stdout(future) == "second\n"
 
 
+def test_an_app_that_ends_before_parsl_has_noted_its_call(load, tmp_path, monkeypatch):
+    """Parsl launches another try on a thread of its own, and the app may be done before that thread goes on."""
+    executor = load({"retries": 1}, label="racing", capture_output=True, factory_config=ONE_CORE)
+    submit, gate, calls = executor.submit, str(tmp_path / "gate"), []
+
+    def submit_and_wait(*args, **kwargs):
+        calls.append(submit(*args, **kwargs))
+        if len(calls) == 2:
+            calls[1].exception(60)
+        return calls[-1]
+
+    monkeypatch.setattr(executor, "submit", submit_and_wait)
+
+    @vinefast.python_app
+    def try_twice():
+        first = not os.path.exists(gate + "-passed")
+        print("first" if first else "second")
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        if first:
+            Path(gate + "-passed").touch()
+            raise ValueError("once more")
+
+    future, found = try_twice(), []
+    future.add_done_callback(lambda app: found.append(executor.stdout(app)))
+    Path(gate).touch()
+    assert future.result(60) is None
+    assert wait_until(lambda: found == ["second\n"])
+
+
 # Kept here
 
 

@@ -17,6 +17,13 @@ def task_record_of(callback: Callable[..., Any]) -> dict[str, Any] | None:
     return None
 
 
+def begin_try(callback: Callable[..., Any], call: Any) -> None:
+    """Note the call that an app has now, if this is how Parsl waits for it: Parsl itself does so only later."""
+    record = task_record_of(callback)
+    if record is not None:
+        record["exec_fu"] = call
+
+
 def forgo_retries(callback: Callable[..., Any]) -> None:
     """Keep Parsl from trying an app again, if this is how it waits for a call that has been cancelled."""
     record = task_record_of(callback)

@@ -204,6 +204,8 @@ cdef class Call:
     def add_done_callback(self, fn):
         """Call `fn(future)` when the call is done, at once if it is done already."""
         cdef list callbacks = callbacks_of(self)
+        if type(fn) is partial:
+            begin_try(fn, self)
         # From here to the append nothing lets another thread run.
         if self.condition is None and self.state is PENDING:
             callbacks.append(fn)

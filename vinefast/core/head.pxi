@@ -33,6 +33,7 @@ import weakref
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import parsl.serialize.facade as parsl_serialize
 from parsl.app.errors import AppTimeout, RemoteExceptionWrapper
@@ -43,7 +44,7 @@ from vinefast import errors
 from vinefast.calls.apps import options_of
 from vinefast.calls.context import serialize_with_context
 from vinefast.calls.main_module import MISSING
-from vinefast.calls.retries import forgo_retries
+from vinefast.calls.retries import begin_try, forgo_retries
 from vinefast.library import by_value
 from vinefast.library.protocol import OUTPUT_PIECE
 from vinefast.settings.resources import CallSpec
