@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,6 +62,10 @@ def left_of(mark, seconds=10.0):
         except psutil.Error:
             pass
     return found
+
+
+WORKER_COMMAND = [sys.executable, "-c", "from vinefast.cli import main; main()", "worker"]
+"""`vinefast worker`, to be followed by its arguments."""
 
 
 def command_by_hand(executor, *options):

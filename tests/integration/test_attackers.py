@@ -12,7 +12,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,14 +20,13 @@ from pathlib import Path
 import pytest
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.helpers.processes import command_by_hand, start_by_hand
+from tests.helpers.processes import WORKER_COMMAND, command_by_hand, start_by_hand
 from tests.helpers.waiting import wait_until
 
 IDENTITY = b"auth password sha1\n"
 GREETING = b"taskvine 12 attacker Linux x86_64 7.14.5\ninfo worker-id attacker\n"
 NOBODY = 65534
 ENDED = (ConnectionError, ssl.SSLError)
-COMMAND = [sys.executable, "-c", "from vinefast.cli import main; main()", "worker"]
 
 
 class Attacker:
@@ -274,7 +272,7 @@ def test_another_user_reads_nothing_of_a_run(make_executor, by_hand, open_place,
     if method == "manual":
         by_hand(executor, "--cores", "1", directory=os.environ["TMPDIR"])
     if method == "command":
-        worker = start_by_hand([*COMMAND, executor.run_dir, "--cores", "1"], os.environ["TMPDIR"])
+        worker = start_by_hand([*WORKER_COMMAND, executor.run_dir, "--cores", "1"], os.environ["TMPDIR"])
     gate = open_place / "gate"
     executor.submit(hold, {}, str(gate))
     assert wait_until(gate.exists, 100)

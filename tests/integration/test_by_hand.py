@@ -3,14 +3,11 @@
 import logging
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from tests.helpers.processes import end_by_hand, start_by_hand
+from tests.helpers.processes import WORKER_COMMAND, end_by_hand, start_by_hand
 from tests.helpers.waiting import wait_until
-
-COMMAND = [sys.executable, "-c", "from vinefast.cli import main; main()", "worker"]
 
 
 def password_of(executor, tmp_path):
@@ -24,7 +21,7 @@ def worker_of(make_executor, tmp_path):
     started = []
 
     def start(*arguments):
-        started.append(start_by_hand([*COMMAND, *map(str, arguments)], tmp_path))
+        started.append(start_by_hand([*WORKER_COMMAND, *map(str, arguments)], tmp_path))
         return started[-1]
 
     yield start
@@ -41,7 +38,7 @@ def test_a_worker_by_run_directory(make_executor, worker_of, tmp_path):
     assert executor.stats()["slots"] == 1
     executor.shutdown()
     assert worker.wait(30) == 0
-    ended = subprocess.run([*COMMAND, tmp_path], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([*WORKER_COMMAND, tmp_path], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1 and "the run is over" in ended.stderr
 
 

@@ -11,7 +11,7 @@ import pytest
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
 
-from tests.helpers.processes import command_by_hand, left_of, processes_marked, start_by_hand
+from tests.helpers.processes import WORKER_COMMAND, command_by_hand, left_of, processes_marked, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast import Tuning
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
@@ -118,6 +118,11 @@ def test_a_connection_that_takes_no_calls_delays_none(make_executor, by_hand):
         assert wait_until(lambda: len(ended) == len(futures), 60)
     # None was left behind by more than what was under way.
     assert max(place - i for place, i in enumerate(ended)) < 40
+
+
+def note_and_nap(path):
+    with open(path, "w"):
+        time.sleep(60)
 
 
 def library_and_worker():
@@ -279,6 +284,24 @@ def test_a_killed_worker_leaves_no_orphan_that_holds_its_connection(make_executo
         assert wait_until(lambda: not psutil.pid_exists(library))
     worker.kill()
     worker.wait()
+    assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
+    assert not left_of(mark)
+
+
+@pytest.mark.parametrize("has_call", [True, False], ids=["calls", "idle"])
+def test_a_killed_worker_of_the_regular_mode_leaves_nothing(make_executor, mark, tmp_path, has_call):
+    """There is no library: its call ends what it leaves, or the program that has started it."""
+    config = TaskVineManagerConfig(port=0)
+    executor = make_executor(worker_launch_method="manual", function_exec_mode="regular", manager_config=config)
+    command = command_by_hand(executor) if has_call else [*WORKER_COMMAND, executor.run_dir]
+    starter = start_by_hand(command, tmp_path)
+    assert wait_until(lambda: executor.stats()["workers_connected"] == 1, 30)
+    gate = tmp_path / "gate"
+    future = executor.submit(note_and_nap, {}, str(gate)) if has_call else None
+    assert future is None or wait_until(gate.exists, 30)
+    (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
+    worker.kill()
+    starter.wait(10)
     assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
     assert not left_of(mark)
 

@@ -347,3 +347,21 @@ def test_what_a_worker_fetches_while_its_source_dies_is_deleted_in_the_end(make_
         return [path for path in other.glob("worker-*/cache/temp-*") if path.suffix != ".meta"]
 
     assert wait_until(lambda: not left(), 20)
+
+
+def test_a_worker_that_is_killed_while_it_fetches_is_known_to_have_left(make_cluster, log):
+    """What fetches is a process of its own, which a source that stands still keeps for an hour."""
+    cluster, executor = make_cluster(2, shared_fs=True, tune_parameters=Tuning(locality=False))
+    (file,) = make_files(executor, log, 1, 200 << 20, seconds=0)
+    source = cluster.names.index(log.hosts()["f0"])
+    other = cluster._directory / cluster.names[1 - source]
+    reading = [executor.submit(size, {}, file, 0.2) for _ in range(4)]
+    assert wait_until(lambda: list(other.glob("worker-*/transfer/temp-*")))
+    cluster.cut(source)
+    worker = psutil.Process(cluster._processes[1 - source].pid)
+    before = worker.children(recursive=True)
+    worker.kill()
+    assert wait_until(lambda: executor.stats()["workers_connected"] == 1)
+    assert wait_until(lambda: not [p for p in before if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    cluster.mend(source)
+    assert {future.result(60)[1] for future in reading} == {200 << 20}

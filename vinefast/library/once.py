@@ -27,6 +27,7 @@ RESULT_PATH = "vinefast.result"
 
 
 def _main() -> int:
+    worker_pid = os.getppid()
     lead_own_group()
     result_fd = os.dup(1)
     log_fd = os.open(LOG_PATH, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -91,6 +92,7 @@ def _main() -> int:
             sys.stdout.flush()
         finally:
             os._exit(exit_code)
+    _leave_with(worker_pid)
     is_at_call = lambda: memory.counters[layout.STAGE] != layout.OUTSIDE  # noqa: E731
     code, cause = _wait(pid, is_at_call, process)
     if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
@@ -110,6 +112,25 @@ def _main() -> int:
         if is_no_room(error):
             return EXIT_NO_ROOM
         raise
+
+
+def _leave_with(worker_pid: int) -> None:
+    """End, with the call and what the worker leaves, if the worker is killed: nobody else would."""
+    from .process import die_with_parent
+    from .worker_forks import WorkerForks
+
+    forks = WorkerForks(worker_pid)
+
+    def leave(number: int, frame: object) -> None:
+        if forks.end_without_worker():
+            os.killpg(0, signal.SIGKILL)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, leave)
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != worker_pid:
+        leave(signal.SIGTERM, None)
 
 
 def _wait(pid: int, is_at_call: Callable[[], bool], process: Limited | None) -> tuple[int, tuple[int, int] | None]:

@@ -141,6 +141,14 @@ def command_of(pid: int) -> bytes:
         return b""
 
 
+def program_of(pid: int) -> str:
+    """Give the path of the program that a process runs; empty if it has ended, or is another user's."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def environment_of(pid: int) -> list[bytes]:
     """Give the environment that a process was executed with; nothing if it has ended, or is another user's."""
     try:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .process import children_of, command_of, kill_processes, living, sockets_of, started_at
+from .process import children_of, command_of, started_at
+from .worker_forks import WorkerForks
 
 _CHUNK_NBYTES = 1 << 20
 _FIRST_LOOK_S = 0.001
@@ -50,16 +51,9 @@ class WorkerLink:
         self.look_at: float | None = None
         self._look_again_s = _FIRST_LOOK_S
         self._worker_pid = worker_pid
-        self._worker = started_at(worker_pid)
         self._library_pid = os.getpid()
         self._library = started_at(self._library_pid)
-        # Forks of the worker: its transfer server, above all.
-        sockets = {*sockets_of(worker_pid).values()}
-        self._siblings = {
-            pid: started
-            for pid, started in children_of(worker_pid).items()
-            if pid != os.getpid() and not sockets.isdisjoint(sockets_of(pid).values())
-        }
+        self._forks = WorkerForks(worker_pid)
         self._unread = bytearray()
         # One for all reads: one for each costs as much as the rest of a small message.
         self._chunk = memoryview(mmap.mmap(-1, _CHUNK_NBYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
@@ -132,13 +126,8 @@ class WorkerLink:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def clean_up_after_worker(self) -> bool:
-        """Kill what the worker has left if it is no more, and tell whether that is so: its transfer server would hold
-        its connection to the manager open for ever, so that the manager would not notice.
-        """
-        gone = not living(self._worker)
-        if gone:
-            kill_processes(self._siblings)
-        return gone
+        """Kill what the worker has left if it is no more, and tell whether that is so."""
+        return self._forks.end_without_worker()
 
     def outlive_library(self) -> None:
         """Stay when the library has ended: until the worker knows it, and to clean up after the worker until it has
@@ -146,7 +135,7 @@ class WorkerLink:
         """
         pause_s = _FIRST_LOOK_S
         while not self.clean_up_after_worker() and (
-            started_at(self._library_pid) == self._library or (self._siblings and not self._has_successor())
+            started_at(self._library_pid) == self._library or (self._forks.are_there and not self._has_successor())
         ):
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_LOOK_S)

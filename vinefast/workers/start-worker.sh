@@ -58,6 +58,13 @@ if [ -z "$ended" ]; then
     done
 fi
 trap '' HUP INT QUIT TERM USR1 USR2
+# A worker that was killed leaves its forks, which hold its connection to the manager open, as if it were still there.
+# They are where the worker was; its calls are further below.
+if [ "${status:-0}" -gt 128 ]; then
+    for process in /proc/[0-9]*; do
+        [ "$process/cwd" -ef "$workspace" ] && kill -KILL "${process#/proc/}" 2>/dev/null
+    done
+fi
 [ -z "$watcher" ] || kill -ALRM "$watcher" 2>/dev/null
 # What calls have started may still write for a moment.
 rm -rf "$workspace" 2>/dev/null || { sleep 1; rm -rf "$workspace"; }

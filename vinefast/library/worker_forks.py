@@ -1,0 +1,63 @@
+"""What a worker leaves that is killed.
+
+It forks its transfer server, and a process for each file that it fetches from another worker or serves to one, which
+may wait for an hour for a peer that stands still. All of them hold the worker's connection to the manager open, so that
+the manager takes the worker for one that is still there, with all its calls.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .process import children_of, descendants_of, kill_processes, living, program_of, sockets_of, started_at
+
+_PAUSE_S = 0.01
+_ROUNDS = 100
+
+
+class WorkerForks:
+    """A worker's forks, those to come included, as long as it has the connections that it has now.
+
+    Parameters
+    ----------
+    worker_pid:
+        The worker.
+
+    Attributes
+    ----------
+    are_there:
+        Whether the worker had some when this object was made.
+    """
+
+    def __init__(self, worker_pid: int) -> None:
+        self._worker = started_at(worker_pid)
+        self._program = program_of(worker_pid)
+        # It has the first three from whoever started it, who may have them, too.
+        self._sockets = {target for fd, target in sockets_of(worker_pid).items() if fd > 2}
+        self.are_there = any(self._is_one(pid) for pid in children_of(worker_pid))
+
+    def _is_one(self, pid: int) -> bool:
+        return (
+            bool(self._program)
+            and program_of(pid) == self._program
+            and not self._sockets.isdisjoint(sockets_of(pid).values())
+        )
+
+    def _find(self) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            if pid != os.getpid() and self._is_one(pid):
+                found |= {**started_at(pid), **descendants_of(pid)}
+        return living(found)
+
+    def end_without_worker(self) -> bool:
+        """Kill them if the worker is no more, and tell whether that is so."""
+        gone = not living(self._worker)
+        for _ in range(_ROUNDS if gone else 0):
+            # The transfer server may just be forking.
+            if not (left := self._find()):
+                break
+            kill_processes(left)
+            time.sleep(_PAUSE_S)
+        return gone
