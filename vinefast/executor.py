@@ -26,7 +26,7 @@ from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
 from vinefast import _log_locks
-from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures, make_certificate
+from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
 from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
 from vinefast.calls.cancel import call_of, cancel
@@ -38,7 +38,8 @@ from vinefast.data import temps
 from vinefast.data.plan import CallPlan
 from vinefast.data.staging import URLStaging
 from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, anew
-from vinefast.settings import checks, rules
+from vinefast.settings import checks, credentials, rules
+from vinefast.settings.credentials import SSL
 from vinefast.settings.engine import engine_settings
 from vinefast.settings.resources import CallSpec, SpecReader, with_limit, without_output
 from vinefast.workers import monitoring
@@ -46,7 +47,6 @@ from vinefast.workers.command import program_path
 from vinefast.workers.contact import (
     Contact,
     catalog_hosts,
-    is_loopback,
     listening_address,
     manager_address,
     name_in_catalog,
@@ -54,7 +54,7 @@ from vinefast.workers.contact import (
 from vinefast.workers.descriptors import raise_limit
 from vinefast.workers.environment import calls_environment
 from vinefast.workers.launch import Launcher, make_launcher
-from vinefast.workers.run_files import RunFiles, remove
+from vinefast.workers.run_files import RunFiles
 from vinefast.workers.run_output import RunOutput
 from vinefast.workers.watchdog import Watchdog
 
@@ -166,7 +166,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         capture_output: bool = False,
         forward_output: bool = False,
         require_password: bool = True,
-        ssl: bool | tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        ssl: SSL = None,
     ) -> None:
         rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
         rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
@@ -307,7 +307,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         teardown.callback(stop_output.close)
         teardown.callback(self._launcher.stop)
         address = manager_address(self.manager_config.address, self._launcher.local)
-        password_file = self._password_file(files, teardown)
+        password_file = credentials.password_file(
+            self.manager_config.project_password_file, self.require_password, files, teardown
+        )
         self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
         staging = [provider for provider in self.storage_access or () if isinstance(provider, URLStaging)]
         if self.working_dir is not None and self._files_are_shared:
@@ -319,7 +321,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         listen_address = listening_address(
             self.manager_config.address, self._launcher.local, self.manager_config.project_name
         )
-        key_and_certificate = self._key_and_certificate(files, listen_address, teardown)
+        tls_files = credentials.key_and_certificate(self.ssl, listen_address, files, teardown)
         context = None if self.context is None else pack(self.context)
         output_dir = files.make_output()
         sees_output = self._files_are_shared and self.function_exec_mode == "serverless"
@@ -338,7 +340,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             context_file=files.make_context(context) if self.context_scope == "worker" else None,
             project_name=name_in_catalog(self.manager_config.project_name),
             listen_address=listen_address,
-            key_and_certificate=key_and_certificate,
+            key_and_certificate=tls_files,
             idle_timeout_s=self._launcher.idle_timeout_s,
             min_workers=self.factory_config.min_workers,
             output_dir=output_dir if sees_output else None,
@@ -362,7 +364,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             catalog_hosts(),
             password_file,
             listen_address,
-            ssl=key_and_certificate is not None,
+            ssl=tls_files is not None,
         )
         self._launcher.start(contact, _weakly(self.set_bad_state_and_fail_all))
         if password_file is None:
@@ -381,39 +383,6 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         teardown.callback(self._watchdog.stop)
         self._watchdog.start()
         self._submit = self._engine.submitter.submit
-
-    def _password_file(self, files: RunFiles, teardown: Teardown) -> str | None:
-        chosen = self.manager_config.project_password_file
-        if chosen is not None:
-            path = os.path.abspath(chosen)
-            checks.check_password_file(path)
-            return path
-        if not self.require_password:
-            return None
-        path = files.make_password()
-        teardown.callback(remove, path)
-        return path
-
-    def _key_and_certificate(
-        self, files: RunFiles, listen_address: str | None, teardown: Teardown
-    ) -> tuple[str, str] | None:
-        if isinstance(self.ssl, tuple):
-            key, certificate = (os.path.abspath(os.fspath(path)) for path in self.ssl)
-            checks.check_key_and_certificate(key, certificate)
-            return key, certificate
-        if self.ssl is False or (self.ssl is None and is_loopback(listen_address)):
-            return None
-        made = make_certificate()
-        paths = files.make_private("key-", made[0]), files.make_private("certificate-", made[1])
-        for path in paths:
-            teardown.callback(remove, path)
-        why_not = checks.why_no_handshake(*paths)
-        if why_not is not None:
-            raise EngineStartError(
-                f"TLS 1.3 cannot be spoken with a key made for this run: {why_not}; does OpenSSL's configuration "
-                "(openssl.cnf, OPENSSL_CONF) forbid it? ssl=False does without"
-            )
-        return paths
 
     def _on_node(self, teardown: Teardown) -> Callable[[bytes, int, bool], None] | None:
         if self.submit_monitoring_radio is None:
