@@ -17,6 +17,7 @@ if there were none; and who does not speak as the manager does is told apart. */
 #include <unistd.h>
 
 #include "check.h"
+#include "shake.h"
 #include "sockets.h"
 #include "faults.h"
 #include "vf_accept.h"
@@ -169,19 +170,6 @@ static int is_closed(int fd)
 	return 0;
 }
 
-static struct vf_tls *shake(int fd)
-{
-	int is_over = 0;
-	struct vf_tls *tls = vf_tls_new(fd);
-	CHECK(tls);
-	while (!is_over) {
-		CHECK(can_be_read(fd, LONG_MS));
-		is_over = vf_tls_shake(tls);
-	}
-	CHECK(is_over > 0);
-	return tls;
-}
-
 static void test_what_it_carries(void)
 {
 	struct client client;
@@ -194,7 +182,7 @@ static void test_what_it_carries(void)
 	begin();
 	start(&client, words, MANY_NBYTES, port_of(server));
 	int fd = take_one(link_fd(server), LONG_MS);
-	struct vf_tls *tls = shake(fd);
+	struct vf_tls *tls = shake(fd, LONG_MS);
 
 	/* It is looked at, and taken in part, and is still there for the link. */
 	CHECK(can_be_read(fd, LONG_MS) && vf_tls_peek(tls, line, sizeof line) == sizeof line);
@@ -238,7 +226,7 @@ static void test_what_no_poll_sees(void)
 	begin();
 	start(&client, "0123456789", 10, port_of(server));
 	int fd = take_one(link_fd(server), LONG_MS);
-	struct vf_tls *tls = shake(fd);
+	struct vf_tls *tls = shake(fd, LONG_MS);
 	CHECK(!vf_tls_give(tls) && can_be_read(fd, LONG_MS));
 	CHECK(read(fd, data, sizeof data) == 3 && !memcmp(data, "012", 3));
 	CHECK(!can_be_read(fd, 0) && vf_tls_pending(fd) && vf_tls_has_come(fd));
@@ -259,7 +247,7 @@ static void test_who_is_busy_hears_the_last_word(void)
 	begin();
 	CHECK(!pthread_create(&client.thread, NULL, be_busy_client, &client));
 	int fd = take_one(link_fd(server), LONG_MS);
-	struct vf_tls *tls = shake(fd);
+	struct vf_tls *tls = shake(fd, LONG_MS);
 	CHECK(!vf_tls_give(tls));
 	CHECK(write(fd, "exit\n", 5) == 5);
 	vf_tls_end_soon();
@@ -277,7 +265,7 @@ static void test_one_that_has_left(void)
 	begin();
 	start_one(&client, "x", 1, 1, port_of(server));
 	int fd = take_one(link_fd(server), LONG_MS);
-	struct vf_tls *tls = shake(fd);
+	struct vf_tls *tls = shake(fd, LONG_MS);
 	CHECK(!vf_tls_give(tls));
 	finish(&client);
 	CHECK(can_be_read(fd, LONG_MS) && read(fd, data, sizeof data) == 1);
@@ -299,7 +287,7 @@ static void test_taskvine_waits_for_no_handshake(void)
 	begin();
 	start(&client, "x", 1, port_of(server));
 	int fd = take_one(link_fd(server), LONG_MS), silent = come(port_of(server));
-	struct vf_tls *tls = shake(fd);
+	struct vf_tls *tls = shake(fd, LONG_MS);
 	CHECK(!vf_tls_give(tls));
 	struct link *link = link_attach(fd);
 	CHECK(link && link_ssl_wrap_accept(link, "-", "-"));

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "shake.h"
 #include "sockets.h"
 #include "vf_certificate.h"
 #include "vf_hooks.h"
@@ -54,19 +55,6 @@ static int port_of(struct link *link)
 	int number;
 	CHECK(link_address_local(link, host, &number));
 	return number;
-}
-
-static struct vf_tls *shake(int fd)
-{
-	int is_over = 0;
-	struct vf_tls *tls = vf_tls_new(fd);
-	CHECK(tls);
-	while (!is_over) {
-		CHECK(can_be_read(fd, LONG_MS));
-		is_over = vf_tls_shake(tls);
-	}
-	CHECK(is_over > 0);
-	return tls;
 }
 
 const SSL_METHOD *TLS_client_method(void);
@@ -118,7 +106,7 @@ static void test_who_changes_its_key(int is_asked_for)
 			.is_asked_for = is_asked_for};
 	CHECK(!pthread_create(&changer.thread, NULL, be_changer, &changer));
 	int fd = take_one(link_fd(server), LONG_MS);
-	struct vf_tls *tls = shake(fd);
+	struct vf_tls *tls = shake(fd, LONG_MS);
 	CHECK(!vf_tls_give(tls));
 	for (int word = 0; word < changer.n_words;) {
 		CHECK(can_be_read(fd, LONG_MS) || vf_tls_pending(fd));
@@ -134,7 +122,7 @@ static void test_who_changes_its_key(int is_asked_for)
 	changer.n_words = 1;
 	CHECK(!pthread_create(&changer.thread, NULL, be_changer, &changer));
 	fd = take_one(link_fd(server), LONG_MS);
-	tls = shake(fd);
+	tls = shake(fd, LONG_MS);
 	ssize_t n = -1;
 	for (errno = EAGAIN; n < 0 && errno == EAGAIN;) {
 		CHECK(can_be_read(fd, LONG_MS));
