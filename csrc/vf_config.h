@@ -51,6 +51,8 @@ struct vf_config {
 	int peer_transfers;       /* workers may fetch files from each other */
 	/* Make temporary files that are lost again before anybody needs them. */
 	int recover_at_once;
+	/* Somebody ends the workers that do not hear that they are to leave. */
+	int ends_workers;
 	/* Of their paths here, if workers may not fetch from each other; nobody else's. */
 	const char *temps_prefix;
 };

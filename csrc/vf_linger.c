@@ -40,10 +40,10 @@ void vf_linger_close(struct vf_linger *linger, int max_ms)
 {
 	int64_t end_ms = vf_now_ms() + max_ms, now_ms;
 	while (linger->n_left && (now_ms = vf_now_ms()) < end_ms) {
-		if (poll(linger->left, linger->n_left, (int)(end_ms - now_ms)) < 0)
-			continue;
+		/* It fails if there are more than this process may have open by now. */
+		int is_blind = poll(linger->left, linger->n_left, (int)(end_ms - now_ms)) < 0;
 		for (size_t i = linger->n_left; i-- > 0;) {
-			if (!linger->left[i].revents || !is_over(linger->left[i].fd))
+			if ((!is_blind && !linger->left[i].revents) || !is_over(linger->left[i].fd))
 				continue;
 			close(linger->left[i].fd);
 			linger->left[i] = linger->left[--linger->n_left];

@@ -221,7 +221,9 @@ void vf_watch_release_idle(struct vf_watch *watch)
 look for this manager for a quarter of an hour. */
 void vf_watch_release_all(struct vf_watch *watch)
 {
-	vf_tls_end_soon();
+	/* Whoever is to be waited for may hear nothing for seconds. */
+	if (!watch->config->ends_workers)
+		vf_tls_end_soon();
 	for (uint32_t i = 0; i < watch->workers->n; i++)
 		vine_manager_shut_down_worker(watch->config->manager, watch->workers->items[i]->id);
 }

@@ -380,6 +380,7 @@ cdef extern from "vf_config.h" nogil:
         bint placing
         uint64_t idle_timeout_ns
         uint32_t min_workers
+        bint ends_workers
         bint locality
         vf_locality_rule scoring
         bint learn_bandwidth

@@ -343,6 +343,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             key_and_certificate=tls_files,
             idle_timeout_s=self._launcher.idle_timeout_s,
             min_workers=self.factory_config.min_workers,
+            ends_workers=self._launcher.ends_workers,
             output_dir=output_dir if sees_output else None,
         )
         tuning = settings.tuning

@@ -6,6 +6,7 @@ said. */
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -63,6 +64,25 @@ static void test_all_leave(void)
 		CHECK(!is_open(ends[i][0]));
 }
 
+/* Who has lowered his limit meanwhile: no poll() looks at so many. */
+static void test_more_than_may_be_open(void)
+{
+	struct rlimit before, low;
+	CHECK(!getrlimit(RLIMIT_NOFILE, &before));
+	low = before;
+	low.rlim_cur = MANY / 2;
+	struct vf_linger linger = {0};
+	pthread_t thread;
+	open_them(&linger, MANY);
+	int64_t begin_ms = vf_now_ms();
+	CHECK(!pthread_create(&thread, NULL, leave, NULL));
+	CHECK(!setrlimit(RLIMIT_NOFILE, &low));
+	vf_linger_close(&linger, LONG_MS);
+	CHECK(!setrlimit(RLIMIT_NOFILE, &before));
+	CHECK(vf_now_ms() - begin_ms < LONG_MS / 2);
+	CHECK(!pthread_join(thread, NULL));
+}
+
 static void test_one_stays(void)
 {
 	struct vf_linger linger = {0};
@@ -93,6 +113,7 @@ static void test_short_memory(void)
 int main(void)
 {
 	test_all_leave();
+	test_more_than_may_be_open();
 	test_one_stays();
 	test_short_memory();
 	return 0;

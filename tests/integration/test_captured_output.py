@@ -248,6 +248,9 @@ def test_an_app_that_ends_before_parsl_has_noted_its_call(load, tmp_path, monkey
     Path(gate).touch()
     assert future.result(60) is None
     assert wait_until(lambda: found == ["second\n"])
+    # What a thread does that has launched the first try, and goes on only now.
+    future.task_record["exec_fu"] = calls[0]
+    assert executor.stdout(future) == "second\n"
 
 
 # Kept here

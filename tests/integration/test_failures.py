@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import time
 
 import psutil
@@ -300,10 +301,17 @@ def test_a_killed_worker_of_the_regular_mode_leaves_nothing(make_executor, mark,
     future = executor.submit(note_and_nap, {}, str(gate)) if has_call else None
     assert future is None or wait_until(gate.exists, 30)
     (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
-    worker.kill()
-    starter.wait(10)
-    assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
-    assert not left_of(mark)
+    # Somebody who looks into its directory, say.
+    bystander = subprocess.Popen(["sleep", "100"], cwd=worker.cwd(), env={})
+    try:
+        worker.kill()
+        starter.wait(10)
+        assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
+        assert not left_of(mark)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 @pytest.mark.parametrize("ssl", [False, True], ids=["", "TLS"])

@@ -329,6 +329,32 @@ def test_a_worker_that_is_killed(make_executor, by_hand, tmp_path):
     assert future.result(60) == bytes(10_000_000)
 
 
+def test_a_suspended_worker_is_waited_for_and_resumed_leaves(make_executor, by_hand, tmp_path):
+    executor = make_executor(worker_launch_method="manual")
+    gate = str(tmp_path / "gate")
+    worker = by_hand(executor, "--cores", "1")
+    executor.submit(hold_and_return, {}, gate, 1)
+    assert wait_until(lambda: os.path.exists(gate + ".begun"), 60)
+    os.kill(worker.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    executor._engine.stop()
+    # All is over when that returns, and not still about to be.
+    assert not executor._engine.demux_thread.is_alive()
+    assert 5 <= time.monotonic() - begin < 10
+    os.kill(worker.pid, signal.SIGCONT)
+    assert worker.wait(30) == 0
+
+
+def test_workers_that_are_ended_anyway_are_not_waited_for(make_executor, tmp_path):
+    executor = make_executor(ssl=True)
+    gate = str(tmp_path / "gate")
+    executor.submit(hold_and_return, {}, gate, 1)
+    assert wait_until(lambda: os.path.exists(gate + ".begun"), 60)
+    begin = time.monotonic()
+    executor._engine.stop()
+    assert time.monotonic() - begin < 1.5
+
+
 PROGRAM = """
 import os, sys
 from vinefast import VineFastExecutor

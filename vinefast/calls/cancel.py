@@ -11,7 +11,7 @@ from typing import Any
 from parsl.dataflow.futures import AppFuture
 
 from vinefast._core import CallFuture, cancel_sent
-from vinefast.calls.retries import task_record_of
+from vinefast.calls.retries import latest_try, task_record_of
 
 
 def cancel(future: Future[Any]) -> bool:
@@ -33,7 +33,7 @@ def call_of(future: Future[Any]) -> CallFuture | None:
     """
     call: Any = future
     if isinstance(future, AppFuture):
-        call = future.task_record.get("exec_fu")
+        call = latest_try(future.task_record)
         return call if isinstance(call, CallFuture) else None
     if not isinstance(call, CallFuture):
         raise TypeError(f"{future!r} is no future of a call or app; accepted: what submit, or an app, has returned")

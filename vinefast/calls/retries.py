@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+_LATEST = "vinefast_call"
+
 
 def task_record_of(callback: Callable[..., Any]) -> dict[str, Any] | None:
     """Give Parsl's record of the app whose call it waits for with this callback; None: it is another callback."""
@@ -18,10 +20,21 @@ def task_record_of(callback: Callable[..., Any]) -> dict[str, Any] | None:
 
 
 def begin_try(callback: Callable[..., Any], call: Any) -> None:
-    """Note the call that an app has now, if this is how Parsl waits for it: Parsl itself does so only later."""
+    """Note the call that an app has now, if this is how Parsl waits for it.
+
+    Parsl itself does so later, when the call may be done and another try may have begun, whose call it overwrites.
+    """
     record = task_record_of(callback)
     if record is not None:
-        record["exec_fu"] = call
+        record[_LATEST] = call
+
+
+def latest_try(record: Any) -> Any:
+    """Give the future of the latest try of an app, by Parsl's record of it; None: it has none."""
+    noted = record.get("exec_fu")
+    latest = record.get(_LATEST, noted)
+    # Of calls, the one that was noted here came last; what else Parsl has noted is of another executor.
+    return latest if noted is None or isinstance(noted, type(latest)) else noted
 
 
 def forgo_retries(callback: Callable[..., Any]) -> None:

@@ -2,6 +2,8 @@
 
 cdef double POLL_SECONDS = 0.05
 cdef double JOIN_SECONDS = 5.0
+# For as long as workers with TLS are waited for (csrc/vf_tls.c), and a little more.
+cdef double LEAVE_SECONDS = 6.0
 
 # TaskVine has one place per process for where the next manager's directory is to be, and for its debug log.
 cdef object starting = threading.Lock()
@@ -213,7 +215,7 @@ cdef class Engine:
             return
         # A thread may be stuck: TaskVine in a write to a dead host, or a callback of the user's. It still uses the
         # calls, so that nothing is freed before it goes on.
-        deadline = time.monotonic() + JOIN_SECONDS
+        deadline = time.monotonic() + JOIN_SECONDS + LEAVE_SECONDS
         if not self.failed.wait(JOIN_SECONDS):
             vf_done_close(&self.loop.c_loop.done)
             if not self.failed.wait(JOIN_SECONDS):

@@ -130,6 +130,7 @@ cdef class Loop:
         config.monitored = monitored
         config.idle_timeout_ns = settings.idle_timeout_s * 1000000000
         config.min_workers = settings.min_workers
+        config.ends_workers = settings.ends_workers
         config.locality = tuning.locality
         config.learn_bandwidth = not tuning.locality_bandwidth
         config.scoring.bandwidth_bytes_per_ns = (tuning.locality_bandwidth or FIRST_BANDWIDTH) * 1e-9

@@ -143,8 +143,18 @@ def command_of(pid: int) -> bytes:
 
 def program_of(pid: int) -> str:
     """Give the path of the program that a process runs; empty if it has ended, or is another user's."""
+    return _path(pid, "exe")
+
+
+def directory_of(pid: int) -> str:
+    """Give the directory that a process is in, as `program_of` does."""
+    return _path(pid, "cwd")
+
+
+def _path(pid: int, name: str) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/exe")
+        # The link alone: what it leads to may be on a file system that hangs, or have been removed since.
+        return os.readlink(f"/proc/{pid}/{name}").removesuffix(" (deleted)")
     except OSError:
         return ""
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 import os
 import time
 
-from .process import children_of, descendants_of, kill_processes, living, program_of, sockets_of, started_at
+from .process import (
+    children_of,
+    descendants_of,
+    directory_of,
+    kill_processes,
+    living,
+    program_of,
+    sockets_of,
+    started_at,
+)
 
 _PAUSE_S = 0.01
 _ROUNDS = 100
@@ -32,7 +41,8 @@ class WorkerForks:
 
     def __init__(self, worker_pid: int) -> None:
         self._worker = started_at(worker_pid)
-        self._program = program_of(worker_pid)
+        # Whoever started it may have left a socket of his own open to it, and to other workers. These are elsewhere.
+        self._program, self._directory = program_of(worker_pid), directory_of(worker_pid)
         # It has the first three from whoever started it, who may have them, too.
         self._sockets = {target for fd, target in sockets_of(worker_pid).items() if fd > 2}
         self.are_there = any(self._is_one(pid) for pid in children_of(worker_pid))
@@ -41,6 +51,7 @@ class WorkerForks:
         return (
             bool(self._program)
             and program_of(pid) == self._program
+            and directory_of(pid) == self._directory
             and not self._sockets.isdisjoint(sockets_of(pid).values())
         )
 

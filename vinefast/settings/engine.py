@@ -74,6 +74,8 @@ class EngineSettings:
         Workers that had nothing to do for so long are let go; 0: none is.
     min_workers : int
         As many are kept nevertheless.
+    ends_workers : bool
+        Whether somebody ends the workers that have not heard from the manager that they are to leave.
     context : Context or None
         Of all functions that ask for one and have none of their own.
     """
@@ -101,6 +103,7 @@ class EngineSettings:
     debug: bool = False
     idle_timeout_s: int = 0
     min_workers: int = 0
+    ends_workers: bool = False
     context: Context | None = None
 
     @property
@@ -140,6 +143,7 @@ def engine_settings(
     key_and_certificate: tuple[str, str] | None = None,
     idle_timeout_s: int = 0,
     min_workers: int = 0,
+    ends_workers: bool = False,
     output_dir: str | None = None,
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
@@ -175,6 +179,8 @@ def engine_settings(
     key_and_certificate : (str, str), optional
         As in `EngineSettings`.
     idle_timeout_s, min_workers : int
+        As in `EngineSettings`.
+    ends_workers : bool
         As in `EngineSettings`.
     output_dir : str, optional
         Where slots leave what calls print; without one, it comes back with results.
@@ -255,5 +261,6 @@ def engine_settings(
         debug=os.environ.get("VINEFAST_DEBUG", "") not in ("", "0"),
         idle_timeout_s=idle_timeout_s,
         min_workers=min_workers,
+        ends_workers=ends_workers,
         context=context,
     )

@@ -99,6 +99,9 @@ class Launcher:
     fixed = False
     """Whether all workers are here from the start, and alike: none will be larger."""
 
+    ends_workers = False
+    """Whether `stop` ends workers that have not heard from the manager that they are to leave."""
+
     brings_python = False
     """Whether workers run in an environment that was sent to them."""
 
@@ -331,6 +334,7 @@ class LocalLauncher(_CrewLauncher):
 
     local = True
     fixed = True
+    ends_workers = True
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
@@ -389,7 +393,7 @@ class FactoryLauncher(_CrewLauncher):
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
-        self.local = config.batch_type == "local"
+        self.local = self.ends_workers = config.batch_type == "local"
         self.idle_timeout_s = config.worker_timeout if config.min_workers < config.max_workers else 0
         # It takes up to 5 s to end its workers. Here they leave by themselves, or with its session.
         self.grace_s = _LOCAL_FACTORY_GRACE_S if self.local else _BATCH_GRACE_S

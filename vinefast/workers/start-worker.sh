@@ -42,8 +42,8 @@ workspace=$(mktemp -d "$parent/worker-XXXXXXXXXX") || exit 1
 if [ -z "$ended" ]; then
     program=$1
     shift
-    # The last of equal options wins: the user's.
-    "$program" --workspace "$workspace" "$@" &
+    # The last of equal options wins: the user's. By its environment all is known that comes from this worker.
+    VINEFAST_WORKSPACE=${workspace##*/} "$program" --workspace "$workspace" "$@" &
     worker=$!
     [ -z "$ended" ] || end_worker
     while :; do
@@ -59,10 +59,19 @@ if [ -z "$ended" ]; then
 fi
 trap '' HUP INT QUIT TERM USR1 USR2
 # A worker that was killed leaves its forks, which hold its connection to the manager open, as if it were still there.
-# They are where the worker was; its calls are further below.
+# They are where the worker was; its calls are further below, and what else is there is not the worker's. One may just
+# be forking another.
+end_forks() {
+    found=''
+    for environment in $(grep -lFs "VINEFAST_WORKSPACE=${workspace##*/}" /proc/[0-9]*/environ); do
+        process=${environment%/environ}
+        [ "$process/cwd" -ef "$workspace" ] && kill -KILL "${process#/proc/}" 2>/dev/null && found=1
+    done
+    [ -n "$found" ]
+}
 if [ "${status:-0}" -gt 128 ]; then
-    for process in /proc/[0-9]*; do
-        [ "$process/cwd" -ef "$workspace" ] && kill -KILL "${process#/proc/}" 2>/dev/null
+    for round in 1 2 3 4 5 6 7 8 9; do
+        end_forks || break
     done
 fi
 [ -z "$watcher" ] || kill -ALRM "$watcher" 2>/dev/null
