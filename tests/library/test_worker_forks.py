@@ -1,5 +1,6 @@
 """What is taken for a fork of a worker that was killed, and what is not."""
 
+import resource
 import shutil
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.helpers.waiting import wait_until
+from vinefast.library import process
 from vinefast.library.process import descendants_of, kill_processes, living, started_at
 from vinefast.library.worker_forks import WorkerForks
 
@@ -22,10 +24,10 @@ def start(tmp_path):
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        process = subprocess.Popen([program, "-c", FORK], cwd=directory, pass_fds=[sock.fileno()], **pipes)
-        started.append(process)
-        forks.append(started_at(int(process.stdout.readline())))
-        return process, forks[-1]
+        held = subprocess.Popen([program, "-c", FORK], cwd=directory, pass_fds=[sock.fileno()], **pipes)
+        started.append(held)
+        forks.append(started_at(int(held.stdout.readline())))
+        return held, forks[-1]
 
     yield start
     for process in started:
@@ -68,3 +70,23 @@ def test_a_program_and_a_directory_that_have_been_removed(start, sock, tmp_path)
     kill(worker)
     assert forks.end_without_worker()
     assert wait_until(lambda: not living(fork))
+
+
+def test_a_worker_is_not_taken_for_gone_where_nothing_can_be_read():
+    """With no descriptor left, /proc looks empty."""
+    sleeper = subprocess.Popen(["sleep", "60"])
+    (started,) = process.started_at(sleeper.pid).values()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            seen = process.stat_of(sleeper.pid)[0], process.is_gone(sleeper.pid, started)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert seen == (b"", False)
+        assert not process.is_gone(sleeper.pid, started) and process.is_gone(sleeper.pid, started + b"0")
+    finally:
+        sleeper.kill()
+    assert wait_until(lambda: process.is_gone(sleeper.pid, started))  # nobody has waited for it yet
+    sleeper.wait()
+    assert process.is_gone(sleeper.pid, started)

@@ -194,6 +194,20 @@ def _is_living(pid: int, started: bytes) -> bool:
     return fields[19] == started and fields[0] != b"Z"
 
 
+def is_gone(pid: int, started: bytes) -> bool:
+    """Tell whether a process has ended for sure: that `/proc` cannot be read may be for lack of a descriptor."""
+    fields = stat_of(pid)
+    if fields[0]:
+        return fields[19] != started or fields[0] == b"Z"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def kill_processes(processes: dict[int, bytes], number: int = signal.SIGKILL) -> None:
     """Send a signal to those that still run."""
     for pid, started in processes.items():

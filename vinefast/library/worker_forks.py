@@ -14,6 +14,7 @@ from .process import (
     children_of,
     descendants_of,
     directory_of,
+    is_gone,
     kill_processes,
     living,
     program_of,
@@ -57,14 +58,18 @@ class WorkerForks:
 
     def _find(self) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
-        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        except OSError:
+            return found  # for lack of a descriptor: another look will find them
+        for pid in pids:
             if pid != os.getpid() and self._is_one(pid):
                 found |= {**started_at(pid), **descendants_of(pid)}
         return living(found)
 
     def end_without_worker(self) -> bool:
         """Kill them if the worker is no more, and tell whether that is so."""
-        gone = not living(self._worker)
+        gone = all(is_gone(pid, started) for pid, started in self._worker.items())
         for _ in range(_ROUNDS if gone else 0):
             # The transfer server may just be forking.
             if not (left := self._find()):
