@@ -30,9 +30,9 @@ def start(tmp_path):
         return held, forks[-1]
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    for held in started:
+        held.kill()
+        held.communicate()
     for fork in map(living, forks):
         for pid in fork:
             kill_processes(fork | descendants_of(pid))
