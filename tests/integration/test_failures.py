@@ -306,6 +306,22 @@ def test_a_killed_worker_of_the_regular_mode_leaves_nothing(make_executor, mark,
     assert not left_of(mark)
 
 
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_a_worker_that_is_killed_before_its_call_has_started_leaves_nothing(make_executor, mark, tmp_path, mode):
+    """Python takes its time to start, and finds somebody else in its parent's place then."""
+    gate = tmp_path / "gate"
+    config = TaskVineManagerConfig(port=0, init_command=f"touch {gate}; sleep 2")
+    executor = make_executor(worker_launch_method="manual", function_exec_mode=mode, manager_config=config)
+    starter = start_by_hand(command_by_hand(executor), tmp_path)
+    executor.submit(pow, {}, 2, 3)
+    assert wait_until(gate.exists, 30)
+    (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
+    worker.kill()
+    starter.wait(10)
+    assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
+    assert not left_of(mark)
+
+
 @pytest.mark.parametrize("ssl", [False, True], ids=["", "TLS"])
 def test_a_worker_whose_library_was_killed_leaves_with_the_manager(make_executor, by_hand, mark, ssl):
     manager_config = TaskVineManagerConfig(port=0)

@@ -149,6 +149,14 @@ def program_of(pid: int) -> str:
         return ""
 
 
+def directory_of(pid: int) -> str:
+    """Give the directory that a process is in; empty if it has ended, or is another user's."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
 def environment_of(pid: int) -> list[bytes]:
     """Give the environment that a process was executed with; nothing if it has ended, or is another user's."""
     try:

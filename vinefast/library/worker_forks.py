@@ -3,6 +3,9 @@
 It forks its transfer server, and a process for each file that it fetches from another worker or serves to one, which
 may wait for an hour for a peer that stands still. All of them hold the worker's connection to the manager open, so that
 the manager takes the worker for one that is still there, with all its calls.
+
+A call, or a library, may start when its worker is gone already, since Python takes its time to start. It knows the
+forks by the directory that the worker was in, and that they are in still.
 """
 
 from __future__ import annotations
@@ -10,7 +13,16 @@ from __future__ import annotations
 import os
 import time
 
-from .process import children_of, descendants_of, kill_processes, living, program_of, sockets_of, started_at
+from .process import (
+    children_of,
+    descendants_of,
+    directory_of,
+    kill_processes,
+    living,
+    program_of,
+    sockets_of,
+    started_at,
+)
 
 _PAUSE_S = 0.01
 _ROUNDS = 100
@@ -22,10 +34,12 @@ class WorkerForks:
     Parameters
     ----------
     worker_pid:
-        The worker.
+        The worker, as far as is known. We are in the sandbox of one of its tasks.
 
     Attributes
     ----------
+    worker_was_there:
+        Whether it had not been killed before this object was made.
     are_there:
         Whether the worker had some when this object was made.
     """
@@ -35,6 +49,11 @@ class WorkerForks:
         self._program = program_of(worker_pid)
         # It has the first three from whoever started it, who may have them, too.
         self._sockets = {target for fd, target in sockets_of(worker_pid).items() if fd > 2}
+        self._workspace = os.path.dirname(directory_of(os.getpid()))
+        # What the worker was may be somebody else by now: who has adopted us, or has its number.
+        self.worker_was_there = directory_of(worker_pid) == self._workspace or not self._find_left()
+        if not self.worker_was_there:
+            self._worker = {}
         self.are_there = any(self._is_one(pid) for pid in children_of(worker_pid))
 
     def _is_one(self, pid: int) -> bool:
@@ -44,7 +63,21 @@ class WorkerForks:
             and not self._sockets.isdisjoint(sockets_of(pid).values())
         )
 
+    def _find_left(self) -> dict[int, bytes]:
+        """What is in the worker's directory, not below it, and has started before us: not a worker that follows it."""
+        found: dict[int, bytes] = {}
+        own = int(started_at(os.getpid())[os.getpid()])
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            if directory_of(pid) == self._workspace:
+                started = started_at(pid)
+                if started and int(started[pid]) <= own:
+                    found |= {**started, **descendants_of(pid)}
+        found.pop(os.getpid(), None)
+        return living(found)
+
     def _find(self) -> dict[int, bytes]:
+        if not self.worker_was_there:
+            return self._find_left()
         found: dict[int, bytes] = {}
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
             if pid != os.getpid() and self._is_one(pid):
