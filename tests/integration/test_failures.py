@@ -14,7 +14,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 from tests.helpers.processes import WORKER_COMMAND, command_by_hand, left_of, processes_marked, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast import Tuning
-from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
+from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure, TaskSignalled
 from vinefast.workers import watchdog
 
 QUICK = 10.0  # a start that fails, does so within this many seconds
@@ -304,6 +304,18 @@ def test_a_killed_worker_of_the_regular_mode_leaves_nothing(make_executor, mark,
     starter.wait(10)
     assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
     assert not left_of(mark)
+
+
+def kill_own_group():
+    os.killpg(0, signal.SIGKILL)
+
+
+def test_a_call_of_the_regular_mode_that_kills_its_process_group(make_executor):
+    executor = make_executor(function_exec_mode="regular")
+    killed = executor.submit(kill_own_group, {})
+    assert executor.submit(pow, {}, 2, 3).result(60) == 8
+    with pytest.raises(TaskSignalled, match="signal 9"):
+        killed.result(60)
 
 
 @pytest.mark.parametrize("mode", ["serverless", "regular"])
