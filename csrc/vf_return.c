@@ -281,8 +281,8 @@ static void describe_bad_frame(char text[TEXT_NBYTES], struct vine_task *task, c
 			received ? received : strlen(output));
 }
 
-/* The process that was to run the call has been ended itself. A worker tells a signal as it would an
-exit status (seen with 7.14.5). */
+/* The process that was to run the call has been ended itself. A worker tells a signal as it would
+an exit status (seen with 7.14.5). */
 static int was_signalled(struct vine_task *task, char text[TEXT_NBYTES])
 {
 	int exit_code = vine_task_get_exit_code(task);
