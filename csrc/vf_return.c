@@ -25,6 +25,9 @@
 
 enum {
 	TEXT_NBYTES = 512,
+	/* A shell and Python end with the statuses before by themselves. */
+	FIRST_SIGNAL = 3,
+	LAST_SIGNAL = 64,
 };
 
 /* Does this result mean that the bundle's calls may never have run, through no fault of the bundle
@@ -278,6 +281,17 @@ static void describe_bad_frame(char text[TEXT_NBYTES], struct vine_task *task, c
 			received ? received : strlen(output));
 }
 
+/* The process that was to run the call has been ended itself. A worker tells a signal as it would
+an exit status (seen with 7.14.5). */
+static int was_signalled(struct vine_task *task, char text[TEXT_NBYTES])
+{
+	int exit_code = vine_task_get_exit_code(task);
+	if (exit_code < FIRST_SIGNAL || exit_code > LAST_SIGNAL)
+		return 0;
+	snprintf(text, TEXT_NBYTES, "It was signal %d.", exit_code);
+	return 1;
+}
+
 /* An input of the bundle did not reach a worker, which concerns some of its calls. */
 static void return_unfetched(struct vf_return *returns, struct vf_bundle *bundle)
 {
@@ -378,11 +392,14 @@ static int return_bundle(
 	if (bundle->frame != output)
 		free(bundle->frame);
 	bundle->frame = NULL;
-	char bad_frame[TEXT_NBYTES];
+	char text[TEXT_NBYTES];
 	if (whole) {
-		describe_bad_frame(bad_frame, task, output);
-		output = bad_frame;
+		describe_bad_frame(text, task, output);
+		output = text;
 		result = VINE_RESULT_UNKNOWN;
+	} else if (result == VINE_RESULT_SUCCESS && was_signalled(task, text)) {
+		output = text;
+		result = VINE_RESULT_SIGNAL;
 	}
 	int again = bundle->unreached || vf_temps_failed(bundle) || vf_temps_outdated(bundle);
 	if (bundle->given_up && again)

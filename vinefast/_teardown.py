@@ -5,9 +5,10 @@ from __future__ import annotations
 import _thread
 import logging
 import os
+import signal
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,29 @@ def join(thread: threading.Thread) -> None:
     thread.join(_JOIN_S)
     if thread.is_alive():
         logger.warning("%s goes on, since a callback that it has called does not return", thread.name)
+
+
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Put KeyboardInterrupt off, in the main thread. At the program's end there is nothing left that it could end."""
+    interrupted = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    former = signal.getsignal(signal.SIGINT)
+    # One that is none of Python's could not be put back. And the exception comes to the main thread alone.
+    if former is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if interrupted and threading.main_thread().is_alive():
+            signal.raise_signal(signal.SIGINT)
 
 
 class Teardown:
@@ -60,6 +84,15 @@ class Teardown:
                     self._stack.close()
                 finally:
                     self._runs_on = None
+
+    def run_at_end(self) -> None:
+        """Do it here and now, as the program, or the executor, ends. Ctrl-C does not interrupt it.
+
+        Python has no threads any more then that one could wait for, or that it would wait for. It would print what has
+        interrupted us, and go on to its end, with the rest undone.
+        """
+        with _patient():
+            self.run()
 
     def run_apart(self, wait: bool = True) -> None:
         """Do it on a thread of its own.

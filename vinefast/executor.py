@@ -254,7 +254,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 raise EngineStartError(f"Executor {self.label} has been started before; make a new one")
             super().start()
             self._teardown = Teardown()
-            weakref.finalize(self, self._teardown.run)
+            weakref.finalize(self, self._teardown.run_at_end)
             self._starting = True
             try:
                 self._start(self._teardown)

@@ -272,6 +272,7 @@ static void test_other_results_fail_the_call_with_their_code(void)
 			{VINE_RESULT_SIGNAL, 9, VINE_RESULT_SIGNAL, "words"},
 			{VINE_RESULT_MAX_WALL_TIME, 0, VINE_RESULT_MAX_WALL_TIME, "words"},
 			{VINE_RESULT_SUCCESS, 1, VINE_RESULT_UNKNOWN, "words"},
+			{VINE_RESULT_SUCCESS, 9, VINE_RESULT_SIGNAL, "signal 9"},
 			{VINE_RESULT_OUTPUT_MISSING, 1, VINE_RESULT_UNKNOWN, "words"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -15,7 +15,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 from tests.helpers.processes import WORKER_COMMAND, command_by_hand, left_of, processes_marked, start_by_hand
 from tests.helpers.waiting import wait_until
 from vinefast import Tuning
-from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure
+from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure, TaskSignalled
 from vinefast.workers import watchdog
 
 QUICK = 10.0  # a start that fails, does so within this many seconds
@@ -312,6 +312,34 @@ def test_a_killed_worker_of_the_regular_mode_leaves_nothing(make_executor, mark,
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def kill_own_group():
+    os.killpg(0, signal.SIGKILL)
+
+
+def test_a_call_of_the_regular_mode_that_kills_its_process_group(make_executor):
+    executor = make_executor(function_exec_mode="regular")
+    killed = executor.submit(kill_own_group, {})
+    assert executor.submit(pow, {}, 2, 3).result(60) == 8
+    with pytest.raises(TaskSignalled, match="signal 9"):
+        killed.result(60)
+
+
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_a_worker_that_is_killed_before_its_call_has_started_leaves_nothing(make_executor, mark, tmp_path, mode):
+    """Python takes its time to start, and finds somebody else in its parent's place then."""
+    gate = tmp_path / "gate"
+    config = TaskVineManagerConfig(port=0, init_command=f"touch {gate}; sleep 2")
+    executor = make_executor(worker_launch_method="manual", function_exec_mode=mode, manager_config=config)
+    starter = start_by_hand(command_by_hand(executor), tmp_path)
+    executor.submit(pow, {}, 2, 3)
+    assert wait_until(gate.exists, 30)
+    (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
+    worker.kill()
+    starter.wait(10)
+    assert wait_until(lambda: executor.stats()["workers_connected"] == 0)
+    assert not left_of(mark)
 
 
 @pytest.mark.parametrize("ssl", [False, True], ids=["", "TLS"])

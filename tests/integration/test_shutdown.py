@@ -504,6 +504,51 @@ def test_ctrl_c(mark, tmp_path):
     assert nothing_left(mark)
 
 
+LONG_END = """
+    import sys, time
+    from vinefast import VineFastExecutor
+
+    def take_time():
+        print("ending", flush=True)
+        time.sleep(1)
+        print("ended", flush=True)
+
+    executor = VineFastExecutor()
+    executor.run_dir = sys.argv[1]
+    executor.start()
+    futures = [executor.submit(time.sleep, {}, 60) for _ in range(10)]
+    executor._teardown.callback(take_time)
+"""
+
+
+def test_ctrl_c_at_the_end_of_a_program(mark, tmp_path):
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(LONG_END), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout.readline() == "ending\n"
+    for _ in range(3):
+        program.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    out, errors = program.communicate(timeout=30)
+    assert out == "ended\n"
+    assert "KeyboardInterrupt" not in errors
+    assert nothing_left(mark)
+
+
+def test_ctrl_c_while_an_executor_is_collected(make_executor, mark):
+    executor = make_executor()
+    steps = []
+    executor._teardown.callback(lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0.1), steps.append("after")))
+    with pytest.raises(KeyboardInterrupt):
+        executor._teardown.run_at_end()
+        time.sleep(1)
+    assert steps == ["after"]
+    assert nothing_left(mark)
+
+
 def test_end_of_a_program_that_never_cleans_up(mark, tmp_path):
     program = run_program(tmp_path, "")
     out, errors = program.communicate(timeout=60)

@@ -22,18 +22,21 @@ def _main() -> None:
     n_slots = int(os.environ.get(VINEFAST_SLOTS) or 0) or arguments.children or cores
     pipes = (arguments.in_pipe_fd, arguments.out_pipe_fd)
     close_inherited_pipes(keep=set(pipes))
-    if os.getppid() == arguments.worker_pid:
-        # The pipe's end alone would not do: another process of the worker may hold it open.
-        die_with_parent(signal.SIGTERM)
-        if os.getppid() != arguments.worker_pid:
-            return
+    is_child = os.getppid() == arguments.worker_pid
     link = WorkerLink(*pipes, arguments.worker_pid)
     try:
         # Before the long imports, so that the worker sends bundles meanwhile.
         link.announce(LIBRARY_NAME, arguments.task_id, time.monotonic())
     except WorkerGone:
+        link.clean_up_after_worker()
         return
     janitor = Janitor(n_slots + 1, link, close=(link.out_fd,))
+    if is_child:
+        # The pipe's end alone would not do: another process of the worker may hold it open. Not before there is a
+        # janitor, which cleans up after the worker.
+        die_with_parent(signal.SIGTERM)
+        if os.getppid() != arguments.worker_pid:
+            return
     clean_imports()
 
     with link.healing():

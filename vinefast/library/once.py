@@ -115,7 +115,7 @@ def _main() -> int:
 
 
 def _leave_with(worker_pid: int) -> None:
-    """End, with the call and what the worker leaves, if the worker is killed: nobody else would."""
+    """End, with the call and what the worker leaves, if the worker is killed, or has been: nobody else would."""
     from .process import die_with_parent
     from .worker_forks import WorkerForks
 
@@ -129,7 +129,7 @@ def _leave_with(worker_pid: int) -> None:
 
     signal.signal(signal.SIGTERM, leave)
     die_with_parent(signal.SIGTERM)
-    if os.getppid() != worker_pid:
+    if os.getppid() != worker_pid or not forks.worker_was_there:
         leave(signal.SIGTERM, None)
 
 
