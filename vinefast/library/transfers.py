@@ -78,7 +78,10 @@ class TransferWatch:
             n_looks = n_looks + 1 if moved and moved == before else 0
             self._seen[pid, started] = (moved, n_looks)
             # Other children are silent for good reason; only a transfer has its own connection, or a file open there.
-            if n_looks < _N_LOOKS or (int(started) >= oldest and self._disconnect(pid)):
+            if n_looks < _N_LOOKS:
+                continue
+            # It is told first, and ends by itself, unless it is suspended.
+            if n_looks < 2 * _N_LOOKS and int(started) >= oldest and self._disconnect(pid):
                 continue
             if name := self._fetched(pid):
                 self._end(pid, started, name)
