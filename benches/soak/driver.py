@@ -69,7 +69,8 @@ class Driver:
         self._rate = rate
         self._number = 0
         self._due = time.monotonic()
-        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        # When, a number that tells them apart, what, and whether a call is owed thereby.
+        self._later: list[tuple[float, int, Callable[[], None], bool]] = []
         self._inputs: list[tuple[str, str]] = []
         self._apps = {name: parsl.python_app(calls.same, executors=[name]) for name in executors}
         self._kinds: dict[str, tuple[float, Callable[[str, int], Future[Any]]]] = {
@@ -89,7 +90,8 @@ class Driver:
 
     def is_owing(self) -> bool:
         """Whether calls are to be cancelled, or kept values to be read, soon."""
-        return bool(self._later) and self._later[0][0] < time.monotonic() + _SOON_S
+        soon = time.monotonic() + _SOON_S
+        return any(when < soon and is_owed for when, _, _, is_owed in self._later)
 
     def turn(self, submitting: bool = True) -> None:
         """Do what is due."""
@@ -126,8 +128,8 @@ class Driver:
         self._books.enter(Call(number, kind, group, future, time.monotonic(), is_right, is_right_error, after))
         return future
 
-    def _after(self, seconds: float, what: Callable[[], None]) -> None:
-        heapq.heappush(self._later, (time.monotonic() + seconds, self._number, what))
+    def _after(self, seconds: float, what: Callable[[], None], is_owed: bool = True) -> None:
+        heapq.heappush(self._later, (time.monotonic() + seconds, self._number, what, is_owed))
 
     def _nothing(self, group: str, number: int) -> Future[Any]:
         future = self._executors[group].submit(calls.same, {}, number)
@@ -177,7 +179,7 @@ class Driver:
         if len(self._inputs) > _N_INPUTS:
             old, _ = self._inputs.pop(0)
             # Calls that were submitted may still read it.
-            self._after(_INPUT_S, lambda: os.unlink(old))
+            self._after(_INPUT_S, lambda: os.unlink(old), is_owed=False)
 
     def _writes(self, group: str, number: int) -> Future[Any]:
         path = str(self._outputs_dir / f"output-{number}")
