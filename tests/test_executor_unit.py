@@ -1,5 +1,6 @@
 """The Parsl contract. Calls themselves are tested in tests/integration."""
 
+import _thread
 import inspect
 import logging
 import os
@@ -56,6 +57,9 @@ class Engine:
 
     def start(self):
         pass
+
+    def finishing_s(self):
+        return 0.0
 
     def submit(self, *call):
         self.calls.append(call)
@@ -510,3 +514,19 @@ def test_a_teardown_that_frees_its_executor_is_not_held_up_by_that():
     thread.join(10)
     assert not thread.is_alive()
     assert done == ["last", "first"]
+
+
+def test_a_teardown_at_the_end_of_an_unknown_thread_leaves_no_thread_behind():
+    """A collection may end an executor on any thread, also on one that was not started by `threading`."""
+    threads, done, ended = set(threading.enumerate()), threading.Lock(), []
+    done.acquire()
+    teardown = Teardown()
+    teardown.callback(ended.append, 1)
+
+    def end():
+        teardown.run_at_end()
+        done.release()
+
+    _thread.start_new_thread(end, ())
+    assert done.acquire(timeout=20) and ended == [1]
+    assert set(threading.enumerate()) <= threads

@@ -23,7 +23,8 @@ def join(thread: threading.Thread) -> None:
     It may be in a callback of the user's, and that may take for ever. It may also never come to its first line, if
     whoever started it was interrupted within that.
     """
-    if thread.ident is None or thread is threading.current_thread():
+    # By their numbers: on a thread that `threading` does not know, it would make up one that stays among the others.
+    if thread.ident is None or thread.ident == threading.get_ident():
         return
     thread.join(_JOIN_S)
     if thread.is_alive():
@@ -41,7 +42,7 @@ def _patient() -> Iterator[None]:
 
     former = signal.getsignal(signal.SIGINT)
     # One that is none of Python's could not be put back. And the exception comes to the main thread alone.
-    if former is None or threading.current_thread() is not threading.main_thread():
+    if former is None or threading.get_ident() != threading.main_thread().ident:
         yield
         return
     signal.signal(signal.SIGINT, note)
