@@ -6,12 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from click.testing import CliRunner
 
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.cli import main
+from vinefast.doctor import facts, limits
 from vinefast.workers import by_hand
 from vinefast.workers.contact import Contact
 
@@ -92,6 +94,15 @@ def test_info_of_a_run(tmp_path):
     assert "name one" in json.loads(invoke("info", "--json", str(tmp_path)).output)["run"]["manager"]
     result = invoke("info", "neither")
     assert result.exit_code == 2 and "HOST:PORT" in result.output
+
+
+def test_info_does_not_wait_for_a_disk_that_hangs(monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(facts, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(limits, "room_of", lambda path: gate.wait())
+    found = json.loads(invoke("info", "--json").output)["limits"]
+    gate.set()
+    assert found[f"room in {limits.MEMORY_DIRECTORY}, bytes"] == "no answer in 0.2 s"
 
 
 def test_info_where_there_is_no_engine(monkeypatch, tmp_path):

@@ -50,6 +50,7 @@ def checks(write, tmp_path):
             capture_output=True,
             text=True,
             cwd=tmp_path,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
             timeout=100,
         )
         assert answer.returncode == 0, answer.stderr
@@ -155,12 +156,14 @@ def test_workers_that_do_not_exist_and_an_environment_of_another_python(checks, 
     found = checks(f"""
         absent = VineFastExecutor("absent", factory_config=TaskVineFactoryConfig(worker_executable="/no/worker"))
         old = VineFastExecutor("old", manager_config=TaskVineManagerConfig(port=0, env_pack={str(tmp_path / "env")!r}))
+        packed = VineFastExecutor("packed", factory_config=TaskVineFactoryConfig(python_env={sys.prefix!r}))
         gone = VineFastExecutor("gone", manager_config=TaskVineManagerConfig(port=0, env_pack="/no/such/env"))
-        config = parsl.Config(executors=[absent, old, gone])
+        config = parsl.Config(executors=[absent, old, packed, gone])
     """)
     assert "/no/worker" in found["absent: workers"]["seen"] and found["absent: workers"]["level"] == "error"
     assert "has 3.5, and this is" in found["old: Python"]["seen"] and found["old: Python"]["level"] == "error"
-    assert found["gone: Python"]["level"] == "error"
+    assert found["gone: Python"]["level"] == "error" and found["packed: Python"]["level"] == "ok"
+    assert not list((tmp_path / "cache").rglob("*.tar.gz"))
 
 
 def test_what_was_warned_of_while_loading_is_shown(checks):

@@ -8,6 +8,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator
+from copy import copy
 
 from vinefast import VineFastExecutor
 from vinefast.doctor.check import Check, error, ok, refusal, warning
@@ -67,7 +68,9 @@ def launcher_of(executor: VineFastExecutor, directory: str) -> Launcher:
     VineFastError
         If it cannot be made.
     """
-    return make_launcher(executor.worker_launch_method, executor.factory_config, directory, executor.provider)
+    config = copy(executor.factory_config)
+    config.python_env = None  # which would be packed
+    return make_launcher(executor.worker_launch_method, config, directory, executor.provider)
 
 
 def _of_executor(executor: VineFastExecutor, directory: str) -> Iterator[Check]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import resource
 import socket
 import tempfile
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ from vinefast.workers.contact import ADDRESS, manager_address, speaks_tls
 from vinefast.workers.launch import local_scratch_dir
 
 _KNOCK_S = 3.0
+_ANSWER_S = 5.0
 
 
 def facts() -> dict[str, dict[str, Any]]:
@@ -110,7 +113,17 @@ def _of_address(host: str, port: int) -> dict[str, Any]:
 
 
 def _known(ask: Callable[[], Any]) -> Any:
+    """Give an answer, or why there is none: a disk may hang, too."""
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def answer() -> None:
+        try:
+            answers.put(ask())
+        except (OSError, EngineStartError) as problem:
+            answers.put(str(problem))
+
+    threading.Thread(target=answer, name="vinefast-fact", daemon=True).start()
     try:
-        return ask()
-    except (OSError, EngineStartError) as problem:
-        return str(problem)
+        return answers.get(timeout=_ANSWER_S)
+    except queue.Empty:
+        return f"no answer in {_ANSWER_S:g} s"

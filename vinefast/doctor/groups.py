@@ -62,11 +62,13 @@ def _tried(executor: VineFastExecutor, directory: str, command: str | None, pati
     try:
         launcher = launcher_of(executor, own)
         if command is None and launcher.local:
-            command = f"{shlex.quote(find_program(executor.factory_config.worker_executable))} --cores 1"
+            program = shlex.quote(find_program(executor.factory_config.worker_executable))
+            command = f"{program} --cores 1 {executor.factory_config.worker_options or ''}"
         if command is None:
             yield ok(name, "not tried: workers are elsewhere, and there is no --worker-command")
             return
-        if config.app_pack or (config.env_pack is not None and not os.path.isfile(config.env_pack)):
+        sent = (config.env_pack, executor.factory_config.python_env)
+        if config.app_pack or any(place is not None and not os.path.isfile(place) for place in sent):
             yield ok(name, "not tried: its environment would be packed first, which takes minutes")
             return
         copied = _by_hand(executor, launcher.local)
