@@ -32,6 +32,13 @@ def test_every_command_stands_below_a_headline_with_one_line():
     assert "vinefast completion" in lines[-1] + lines[-2]
 
 
+def test_examples_keep_their_lines():
+    for name in main.commands:
+        assert "\\b" not in invoke(name, "--help").output
+    lines = [line.strip() for line in invoke("doctor", "--help").output.splitlines()]
+    assert "vinefast doctor --config program.py" in lines and "Examples:" in lines
+
+
 def test_a_command_of_nobody_is_shown_all_the_same(monkeypatch):
     monkeypatch.setitem(main.commands, "another", main.commands["tune"])
     assert "Others:\n  another" in invoke("--help").output

@@ -12,14 +12,14 @@ _VARIABLE = "_VINEFAST_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    r"""Print what makes your shell complete commands, options and files.
+    """Print what makes your shell complete commands, options and files.
 
     \b
     To turn it on, for shells that start from then on:
       bash:  echo 'eval "$(vinefast completion bash)"' >> ~/.bashrc
       zsh:   echo 'eval "$(vinefast completion zsh)"' >> ~/.zshrc
       fish:  vinefast completion fish > ~/.config/fish/completions/vinefast.fish
-    """
+    """  # noqa: D301
     kind = get_completion_class(shell)
     assert kind is not None
     try:

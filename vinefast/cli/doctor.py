@@ -54,7 +54,7 @@ _MARK_WIDTH = 7
 def doctor(
     run_dir: str | None, configuration: str | None, worker_command: str | None, timeout: float, as_json: bool
 ) -> None:
-    r"""Check this machine, a worker's command or a configuration, and say what to do.
+    """Check this machine, a worker's command or a configuration, and say what to do.
 
     Without options, this machine: limits, disks, names, TLS, and whether a real worker joins and runs a call, with and
     without TLS. RUN_DIR is the directory of a run, or where one is to be.
@@ -66,7 +66,7 @@ def doctor(
       vinefast doctor
       vinefast doctor --config program.py
       vinefast doctor --worker-command 'srun -n1 vine_worker' --timeout 300
-    """
+    """  # noqa: D301
     if configuration is not None and not os.path.isfile(configuration.partition(":")[0]):
         raise click.UsageError(f"--config: {configuration.partition(':')[0]} is no file; accepted: FILE.py[:NAME]")
     plan = Plan(run_dir, configuration, worker_command, timeout)

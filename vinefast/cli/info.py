@@ -21,7 +21,7 @@ _WIDTH = 120
 @click.argument("run", required=False, metavar="[RUN_DIR|HOST:PORT]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
 def info(run: str | None, as_json: bool) -> None:
-    r"""Show versions, where things are, and which limits there are.
+    """Show versions, where things are, and which limits there are.
 
     With the directory of a run, or the address of its manager: where that is, whether it answers, and what its workers
     have, as far as the directory tells.
@@ -31,7 +31,7 @@ def info(run: str | None, as_json: bool) -> None:
       vinefast info
       vinefast info runinfo/000
       vinefast info --json > for-a-bug-report.json
-    """
+    """  # noqa: D301
     found = facts()
     if run is not None:
         try:
