@@ -88,7 +88,8 @@ def judge(name: str, outcome: Outcome) -> Iterator[Check]:
         yield error(
             name,
             f"a worker has joined{_by_tls(outcome)}, but not run a call in {outcome.waited_s:.0f} s{_words(outcome)}",
-            "its Python may be slow to start (a cold network disk): wait longer with --timeout; init_command may hang",
+            "its disk may be full, its Python slow to start (a cold network disk: wait longer with --timeout), or "
+            "init_command hangs",
         )
 
 

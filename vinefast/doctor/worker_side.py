@@ -1,4 +1,4 @@
-"""What a call tells of its worker. It travels by its code, so it needs neither vinefast nor Parsl there."""
+"""What a call tells of its worker. It travels by its code, so vinefast need not be installed there."""
 
 from __future__ import annotations
 
