@@ -133,7 +133,8 @@ def _interrupted_by_signals() -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    # Who has it ignored, as nohup does, wants that.
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
