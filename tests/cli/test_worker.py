@@ -168,7 +168,7 @@ def test_an_unreadable_contact(announce, run):
 
 @pytest.fixture
 def without_tls(monkeypatch):
-    monkeypatch.setattr(worker, "_speaks_tls", lambda host, port: False)
+    monkeypatch.setattr(worker, "speaks_tls", lambda host, port: False)
 
 
 @pytest.mark.parametrize("option", ["--password=/secret", "-P/secret"])

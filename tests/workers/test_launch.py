@@ -454,16 +454,16 @@ def test_local_workers_keep_their_files_in_memory_if_there_is_room(monkeypatch, 
     monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path))
     monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1)
     if not os.statvfs(tmp_path).f_flag & os.ST_NOEXEC:
-        assert launch._local_scratch_dir(config) == str(tmp_path)
-    assert launch._local_scratch_dir(TaskVineFactoryConfig(scratch_dir="/else")) == "/else"
+        assert launch.local_scratch_dir(config) == str(tmp_path)
+    assert launch.local_scratch_dir(TaskVineFactoryConfig(scratch_dir="/else")) == "/else"
     monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1 << 60)
-    assert launch._local_scratch_dir(config) is None
+    assert launch.local_scratch_dir(config) is None
     monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path / "absent"))
-    assert launch._local_scratch_dir(config) is None
+    assert launch.local_scratch_dir(config) is None
     monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path))
     monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1)
     monkeypatch.setenv("TMPDIR", "/users/choice")
-    assert launch._local_scratch_dir(config) is None
+    assert launch.local_scratch_dir(config) is None
 
 
 def test_local_workers_larger_than_this_machine_are_warned_of(tmp_path, caplog):

@@ -6,34 +6,20 @@ and so that one that hangs can be ended.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from vinefast._child import Say, begin
 from vinefast.bench.effort import EFFORTS, Effort
 from vinefast.bench.measures import MEASURES, NotMeasured, warm_up
 from vinefast.bench.peers import PEERS, Peer
 
-Say = Callable[..., None]
-
 
 def main() -> None:
     """Measure as the one argument says, a JSON object with the arguments of `measure`."""
-    channel = os.fdopen(os.dup(1), "w", buffering=1)
-    # What the executor prints is no answer.
-    os.dup2(2, 1)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-    def say(**message: Any) -> None:
-        print(json.dumps(message), file=channel)
-
-    measure(say=say, **json.loads(sys.argv[1]))
+    say, arguments = begin()
+    measure(say=say, **arguments)
 
 
 def measure(say: Say, executor: str, measures: Sequence[str], effort: str, slots: int, directory: str) -> None:
@@ -102,9 +88,3 @@ def explained(error: BaseException) -> str:
     """Say what went wrong, in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -50,7 +50,7 @@ class _Names(click.ParamType):
         return list(dict.fromkeys(names))
 
 
-@click.command()
+@click.command(short_help="Measure vinefast beside other executors on this machine.")
 @click.option("--executors", type=_Names("executor", PEERS), metavar="A,B", help="Default: all that are installed.")
 @click.option("--measures", type=_Names("measure", MEASURES), metavar="A,B", help="Default: all.")
 @click.option("--rounds", type=click.IntRange(1), help="Default: 3; 1 with --quick.")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import click
 
 from vinefast.bench.command import bench
+from vinefast.cli.completion import completion
+from vinefast.cli.doctor import doctor
+from vinefast.cli.info import info
+from vinefast.cli.sections import Sections
 from vinefast.cli.tune import tune
 from vinefast.cli.worker import worker
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="vinefast", prog_name="vinefast")
 def main() -> None:
     """Thousands to millions of short Python calls with Parsl, on the TaskVine engine."""
 
 
-main.add_command(bench)
-main.add_command(tune)
-main.add_command(worker)
+for _command in (bench, completion, doctor, info, tune, worker):
+    main.add_command(_command)

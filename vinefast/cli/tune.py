@@ -25,7 +25,7 @@ from vinefast.settings.tuning import Tuning
 _WIDTH = 150
 
 
-@click.command()
+@click.command(short_help="List what can be tuned, and check what a program sets.")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
 @click.option(

@@ -14,21 +14,19 @@ import click
 from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.by_hand import WorkerStart
+from vinefast.workers.contact import ADDRESS, speaks_tls
 from vinefast.workers.launch import RECONNECT_S, START_SCRIPT
 from vinefast.workers.programs import find_program
 
-_ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
 _PASSWORD = re.compile(r"--pass[word]*(=.*)?|-P.*")
 _NO_PASSWORD = "--no-password"
 _SSL = re.compile(r"--ssl|--tls-sni(=.*)?")
-# A message of TLS that no client begins with: a server says so in a record of its own, an alert.
-_NO_HELLO = b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"
-_ALERT = b"\x15"
 _KNOCK_S = 10.0
 _MAX_PORT = 65535
 
 
 @click.command(
+    short_help="Start a worker by hand for a run.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     options_metavar="[--no-password]",
 )
@@ -62,7 +60,7 @@ def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStar
         if not start.by_name:
             _knock(where, start)
         return start
-    found = _ADDRESS.fullmatch(where)
+    found = ADDRESS.fullmatch(where)
     if found is None:
         raise click.UsageError(f"{where!r} is no directory; accepted: the directory of a run, or HOST:PORT")
     if not no_password and not any(_PASSWORD.fullmatch(option) for option in options):
@@ -73,21 +71,9 @@ def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStar
     host, port = found["host"].strip("[]"), int(found["port"])
     if not 0 < port <= _MAX_PORT:
         raise click.UsageError(f"the port of {where} is {port}; accepted: 1 to {_MAX_PORT}")
-    ssl = [] if any(_SSL.fullmatch(option) for option in options) or not _speaks_tls(host, port) else ["--ssl"]
+    ssl = [] if any(_SSL.fullmatch(option) for option in options) or not speaks_tls(host, port) else ["--ssl"]
     # TaskVine's own 15 minutes are long for one that cannot join, or whose program has been killed.
     return WorkerStart("vine_worker", [f"--connect-timeout={RECONNECT_S}", *ssl, host, str(port)], host, port)
-
-
-def _speaks_tls(host: str, port: int) -> bool:
-    """Ask a manager whether it speaks TLS. One that cannot be reached yet does, as one beyond this host does."""
-    try:
-        with socket.create_connection((host, port), _KNOCK_S) as manager:
-            manager.sendall(_NO_HELLO)
-            return manager.recv(1) == _ALERT
-    except ConnectionResetError:
-        return False
-    except OSError:
-        return True
 
 
 def _knock(where: str, start: WorkerStart) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vinefast.errors import EngineStartError
+from vinefast.library import parsl_side
 from vinefast.workers.contact import Contact
 
 NAME = "contact.json"
@@ -35,6 +36,8 @@ class WorkerStart:
         Whether workers find the manager in a catalog, and not at that address.
     password_file : str or None
         What workers have to know; None: nothing.
+    versions : str
+        What the program has, and workers are to have.
     """
 
     program: str
@@ -43,6 +46,7 @@ class WorkerStart:
     port: int
     by_name: bool = False
     password_file: str | None = None
+    versions: str = ""
 
 
 def announce(directory: str, program: str, arguments: Sequence[str], contact: Contact) -> str:
@@ -76,6 +80,7 @@ def announce(directory: str, program: str, arguments: Sequence[str], contact: Co
                     "port": contact.port,
                     "by_name": contact.project_name is not None,
                     "password_file": password_file,
+                    "versions": parsl_side.versions(),
                 },
                 file,
             )

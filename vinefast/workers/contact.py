@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import queue
+import re
 import socket
 import threading
 import time
@@ -20,7 +21,15 @@ from vinefast.errors import EngineStartError
 
 logger = logging.getLogger(__name__)
 
+ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
+"""HOST:PORT, the host being a name, or a number, that of IPv6 in brackets."""
+
 _LOOPBACK = "127.0.0.1"
+
+# A message of TLS that no client begins with: a server says so in a record of its own, an alert.
+_NO_HELLO = b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"
+_ALERT = b"\x15"
+_ALERT_S = 10.0
 
 # TaskVine's own, where CATALOG_HOST and CATALOG_PORT do not say otherwise.
 _PUBLIC_CATALOG = "catalog.cse.nd.edu,backup-catalog.cse.nd.edu"
@@ -129,6 +138,18 @@ def _is_here(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     except OSError:
         return False
     return True
+
+
+def speaks_tls(host: str, port: int) -> bool:
+    """Ask a manager whether it speaks TLS. One that cannot be reached yet does, as one beyond this host does."""
+    try:
+        with socket.create_connection((host, port), _ALERT_S) as manager:
+            manager.sendall(_NO_HELLO)
+            return manager.recv(1) == _ALERT
+    except ConnectionResetError:
+        return False
+    except OSError:
+        return True
 
 
 def catalog_hosts() -> str | None:

@@ -312,7 +312,7 @@ class _CrewLauncher(Launcher):
         logger.warning("%s; starting another. Its log is %s", how, log_path)
 
 
-def _local_scratch_dir(config: TaskVineFactoryConfig) -> str | None:
+def local_scratch_dir(config: TaskVineFactoryConfig) -> str | None:
     """Choose where workers on this machine keep their files; None: where temporary files are.
 
     For every bundle a worker makes and removes a directory and two files, which takes half a millisecond on a disk and
@@ -344,7 +344,7 @@ class LocalLauncher(_CrewLauncher):
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the workers."""
-        self._place = _local_scratch_dir(self.config)
+        self._place = local_scratch_dir(self.config)
         self._scratch = Scratch(self._place)
         self._arguments = [
             *_leaving_arguments(self.config),
@@ -406,7 +406,7 @@ class FactoryLauncher(_CrewLauncher):
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the factory."""
-        self._place = _local_scratch_dir(self.config) if self.local else self.config.scratch_dir or self.directory
+        self._place = local_scratch_dir(self.config) if self.local else self.config.scratch_dir or self.directory
         self._scratch = Scratch(self._place, janitor=False)
         _copy_password(contact, self._scratch)
         self._command = [self._factory, *self._arguments(contact)]
@@ -493,7 +493,7 @@ def warn_of_more_than_here(config: TaskVineFactoryConfig) -> None:
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
     }
     with suppress(OSError):  # which is met again where it matters
-        here["disk"] = shutil.disk_usage(_local_scratch_dir(config) or tempfile.gettempdir()).total >> 20
+        here["disk"] = shutil.disk_usage(local_scratch_dir(config) or tempfile.gettempdir()).total >> 20
     for name, there_is in here.items():
         wanted = getattr(config, name)
         if wanted and wanted > there_is:

@@ -36,6 +36,16 @@ def find_program(name: str) -> str:
     )
 
 
+def found_by(path: str) -> str:
+    """Say why `find_program` has found a program there."""
+    directory = os.path.dirname(path)
+    prefixes = {_PREFIX_VARIABLE: os.environ.get(_PREFIX_VARIABLE), "the prefix of the build": _built_with()}
+    for reason, prefix in prefixes.items():
+        if prefix and directory == os.path.abspath(os.path.join(prefix, "bin")):
+            return reason
+    return "PATH" if directory in map(os.path.abspath, os.get_exec_path()) else "its path"
+
+
 def find_resource_monitor() -> str:
     """Find the program that measures tasks, where ``CCTOOLS_RESOURCE_MONITOR`` says or where other programs are.
 

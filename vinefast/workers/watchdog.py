@@ -28,13 +28,13 @@ _TOO_LARGE_S = 3.0
 _MAX_REMEMBERED = 1000
 _RESOURCES = ("cores", "memory", "disk", "gpus")
 
-# Workers that do not speak as the manager does, by what counts them.
-_LOST = {
+LOST = {
     "joins_without_ssl": "A worker without TLS has come to executor %s, which has TLS on, and was sent away: start it "
     "with the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=False turns TLS off",
     "joins_with_ssl": "A worker with TLS has come to executor %s, which has none, and was sent away: start it without "
     "the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=True turns TLS on",
 }
+"""Of workers that do not speak as the manager does, by what counts them: what was seen, a colon, and what to do."""
 
 _Needs = tuple[float | int | None, ...]
 
@@ -138,7 +138,7 @@ class Watchdog:
                 )
 
     def _look_at_lost_workers(self, stats: Mapping[str, int]) -> None:
-        for name, words in _LOST.items():
+        for name, words in LOST.items():
             if stats[name] and name not in self._named_lost:
                 self._named_lost.add(name)
                 logger.warning(words, self._label)
