@@ -52,7 +52,7 @@ def test_a_call_whose_task_is_cancelled_ends_on_its_worker(make_executor):
     async def main():
         future = executor.submit(time.sleep, None, 600)
         task = asyncio.ensure_future(asyncio.wait_for(future, 600))
-        while not future.running():
+        while not (future.running() and future._done_callbacks):
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -126,6 +126,20 @@ def test_a_task_that_is_cancelled_in_a_map_cancels_the_rest(executor):
 
     run(main())
     assert wait_until(lambda: executor.outstanding() == 0, 10)
+
+
+def test_one_may_change_between_the_two_ways_within_a_chunk(executor):
+    async def main():
+        results = executor.map(operator.neg, range(50), chunksize=7)
+        sync, found = iter(results), []
+        for i in range(20):
+            found.append(next(sync))
+            found.append(await results.__anext__())
+            if i % 3 == 0:
+                found.append(next(results))
+        return found + list(results)
+
+    assert run(main()) == [-i for i in range(50)]
 
 
 def test_only_one_task_takes_results_at_a_time(executor):

@@ -193,8 +193,11 @@ class _Source(Generic[T]):
         try:
             while True:
                 # What the user has taken is not kept here, so that large results do not pile up.
-                while self.items:
-                    yield self.items.pop()
+                items = self.items
+                while items:
+                    yield items.pop()
+                if self.items is not items:  # a coroutine has been here meanwhile
+                    continue
                 future = self._next_call()
                 if future is None:
                     return

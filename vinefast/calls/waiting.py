@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, CancelledError, Future
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures._base import DoneAndNotDoneFutures
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, DoneAndNotDoneFutures
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -146,9 +146,19 @@ def _left(deadline: float | None) -> float | None:
 
 def _ends_it(future: Future[Any], return_when: str) -> bool:
     """Whether nobody waits for others once this one is done."""
-    if return_when == FIRST_EXCEPTION:
-        return not future.cancelled() and future.exception() is not None
-    return return_when == FIRST_COMPLETED
+    return return_when == FIRST_COMPLETED or (return_when == FIRST_EXCEPTION and _has_failed(future))
+
+
+# The public methods would do, but lock, and so have the future of a call make its lock.
+
+
+def _has_failed(future: Any) -> bool:
+    """Whether one that is done has an exception."""
+    return future._exception is not None
+
+
+def _is_cancelled(future: Any) -> bool:
+    return future._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
 
 
 @contextmanager
@@ -189,8 +199,6 @@ class _Tally:
             future = self._finished.get_nowait()
             self._pending.discard(future)
             self._done += 1
-            try:
-                self._failed += future.exception(0) is not None
-            except CancelledError:
-                self._cancelled += 1
+            self._failed += _has_failed(future)
+            self._cancelled += _is_cancelled(future)
         return Counts(self._total, self._done, self._failed, self._cancelled)
