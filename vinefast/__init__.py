@@ -1,7 +1,9 @@
 """A drop-in Parsl executor on the TaskVine engine, with a Cython core for thousands of short Python calls a second."""
 
+from vinefast._core import CallFuture
 from vinefast._version import VERSION as __version__
 from vinefast.calls.apps import mark, python_app
+from vinefast.calls.waiting import as_completed, wait
 from vinefast.data.cached import CachedFile
 from vinefast.data.staging import URLStaging
 from vinefast.data.temps import Kept, TempFile
@@ -28,6 +30,7 @@ from vinefast.settings.tuning import Tuning
 __all__ = [
     "CachedFile",
     "CallDied",
+    "CallFuture",
     "CallTimedOut",
     "ContextError",
     "EngineFailure",
@@ -48,6 +51,8 @@ __all__ = [
     "VineFastError",
     "VineFastExecutor",
     "__version__",
+    "as_completed",
     "mark",
     "python_app",
+    "wait",
 ]

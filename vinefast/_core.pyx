@@ -17,6 +17,7 @@ include "core/specs.pxi"
 include "core/files.pxi"
 include "core/temps.pxi"
 include "core/future.pxi"
+include "core/awaiting.pxi"
 include "core/outstanding.pxi"
 
 # The manager thread's.

@@ -7,12 +7,12 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack, suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from parsl.data_provider.staging import Staging
 from parsl.dataflow.rundirs import make_rundir
@@ -31,12 +31,14 @@ from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
 from vinefast.calls.cancel import call_of, cancel
 from vinefast.calls.context import pack
-from vinefast.calls.many import CallsAhead, Chunks, results_in_order
+from vinefast.calls.many import CallsAhead, Chunks, Results
 from vinefast.calls.overhead import Overhead, overhead
 from vinefast.calls.walltime import walltime_of
 from vinefast.data import temps
 from vinefast.data.plan import CallPlan
 from vinefast.data.staging import URLStaging
+from vinefast.display.progress import Progress
+from vinefast.display.state import State, counts_of
 from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, anew
 from vinefast.settings import checks, credentials, rules
 from vinefast.settings.credentials import SSL
@@ -60,6 +62,9 @@ from vinefast.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -227,6 +232,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             function_exec_mode, strict_resources, priority_order == "lowest_first", enforce_memory, capture_output
         )
         self._usual_spec = self._specs.usual
+        self._address = ""
         self._engine: Engine | None = None
         self._launcher: Launcher | None = None
         self._watchdog: Watchdog | None = None
@@ -237,7 +243,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._teardown: Teardown | None = None  # since start or shutdown
         self._starting = False
         self._ends_with_start = False  # somebody has shut it down meanwhile
-        self._submit: Callable[..., CallFuture] = _refuser(EngineStopped("the executor has not been started"))
+        self._submit: Callable[..., CallFuture[Any]] = _refuser(EngineStopped("the executor has not been started"))
 
     def start(self) -> None:
         """Start the engine and its workers, or raise with nothing left running.
@@ -306,7 +312,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         stop_output = ExitStack()
         teardown.callback(stop_output.close)
         teardown.callback(self._launcher.stop)
-        address = manager_address(self.manager_config.address, self._launcher.local)
+        self._address = address = manager_address(self.manager_config.address, self._launcher.local)
         password_file = credentials.password_file(
             self.manager_config.project_password_file, self.require_password, files, teardown
         )
@@ -404,12 +410,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     # Positional-only, unlike the base class: an app may have parameters of these names.
     def submit(  # type: ignore[override]
         self,
-        func: Callable[..., Any],
+        func: Callable[P, T],
         resource_specification: Mapping[str, Any] | None = None,
         /,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Future:
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> CallFuture[T]:
         """Hand a call to the engine.
 
         Parameters
@@ -421,7 +427,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             running_time_min and running_time_max (seconds). A call that runs for longer than the latter, or than the
             `walltime` of a Python app, is ended, and fails with `CallTimedOut`.
         *args, **kwargs
-            Arguments of the call.
+            Arguments of the call. A type checker compares them with the function's parameters, and so wants one that
+            the executor's `context` is for to have a default.
+
+        Returns
+        -------
+        CallFuture
+            A `concurrent.futures.Future`, for which coroutines can wait as well: ``await`` it in any event loop of
+            asyncio.
 
         Raises
         ------
@@ -481,12 +494,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
     def submit_many(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         arguments: Iterable[tuple[Any, ...]],
         /,
         resource_specification: Mapping[str, Any] | None = None,
         max_outstanding: int = 100_000,
-    ) -> Iterator[Future]:
+    ) -> CallsAhead[T]:
         """Call a function for each of many tuples of arguments, beside Parsl's data flow kernel.
 
         Up to `max_outstanding` calls are submitted at once, more as the futures are taken, so that `arguments` may be a
@@ -504,8 +517,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
         Returns
         -------
-        iterator of concurrent.futures.Future
-            In the order of `arguments`.
+        iterator of CallFuture
+            In the order of `arguments`; ``async for`` takes them, too, and lets other tasks run while it waits.
 
         Raises
         ------
@@ -518,9 +531,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         return self._calls_ahead(func, arguments, self._read(resource_specification), max_outstanding)
 
     def _calls_ahead(
-        self, func: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], spec: CallSpec | None, ahead: int
-    ) -> CallsAhead:
-        def submit(args: tuple[Any, ...]) -> CallFuture:
+        self, func: Callable[..., T], arguments: Iterable[tuple[Any, ...]], spec: CallSpec | None, ahead: int
+    ) -> CallsAhead[T]:
+        def submit(args: tuple[Any, ...]) -> CallFuture[T]:
             if not isinstance(args, tuple):
                 raise TypeError(
                     f"An item of arguments is {args!r}; accepted: a tuple of the arguments of one call, such as (1,)"
@@ -533,13 +546,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
     def map(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         /,
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
         resource_specification: Mapping[str, Any] | None = None,
-    ) -> Iterator[Any]:
+    ) -> Results[T]:
         """Call ``func`` for each item, and yield the results in order, as `concurrent.futures.Executor.map` does.
 
         The calls go past Parsl's data flow kernel. Items travel and run in chunks. Only so many chunks are ahead of the
@@ -565,8 +578,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         iterator
             The results; of a function that is marked with ``keep=True``, each is a `Kept`. The iterator raises what an
             item raised in the place of that item's result, and ends there; an item that is over its time, or whose
-            process dies, takes the results of its chunk with it. Once the iterator has given a result, closing it
-            cancels what has not been sent.
+            process dies, takes the results of its chunk with it. Closing the iterator cancels what has not been sent.
+            ``async for`` takes the results, too, and lets other tasks run while it waits; it reads the iterables on the
+            thread of the event loop, and if its task is cancelled, so is what has not been sent.
 
         Raises
         ------
@@ -582,9 +596,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if options_of(func).keep:
             # Each value is a file of its own, and so each item a call.
             rows = zip(*iterables, strict=False)
-            return results_in_order(self._calls_ahead(func, rows, spec, _KEPT_AHEAD), None, timeout)
+            return Results(self._calls_ahead(func, rows, spec, _KEPT_AHEAD), None, timeout)
 
-        def submit(columns: tuple[Any, ...]) -> CallFuture:
+        def submit(columns: tuple[Any, ...]) -> CallFuture[Any]:
             plan = self._plan(func, columns, {}, True) if self._moves_files else None
             return self._submit(func, columns, {}, spec, True, plan or None)
 
@@ -594,7 +608,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         most = sys.maxsize if n_items is None else n_items // (_CHUNKS_PER_SLOT * slots)
         chunks = Chunks(iterables, chunksize, most)
         calls = CallsAhead(submit, iter(chunks), _CHUNKS_AHEAD * (slots + 1))
-        return results_in_order(calls, chunks, timeout)
+        return Results(calls, chunks, timeout)
 
     def cancel(self, future: Future) -> bool:
         """Cancel a call, also one that runs: its future is cancelled at once, and its worker ends it within a second.
@@ -766,6 +780,40 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         """
         return overhead(self.stats(), since)
 
+    def progress(self) -> Progress:
+        """Make a bar that shows how far this executor's calls are: those that are not done now, and those to come.
+
+        ``with executor.progress():`` shows it until the block is left; ``executor.progress().start()`` does not wait,
+        and shows it until all calls are done, or until `stop` of what that returns. It has how many are done, have
+        failed, were cancelled, wait and run, workers and slots, calls per second lately, and how long the rest will
+        take at that rate.
+
+        Returns
+        -------
+        Progress
+            Shown on standard error if that is a terminal, or in a notebook; elsewhere nothing is written.
+        """
+        before = counts_of(self.stats())
+        return Progress(self.label, lambda: counts_of(self.stats(), before))
+
+    def _state(self) -> State:
+        counts = counts_of(self.stats())
+        if self._teardown is None or self._starting:
+            return State(self.label, "not started", counts)
+        if self._teardown.begun:
+            return State(self.label, "ended", counts)
+        if self.bad_state_is_set:
+            return State(self.label, "failed", counts, self._address, self.port, str(self.executor_exception))
+        return State(self.label, "running", counts, self._address, self.port)
+
+    def __repr__(self) -> str:
+        # Parsl logs this before the start, and has all arguments in its log then, as of any executor.
+        arguments = f", {super().__repr__()}" if self._teardown is None else ""
+        return f"<{type(self).__name__} {self.label!r}: {self._state().line()}{arguments}>"
+
+    def _repr_html_(self) -> str:
+        return self._state().html()
+
     @property
     def workers_per_node(self) -> int:
         """How many calls one worker runs at a time, as far as that is known before the worker is there."""
@@ -808,7 +856,7 @@ def _weakly(method: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _refuser(exception: Exception) -> Callable[..., CallFuture]:
+def _refuser(exception: Exception) -> Callable[..., CallFuture[Any]]:
     """Make a stand-in for submit that only raises."""
 
     def refuse(*args: object) -> NoReturn:

@@ -1,6 +1,6 @@
 """Where a call's time goes, from counters."""
 
-from vinefast.calls.overhead import overhead
+from vinefast.calls.overhead import Overhead, Stage, overhead
 
 STATS = {
     "calls_submitted": 20,
@@ -52,3 +52,15 @@ def test_table():
 def test_nothing_yet():
     assert all(stage.spent_us == 0 for stage in overhead({}).stages)
     assert "all" in str(overhead({}))
+
+
+def test_a_notebook_shows_a_table():
+    shown = overhead(STATS)._repr_html_()
+    assert "10 calls" in shown and "serialize" in shown and "13.0%" in shown and shown.count("<tr>") == 11
+    odd = Overhead(1, (Stage("<script>", 1.0, None, "a < b"),))
+    assert "&lt;script&gt;" in odd._repr_html_() and "a &lt; b" in odd._repr_html_()
+    assert "<script>" in str(odd)
+
+
+def test_words_are_no_markup():
+    assert "[red]x" in str(Overhead(1, (Stage("[red]x", 1.0, None, ""),)))

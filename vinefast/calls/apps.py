@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import parsl
 
 from vinefast.calls.context import name_of, parameters_before
 from vinefast.errors import InvalidConfiguration
 from vinefast.settings import rules
+
+T = TypeVar("T")
 
 # Parsl's wrappers carry a function's attributes along.
 _MARK = "__vinefast__"
@@ -42,6 +44,30 @@ _NO_OPTIONS = AppOptions()
 def options_of(function: Callable[..., Any]) -> AppOptions:
     """Return what a function, or an app's function in Parsl's wrappers, was marked with."""
     return getattr(function, _MARK, None) or _NO_OPTIONS
+
+
+@overload
+def mark(
+    function: Callable[..., T], *, context: Callable[[], Any] | None = None, keep: Literal[False] = False
+) -> Callable[..., T]: ...
+
+
+@overload
+def mark(
+    function: Callable[..., Any], *, context: Callable[[], Any] | None = None, keep: bool
+) -> Callable[..., Any]: ...
+
+
+@overload
+def mark(
+    function: None = None, *, context: Callable[[], Any] | None = None, keep: Literal[False] = False
+) -> Callable[[Callable[..., T]], Callable[..., T]]: ...
+
+
+@overload
+def mark(
+    function: None = None, *, context: Callable[[], Any] | None = None, keep: bool
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 
 
 def mark(

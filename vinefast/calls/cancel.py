@@ -23,7 +23,7 @@ def cancel(future: Future[Any]) -> bool:
         return cancel_sent(call)
 
 
-def call_of(future: Future[Any]) -> CallFuture | None:
+def call_of(future: Future[Any]) -> CallFuture[Any] | None:
     """Give the future of the call that an app has now, or `future` if it is that of a call; None: the app has none.
 
     Raises
@@ -41,7 +41,7 @@ def call_of(future: Future[Any]) -> CallFuture | None:
 
 
 @contextmanager
-def _without_retries(call: CallFuture) -> Iterator[None]:
+def _without_retries(call: CallFuture[Any]) -> Iterator[None]:
     """Keep Parsl from trying an app again whose call is cancelled within this."""
     found = map(task_record_of, list(call._done_callbacks))  # type: ignore[attr-defined]
     # Those of another cancel that goes on are left to that one.

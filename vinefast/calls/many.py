@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import pickle
 import time
+from asyncio import CancelledError as CancelledTask
+from asyncio import sleep
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from vinefast._core import CallFuture, rebuild_exception
+from vinefast._core import CallFuture, done_within, rebuild_exception
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
 
 # Run time of a chunk that `map` aims at, and how fast it comes there. Chunks share bundles, so they need not be long;
 # they need to cost many times what a call costs.
@@ -20,8 +27,10 @@ _CHUNK_GROWTH = 8
 _CHUNK_MAX_ITEMS = 4096
 
 
-class CallsAhead(Iterator[CallFuture]):
+class CallsAhead(Iterator["CallFuture[T]"], AsyncIterator["CallFuture[T]"]):
     """Futures of calls, in order, submitted before they are asked for, but not all at once.
+
+    ``async for`` takes them as well, and does not stop the event loop while calls are to be done before others.
 
     Parameters
     ----------
@@ -34,12 +43,12 @@ class CallsAhead(Iterator[CallFuture]):
         submitted, but not before those are done.
     """
 
-    def __init__(self, submit: Callable[[Any], CallFuture], items: Iterator[Any], ahead: int) -> None:
+    def __init__(self, submit: Callable[[Any], CallFuture[T]], items: Iterator[Any], ahead: int) -> None:
         self._submit = submit
         self._items = items
         self._ahead = ahead
-        self._futures: deque[CallFuture] = deque()
-        self._taken: list[CallFuture] = []
+        self._futures: deque[CallFuture[T]] = deque()
+        self._taken: list[CallFuture[T]] = []
         self._exhausted = False
         try:
             self._fill()
@@ -51,8 +60,11 @@ class CallsAhead(Iterator[CallFuture]):
         self._futures.extend(map(self._submit, islice(self._items, self._ahead - len(self._futures))))
         self._exhausted = len(self._futures) < self._ahead
 
-    def __next__(self) -> CallFuture:
-        if not self._exhausted and len(self._futures) <= self._ahead // 2:
+    def _is_low(self) -> bool:
+        return not self._exhausted and len(self._futures) <= self._ahead // 2
+
+    def __next__(self) -> CallFuture[T]:
+        if self._is_low():
             for future in self._taken:
                 with suppress(CancelledError):
                     future.exception()
@@ -64,6 +76,19 @@ class CallsAhead(Iterator[CallFuture]):
         if not self._exhausted:
             self._taken.append(future)
         return future
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CallFuture[T]:
+        if self._is_low():
+            # As they are now: another task may be here meanwhile.
+            for future in list(self._taken):
+                await done_within(future, None)
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
 
     def cancel(self) -> None:
         """Cancel what was submitted and has not been asked for."""
@@ -104,37 +129,127 @@ class Chunks:
             self.size = max(1, min(wanted, _CHUNK_GROWTH * self.size, self._most))
 
 
-def results_in_order(calls: CallsAhead, chunks: Chunks | None, timeout: float | None) -> Iterator[Any]:
-    """Give the results of chunks, or of single calls, one by one; what an item raised is raised in its place.
+class Results(Iterator[T], AsyncIterator[T]):
+    """The results of chunks, or of single calls, one by one and in order: for ``for``, and for ``async for``.
 
-    That ends the rest.
+    What an item raised is raised in its place; that, and closing this, ends the rest. One may change between the two
+    ways, but not use both at the same time.
 
-    Raises
-    ------
-    TimeoutError
-        When a result has not come `timeout` seconds after this began.
+    Parameters
+    ----------
+    calls : CallsAhead
+    chunks : Chunks or None
+        None: each call gives one result.
+    timeout : float, optional
+        Seconds from now until the last result is taken.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
 
-    def results() -> Iterator[Any]:
+    def __init__(self, calls: CallsAhead[Any], chunks: Chunks | None, timeout: float | None) -> None:
+        self._source: _Source[T] = _Source(calls, chunks, timeout)
+        self._generator = self._source.results()
+
+    def __iter__(self) -> Iterator[T]:
+        """Give a generator: a loop takes an item from that at half the cost."""
+        return self._generator
+
+    def __next__(self) -> T:
+        return next(self._generator)
+
+    def close(self) -> None:
+        """Cancel what has not been sent, and end."""
+        self._generator.close()
+        self._source.end()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._source.items:
+            return self._source.items.pop()
+        return await self._source.next_item()
+
+    async def aclose(self) -> None:
+        """Do what `close` does, for ``contextlib.aclosing``."""
+        self.close()
+
+
+class _Source(Generic[T]):
+    """What a generator and a coroutine have in common, which must not know the `Results` that hold it."""
+
+    def __init__(self, calls: CallsAhead[Any], chunks: Chunks | None, timeout: float | None) -> None:
+        self.items: list[T] = []  # of the chunk that is being given, the last one first
+        self._failure: bytes | None = None  # in the place of the item after these
+        self._calls = calls
+        self._chunks = chunks
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._ended = self._is_awaited = False
+
+    def end(self) -> None:
+        self._ended = True
+        self.items = []
+        self._calls.cancel()
+
+    def results(self) -> Generator[T, None, None]:
         try:
-            for future in calls:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                found = future.result(left)
-                if chunks is None:
-                    yield found
-                    continue
-                failure = None
-                if type(found) is tuple:
-                    found, failure = found
-                chunks.learn(len(found), future.duration_ns)
+            while True:
                 # What the user has taken is not kept here, so that large results do not pile up.
-                found.reverse()
-                while found:
-                    yield found.pop()
-                if failure is not None:
-                    raise rebuild_exception(pickle.loads(failure))
+                items = self.items
+                while items:
+                    yield items.pop()
+                if self.items is not items:  # a coroutine has been here meanwhile
+                    continue
+                future = self._next_call()
+                if future is None:
+                    return
+                self._unpack(future, future.result(self._left()))
         finally:
-            calls.cancel()
+            self.end()
 
-    return results()
+    async def next_item(self) -> T:
+        if self._is_awaited:
+            raise RuntimeError("another task waits for the next result already; one can at a time")
+        self._is_awaited = True
+        try:
+            while not self.items:
+                future = self._next_call()
+                if future is None:
+                    raise StopAsyncIteration
+                self._unpack(future, await self._result(future))
+            return self.items.pop()
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            self._is_awaited = False
+
+    def _next_call(self) -> CallFuture[Any] | None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise rebuild_exception(pickle.loads(failure))
+        return None if self._ended else next(self._calls, None)
+
+    def _unpack(self, future: CallFuture[Any], found: Any) -> None:
+        if self._chunks is None:
+            self.items = [found]
+            return
+        if type(found) is tuple:
+            found, self._failure = found
+        self._chunks.learn(len(found), future.duration_ns)
+        found.reverse()
+        self.items = found
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    async def _result(self, future: CallFuture[Any]) -> Any:
+        left = self._left()
+        if future.done():
+            # Else a loop over what is all there would let no other task run.
+            await sleep(0)
+        elif left is not None:
+            try:
+                await done_within(future, left)
+            except CancelledTask:
+                future.cancel()
+                raise
+        return await future

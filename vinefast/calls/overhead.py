@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from vinefast.display import html
+
+_HEADER = ("stage", "a call spends, us", "share", "work, us", "what happens")
+_N_NUMBERS = 3  # columns, after the first
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Overhead:
-    """Where the time of a number of calls went. As a string, this is a table.
+    """Where the time of a number of calls went. As a string, and in a notebook, this is a table.
 
     Attributes
     ----------
@@ -47,22 +53,34 @@ class Overhead:
     n_calls: int
     stages: tuple[Stage, ...]
 
-    def table(self) -> Table:
-        """Make a table of the stages."""
+    @property
+    def _title(self) -> str:
+        return f"Where the time of {self.n_calls:,} calls went, means per call"
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        """Give the stages, and the sum at last."""
         total_us = sum(stage.spent_us for stage in self.stages)
-        table = Table(title=f"Where the time of {self.n_calls:,} calls went, means per call")
-        table.add_column("stage")
-        for title in ("a call spends, us", "share", "work, us"):
-            table.add_column(title, justify="right")
-        table.add_column("what happens")
         for stage in self.stages:
             share = f"{stage.spent_us / total_us:.1%}" if total_us else ""
             work = "" if stage.work_us is None else f"{stage.work_us:,.2f}"
-            table.add_row(stage.name, f"{stage.spent_us:,.2f}", share, work, stage.meaning)
+            yield stage.name, f"{stage.spent_us:,.2f}", share, work, stage.meaning
         work_us = sum(stage.work_us or 0.0 for stage in self.stages)
+        yield "all", f"{total_us:,.2f}", "", f"{work_us:,.2f}", ""
+
+    def table(self) -> Table:
+        """Make a table of the stages."""
+        table = Table(title=self._title)
+        for place, title in enumerate(_HEADER):
+            table.add_column(title, justify="right" if 0 < place <= _N_NUMBERS else "left")
+        *rows, total = self._rows()
+        for row in rows:
+            table.add_row(*map(Text, row))
         table.add_section()
-        table.add_row("all", f"{total_us:,.2f}", "", f"{work_us:,.2f}", "")
+        table.add_row(*total)
         return table
+
+    def _repr_html_(self) -> str:
+        return html.table(self._title, self._rows(), _HEADER, _N_NUMBERS)
 
     def __str__(self) -> str:
         console = Console(width=120, no_color=True, highlight=False)

@@ -179,11 +179,12 @@ cdef class Engine:
         Returns
         -------
         dict
-            Those of csrc/vf_counters.h (`VF_COUNTERS`); `functions_serialized`, those that were not known here by
-            themselves or by Parsl's wrapper around them; and, summed over calls, the times spent in `submit`
-            (`serialize_ns`), until their bundle's turn came in the demux thread (`return_ns`), and finishing their
-            futures, callbacks included (`complete_ns`, counted when all of a bundle are finished). All times in
-            nanoseconds.
+            Those of csrc/vf_counters.h (`VF_COUNTERS`); `calls_submitted`, and of these `calls_outstanding`, of which
+            nothing has come back, `calls_failed`, which have an exception, and `calls_cancelled`;
+            `functions_serialized`, those that were not known here by themselves or by Parsl's wrapper around them; and,
+            summed over calls, the times spent in `submit` (`serialize_ns`), until their bundle's turn came in the demux
+            thread (`return_ns`), and finishing their futures, callbacks included (`complete_ns`, counted when all of a
+            bundle are finished). All times in nanoseconds.
         """
         cdef vf_snapshot snapshot
         vf_counters_read(&self.loop.c_loop.counters, &snapshot)
@@ -191,6 +192,8 @@ cdef class Engine:
             snapshot,
             calls_submitted=self.calls.n_submitted,
             calls_outstanding=self.calls.n_calls(),
+            calls_failed=self.submitter.n_failed,
+            calls_cancelled=self.submitter.n_cancelled,
             functions_serialized=self.submitter.n_functions(),
             serialize_ns=self.submitter.serialize_ns,
             return_ns=self.finisher.return_ns,

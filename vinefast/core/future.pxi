@@ -201,6 +201,9 @@ cdef class Call:
         check_wait(self, timeout)
         return Future.exception(self, timeout)
 
+    def __await__(self):
+        return awaiting(self)
+
     def add_done_callback(self, fn):
         """Call `fn(future)` when the call is done, at once if it is done already."""
         cdef list callbacks = callbacks_of(self)
@@ -248,6 +251,7 @@ cdef bint cancel_call(Call self, bint sent) except -1:
         # Not left to Future: what comes back of the call, once that is withdrawn, would be faster now and then.
         with self._condition:
             if self.state is PENDING and withdraw(self, sent):
+                (<Submitter>self.submitter).n_cancelled += 1
                 self.state = CANCELLED
                 cancelled = True
                 self.condition.notify_all()
@@ -350,6 +354,11 @@ cdef void run_callbacks(Call future, list callbacks) noexcept:
             return
 
 
+cdef inline void count_failure(Call future) noexcept:
+    if future.submitter != NULL:
+        (<Submitter>future.submitter).n_failed += 1
+
+
 cdef int complete(Call future, object result, object exception, bint withdrawing=False) except -1:
     """Finish a future unless it is done. The lock is needed only if somebody has made it.
 
@@ -366,6 +375,7 @@ cdef int complete(Call future, object result, object exception, bint withdrawing
                 watch(future)
         else:
             future.exception_ = exception
+            count_failure(future)
             watch(future)
         callbacks = future.callbacks
         future.callbacks = None
@@ -386,6 +396,7 @@ cdef int complete(Call future, object result, object exception, bint withdrawing
             if exception is None:
                 Future.set_result(future, result)
             else:
+                count_failure(future)
                 Future.set_exception(future, exception)
     finally:
         if callbacks is not None:

@@ -30,8 +30,9 @@ import time
 import types
 import uuid
 import weakref
+from asyncio import CancelledError as AwaitCancelled, get_running_loop, wait_for
 from concurrent.futures import CancelledError, Future
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING, RUNNING
 from contextlib import contextmanager, suppress
 from functools import partial
 

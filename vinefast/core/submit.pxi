@@ -52,6 +52,7 @@ cdef class Submitter:
     cdef FunctionRegistry functions, chunk_functions
     cdef object refusal  # None: calls are taken
     cdef uint64_t serialize_ns
+    cdef uint64_t n_failed, n_cancelled  # of its calls
     cdef int pid
 
     def __cinit__(self, Loop loop, Outstanding calls, context, refusal):
