@@ -44,6 +44,12 @@ struct vf_mounts {
 	struct vine_file **outputs;
 };
 
+/* Where its time went, of which the library has told, and who had it, for the event log. */
+struct vf_stages {
+	uint64_t dispatch_ns, wait_ns, run_ns, sent_nbytes;
+	uint32_t worker, slot, pid;
+};
+
 LIST_HEAD(vf_bundles, vf_bundle);
 
 struct vf_bundle {
@@ -68,6 +74,8 @@ struct vf_bundle {
 	int given_up;         /* to be cancelled */
 	int unsent;           /* the connection broke while it was sent */
 	uint64_t sent_ns, returned_ns;
+	uint64_t task_id;
+	struct vf_stages stages;
 	/* Result frame that the outcomes point into; or the text of a failure. */
 	char *frame;
 	size_t frame_nbytes;

@@ -38,6 +38,7 @@ struct vf_function {
 	int delivered;         /* some worker has run it, so bundles need not carry the body */
 	uint64_t bundle_stamp; /* the bundle being packed that has seen this function, and */
 	uint32_t bundle_index; /* its index there */
+	uint32_t number;       /* in the event log; 0: none yet */
 };
 
 struct vf_file_list;

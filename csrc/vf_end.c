@@ -8,6 +8,7 @@
 #include "vf_call.h"
 #include "vf_counters.h"
 #include "vf_done.h"
+#include "vf_eventlog.h"
 #include "vf_file.h"
 #include "vf_files.h"
 #include "vf_frame.h"
@@ -31,6 +32,7 @@ void vf_end_call(struct vf_end *end, struct vf_bundle *bundle, struct vf_call *c
 
 void vf_end_bundle(struct vf_end *end, struct vf_bundle *bundle)
 {
+	vf_eventlog_ended(end->log, bundle);
 	if (bundle->n_outcomes || bundle->question || bundle->output_at)
 		vf_done_later(end->done, bundle);
 	else

@@ -7,6 +7,7 @@ struct vf_bundle;
 struct vf_call;
 struct vf_counters;
 struct vf_done;
+struct vf_eventlog;
 struct vf_file;
 struct vf_files;
 struct vf_record;
@@ -17,6 +18,7 @@ struct vf_end {
 	struct vf_waiting *waiting; /* for the calls for whose end there is no memory */
 	struct vf_files *files;
 	struct vf_done *done;
+	struct vf_eventlog *log;
 };
 
 /* A call has come back for good, with its bundle. Nobody waits for one that only made files

@@ -7,6 +7,7 @@
 #include "taskvine_private.h"
 #include "vf_config.h"
 #include "vf_counters.h"
+#include "vf_eventlog.h"
 #include "vf_locality.h"
 #include "vf_replica.h"
 #include "vf_temps.h"
@@ -54,9 +55,10 @@ void vf_events_cached(struct vf_events *events, const struct vine_worker_info *i
 	const struct vine_file *file =
 			vine_manager_lookup_file(events->config->manager, cached_name);
 	const struct vf_datum *datum = vf_replica_of(events->replicas, file);
-	const struct vf_worker *worker =
-			datum && datum->temp ? vf_workers_find(events->workers, id) : NULL;
-	if (!worker)
+	const struct vf_worker *worker = vf_workers_find(events->workers, id);
+	if (worker)
+		vf_eventlog_cached(events->log, worker, nbytes, took_us);
+	if (!worker || !datum || !datum->temp)
 		return;
 	/* Only these come from another worker for sure; and while a file is made, this is how long
 	its bundle ran. */

@@ -8,6 +8,7 @@ All of it within one of its iterations. */
 
 struct vf_config;
 struct vf_counters;
+struct vf_eventlog;
 struct vf_replicas;
 struct vf_temps;
 struct vf_workers;
@@ -24,6 +25,7 @@ struct vf_events {
 	struct vf_workers *workers;
 	struct vf_replicas *replicas;
 	struct vf_temps *temps;
+	struct vf_eventlog *log;
 	struct vf_events_rate rate;
 	/* The file of which TaskVine last told that it moves, during one task. */
 	const void *last_moved;

@@ -58,6 +58,7 @@ int vf_inflight_submit(struct vf_inflight *inflight, struct vine_manager *manage
 		return -1;
 	}
 	bundle->task = task;
+	bundle->task_id = (uint64_t)id;
 	return 0;
 }
 

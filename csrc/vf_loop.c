@@ -45,6 +45,7 @@ static void connect_parts(struct vf_loop *loop)
 			.waiting = waiting,
 			.files = &loop->files,
 			.done = &loop->done,
+			.log = &loop->log,
 	};
 	loop->score = (struct vf_score){
 			.queue = &waiting->queue, .workers = workers, .locality = &loop->locality};
@@ -56,6 +57,7 @@ static void connect_parts(struct vf_loop *loop)
 			.library = &loop->library,
 			.inflight = inflight,
 			.done = &loop->done,
+			.log = &loop->log,
 	};
 	loop->events = (struct vf_events){
 			.config = config,
@@ -63,6 +65,7 @@ static void connect_parts(struct vf_loop *loop)
 			.workers = workers,
 			.replicas = &loop->replicas,
 			.temps = &loop->temps,
+			.log = &loop->log,
 	};
 	loop->tell = (struct vf_tell){
 			.config = config, .inflight = inflight, .place = &loop->place};
@@ -95,6 +98,7 @@ static void connect_parts(struct vf_loop *loop)
 			.library = &loop->library,
 			.inflight = inflight,
 			.end = &loop->end,
+			.log = &loop->log,
 	};
 	loop->watch = (struct vf_watch){
 			.config = config,
@@ -235,6 +239,7 @@ static enum vf_turn turn(void *arg, int connections)
 {
 	struct vf_loop *loop = arg;
 	enum vf_turn next = take_turn(loop, connections);
+	vf_eventlog_turn(&loop->log, &loop->counters);
 	vf_done_over(&loop->done);
 	return next;
 }
@@ -267,8 +272,12 @@ static void sending(
 		void *arg, const struct vine_worker_info *worker, struct vine_task *task, int begin)
 {
 	struct vf_loop *loop = arg;
-	if (begin)
+	if (begin) {
 		vf_taskids_sending(&loop->inflight.ids, task);
+		vf_eventlog_sent(&loop->log,
+				vf_inflight_find(
+						&loop->inflight, (uint64_t)vine_task_get_id(task)));
+	}
 	vf_events_sending(&loop->events, worker, begin);
 }
 
@@ -358,6 +367,7 @@ void vf_loop_run(struct vf_loop *loop)
 		if (loop->inflight.giving_up)
 			vf_inflight_cancel(&loop->inflight, loop->config.manager);
 		vf_watch_release_idle(&loop->watch);
+		vf_eventlog_turn(&loop->log, &loop->counters);
 		vf_done_over(&loop->done);
 	}
 	vf_border_own(NULL);
@@ -365,4 +375,5 @@ void vf_loop_run(struct vf_loop *loop)
 	vf_inflight_drop(&loop->inflight);
 	vf_place_free(&loop->place);
 	vf_watch_release_all(&loop->watch);
+	vf_eventlog_close(&loop->log, &loop->counters);
 }

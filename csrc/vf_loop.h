@@ -19,6 +19,7 @@ done (vf_done.h) and reads the counters; the steps know nothing of this unit. */
 #include "vf_declare.h"
 #include "vf_done.h"
 #include "vf_end.h"
+#include "vf_eventlog.h"
 #include "vf_events.h"
 #include "vf_files.h"
 #include "vf_inflight.h"
@@ -50,6 +51,7 @@ struct vf_loop {
 	atomic_int stop; /* leave vf_loop_run() */
 
 	struct vf_done done;
+	struct vf_eventlog log; /* its file is to be opened before vf_loop_run() */
 
 	/* What it knows. */
 	struct vf_waiting waiting;

@@ -9,6 +9,7 @@
 #include "vf_config.h"
 #include "vf_counters.h"
 #include "vf_done.h"
+#include "vf_eventlog.h"
 #include "vf_inflight.h"
 #include "vf_library.h"
 #include "vf_locality.h"
@@ -100,8 +101,12 @@ void vf_place_joined(struct vf_place *place, struct vine_worker_info *id, int fd
 {
 	uint32_t index = vf_locality_add_worker(place->replicas->locality, VF_LOCALITY_UNLIMITED);
 	/* Without the memory for it, it gets no bundles, and is nowhere to be chosen. */
-	if (index != VF_LOCALITY_NONE && vf_workers_add(place->workers, id, fd, index))
+	if (index == VF_LOCALITY_NONE)
+		return;
+	if (vf_workers_add(place->workers, id, fd, index))
 		vf_locality_remove_worker(place->replicas->locality, index);
+	else
+		vf_eventlog_joined(place->log, vf_workers_find(place->workers, id));
 }
 
 void vf_place_left(struct vf_place *place, struct vine_worker_info *id)
@@ -116,6 +121,7 @@ void vf_place_left(struct vf_place *place, struct vine_worker_info *id)
 	if (worker) {
 		vf_locality_remove_worker(place->replicas->locality, worker->index);
 		vf_place_tell(place, worker, VF_NODE_LEFT);
+		vf_eventlog_left(place->log, worker);
 	}
 	vf_worker_free(worker);
 }

@@ -8,6 +8,7 @@
 struct vf_config;
 struct vf_counters;
 struct vf_done;
+struct vf_eventlog;
 struct vf_inflight;
 struct vf_library;
 struct vf_replicas;
@@ -26,6 +27,7 @@ struct vf_place {
 	struct vf_library *library;
 	struct vf_inflight *inflight;
 	struct vf_done *done;
+	struct vf_eventlog *log;
 	struct vf_bundles unplaced; /* those with no worker chosen */
 	/* Asks for nothing, is never submitted; NULL: not needed so far. */
 	struct vine_task *plain;

@@ -11,6 +11,7 @@
 #include "vf_config.h"
 #include "vf_counters.h"
 #include "vf_end.h"
+#include "vf_eventlog.h"
 #include "vf_files.h"
 #include "vf_frame.h"
 #include "vf_inflight.h"
@@ -46,8 +47,9 @@ static int was_lost(int result)
 	}
 }
 
-static void count_lost(struct vf_return *returns, const struct vf_bundle *bundle)
+static void count_lost(struct vf_return *returns, const struct vf_bundle *bundle, int result)
 {
+	vf_eventlog_lost(returns->log, bundle, result);
 	VF_COUNT(returns->counters, bundles_lost, 1);
 	VF_COUNT(returns->counters, calls_lost, bundle->n_calls);
 }
@@ -64,7 +66,7 @@ static int return_without_room(
 		return 0; /* several go again, each alone, as after any loss */
 	bundle->calls[0]->losses++;
 	bundle->calls[0]->solo = 1;
-	count_lost(returns, bundle);
+	count_lost(returns, bundle, VINE_RESULT_STDOUT_MISSING);
 	vf_waiting_again(returns->waiting, bundle->calls[0]);
 	vf_bundle_free(bundle);
 	return 1;
@@ -73,7 +75,7 @@ static int return_without_room(
 static void return_lost(
 		struct vf_return *returns, struct vf_bundle *bundle, int result, const char *text)
 {
-	count_lost(returns, bundle);
+	count_lost(returns, bundle, result);
 	int alone = bundle->n_calls == 1;
 	int again = alone ? bundle->orphaned_ns &&
 					bundle->calls[0]->losses <= returns->config->max_losses :
@@ -93,6 +95,7 @@ static void return_lost(
 
 static void return_to_queue(struct vf_return *returns, struct vf_bundle *bundle)
 {
+	vf_eventlog_lost(returns->log, bundle, VINE_RESULT_CANCELLED);
 	for (uint32_t i = bundle->n_calls; i-- > 0;) {
 		bundle->calls[i]->at_home |= bundle->unreached;
 		vf_waiting_again(returns->waiting, bundle->calls[i]);
@@ -113,7 +116,7 @@ static void send_without_inputs(struct vf_return *returns, struct vf_call *call)
 goes alone. */
 static void return_without_inputs(struct vf_return *returns, struct vf_bundle *bundle)
 {
-	count_lost(returns, bundle);
+	count_lost(returns, bundle, VINE_RESULT_INPUT_MISSING);
 	for (uint32_t i = bundle->n_calls; i-- > 0;)
 		send_without_inputs(returns, bundle->calls[i]);
 	vf_bundle_free(bundle);
@@ -127,7 +130,7 @@ static uint64_t difference(uint64_t later, uint64_t earlier)
 /* Where the calls of a bundle that came back spent their time. TaskVine's times are of another
 clock, so it is only asked for a difference; and clocks of other machines are not compared with ours
 at all. */
-static void count_stages(struct vf_return *returns, const struct vf_bundle *bundle,
+static void count_stages(struct vf_return *returns, struct vf_bundle *bundle,
 		const struct vf_result_header *header)
 {
 	uint64_t submitted_us = (uint64_t)vine_task_get_metric(bundle->task, "time_when_submitted");
@@ -135,6 +138,11 @@ static void count_stages(struct vf_return *returns, const struct vf_bundle *bund
 			(uint64_t)vine_task_get_metric(bundle->task, "time_when_commit_end");
 	uint64_t dispatch_ns = difference(committed_us, submitted_us) * 1000;
 	uint64_t away_ns = difference(bundle->returned_ns, bundle->sent_ns);
+	bundle->stages.dispatch_ns = dispatch_ns;
+	bundle->stages.wait_ns = header->wait_ns;
+	bundle->stages.run_ns = header->run_ns;
+	bundle->stages.slot = header->slot;
+	bundle->stages.pid = header->pid;
 	VF_COUNT(returns->counters, dispatch_ns, bundle->n_outcomes * dispatch_ns);
 	VF_COUNT(returns->counters, transfer_ns,
 			bundle->n_outcomes *
@@ -241,6 +249,8 @@ static void read_node(struct vf_return *returns, const struct vf_bundle *bundle,
 	} else if (!vf_result_next(bundle->frame, header, &offset, &record) &&
 			record.status == VF_STATUS_NODE) {
 		worker->node = strndup(record.payload, record.nbytes);
+		if (worker->node)
+			vf_eventlog_node(returns->log, worker);
 		vf_place_tell(returns->place, worker, VF_NODE_JOINED);
 	}
 }
@@ -296,7 +306,7 @@ static int was_signalled(struct vine_task *task, char text[TEXT_NBYTES])
 static void return_unfetched(struct vf_return *returns, struct vf_bundle *bundle)
 {
 	uint32_t n_inputs = 0;
-	count_lost(returns, bundle);
+	count_lost(returns, bundle, VINE_RESULT_INPUT_MISSING);
 	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		const struct vf_file *file;
 		struct vf_call *call = bundle->calls[i];
@@ -350,6 +360,7 @@ static int return_bundle(
 {
 	bundle->returned_ns = vf_now_ns();
 	struct vf_worker *worker = bundle->worker;
+	bundle->stages.worker = worker ? worker->number : 0;
 	vf_place_end(bundle);
 	if (bundle->spilled)
 		vine_undeclare_file(returns->config->manager, bundle->spilled);

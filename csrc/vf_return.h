@@ -6,6 +6,7 @@
 struct vf_config;
 struct vf_counters;
 struct vf_end;
+struct vf_eventlog;
 struct vf_files;
 struct vf_inflight;
 struct vf_library;
@@ -22,6 +23,7 @@ struct vf_return {
 	struct vf_library *library;
 	struct vf_inflight *inflight;
 	struct vf_end *end;
+	struct vf_eventlog *log;
 };
 
 /* Deal with a task that vine_wait() returned; deletes it. */

@@ -205,6 +205,7 @@ static void send_bundle(struct vf_send *send, uint32_t n_calls, struct vf_call *
 		vf_inflight_give_up(send->inflight, bundle);
 	vf_place_begin(send->place, bundle);
 	vf_place_bundle(send->place, bundle, worker);
+	bundle->stages.sent_nbytes = send->frame.nbytes;
 	VF_COUNT(send->counters, bundles_sent, 1);
 	VF_COUNT(send->counters, calls_sent, n_calls);
 	VF_COUNT(send->counters, bytes_sent, send->frame.nbytes);

@@ -40,6 +40,7 @@ struct vf_worker {
 	uint32_t n_wide;  /* bundles that take more than one */
 	double expected_ns; /* run time of the bundles it has, as far as it is known */
 	uint32_t index;    /* in the locality table */
+	uint32_t number;   /* in the event log */
 	uint8_t sending;   /* TaskVine sends it a task, with the files */
 	struct vf_bundles bundles;
 	struct vf_call_list dealt; /* what is to go there next (vf_score.h) */

@@ -200,6 +200,20 @@ cdef extern from "vf_frame.h" nogil:
     int vf_result_next(const char *frame, const vf_result_header *header, uint64_t *offset, vf_record *record)
 
 
+cdef extern from "vf_eventfile.h" nogil:
+    struct vf_eventfile:
+        pass
+
+    vf_eventfile *vf_eventfile_open(const char *path, uint64_t max_nbytes)
+
+
+cdef extern from "vf_eventlog.h" nogil:
+    struct vf_eventlog:
+        vf_eventfile *file
+
+    void vf_eventlog_run(vf_eventlog *log, const char *about)
+
+
 cdef extern from "vf_sizing.h" nogil:
     enum:
         VF_SIZING_MAX_CALLS
@@ -406,6 +420,7 @@ cdef extern from "vf_loop.h" nogil:
         vf_config config
         vf_counters counters
         vf_done done
+        vf_eventlog log
 
     int vf_loop_init(vf_loop *loop)
     void vf_loop_free(vf_loop *loop)

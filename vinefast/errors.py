@@ -436,6 +436,10 @@ class CallTimedOut(VineFastError, AppTimeout):
         return f"{text}. It was at:\n{self.stack}" if self.stack.strip() else text
 
 
+class EventLogError(VineFastError):
+    """There is no event log where one is to be read, or it is damaged, or from another vinefast."""
+
+
 class ContextError(VineFastError):
     """The context of a call could not be loaded; the exception's cause is what the context function raised.
 

@@ -40,6 +40,7 @@ from vinefast.data.staging import URLStaging
 from vinefast.display.progress import Progress
 from vinefast.display.state import State, counts_of
 from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, anew
+from vinefast.events.about import EVENTS, about_run
 from vinefast.settings import checks, credentials, rules
 from vinefast.settings.credentials import SSL
 from vinefast.settings.engine import engine_settings
@@ -351,6 +352,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             min_workers=self.factory_config.min_workers,
             ends_workers=self._launcher.ends_workers,
             output_dir=output_dir if sees_output else None,
+            events_path=os.path.join(files.directory, EVENTS),
+            about=about_run(self.label, self.run_dir),
         )
         tuning = settings.tuning
         kept = tuning.output_nbytes, tuning.output_total_nbytes

@@ -7,7 +7,7 @@ import click
 _SECTIONS = {
     "Before a run": ("info", "doctor", "tune"),
     "During a run": ("worker", "status"),
-    "After a run": ("why", "report", "trace"),
+    "After a run": ("why", "report"),
     "Measure": ("bench",),
     "This command": ("completion",),
 }
@@ -16,6 +16,8 @@ _EXAMPLES = (
     ("vinefast doctor", "check this machine"),
     ("vinefast doctor --config program.py", "check what a program configures"),
     ("vinefast worker runinfo/000", "start a worker for a run"),
+    ("vinefast status", "see what your executors do"),
+    ("vinefast why runinfo/000", "learn why calls of a run failed"),
 )
 
 

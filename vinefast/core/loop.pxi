@@ -90,7 +90,21 @@ cdef class Loop:
         if settings.password_file is not None:
             self.password = read_password(settings.password_file)
         self.c_loop.config.manager = open_manager(settings, self.password, &self.c_loop.counters)
+        self.open_events(settings)
         return self.configure(settings, monitored)
+
+    cdef int open_events(self, object settings) except -1:
+        """Begin the event log. Without the memory or the thread for it there is none, which a warning says."""
+        cdef vf_eventlog *log = &self.c_loop.log
+        if settings.events_path is None or not settings.tuning.events_nbytes:
+            return 0
+        log.file = vf_eventfile_open(os.fsencode(settings.events_path), settings.tuning.events_nbytes)
+        if log.file == NULL:
+            logger.warning("There is no event log of this run, which vinefast status and why need: %s",
+                           os.strerror(errno.errno))
+            return 0
+        vf_eventlog_run(log, settings.about.encode())
+        return 0
 
     cdef int run(self) except -1:
         with nogil:

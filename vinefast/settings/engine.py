@@ -70,6 +70,8 @@ class EngineSettings:
         Parsl's name of TaskVine's way to choose resources from what was measured.
     debug : bool
         Keep TaskVine's debug log.
+    events_path, about : str or None, str
+        The file of the event log, if there is to be one, and JSON that it begins with.
     idle_timeout_s : int
         Workers that had nothing to do for so long are let go; 0: none is.
     min_workers : int
@@ -101,6 +103,8 @@ class EngineSettings:
     resource_monitor: str | None = None
     allocation_mode: str | None = None
     debug: bool = False
+    events_path: str | None = None
+    about: str = "{}"
     idle_timeout_s: int = 0
     min_workers: int = 0
     ends_workers: bool = False
@@ -145,6 +149,8 @@ def engine_settings(
     min_workers: int = 0,
     ends_workers: bool = False,
     output_dir: str | None = None,
+    events_path: str | None = None,
+    about: str = "{}",
 ) -> EngineSettings:
     """Turn Parsl's manager configuration, which stays as it is, into the core's settings.
 
@@ -184,6 +190,8 @@ def engine_settings(
         As in `EngineSettings`.
     output_dir : str, optional
         Where slots leave what calls print; without one, it comes back with results.
+    events_path, about : str, optional
+        As in `EngineSettings`.
 
     Raises
     ------
@@ -256,6 +264,8 @@ def engine_settings(
         max_retries=config.max_retries,
         tuning=tuned,
         category=None if config.autocategory else "parsl-default",
+        events_path=events_path,
+        about=about,
         resource_monitor=find_resource_monitor() if config.autolabel else None,
         allocation_mode=config.autolabel_algorithm if config.autolabel else None,
         debug=os.environ.get("VINEFAST_DEBUG", "") not in ("", "0"),

@@ -83,6 +83,14 @@ class Tuning(ParameterSet):
     enforce_worker_eviction_interval: Count = Count(
         "Let go of a random worker this often, to try how a program stands it. 0: never.", 0, "s", since="7.15.5"
     )
+    events_nbytes: Bytes = Bytes(
+        "Bytes that the event log may have, with the older half beside it: what happened to calls, bundles and "
+        "workers, for vinefast status and why. 0: there is none.",
+        256 << 20,
+        "bytes",
+        most=2**62,
+        tuned=False,
+    )
     file_source_max_transfers: Count = Count("Transfers at a time from one URL.", 1, "transfers", least=1)
     hungry_minimum: Count = Count("With fewer waiting tasks, the manager counts as hungry.", 10, "tasks", least=1)
     hungry_minimum_factor: Count = Count(

@@ -1,0 +1,237 @@
+/* Records come to the file whole and in their order, definitions to each file; what is missing is
+counted; nothing of that holds up who puts them. */
+
+#define _GNU_SOURCE
+#include "vf_eventfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "faults.h"
+#include "vf_clock.h"
+
+enum {
+	DEFINITION = VF_EVENT_DEFINES | 2,
+	NUMBER = 3,
+};
+
+struct number {
+	struct vf_event event;
+	uint64_t value;
+};
+
+static char directory[] = "/tmp/vf-eventfile-XXXXXX";
+static char path[64], old_path[64];
+
+/* What a reader finds in a file. */
+struct found {
+	struct vf_event_head head;
+	uint64_t n_numbers, n_definitions, n_left_out, first, last;
+};
+
+static struct found read_file(const char *of)
+{
+	struct found found = {0};
+	struct vf_event event;
+	FILE *file = fopen(of, "r");
+	CHECK(file && fread(&found.head, sizeof found.head, 1, file) == 1);
+	CHECK(!memcmp(found.head.magic, VF_EVENT_MAGIC, 4) && found.head.version == 1);
+	while (fread(&event, sizeof event, 1, file) == 1) {
+		uint64_t value;
+		CHECK(event.nbytes == sizeof(struct number));
+		CHECK(fread(&value, sizeof value, 1, file) == 1);
+		if (event.kind == DEFINITION) {
+			CHECK(value == ++found.n_definitions);
+		} else if (event.kind == VF_EVENT_LEFT_OUT) {
+			found.n_left_out += value;
+		} else {
+			CHECK(event.kind == NUMBER);
+			CHECK(value == found.last + 1 || !found.n_numbers || found.n_left_out);
+			found.first = found.n_numbers++ ? found.first : value;
+			found.last = value;
+		}
+	}
+	CHECK(feof(file));
+	fclose(file);
+	return found;
+}
+
+static int put(struct vf_eventfile *file, uint16_t kind, uint64_t value)
+{
+	struct number *number = vf_eventfile_put(file, kind, sizeof *number - 3);
+	if (number)
+		number->value = value;
+	return number != NULL;
+}
+
+static void test_records_come_whole_and_while_it_is_open(void)
+{
+	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
+	CHECK(file && !vf_eventfile_errno(file));
+	CHECK(put(file, DEFINITION, 1) && put(file, NUMBER, 1));
+	vf_eventfile_hand_over(file);
+	struct stat status = {0};
+	int64_t until_ms = vf_now_ms() + 10000;
+	while (stat(path, &status) || status.st_size != 32 + 2 * 16) {
+		CHECK(vf_now_ms() < until_ms);
+		usleep(1000);
+	}
+	CHECK((status.st_mode & 0777) == 0600);
+	for (uint64_t i = 2; i <= 1000; i++) {
+		CHECK(put(file, NUMBER, i));
+		if (i % 10 == 0)
+			vf_eventfile_hand_over(file);
+	}
+	vf_eventfile_close(file);
+	struct found found = read_file(path);
+	CHECK(found.n_numbers == 1000 && found.n_definitions == 1 && !found.n_left_out);
+	CHECK(found.head.pid == (uint32_t)getpid() && !found.head.generation);
+	CHECK(access(old_path, F_OK));
+}
+
+static void test_each_file_has_the_definitions(void)
+{
+	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
+	uint64_t n = 0;
+	for (int i = 1; i <= 5; i++) {
+		CHECK(put(file, DEFINITION, (uint64_t)i));
+		for (int k = 0; k < 100; k++)
+			CHECK(put(file, NUMBER, ++n));
+		vf_eventfile_hand_over(file);
+		usleep(120000); /* so that each of them is a write of its own */
+	}
+	vf_eventfile_close(file);
+	struct found old = read_file(old_path), now = read_file(path);
+	CHECK(old.n_definitions >= 2 && now.n_definitions == 5 && now.head.generation >= 2);
+	CHECK(now.last == 500 && old.last + 1 == now.first && !now.n_left_out);
+	unlink(old_path);
+}
+
+static void test_what_finds_no_room_is_counted_and_writing_goes_on(void)
+{
+	struct rlimit before, limit;
+	CHECK(!getrlimit(RLIMIT_FSIZE, &before));
+	limit = before;
+	limit.rlim_cur = 32 + 5 * 16 + 8; /* in the midst of a record */
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK(!setrlimit(RLIMIT_FSIZE, &limit));
+	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
+	CHECK(put(file, DEFINITION, 1) && put(file, NUMBER, 1));
+	vf_eventfile_hand_over(file);
+	usleep(150000);
+	CHECK(put(file, DEFINITION, 2));
+	for (uint64_t i = 2; i <= 11; i++)
+		CHECK(put(file, NUMBER, i));
+	vf_eventfile_hand_over(file);
+	int64_t until_ms = vf_now_ms() + 10000;
+	while (vf_eventfile_errno(file) != EFBIG) {
+		CHECK(vf_now_ms() < until_ms);
+		usleep(1000);
+	}
+	CHECK(!setrlimit(RLIMIT_FSIZE, &before));
+	usleep(1100000); /* until it tries again */
+	CHECK(put(file, NUMBER, 12));
+	vf_eventfile_close(file);
+	/* The definitions are there once more, which readers take for one. */
+	FILE *stream = fopen(path, "r");
+	uint16_t kinds[16] = {0};
+	struct number number;
+	size_t n = 0;
+	CHECK(!fseek(stream, 32, SEEK_SET));
+	while (n < 16 && fread(&number, sizeof number, 1, stream) == 1) {
+		kinds[n++] = number.event.kind;
+		CHECK(number.event.kind != VF_EVENT_LEFT_OUT || number.value == 10);
+	}
+	fclose(stream);
+	const uint16_t wanted[] = {
+			DEFINITION, NUMBER, VF_EVENT_LEFT_OUT, DEFINITION, DEFINITION, NUMBER};
+	CHECK(n == 6 && !memcmp(kinds, wanted, sizeof wanted));
+	CHECK(number.value == 12);
+}
+
+static void test_a_file_system_that_hangs_holds_up_nobody(void)
+{
+	char pipe_path[64];
+	snprintf(pipe_path, sizeof pipe_path, "%s/pipe", directory);
+	CHECK(!mkfifo(pipe_path, 0600));
+	/* Opening it for writing waits until somebody reads. */
+	struct vf_eventfile *file = vf_eventfile_open(pipe_path, 1 << 30);
+	int64_t began_ms = vf_now_ms();
+	uint64_t n_refused = 0;
+	for (uint64_t i = 0; i < 3000000; i++) {
+		n_refused += !put(file, NUMBER, i);
+		if (i % 100000 == 0)
+			vf_eventfile_hand_over(file);
+	}
+	CHECK(vf_now_ms() - began_ms < 30000 && !n_refused);
+	for (uint64_t i = 0; i < (16 << 20) / 16 + 5; i++)
+		n_refused += !put(file, NUMBER, i);
+	CHECK(n_refused >= 5); /* nobody has taken them over */
+	began_ms = vf_now_ms();
+	vf_eventfile_close(file);
+	CHECK(vf_now_ms() - began_ms < 10000);
+	/* The thread goes on, and frees what it has. */
+	int fd = open(pipe_path, O_RDONLY | O_CLOEXEC);
+	char data[4096];
+	while (read(fd, data, sizeof data) > 0)
+		continue;
+	close(fd);
+	unlink(pipe_path);
+}
+
+static void test_a_fork_writes_nothing(void)
+{
+	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
+	CHECK(put(file, NUMBER, 1));
+	vf_eventfile_hand_over(file);
+	pid_t pid = fork();
+	if (!pid) {
+		int refused = !put(file, NUMBER, 2);
+		vf_eventfile_hand_over(file);
+		vf_eventfile_close(file);
+		_exit(refused ? 0 : 1);
+	}
+	int status;
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	CHECK(put(file, NUMBER, 2));
+	vf_eventfile_close(file);
+	struct found found = read_file(path);
+	CHECK(found.n_numbers == 2 && found.last == 2);
+}
+
+static void test_without_memory_or_a_thread_there_is_none(void)
+{
+	for (int n = 0; n < 4; n++) {
+		faults_begin(n);
+		struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
+		int error = errno;
+		CHECK(faults_end() == 1);
+		CHECK(!file && error);
+	}
+	vf_eventfile_close(NULL);
+}
+
+int main(void)
+{
+	CHECK(mkdtemp(directory));
+	snprintf(path, sizeof path, "%s/events", directory);
+	snprintf(old_path, sizeof old_path, "%s/events.old", directory);
+	test_records_come_whole_and_while_it_is_open();
+	test_each_file_has_the_definitions();
+	test_what_finds_no_room_is_counted_and_writing_goes_on();
+	test_a_file_system_that_hangs_holds_up_nobody();
+	test_a_fork_writes_nothing();
+	test_without_memory_or_a_thread_there_is_none();
+	unlink(path);
+	CHECK(!rmdir(directory));
+	return 0;
+}

@@ -1,0 +1,356 @@
+#define _GNU_SOURCE
+#include "vf_eventfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vf_buffer.h"
+#include "vf_clock.h"
+
+enum {
+	MOST_NBYTES = 16 << 20, /* that wait to be written */
+	GATHER_MS = 50,         /* between two writes */
+	PAUSE_MS = 1000,        /* what could not be written is not tried again at once */
+	CLOSE_MS = 1000,
+};
+
+struct vf_eventfile {
+	/* Either thread's, by the mutex. */
+	pthread_mutex_t lock;
+	pthread_cond_t filled, ended;
+	struct vf_buffer filling;
+	uint64_t n_left_out; /* for which there was no room in memory */
+	int writer_waits, closing, over;
+	int n_holders; /* of the two; the last one frees it */
+
+	/* The owner's. */
+	struct vf_buffer pending;
+	uint64_t n_pending;
+	uint64_t n_dropped;
+	pid_t owner;
+
+	/* The writer's. */
+	char *path, *old_path;
+	uint64_t max_nbytes, nbytes;
+	struct vf_buffer writing, defined;
+	uint64_t n_unwritten;
+	uint32_t generation;
+	int lacks_definitions; /* the file does: some were not written */
+	int fd;
+	int64_t again_ms; /* not before */
+	atomic_int error;
+};
+
+static void free_file(struct vf_eventfile *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	vf_buffer_free(&file->filling);
+	vf_buffer_free(&file->pending);
+	vf_buffer_free(&file->writing);
+	vf_buffer_free(&file->defined);
+	free(file->path);
+	free(file->old_path);
+	pthread_cond_destroy(&file->filled);
+	pthread_cond_destroy(&file->ended);
+	pthread_mutex_destroy(&file->lock);
+	free(file);
+}
+
+static int append_bytes(struct vf_buffer *buffer, const void *data, size_t nbytes)
+{
+	if (vf_buffer_reserve(buffer, buffer->nbytes + nbytes))
+		return -1;
+	memcpy(buffer->data + buffer->nbytes, data, nbytes);
+	buffer->nbytes += nbytes;
+	return 0;
+}
+
+/* ---- the writer ---- */
+
+/* Returns 0, or -1 with nothing of it in the file. */
+static int write_whole(struct vf_eventfile *file, const char *data, size_t nbytes)
+{
+	size_t written = 0;
+	while (written < nbytes) {
+		ssize_t n = write(file->fd, data + written, nbytes - written);
+		if (n > 0) {
+			written += (size_t)n;
+		} else if (!n || errno != EINTR) {
+			int error = n ? errno : EIO;
+			/* Readers believe that a record is whole when the next one has begun. */
+			if (written && ftruncate(file->fd, (off_t)file->nbytes))
+				file->nbytes += written; /* they will see it */
+			atomic_store(&file->error, error);
+			file->again_ms = vf_now_ms() + PAUSE_MS;
+			return -1;
+		}
+	}
+	file->nbytes += nbytes;
+	return 0;
+}
+
+static int begin_file(struct vf_eventfile *file)
+{
+	struct timespec wall;
+	struct vf_event_head head = {.version = VF_EVENT_VERSION,
+			.pid = (uint32_t)file->owner,
+			.generation = file->generation};
+	memcpy(head.magic, VF_EVENT_MAGIC, sizeof head.magic);
+	head.monotonic_ns = vf_now_ns();
+	clock_gettime(CLOCK_REALTIME, &wall);
+	head.wall_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+	if (write_whole(file, (const char *)&head, sizeof head))
+		return -1;
+	file->lacks_definitions = file->defined.nbytes > 0;
+	return 0;
+}
+
+static int is_open(struct vf_eventfile *file)
+{
+	if (file->again_ms && vf_now_ms() < file->again_ms)
+		return 0;
+	file->again_ms = 0;
+	if (file->fd < 0) {
+		file->fd = open(file->path,
+				O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY,
+				0600);
+		file->nbytes = 0;
+		if (file->fd < 0) {
+			atomic_store(&file->error, errno);
+			file->again_ms = vf_now_ms() + PAUSE_MS;
+			return 0;
+		}
+	}
+	return file->nbytes > 0 || !begin_file(file);
+}
+
+/* A file that cannot be renamed begins anew under its own name. */
+static void rotate(struct vf_eventfile *file)
+{
+	if (rename(file->path, file->old_path) && errno != ENOENT) {
+		atomic_store(&file->error, errno);
+		unlink(file->path);
+	}
+	close(file->fd);
+	file->fd = -1;
+	file->generation++;
+}
+
+/* Remember the definitions among some records, and count the others. */
+static uint64_t look_through(struct vf_eventfile *file, const struct vf_buffer *records)
+{
+	struct vf_event event;
+	uint64_t n = 0;
+	for (size_t at = 0; at < records->nbytes; at += event.nbytes) {
+		memcpy(&event, records->data + at, sizeof event);
+		/* Without memory, later files lack it. */
+		if (event.kind & VF_EVENT_DEFINES)
+			append_bytes(&file->defined, records->data + at, event.nbytes);
+		else
+			n++;
+	}
+	return n;
+}
+
+/* Have the file ready for what comes next: it tells of what is missing, and has all definitions. */
+static int catch_up(struct vf_eventfile *file)
+{
+	struct vf_event_left_out gap = {.event = {.kind = VF_EVENT_LEFT_OUT, .nbytes = sizeof gap},
+			.n = file->n_unwritten};
+	if (!is_open(file))
+		return -1;
+	if (file->n_unwritten && write_whole(file, (const char *)&gap, sizeof gap))
+		return -1;
+	file->n_unwritten = 0;
+	if (file->lacks_definitions && write_whole(file, file->defined.data, file->defined.nbytes))
+		return -1;
+	file->lacks_definitions = 0;
+	return 0;
+}
+
+static void write_records(struct vf_eventfile *file, uint64_t n_left_out)
+{
+	file->n_unwritten += n_left_out;
+	if (file->fd >= 0 && file->nbytes >= file->max_nbytes / 2)
+		rotate(file);
+	int failed = catch_up(file) || write_whole(file, file->writing.data, file->writing.nbytes);
+	size_t before = file->defined.nbytes;
+	uint64_t n = look_through(file, &file->writing);
+	if (failed) {
+		file->n_unwritten += n;
+		file->lacks_definitions |= file->defined.nbytes > before;
+	}
+}
+
+static void wait_for(pthread_cond_t *condition, pthread_mutex_t *lock, int ms)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_cond_timedwait(condition, lock, &until);
+}
+
+static void *write_file(void *arg)
+{
+	struct vf_eventfile *file = arg;
+	int closing;
+	do {
+		pthread_mutex_lock(&file->lock);
+		while (!file->filling.nbytes && !file->n_left_out && !file->closing) {
+			file->writer_waits = 1;
+			pthread_cond_wait(&file->filled, &file->lock);
+		}
+		file->writer_waits = 0;
+		if (!file->closing)
+			wait_for(&file->ended, &file->lock, GATHER_MS);
+		struct vf_buffer empty = file->writing;
+		file->writing = file->filling;
+		file->filling = empty;
+		file->filling.nbytes = 0;
+		uint64_t n_left_out = file->n_left_out;
+		file->n_left_out = 0;
+		closing = file->closing;
+		pthread_mutex_unlock(&file->lock);
+		if (file->writing.nbytes || n_left_out)
+			write_records(file, n_left_out);
+		vf_buffer_trim(&file->writing);
+	} while (!closing);
+	pthread_mutex_lock(&file->lock);
+	file->over = 1;
+	pthread_cond_signal(&file->filled);
+	int last = !--file->n_holders;
+	pthread_mutex_unlock(&file->lock);
+	if (last)
+		free_file(file);
+	return NULL;
+}
+
+/* ---- the owner ---- */
+
+static int start_writer(struct vf_eventfile *file)
+{
+	sigset_t all, before;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int error = pthread_attr_init(&attributes);
+	if (error)
+		return error;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	/* The program's signals are for its own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&thread, &attributes, write_file, file);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	return error;
+}
+
+struct vf_eventfile *vf_eventfile_open(const char *path, uint64_t max_nbytes)
+{
+	struct vf_eventfile *file = calloc(1, sizeof *file);
+	pthread_condattr_t monotonic;
+	if (!file)
+		return NULL;
+	file->fd = -1;
+	file->owner = getpid();
+	file->max_nbytes = max_nbytes;
+	file->n_holders = 2;
+	pthread_mutex_init(&file->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&file->filled, &monotonic);
+	pthread_cond_init(&file->ended, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	file->path = strdup(path);
+	int error = ENOMEM;
+	if (asprintf(&file->old_path, "%s.old", path) < 0)
+		file->old_path = NULL;
+	if (file->path && file->old_path)
+		error = start_writer(file);
+	if (!error)
+		return file;
+	free_file(file);
+	errno = error;
+	return NULL;
+}
+
+void *vf_eventfile_put(struct vf_eventfile *file, uint16_t kind, size_t nbytes)
+{
+	size_t whole = (nbytes + 7) & ~(size_t)7;
+	struct vf_buffer *pending = &file->pending;
+	if (file->owner != getpid())
+		return NULL;
+	if (pending->nbytes + whole > MOST_NBYTES ||
+			vf_buffer_reserve(pending, pending->nbytes + whole)) {
+		file->n_dropped++;
+		return NULL;
+	}
+	struct vf_event *event = (struct vf_event *)(void *)(pending->data + pending->nbytes);
+	memset(event, 0, whole);
+	event->kind = kind;
+	event->nbytes = (uint32_t)whole;
+	pending->nbytes += whole;
+	file->n_pending++;
+	return event;
+}
+
+void vf_eventfile_hand_over(struct vf_eventfile *file)
+{
+	struct vf_buffer *pending = &file->pending;
+	if ((!pending->nbytes && !file->n_dropped) || file->owner != getpid())
+		return;
+	pthread_mutex_lock(&file->lock);
+	file->n_left_out += file->n_dropped;
+	if (!file->filling.nbytes) {
+		struct vf_buffer empty = file->filling;
+		file->filling = *pending;
+		*pending = empty;
+	} else if (file->filling.nbytes + pending->nbytes > MOST_NBYTES ||
+			append_bytes(&file->filling, pending->data, pending->nbytes)) {
+		file->n_left_out += file->n_pending;
+	}
+	if (file->writer_waits) {
+		file->writer_waits = 0;
+		pthread_cond_signal(&file->filled);
+	}
+	pthread_mutex_unlock(&file->lock);
+	pending->nbytes = 0;
+	file->n_pending = file->n_dropped = 0;
+}
+
+int vf_eventfile_errno(const struct vf_eventfile *file)
+{
+	return atomic_load(&file->error);
+}
+
+void vf_eventfile_close(struct vf_eventfile *file)
+{
+	if (!file || file->owner != getpid())
+		return;
+	vf_eventfile_hand_over(file);
+	pthread_mutex_lock(&file->lock);
+	file->closing = 1;
+	pthread_cond_signal(&file->filled);
+	pthread_cond_signal(&file->ended);
+	int64_t until_ms = vf_now_ms() + CLOSE_MS;
+	while (!file->over && vf_now_ms() < until_ms)
+		wait_for(&file->filled, &file->lock, (int)(until_ms - vf_now_ms()) + 1);
+	int last = !--file->n_holders;
+	pthread_mutex_unlock(&file->lock);
+	if (last)
+		free_file(file);
+}

@@ -1,0 +1,72 @@
+"""The layout of an event log has one home for each language, and both say the same."""
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from vinefast.events import layout
+
+CSRC = Path(__file__).parents[2] / "csrc"
+FILE_H = (CSRC / "vf_eventfile.h").read_text()
+LOG_H = (CSRC / "vf_eventlog.h").read_text()
+LETTERS = {"uint64_t": "Q", "uint32_t": "I", "uint16_t": "H", "uint8_t": "B", "char": "s"}
+
+
+def constants(text):
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    found = {}
+    for name, defines, value in re.findall(r"\bVF_EVENT_(\w+) = (VF_EVENT_DEFINES \| )?(0x[0-9a-f]+|\d+)", text):
+        found[name] = int(value, 0) | (layout.DEFINES if defines else 0)
+    return found
+
+
+def members(name):
+    """Give the members of a struct as (letter, name), without the beginning of a record and what has no length."""
+    text = re.sub(r"/\*.*?\*/", "", FILE_H + LOG_H, flags=re.DOTALL)
+    body = re.search(rf"struct {name} \{{(.*?)\n\}};", text, re.DOTALL)[1]
+    found = []
+    for kind, names in re.findall(r"^\t(?!struct)(\w+) ([^;]+);", body, re.M):
+        for one in map(str.strip, names.split(",")):
+            if not one.endswith("[]"):
+                array = re.search(r"\[(\d+)\]", one)
+                letter = f"{array[1]}{LETTERS[kind]}" if array else LETTERS[kind]
+                found.append((letter, re.sub(r"\[.*", "", one)))
+    return found
+
+
+def test_kinds():
+    of_c = {**constants(FILE_H), **constants(LOG_H)}
+    for own in ("NO_WORKER", "VERSION", "PAYLOAD_NBYTES", "PAYLOADS_NBYTES"):
+        of_c.pop(own)
+    assert layout.VERSION == 1 and "VF_EVENT_VERSION = 1," in FILE_H
+    assert len(of_c) > 12
+    assert of_c == {name: getattr(layout, name) for name in of_c}
+    assert f'"{layout.MAGIC.decode()}"' in FILE_H
+
+
+@pytest.mark.parametrize(
+    ("struct_name", "packed"),
+    [
+        ("vf_event_head", layout.HEAD),
+        ("vf_event", layout.EVENT),
+        ("vf_event_left_out", layout.LEFT_OUT_BODY),
+        ("vf_event_name", layout.NAME_BODY),
+        ("vf_event_sent", layout.SENT_BODY),
+        ("vf_event_ended", layout.ENDED_BODY),
+        ("vf_event_failure", layout.FAILURE_BODY),
+        ("vf_event_lost", layout.LOST_BODY),
+        ("vf_event_cached", layout.CACHED_BODY),
+    ],
+)
+def test_records(struct_name, packed):
+    letters = "".join(letter for letter, _ in members(struct_name))
+    assert struct.calcsize(f"@{letters}") == packed.size  # the compiler leaves no gaps
+    assert letters == packed.format.lstrip("=")
+
+
+def test_calls():
+    numpy_letters = {"u8": "Q", "u4": "I", "u1": "B"}
+    of_python = [(numpy_letters[layout.CALL[name].str[1:]], name) for name in layout.CALL.names]
+    assert members("vf_event_call") == of_python and layout.CALL.itemsize % 8 == 0

@@ -1,0 +1,158 @@
+"""``vinefast why``: what happened to a call, or to all that failed."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from vinefast.errors import EventLogError
+from vinefast.events.run import Run, find_all
+from vinefast.events.story import FailureGroup, Stories, Story, calls_of_parsl_task
+
+_DETAIL_LINES = 40
+_NUMBERS = 12
+
+
+@click.command()
+@click.argument("what", metavar="[RUN_DIR] [TASK]", nargs=-1)
+@click.option("--call", "is_call", is_flag=True, help="TASK is the executor's number of a call, not Parsl's of a task.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def why(what: tuple[str, ...], is_call: bool, as_json: bool) -> None:
+    """Tell why calls failed, or what happened to one.
+
+    RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it; without it, the newest one in
+    ./runinfo. TASK is the number that Parsl gives in its messages ("Task 309 failed"); where Parsl keeps no log, and
+    with --call, it is the number that the executor has given the call: future.parsl_executor_task_id. Without it, all
+    calls that failed are shown, grouped by reason.
+    """
+    directory, task = _arguments(what)
+    try:
+        runs = [Run(path) for path in find_all(directory)]
+        for run in runs:
+            run.update()
+    except EventLogError as error:
+        raise click.ClickException(str(error)) from None
+    if task is None:
+        groups = {str(run.about.get("label", "")): Stories(run).failed() for run in runs}
+        _print_groups(groups, {str(run.about.get("label", "")): run for run in runs}, as_json)
+        return
+    stories = [story for run in runs for story in _stories(run, task, is_call)]
+    if not stories:
+        raise click.ClickException(
+            f"Nothing is known of {'call' if is_call else 'task'} {task} in {directory}: it waits, was not given to an "
+            "executor of vinefast's, or its records have made room for later ones"
+        )
+    if as_json:
+        click.echo(json.dumps([story.as_dict() for story in stories], indent=2))
+        return
+    console = Console()
+    for story in stories:
+        _print_story(console, story)
+
+
+def _arguments(what: tuple[str, ...]) -> tuple[str, int | None]:
+    if len(what) > 2:
+        raise click.UsageError("one RUN_DIR and one TASK, at the most")
+    directories = [text for text in what if os.path.exists(text)]
+    numbers = [text for text in what if text not in directories]
+    if len(directories) > 1 or len(numbers) > 1 or any(not text.isdecimal() for text in numbers):
+        missing = next((text for text in numbers if not text.isdecimal()), what[-1])
+        raise click.UsageError(f"{missing!r} is neither a directory nor a number")
+    return directories[0] if directories else _newest(), int(numbers[0]) if numbers else None
+
+
+def _newest() -> str:
+    found = sorted(path for path in Path("runinfo").glob("[0-9]*") if path.is_dir())
+    if not found:
+        raise click.UsageError("there is no runinfo/000 or the like here: give a RUN_DIR")
+    return str(found[-1])
+
+
+def _stories(run: Run, task: int, is_call: bool) -> list[Story]:
+    stories = Stories(run)
+    parent = os.path.dirname(os.path.dirname(run.path))
+    numbers = None if is_call else calls_of_parsl_task(parent, str(run.about.get("label", "")), task)
+    found = [stories.of(number) for number in ([task] if numbers is None else numbers)]
+    return [story for story in found if story is not None]
+
+
+def _print_groups(groups: dict[str, list[FailureGroup]], runs: dict[str, Run], as_json: bool) -> None:
+    if as_json:
+        found = {label: [group.as_dict() for group in of_one] for label, of_one in groups.items()}
+        click.echo(json.dumps(found, indent=2))
+        return
+    console = Console()
+    for label, of_one in groups.items():
+        n_failed = sum(len(group.numbers) for group in of_one)
+        console.print(Text(f"{label}: {n_failed:,} of {len(runs[label].calls):,} calls failed", style="bold"))
+        if runs[label].n_left_out:
+            console.print(f"{runs[label].n_left_out:,} records are missing from its event log")
+        for group in of_one:
+            _print_group(console, group)
+
+
+def _print_group(console: Console, group: FailureGroup) -> None:
+    table = Table(show_header=False, title=Text(f"{len(group.numbers):,} x {group.name}"), title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    numbers = ", ".join(map(str, group.numbers[:_NUMBERS])) + (", ..." if len(group.numbers) > _NUMBERS else "")
+    table.add_row("calls", Text(numbers))
+    table.add_row("functions", Text(_counted(group.functions)))
+    table.add_row("hosts", Text(_counted(group.hosts)))
+    console.print(table)
+    _print_story(console, group.example)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({n:,})" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _print_story(console: Console, story: Story) -> None:
+    table = Table(show_header=False, title=Text(f"call {story.number}: {story.outcome}"), title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    rows = [
+        ("function", story.function),
+        ("waited", _seconds(story.waited_s)),
+        ("sent", _moment(story.sent_s) + (f", with {story.companions:,} others" if story.companions else "")),
+        ("ended", _moment(story.returned_s)),
+        ("ran for", _seconds(story.ran_s)),
+        ("worker", " on ".join(filter(None, (story.worker, story.host)))),
+        ("slot", "" if story.slot is None else f"{story.slot}, process {story.pid}"),
+    ]
+    rows += [
+        ("tried", f"until {_moment(each.at_s)}, worker {each.worker or '?'}: {each.reason}") for each in story.tries
+    ]
+    if story.reason is not None:
+        rows.append(("because", f"{story.reason.name}: {story.reason.message}"))
+    for name, text in rows:
+        if text:
+            table.add_row(name, Text(text))
+    console.print(table)
+    if story.reason is not None and story.reason.detail.strip():
+        console.print(
+            Panel(Text(_end_of(story.reason.detail)), title="traceback, stack or last output", title_align="left")
+        )
+    if story.log:
+        console.print(Panel(Text("\n".join(story.log)), title="TaskVine's log of its bundle", title_align="left"))
+
+
+def _end_of(text: str) -> str:
+    lines = text.rstrip().splitlines()
+    return "\n".join(lines if len(lines) <= _DETAIL_LINES else ["...", *lines[-_DETAIL_LINES:]])
+
+
+def _moment(at_s: float | None) -> str:
+    return "" if at_s is None else datetime.fromtimestamp(at_s).astimezone().isoformat(" ", "milliseconds")
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.6f} s"

@@ -1,0 +1,91 @@
+"""Why calls failed, as their exceptions would say it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vinefast import errors
+from vinefast.events.run import Failure
+from vinefast.library import protocol
+
+_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
+_MESSAGE_NCHARS = 200
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What a call's exception says.
+
+    Attributes
+    ----------
+    name : str
+        Of its type.
+    message : str
+        Of one line or more.
+    detail : str
+        The traceback, the stack, or the end of the output of the process, if there is one.
+    """
+
+    name: str
+    message: str
+    detail: str = ""
+
+    @property
+    def group(self) -> str:
+        """What it has in common with others: its name and message, without the numbers in that."""
+        line = self.message.strip().partition("\n")[0][:_MESSAGE_NCHARS]
+        return f"{self.name}: {_NUMBERS.sub('N', line)}" if line else self.name
+
+
+def reason_of(failure: Failure, app: str, result: int) -> Reason:
+    """Tell why a call failed.
+
+    Parameters
+    ----------
+    failure : Failure
+        What the event log has of it.
+    app : str
+        Name of the function.
+    result : int
+        A ``vine_result_t``, if the engine has failed the call.
+    """
+    if failure.status == protocol.STATUS_ENGINE:
+        return _of(errors.task_failure(result, failure.payload.decode("utf-8", "replace").rstrip("\0")))
+    fields = failure.fields()
+    if fields is None:
+        why = f"the event log has {len(failure.payload)} of {failure.nbytes} bytes that say it"
+        return Reason("not kept", f"{why}: of one failure it keeps 16 kB, of those of a second 1 MB")
+    try:
+        return _REASONS[failure.status](app, *fields)
+    except (KeyError, TypeError, ValueError):
+        return Reason("unknown", f"this vinefast does not know status {failure.status}")
+
+
+def _raised(app: str, name: str, message: str, trace: str, wrapped: bytes | None) -> Reason:
+    return Reason(name, message, trace)
+
+
+def _died(
+    app: str, exit_code: int | None, signal_number: int | None, log_tail: str, memory: tuple[int, int] | None
+) -> Reason:
+    if memory is None:
+        return _of(errors.CallDied(exit_code, signal_number), log_tail)
+    limit, peak = memory
+    if limit:
+        return _of(errors.MemoryLimitExceeded(app, limit >> 20, peak >> 20), log_tail)
+    return _of(errors.OutOfMemory(app, peak >> 20), log_tail)
+
+
+def _of(error: BaseException, detail: str = "") -> Reason:
+    return Reason(type(error).__name__, str(error), detail)
+
+
+_REASONS: dict[int, Callable[..., Reason]] = {
+    protocol.STATUS_EXCEPTION: _raised,
+    protocol.STATUS_DIED: _died,
+    protocol.STATUS_TOO_LARGE: lambda app, *fields: _of(errors.ResultTooLarge(*fields)),
+    protocol.STATUS_INPUT_CHANGED: lambda app, *fields: _of(errors.InputChanged(*fields)),
+    protocol.STATUS_TIMED_OUT: lambda app, limit_s, stack: _of(errors.CallTimedOut(app, limit_s, ""), stack),
+}

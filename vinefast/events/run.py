@@ -1,0 +1,309 @@
+"""A run as its event log tells it: functions, workers, bundles, calls, failures, and counters over time."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vinefast.errors import EventLogError
+from vinefast.events import layout
+from vinefast.events.about import EVENTS
+from vinefast.events.file import EventFile
+
+_BUNDLE = np.dtype(
+    [
+        ("sent_ns", "i8"),
+        ("returned_ns", "i8"),
+        ("task", "u8"),
+        ("wait_ns", "i8"),
+        ("run_ns", "i8"),
+        ("dispatch_ns", "i8"),
+        ("worker", "u4"),
+        ("slot", "u4"),
+        ("pid", "u4"),
+        ("n_calls", "u4"),
+        ("result", "u4"),
+        ("n_sent", "u4"),
+    ]
+)
+
+
+@dataclass
+class Worker:
+    """A worker of the run.
+
+    Attributes
+    ----------
+    address : str
+        Of its end of the connection.
+    joined_ns, left_ns : int or None
+        By the clock of the log; None: it has not left.
+    node : dict
+        What its library has told of its node.
+    slots : int or None
+        Calls that it can run at a time, if that library has told.
+    """
+
+    number: int
+    address: str
+    joined_ns: int
+    left_ns: int | None = None
+    node: dict[str, Any] = field(default_factory=dict)
+    slots: int | None = None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A bundle that is on its way, or with its worker."""
+
+    at_ns: int
+    task: int
+    first_call: int
+    n_calls: int
+    function: int
+    worker: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a call has no result."""
+
+    number: int
+    status: int
+    nbytes: int
+    payload: bytes
+
+    def fields(self) -> tuple[Any, ...] | None:
+        """Give what the payload says, if it is whole: a tuple of plain values; None: it is not."""
+        try:
+            found = _PlainUnpickler(io.BytesIO(self.payload)).load()
+        except Exception:  # a cut payload may raise anything
+            return None
+        return found if isinstance(found, tuple) else None
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes values of built-in types, and runs no code of whoever has written a log."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"{module}.{name} in a log")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Calls that a bundle did not bring back."""
+
+    at_ns: int
+    task: int
+    worker: int
+    result: int
+    numbers: np.ndarray[Any, Any]
+
+
+class Run:
+    """What is known of a run so far; `update` reads on.
+
+    Parameters
+    ----------
+    directory : str
+        Of an executor in a run directory, or the run directory if it has one executor.
+
+    Attributes
+    ----------
+    about : dict
+        What the program says of itself.
+    functions : dict of int to str
+    workers : dict of int to Worker
+    away : dict of int to Sent
+        Bundles that have not come back, by TaskVine's number of their task.
+    failures : dict of int to Failure
+        By the number of the call.
+    losses : list of Lost
+    lost_with_worker : dict of int to list of Sent
+        Bundles whose worker left, so that TaskVine has sent them again, by the number of the task.
+    n_left_out : int
+        Records that are missing.
+    first_ns : int
+        When the log begins, by its own clock.
+    stopped_ns : int or None
+        When the executor was shut down; None: it runs, or its program was killed.
+
+    Raises
+    ------
+    EventLogError
+        If there is no event log.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.path = find(directory)
+        self.about: dict[str, Any] = {}
+        self.functions: dict[int, str] = {}
+        self.workers: dict[int, Worker] = {}
+        self.away: dict[int, Sent] = {}
+        self.failures: dict[int, Failure] = {}
+        self.losses: list[Lost] = []
+        self.lost_with_worker: dict[int, list[Sent]] = {}
+        self.n_left_out = 0
+        self.first_ns = 0
+        self.stopped_ns: int | None = None
+        self.wall_offset_ns = 0
+        self._bundles: list[bytes] = []
+        self._calls: list[bytes] = []
+        self._samples: list[bytes] = []
+        self._counter_names: list[str] = []
+        self._cached: list[bytes] = []
+        self._file: EventFile | None = None
+
+    def update(self) -> bool:
+        """Read what has been written meanwhile; tells whether there was something."""
+        found = False
+        if self._file is None:
+            if os.path.exists(f"{self.path}.old"):
+                old = EventFile(f"{self.path}.old")
+                found |= self._read(old)
+                old.close()
+            self._file = EventFile(self.path)
+        found |= self._read(self._file)
+        while self._file.is_replaced and os.path.exists(self.path):
+            found |= self._read(self._file)
+            self._file.close()
+            self._file = EventFile(self.path)
+            found |= self._read(self._file)
+        return found
+
+    def _read(self, file: EventFile) -> bool:
+        found = False
+        take = self._take
+        try:
+            for kind, body in file.records():
+                take(kind, body)
+                found = True
+        except (struct.error, ValueError) as error:
+            raise EventLogError(f"{file.path} is damaged: {error}") from None
+        if file.head is not None:
+            self.wall_offset_ns = file.head.wall_ns - file.head.monotonic_ns
+        return found
+
+    def _take(self, kind: int, body: memoryview) -> None:
+        if kind == layout.ENDED:
+            nbytes = layout.ENDED_BODY.size
+            fields = layout.ENDED_BODY.unpack_from(body)
+            if len(body) < nbytes + fields[9] * layout.CALL.itemsize:
+                raise ValueError(f"{len(body)} bytes for {fields[9]} calls")
+            self._bundles.append(bytes(body[:nbytes]))
+            self._calls.append(bytes(body[nbytes : nbytes + fields[9] * layout.CALL.itemsize]))
+            self.away.pop(fields[2], None)
+        elif kind == layout.SENT:
+            sent = Sent(*layout.SENT_BODY.unpack_from(body))
+            if before := self.away.get(sent.task):
+                self.lost_with_worker.setdefault(sent.task, []).append(before)
+            self.away[sent.task] = sent
+        elif kind == layout.COUNTERS:
+            self._samples.append(bytes(body))
+        elif kind == layout.FAILURE:
+            number, status, nbytes = layout.FAILURE_BODY.unpack_from(body)
+            start = layout.FAILURE_BODY.size
+            self.failures[number] = Failure(number, status, nbytes, bytes(body[start : start + nbytes]))
+        elif kind == layout.LOST:
+            at_ns, task, worker, result, n_calls, _ = layout.LOST_BODY.unpack_from(body)
+            numbers = np.frombuffer(bytes(body[layout.LOST_BODY.size :]), "u8", n_calls)
+            self.losses.append(Lost(at_ns, task, worker, result, numbers))
+            self.away.pop(task, None)
+        elif kind == layout.CACHED:
+            self._cached.append(bytes(body))
+        elif kind == layout.LEFT_OUT:
+            self.n_left_out += layout.LEFT_OUT_BODY.unpack_from(body)[0]
+        elif kind & layout.DEFINES or kind in (layout.WORKER_LEFT, layout.STOPPED):
+            self._name(kind, body)
+
+    def _name(self, kind: int, body: memoryview) -> None:
+        at_ns, number, slots = layout.NAME_BODY.unpack_from(body)
+        text = bytes(body[layout.NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace")
+        self.first_ns = self.first_ns or at_ns
+        if kind == layout.RUN:
+            self.about = _json_of(text)
+        elif kind == layout.COUNTER_NAMES:
+            self._counter_names = text.split()
+        elif kind == layout.STOPPED:
+            self.stopped_ns = at_ns
+        elif kind == layout.FUNCTION:
+            self.functions[number] = text
+        elif kind == layout.WORKER:
+            self.workers.setdefault(number, Worker(number, text, at_ns))
+        elif number in self.workers and kind == layout.NODE:
+            self.workers[number].node, self.workers[number].slots = _json_of(text), slots
+        elif number in self.workers:
+            self.workers[number].left_ns = at_ns
+
+    @property
+    def bundles(self) -> np.ndarray[Any, Any]:
+        """Bundles that came back, as a structured array."""
+        self._bundles = [b"".join(self._bundles)]
+        return np.frombuffer(self._bundles[0], _BUNDLE)
+
+    @property
+    def calls(self) -> np.ndarray[Any, Any]:
+        """Their calls, in the order of `bundles`, each of which says how many are its."""
+        self._calls = [b"".join(self._calls)]
+        return np.frombuffer(self._calls[0], layout.CALL)
+
+    @property
+    def counters(self) -> np.ndarray[Any, Any]:
+        """The executor's counters, as `vinefast.VineFastExecutor.stats` has them, at the moments `at_ns`."""
+        self._samples = [b"".join(self._samples)]
+        return np.frombuffer(self._samples[0], [("at_ns", "u8"), *((name, "u8") for name in self._counter_names)])
+
+    def wall_s(self, at_ns: int) -> float:
+        """Give seconds since 1970 for a moment of the log."""
+        return (at_ns + self.wall_offset_ns) * 1e-9
+
+
+def _json_of(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def find_all(directory: str) -> list[str]:
+    """Give the paths of the event logs of a run directory, or of an executor's part of one, sorted.
+
+    Raises
+    ------
+    EventLogError
+        If there is none.
+    """
+    found = [path for path in (directory, os.path.join(directory, EVENTS)) if os.path.isfile(path)]
+    if not found and os.path.isdir(directory):
+        with os.scandir(directory) as entries:
+            found = sorted(path for entry in entries if os.path.isfile(path := os.path.join(entry.path, EVENTS)))
+    if not found:
+        raise EventLogError(
+            f"There is no event log in {directory}, nor in a directory there: is it a run directory, such as "
+            "runinfo/000, of an executor of vinefast's that was started with events_nbytes above 0?"
+        )
+    return found
+
+
+def find(directory: str) -> str:
+    """Give the path of the event log of an executor.
+
+    Raises
+    ------
+    EventLogError
+        If there is none, or there are several.
+    """
+    found = find_all(directory)
+    if len(found) > 1:
+        places = ", ".join(os.path.dirname(path) for path in found)
+        raise EventLogError(f"{directory} has several executors; name one: {places}")
+    return found[0]

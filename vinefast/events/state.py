@@ -1,0 +1,195 @@
+"""How it is with an executor now, by its event log."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import psutil
+
+from vinefast.events.run import Run
+from vinefast.library import protocol
+
+_RATE_S = 5.0
+RESULTS = (protocol.STATUS_NONE, protocol.STATUS_PICKLE, protocol.STATUS_PARSL, protocol.STATUS_BUFFERS)
+
+
+@dataclass
+class WorkerState:
+    """A worker that is connected.
+
+    Attributes
+    ----------
+    number, address, host
+        Which one.
+    slots : int or None
+        Calls that it can run at a time, if a library has told.
+    running, bundles : int
+        Calls that it has now, and in how many bundles.
+    done : int
+        Calls that have ended there.
+    functions : dict of str to int
+        What it has, by function.
+    """
+
+    number: int
+    address: str
+    host: str
+    slots: int | None
+    running: int = 0
+    bundles: int = 0
+    done: int = 0
+    functions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class FunctionState:
+    """The calls of a function that have ended.
+
+    Attributes
+    ----------
+    name : str
+    n, failed : int
+        Calls, and those without a result.
+    total_s, mean_s, longest_s : float
+        Seconds in slots.
+    """
+
+    name: str
+    n: int
+    failed: int
+    total_s: float
+    mean_s: float
+    longest_s: float
+
+
+@dataclass
+class State:
+    """An executor.
+
+    Attributes
+    ----------
+    state : str
+        ``running``, ``ended``, or ``lost``: its program is no more, and has not shut it down; ``elsewhere`` if that
+        cannot be told from this machine.
+    seconds : float
+        Since its start, until its end if that has come.
+    waiting, running, done, failed, cancelled, again : int
+        Calls that wait, that workers have, that have results, that have none; and how often calls were run again.
+    rate : float
+        Calls per second that have ended in the last five seconds.
+    counters : dict of str to int
+        What `VineFastExecutor.stats` counts, a second ago at the most.
+    left_out : int
+        Records that the event log has lost: what is counted here is too small.
+    """
+
+    label: str
+    directory: str
+    program: str
+    host: str
+    pid: int
+    state: str
+    seconds: float
+    waiting: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    again: int
+    rate: float
+    workers: list[WorkerState]
+    functions: list[FunctionState]
+    counters: dict[str, int]
+    left_out: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it as plain values."""
+        return asdict(self)
+
+
+def state_of(run: Run, directory: str) -> State:
+    """Give the state of an executor as far as its event log has been read."""
+    about, calls, bundles = run.about, run.calls, run.bundles
+    now_ns = _now_ns(run)
+    is_result = np.isin(calls["status"], RESULTS)
+    is_cancelled = calls["is_cancelled"] != 0
+    recent = bundles["returned_ns"] > now_ns - _RATE_S * 1e9
+    counters = run.counters
+    last = {name: int(counters[-1][name]) for name in counters.dtype.names[1:]} if len(counters) else {}
+    ended = _state(run)
+    return State(
+        label=str(about.get("label", "")),
+        directory=directory,
+        program=" ".join(map(str, about.get("program", [])[1:])),
+        host=str(about.get("host", "")),
+        pid=int(about.get("pid", 0)),
+        state=ended,
+        seconds=(now_ns - run.first_ns) * 1e-9 if run.first_ns else 0.0,
+        waiting=last.get("calls_waiting", 0),
+        running=sum(sent.n_calls for sent in run.away.values()),
+        done=int(np.count_nonzero(is_result & ~is_cancelled)),
+        failed=int(np.count_nonzero(~is_result & ~is_cancelled)),
+        cancelled=int(np.count_nonzero(is_cancelled)),
+        again=sum(len(lost.numbers) for lost in run.losses)
+        + sum(sent.n_calls for each in run.lost_with_worker.values() for sent in each),
+        rate=float(bundles["n_calls"][recent].sum()) / _RATE_S if ended in ("running", "elsewhere") else 0.0,
+        workers=_workers(run),
+        functions=_functions(run, is_result),
+        counters=last,
+        left_out=run.n_left_out,
+    )
+
+
+def _now_ns(run: Run) -> int:
+    if run.stopped_ns is not None:
+        return run.stopped_ns
+    if run.about.get("host") == socket.gethostname() and _state(run) == "running":
+        return time.monotonic_ns()
+    return int(max([0, *run.counters["at_ns"][-1:], *run.bundles["returned_ns"][-1:]]))
+
+
+def _state(run: Run) -> str:
+    if run.stopped_ns is not None:
+        return "ended"
+    if run.about.get("host") != socket.gethostname():
+        return "elsewhere"
+    return "running" if psutil.pid_exists(int(run.about.get("pid", 0))) else "lost"
+
+
+def _workers(run: Run) -> list[WorkerState]:
+    found = {}
+    for worker in run.workers.values():
+        if worker.left_ns is None:
+            host = str(worker.node.get("hostname", "")) or worker.address.rpartition(":")[0]
+            found[worker.number] = WorkerState(worker.number, worker.address, host, worker.slots)
+    for sent in run.away.values():
+        if at := found.get(sent.worker):
+            at.running += sent.n_calls
+            at.bundles += 1
+            name = run.functions.get(sent.function, "?")
+            at.functions[name] = at.functions.get(name, 0) + sent.n_calls
+    bundles = run.bundles
+    done = np.bincount(bundles["worker"], bundles["n_calls"], max([0, *run.workers]) + 1)
+    for number, worker_state in found.items():
+        worker_state.done = int(done[number])
+    return list(found.values())
+
+
+def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]:
+    calls, found = run.calls, []
+    n = max([0, *run.functions]) + 1
+    counts = np.bincount(calls["function"], minlength=n)
+    totals = np.bincount(calls["function"], calls["duration_ns"], n) * 1e-9
+    failed = np.bincount(calls["function"], ~is_result, n)
+    longest = np.zeros(len(counts))
+    np.maximum.at(longest, calls["function"], calls["duration_ns"])
+    for number, name in run.functions.items():
+        if counts[number]:
+            mean_s = float(totals[number] / counts[number])
+            seconds = float(totals[number]), mean_s, float(longest[number]) * 1e-9
+            found.append(FunctionState(name, int(counts[number]), int(failed[number]), *seconds))
+    return sorted(found, key=lambda function: -function.total_s)

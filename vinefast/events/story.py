@@ -1,0 +1,262 @@
+"""What happened to one call, and what failed calls have in common."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vinefast import errors
+from vinefast.events.failures import Reason, reason_of
+from vinefast.events.run import Run, Worker
+from vinefast.events.state import RESULTS
+
+_LAUNCHED = re.compile(r"Parsl task (\d+) try (\d+) launched on executor (\S+) with executor id (\d+)")
+_LOGS = "taskvine"
+_TRANSACTIONS = "transactions"
+_LINES = 20
+
+
+@dataclass
+class Try:
+    """A bundle that had the call and did not bring it back.
+
+    Attributes
+    ----------
+    at_s : float
+        Seconds since 1970 when that was known.
+    worker : str
+        Number and address.
+    reason : str
+        Of TaskVine's.
+    """
+
+    at_s: float
+    worker: str
+    reason: str
+
+
+@dataclass
+class Story:
+    """A call.
+
+    Attributes
+    ----------
+    number : int
+        The executor's of the call: the future's ``parsl_executor_task_id``.
+    function : str
+    outcome : str
+        ``done``, ``failed``, ``cancelled``, ``with a worker``, or ``waiting``: no worker has it, as far as is known.
+    sent_s, returned_s : float or None
+        Seconds since 1970, of its last bundle.
+    waited_s, ran_s : float or None
+        Seconds between `submit` and the bundle, and in the slot.
+    companions : int
+        Calls of the same bundle.
+    worker, host, slot, pid : str, str, int or None, int or None
+        Where it ran.
+    tries : list of Try
+        Earlier ones that came to nothing.
+    reason : Reason or None
+        Why it failed.
+    log : list of str
+        TaskVine's own lines about the bundle, the last ones.
+    """
+
+    number: int
+    function: str
+    outcome: str
+    sent_s: float | None = None
+    returned_s: float | None = None
+    waited_s: float | None = None
+    ran_s: float | None = None
+    companions: int = 0
+    worker: str = ""
+    host: str = ""
+    slot: int | None = None
+    pid: int | None = None
+    tries: list[Try] = field(default_factory=list)
+    reason: Reason | None = None
+    log: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it as plain values."""
+        return asdict(self)
+
+
+@dataclass
+class FailureGroup:
+    """Failed calls with the same reason.
+
+    Attributes
+    ----------
+    name : str
+        What they have in common.
+    numbers : list of int
+        The executor's of the calls.
+    functions, hosts : dict of str to int
+        How many calls of which function, and on which host.
+    example : Story
+    """
+
+    name: str
+    numbers: list[int]
+    functions: dict[str, int]
+    hosts: dict[str, int]
+    example: Story
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it as plain values."""
+        return asdict(self)
+
+
+class Stories:
+    """All calls of a run that has been read."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._calls, self._bundles = run.calls, run.bundles
+        self._bundle_of = np.repeat(np.arange(len(self._bundles)), self._bundles["n_calls"].astype(np.int64))
+
+    def of(self, number: int) -> Story | None:
+        """Tell of a call; None: nothing is known of one of that number."""
+        (found,) = np.nonzero(self._calls["number"] == number)
+        index = int(found[-1]) if len(found) else None
+        story = self._away(number) if index is None else self._ended(index)
+        lost = [(lost.at_ns, lost.worker, _result(lost.result)) for lost in self._run.losses if number in lost.numbers]
+        if index is not None:
+            task = int(self._bundles["task"][self._bundle_of[index]])
+            sent = self._run.lost_with_worker.get(task, [])
+            lost += [(self._left_ns(each.worker) or each.at_ns, each.worker, "its worker left") for each in sent]
+        tries = [Try(self._run.wall_s(at_ns), self._name(worker), reason) for at_ns, worker, reason in sorted(lost)]
+        if story is None and not tries:
+            return None
+        story = story or Story(number, "?", "waiting")
+        story.tries = tries
+        return story
+
+    def failed(self) -> list[FailureGroup]:
+        """Give the calls that failed by what they have in common, the most first."""
+        groups: dict[str, FailureGroup] = {}
+        failed = ~np.isin(self._calls["status"], RESULTS) & (self._calls["is_cancelled"] == 0)
+        for index in np.nonzero(failed)[0].tolist():
+            reason = self._reason(index)
+            assert reason is not None
+            number = int(self._calls["number"][index])
+            group = groups.get(reason.group)
+            if group is None:
+                example = self.of(number)
+                assert example is not None
+                group = groups[reason.group] = FailureGroup(reason.group, [], {}, {}, example)
+            group.numbers.append(number)
+            bundle = self._bundles[self._bundle_of[index]]
+            name, host = self._function(index), self._host(int(bundle["worker"])) or "?"
+            group.functions[name] = group.functions.get(name, 0) + 1
+            group.hosts[host] = group.hosts.get(host, 0) + 1
+        return sorted(groups.values(), key=lambda group: -len(group.numbers))
+
+    def _function(self, index: int) -> str:
+        return self._run.functions.get(int(self._calls["function"][index]), "?")
+
+    def _reason(self, index: int) -> Reason | None:
+        call = self._calls[index]
+        if call["status"] in RESULTS or call["is_cancelled"]:
+            return None
+        failure = self._run.failures.get(int(call["number"]))
+        if failure is None:
+            return Reason("unknown", "the event log has lost the record that says it")
+        return reason_of(failure, self._function(index), int(self._bundles["result"][self._bundle_of[index]]))
+
+    def _ended(self, index: int) -> Story:
+        call, bundle = self._calls[index], self._bundles[self._bundle_of[index]]
+        reason = self._reason(index)
+        has_run = bool(bundle["worker"]) and bundle["pid"] != 0
+        sent_ns = int(bundle["sent_ns"])
+        return Story(
+            number=int(call["number"]),
+            function=self._function(index),
+            outcome="cancelled" if call["is_cancelled"] else "failed" if reason else "done",
+            sent_s=self._run.wall_s(sent_ns) if sent_ns else None,
+            returned_s=self._run.wall_s(int(bundle["returned_ns"])),
+            waited_s=float(call["queue_us"]) * 1e-6 if sent_ns else None,
+            ran_s=float(call["duration_ns"]) * 1e-9 if has_run else None,
+            companions=int(bundle["n_sent"]) - 1 if sent_ns else 0,
+            worker=self._name(int(bundle["worker"])),
+            host=self._host(int(bundle["worker"])),
+            slot=int(bundle["slot"]) if has_run else None,
+            pid=int(bundle["pid"]) if has_run else None,
+            reason=reason,
+            log=_lines_of(os.path.dirname(self._run.path), int(bundle["task"])) if sent_ns else [],
+        )
+
+    def _away(self, number: int) -> Story | None:
+        for sent in self._run.away.values():
+            if sent.first_call <= number < sent.first_call + sent.n_calls:
+                name = self._run.functions.get(sent.function, "?")
+                worker = self._name(sent.worker), self._host(sent.worker)
+                companions = sent.n_calls - 1
+                at_s = self._run.wall_s(sent.at_ns)
+                return Story(
+                    number, name, "with a worker", at_s, companions=companions, worker=worker[0], host=worker[1]
+                )
+        return None
+
+    def _worker(self, number: int) -> Worker | None:
+        return self._run.workers.get(number)
+
+    def _left_ns(self, number: int) -> int | None:
+        worker = self._worker(number)
+        return worker.left_ns if worker else None
+
+    def _name(self, number: int) -> str:
+        worker = self._worker(number)
+        return f"{number} ({worker.address})" if worker else ""
+
+    def _host(self, number: int) -> str:
+        worker = self._worker(number)
+        return (str(worker.node.get("hostname", "")) or worker.address.rpartition(":")[0]) if worker else ""
+
+
+def _result(code: int) -> str:
+    return getattr(errors.task_failure(code), "result", f"result code {code}")
+
+
+def _lines_of(directory: str, task: int) -> list[str]:
+    """Give the last lines about a task in the log of transactions that TaskVine keeps."""
+    found: list[str] = []
+    wanted = f" TASK {task} "
+    for parent, _, names in os.walk(os.path.join(directory, _LOGS)):
+        for name in names:
+            if name.startswith(_TRANSACTIONS):
+                with open(os.path.join(parent, name), errors="replace") as file:
+                    found += [line.rstrip("\n") for line in file if wanted in line]
+    return found[-_LINES:]
+
+
+def calls_of_parsl_task(directory: str, label: str, task: int) -> list[int] | None:
+    """Give the executor's numbers of the tries of one of Parsl's tasks, in their order.
+
+    Parameters
+    ----------
+    directory : str
+        The run directory, in which Parsl's log is.
+    label : str
+        Of the executor.
+    task : int
+        Parsl's number of the task.
+
+    Returns
+    -------
+    list of int or None
+        None: there is no such log, or nothing of this executor's is in it.
+    """
+    try:
+        with open(os.path.join(directory, "parsl.log"), errors="replace") as file:
+            launched = [match.groups() for line in file if (match := _LAUNCHED.search(line))]
+    except FileNotFoundError:
+        return None
+    own = [groups for groups in launched if groups[2] == label]
+    return [int(number) for parsl_task, _, _, number in own if int(parsl_task) == task] if own else None
