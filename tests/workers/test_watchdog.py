@@ -166,6 +166,16 @@ def test_logs_that_cannot_be_written_are_told_of_once_with_directory_and_reason(
     assert "melting cannot be written in /logs: No space left on device. Calls go on" in record.getMessage()
 
 
+def test_logs_that_cannot_be_written_in_the_last_moment_are_told_of(caplog):
+    engine = Engine()
+    engine.log_errno = errno.ENOENT
+    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600, "/logs")
+    watcher.start()
+    watcher.stop()
+    (record,) = caplog.records
+    assert "cannot be written in /logs: No such file or directory" in record.getMessage()
+
+
 def test_where_larger_workers_may_come_calls_fail_in_the_end(watch):
     engine = Engine()
     engine.waiting |= {CallSpec(cores=3.0): 599, CallSpec(cores=4.0): 600}

@@ -72,6 +72,7 @@ class Watchdog:
         self._met: dict[_Needs, CallSpec] = {}
         self._named: set[_Needs] = set()
         self._held_up = False
+        self._logs_lack = False
         self._named_lost: set[str] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vinefast-watchdog", daemon=True)
@@ -105,7 +106,7 @@ class Watchdog:
     def _watch(self) -> None:
         start_s = time.monotonic()
         pid = os.getpid()
-        complained = refused = unwritten = False
+        complained = refused = False
         # A callback of a refused call may have forked.
         while not self._stopped.wait(_LOOK_S) and os.getpid() == pid:
             stats = self._engine.stats()
@@ -114,15 +115,7 @@ class Watchdog:
                 reason = why_none_is_left(stats["accept_errno"])
                 logger.warning("Not every worker can join executor %s: %s", self._label, reason)
             self._look_at_lost_workers(stats)
-            if stats["log_errno"] and not unwritten:
-                unwritten = True
-                logger.warning(
-                    "The logs of executor %s cannot be written in %s: %s. Calls go on; what is missing in the logs is "
-                    "counted (stats(), log_bytes_unwritten)",
-                    self._label,
-                    self._log_directory,
-                    os.strerror(stats["log_errno"]),
-                )
+            self._look_at_logs(stats)
             self._look_at_callbacks()
             waited_s = time.monotonic() - start_s
             if stats["workers_connected"] and stats["usable_cores"]:
@@ -136,6 +129,21 @@ class Watchdog:
                     _NO_WORKER_S,
                     self._launcher.diagnosis(),
                 )
+        # What the last calls have met.
+        if os.getpid() == pid:
+            self._look_at_logs(self._engine.stats())
+
+    def _look_at_logs(self, stats: Mapping[str, int]) -> None:
+        if not stats["log_errno"] or self._logs_lack:
+            return
+        self._logs_lack = True
+        logger.warning(
+            "The logs of executor %s cannot be written in %s: %s. Calls go on; what is missing in the logs is "
+            "counted (stats(), log_bytes_unwritten)",
+            self._label,
+            self._log_directory,
+            os.strerror(stats["log_errno"]),
+        )
 
     def _look_at_lost_workers(self, stats: Mapping[str, int]) -> None:
         for name, words in LOST.items():
