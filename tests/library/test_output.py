@@ -119,6 +119,13 @@ def test_a_silent_call_that_dies_has_no_words_of_others(kept):
     assert records[1].value == (None, 9, "", None)
 
 
+def test_a_silent_call_that_dies_after_another_has_no_words_of_that(kept):
+    say_and_die = Call(printing.say_and_die, ("last words", "kill"))
+    records = kept.run(say_and_die, Call(calls.die_by, (9,)), Call(calls.die_by, (9,)), say_and_die)
+    assert [record.value[1:3] for record in records[1:3]] == [(9, "")] * 2
+    assert [record.value[2] for record in (records[0], records[3])] == ["last words\n"] * 2
+
+
 def test_a_fork_within_a_call(kept):
     assert [record.status for record in kept.run(Call(printing.fork_and_say, ("word",)))] == [0]
     found = MARK.sub(b"", kept.path.read_bytes())

@@ -127,6 +127,11 @@ class Output:
         self._foreign = 0
         self._memory.counters[layout.LOG_START] = self._memory.position(max(0, self._end))
 
+    def start_attempt(self) -> None:
+        """What is in the file by now was printed before the calls that are left, by one that has died, say."""
+        self.look()
+        self._memory.counters[layout.LOG_START] = self._memory.position(max(0, self._end))
+
     def end_bundle(self) -> None:
         """Say whose it may be if there is something that did not come through the streams."""
         if self.attention:

@@ -163,6 +163,8 @@ class Runner:
                     self._output.captures.end_dead(frame, first)
                 _append(self._memory, file, self._surroundings, None, status, took_ns, payload)
                 first += 1
+        if resume is not None and self._output is not None:
+            self._output.start_attempt()
         counters[layout.STAGE] = layout.OUTSIDE
         if counters[layout.CAPTURE_START]:
             counters[layout.CAPTURE_START] = 0
