@@ -7,11 +7,13 @@ import select
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import nbclient
 import nbformat
 import pytest
+from rich.console import Console
 
 from vinefast.display import progress, screen
 from vinefast.display.progress import Progress
@@ -218,6 +220,24 @@ def test_a_title_is_no_markup_and_no_html():
     assert "&lt;b&gt;[bold]" in bar.html()
     assert bar.text() == "1/2"
     assert not screen.is_there() or sys.stderr.isatty()
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (120, r"VineFastExecutor .{30} 240/602, 5 failed, 347 waiting, 15 running, 1 worker with 2 slots"),
+        (90, r"VineFastExecutor .{8,30} 240/602, 5 failed, 347 waiting, 15 running$"),
+        (60, r"VineFastExecutor .{8,30} 240/602, 5 failed$"),
+        (40, r"VineFastExecutor 240/602, 5 failed$"),
+    ],
+)
+def test_a_line_says_what_there_is_room_for(width, expected):
+    bar = Progress("VineFastExecutor", lambda: Counts(602, 240, 5, 0, 347, 15, 1, 2))
+    bar.look()
+    console = Console(width=width, file=StringIO())
+    console.print(bar.line())
+    shown = console.file.getvalue().rstrip()
+    assert "\n" not in shown and re.match(expected, shown)
 
 
 @pytest.mark.parametrize(

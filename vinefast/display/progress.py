@@ -6,10 +6,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # The rate is that of the last seconds.
 _RATE_S = 15.0
-_BAR_WIDTH = 30
+_BAR_WIDTH, _BAR_MIN_WIDTH = 30, 8
 
 
 class Progress:
@@ -97,10 +99,10 @@ class Progress:
             n_calls = after - before
         return n_calls / (until - since) if until > since else 0.0
 
-    def text(self) -> str:
-        """Say it all, but for the title."""
+    def text(self, detail: int = 2) -> str:
+        """Say it all, but for the title; with less detail, where there is no room for it (`Counts.parts`)."""
         counts, rate = self._counts, self._rate() if self._samples else 0.0
-        parts = [f"{counts.done:,}/{counts.total:,}", *counts.parts()]
+        parts = [f"{counts.done:,}/{counts.total:,}", *counts.parts(detail)]
         if rate:
             parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
         if counts.total > counts.done and rate:
@@ -111,16 +113,33 @@ class Progress:
 
     def line(self) -> RenderableType:
         """Make what a terminal shows."""
-        cut = {"no_wrap": True, "overflow": "ellipsis"}
-        grid = Table.grid(Column(**cut), Column(), Column(**cut), padding=(0, 1))  # type: ignore[arg-type]
-        bar = ProgressBar(max(self._counts.total, 1), self._counts.done, width=_BAR_WIDTH)
-        grid.add_row(Text(self.title), bar, Text(self.text()))
-        return grid
+        return _Line(self.title, self._counts, [self.text(detail) for detail in (2, 1, 0)])
 
     def html(self) -> str:
         """Make what a notebook shows."""
         bar = f'<progress max="{max(self._counts.total, 1)}" value="{self._counts.done}"></progress>'
         return f"<div>{escape(self.title)} {bar} {escape(self.text())}</div>"
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A title, a bar and a text on one line; where that is short, less of the bar, then of the text, then no bar."""
+
+    title: str
+    counts: Counts
+    texts: list[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = options.max_width - cell_len(self.title) - 2
+        text = next((text for text in self.texts if cell_len(text) <= room - _BAR_MIN_WIDTH), self.texts[-1])
+        width = min(_BAR_WIDTH, room - cell_len(text))
+        cut = {"no_wrap": True, "overflow": "ellipsis"}
+        cells: list[RenderableType] = [Text(self.title, **cut), Text(text, **cut)]  # type: ignore[arg-type]
+        if width >= _BAR_MIN_WIDTH:
+            cells.insert(1, ProgressBar(max(self.counts.total, 1), self.counts.done, width=width))
+        grid = Table.grid(*(Column() for _ in cells), padding=(0, 1))
+        grid.add_row(*cells)
+        yield grid
 
 
 def _duration(seconds: float) -> str:

@@ -35,16 +35,16 @@ class Counts:
     workers: int | None = None
     slots: int | None = None
 
-    def parts(self) -> Iterator[str]:
-        """Say what there is to be said beside how many are done."""
+    def parts(self, detail: int = 2) -> Iterator[str]:
+        """Say what there is to be said beside how many are done; 1: no workers, 0: nor what waits and runs."""
         if self.failed:
             yield f"{self.failed:,} failed"
         if self.cancelled:
             yield f"{self.cancelled:,} cancelled"
-        if self.waiting is not None and self.running is not None:
+        if detail > 0 and self.waiting is not None and self.running is not None:
             yield f"{self.waiting:,} waiting"
             yield f"{self.running:,} running"
-        if self.workers is not None and self.slots is not None:
+        if detail > 1 and self.workers is not None and self.slots is not None:
             yield _workers(self.workers, self.slots)
 
 
