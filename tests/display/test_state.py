@@ -34,7 +34,7 @@ def test_a_line():
     assert State("x", "not started", Counts(0, 0)).line() == "not started"
     assert State("x", "running", counts, "localhost", 9123).line() == (
         "running; manager at localhost:9123; 1 worker with 2 slots; "
-        "calls: 120 waiting, 180 running, 700 done, 7 failed, 2 cancelled"
+        "calls: 120 waiting, 180 running, 691 done, 7 failed, 2 cancelled"
     )
     assert State("x", "failed", counts, "h", 1, "no TaskVine").line().startswith("failed (no TaskVine); manager at h:1")
     assert State("x", "ended", Counts(3, 3)).line() == "ended; calls: 3 done, 0 failed"

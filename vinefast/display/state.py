@@ -127,7 +127,7 @@ class State:
         if self.state in ("running", "failed"):
             yield "waiting", self.counts.waiting or 0
             yield "running", self.counts.running or 0
-        yield "done", self.counts.done
+        yield "done", max(0, self.counts.done - self.counts.failed - self.counts.cancelled)
         yield "failed", self.counts.failed
         if self.counts.cancelled:
             yield "cancelled", self.counts.cancelled
