@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.helpers.processes import left_of, processes_marked
 from tests.helpers.waiting import wait_until
-from vinefast import Tuning
+from vinefast import CallTimedOut, Tuning
 from vinefast.events.run import Run
 from vinefast.events.running import find_running
 from vinefast.events.state import state_of
@@ -42,6 +43,11 @@ def nap(seconds, path=None):
             pass
     time.sleep(seconds)
     return seconds
+
+
+def dawdle(walltime=1):
+    for _ in range(600):
+        time.sleep(0.1)
 
 
 def read(executor):
@@ -195,3 +201,20 @@ def test_why_in_the_newest_run(load, tmp_path):
     assert [story["reason"]["message"] for story in stories] == ["7 is none"] * 2
     text = command("why", run_dir).stdout
     assert "ValueError: N is none" in text and "in refuse" in text and "2 of 3 calls failed" in text
+    assert "which were tries of 1 task of Parsl's" in text and re.search(rf"tasks +│ {bad.tid} ", text)
+    assert f"task {bad.tid}, try 0 (call " in text and "TaskVine's log" not in text
+    of_one = command("why", run_dir, bad.tid).stdout
+    assert f"task {bad.tid}, try 1 (call " in of_one and "TaskVine's log" in of_one
+
+
+def test_why_of_a_walltime_says_what_the_future_says(load):
+    import parsl
+
+    executor = load({}, label="vf")
+    late = parsl.python_app(dawdle)()
+    assert isinstance(late.exception(60), CallTimedOut)
+    run_dir = parsl.dfk().run_dir
+    assert wait_until(lambda: [group.tasks for group in Stories(read(executor)).failed()] == [[late.tid]])
+    text = command("why", run_dir).stdout
+    # Nothing cuts the reason to the width of a table.
+    assert "\n1 x CallTimedOut: dawdle ran for longer than its " in text and "AppTimeout:" not in text

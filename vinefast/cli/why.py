@@ -15,7 +15,7 @@ from rich.text import Text
 
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
-from vinefast.events.story import FailureGroup, Stories, Story, calls_of_parsl_task
+from vinefast.events.story import FailureGroup, Stories, Story
 
 _DETAIL_LINES = 40
 _NUMBERS = 12
@@ -31,7 +31,7 @@ def why(what: tuple[str, ...], is_call: bool, as_json: bool) -> None:
     RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it; without it, the newest one in
     ./runinfo. TASK is the number that Parsl gives in its messages ("Task 309 failed"); where Parsl keeps no log, and
     with --call, it is the number that the executor has given the call: future.parsl_executor_task_id. Without it, all
-    calls that failed are shown, grouped by reason.
+    calls that failed are shown, grouped by reason; each try that Parsl makes of a task is a call of its own.
     """
     directory, task = _arguments(what)
     try:
@@ -65,7 +65,7 @@ def _arguments(what: tuple[str, ...]) -> tuple[str, int | None]:
     numbers = [text for text in what if text not in directories]
     if len(directories) > 1 or len(numbers) > 1 or any(not text.isdecimal() for text in numbers):
         missing = next((text for text in numbers if not text.isdecimal()), what[-1])
-        raise click.UsageError(f"{missing!r} is neither a directory nor a number")
+        raise click.UsageError(f"there is no directory {missing!r}, and it is no number of a task")
     return directories[0] if directories else _newest(), int(numbers[0]) if numbers else None
 
 
@@ -78,9 +78,9 @@ def _newest() -> str:
 
 def _stories(run: Run, task: int, is_call: bool) -> list[Story]:
     stories = Stories(run)
-    parent = os.path.dirname(os.path.dirname(run.path))
-    numbers = None if is_call else calls_of_parsl_task(parent, str(run.about.get("label", "")), task)
-    found = [stories.of(number) for number in ([task] if numbers is None else numbers)]
+    tries = {} if is_call else stories.tries_of_parsl()
+    numbers = [number for number, (of, _) in tries.items() if of == task] if tries else [task]
+    found = [stories.of(number) for number in numbers]
     return [story for story in found if story is not None]
 
 
@@ -92,7 +92,10 @@ def _print_groups(groups: dict[str, list[FailureGroup]], runs: dict[str, Run], a
     console = Console()
     for label, of_one in groups.items():
         n_failed = sum(len(group.numbers) for group in of_one)
-        console.print(Text(f"{label}: {n_failed:,} of {len(runs[label].calls):,} calls failed", style="bold"))
+        tasks = {task for group in of_one for task in group.tasks}
+        of_tasks = f", which were tries of {_count(len(tasks), 'task')} of Parsl's" if tasks else ""
+        text = f"{label}: {n_failed:,} of {_count(len(runs[label].calls), 'call')} failed{of_tasks}"
+        console.print(Text(text, style="bold"))
         if runs[label].n_left_out:
             console.print(f"{runs[label].n_left_out:,} records are missing from its event log")
         for group in of_one:
@@ -100,29 +103,45 @@ def _print_groups(groups: dict[str, list[FailureGroup]], runs: dict[str, Run], a
 
 
 def _print_group(console: Console, group: FailureGroup) -> None:
-    table = Table(show_header=False, title=Text(f"{len(group.numbers):,} x {group.name}"), title_justify="left")
+    # No title of the table, which would be as narrow as that.
+    console.print(Text(f"\n{len(group.numbers):,} x {group.name}", style="bold"))
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    numbers = ", ".join(map(str, group.numbers[:_NUMBERS])) + (", ..." if len(group.numbers) > _NUMBERS else "")
-    table.add_row("calls", Text(numbers))
+    if group.tasks:
+        table.add_row("tasks", Text(_some(group.tasks)))
+    table.add_row("calls", Text(_some(group.numbers)))
     table.add_row("functions", Text(_counted(group.functions)))
     table.add_row("hosts", Text(_counted(group.hosts)))
     console.print(table)
-    _print_story(console, group.example)
+    console.print("for example")
+    _print_story(console, group.example, with_log=False)
+
+
+def _some(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:_NUMBERS])) + (", ..." if len(numbers) > _NUMBERS else "")
+
+
+def _count(n: int, name: str) -> str:
+    return f"{n:,} {name}{'s' * (n != 1)}"
 
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} ({n:,})" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _print_story(console: Console, story: Story) -> None:
-    table = Table(show_header=False, title=Text(f"call {story.number}: {story.outcome}"), title_justify="left")
+def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
+    name = f"call {story.number}"
+    if story.task is not None:
+        name = f"task {story.task}, try {story.attempt} ({name})"
+    console.print(Text(f"{name}: {story.outcome}"))
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     rows = [
         ("function", story.function),
         ("waited", _seconds(story.waited_s)),
-        ("sent", _moment(story.sent_s) + (f", with {story.companions:,} others" if story.companions else "")),
+        ("sent", _moment(story.sent_s) + (f", with {_count(story.companions, 'other call')}" if story.companions else "")),
         ("ended", _moment(story.returned_s)),
         ("ran for", _seconds(story.ran_s)),
         ("worker", " on ".join(filter(None, (story.worker, story.host)))),
@@ -132,7 +151,7 @@ def _print_story(console: Console, story: Story) -> None:
         ("tried", f"until {_moment(each.at_s)}, worker {each.worker or '?'}: {each.reason}") for each in story.tries
     ]
     if story.reason is not None:
-        rows.append(("because", f"{story.reason.name}: {story.reason.message}"))
+        rows.append(("because", ": ".join(filter(None, (story.reason.name, story.reason.message)))))
     for name, text in rows:
         if text:
             table.add_row(name, Text(text))
@@ -141,7 +160,7 @@ def _print_story(console: Console, story: Story) -> None:
         console.print(
             Panel(Text(_end_of(story.reason.detail)), title="traceback, stack or last output", title_align="left")
         )
-    if story.log:
+    if story.log and with_log:
         console.print(Panel(Text("\n".join(story.log)), title="TaskVine's log of its bundle", title_align="left"))
 
 

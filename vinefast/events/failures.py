@@ -12,6 +12,7 @@ from vinefast.library import protocol
 
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 _MESSAGE_NCHARS = 200
+_WALLTIME = "parsl.app.errors.AppTimeout"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def reason_of(failure: Failure, app: str, result: int) -> Reason:
 
 
 def _raised(app: str, name: str, message: str, trace: str, wrapped: bytes | None) -> Reason:
+    if name == _WALLTIME and not message:
+        # Parsl's own walltime, which says nothing; its future has the same exception as the executor's.
+        return Reason(errors.CallTimedOut.__name__, f"{app} ran for longer than its walltime and was ended", trace)
     return Reason(name, message, trace)
 
 

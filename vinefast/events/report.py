@@ -184,9 +184,12 @@ def _failures(groups: list[FailureGroup]) -> str:
             detail = f"...\n{detail[-_DETAIL_NCHARS:]}"
         functions = ", ".join(f"{name} ({n:,})" for name, n in group.functions.items())
         hosts = ", ".join(f"{name} ({n:,})" for name, n in group.hosts.items())
+        call = f"call {group.example.number}"
+        if group.example.task is not None:
+            call = f"task {group.example.task} ({call})"
         parts.append(
             f"<p><b>{len(group.numbers):,} x {html.escape(group.name)}</b><br>functions: {html.escape(functions)}; "
-            f"hosts: {html.escape(hosts)}; such as call {group.example.number}</p>"
+            f"hosts: {html.escape(hosts)}; such as {call}</p>"
         )
         if detail:
             parts.append(f"<pre>{html.escape(detail)}</pre>")

@@ -48,6 +48,8 @@ class Story:
     number : int
         The executor's of the call: the future's ``parsl_executor_task_id``.
     function : str
+    task, attempt : int or None
+        Parsl's numbers of the task and of its try; None: Parsl's log does not have them.
     outcome : str
         ``done``, ``failed``, ``cancelled``, ``with a worker``, or ``waiting``: no worker has it, as far as is known.
     sent_s, returned_s : float or None
@@ -81,6 +83,8 @@ class Story:
     tries: list[Try] = field(default_factory=list)
     reason: Reason | None = None
     log: list[str] = field(default_factory=list)
+    task: int | None = None
+    attempt: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it as plain values."""
@@ -97,6 +101,8 @@ class FailureGroup:
         What they have in common.
     numbers : list of int
         The executor's of the calls.
+    tasks : list of int
+        Parsl's of the tasks, each once; empty if Parsl's log does not have them.
     functions, hosts : dict of str to int
         How many calls of which function, and on which host.
     example : Story
@@ -107,6 +113,7 @@ class FailureGroup:
     functions: dict[str, int]
     hosts: dict[str, int]
     example: Story
+    tasks: list[int] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it as plain values."""
@@ -120,6 +127,14 @@ class Stories:
         self._run = run
         self._calls, self._bundles = run.calls, run.bundles
         self._bundle_of = np.repeat(np.arange(len(self._bundles)), self._bundles["n_calls"].astype(np.int64))
+        self._parsl_tries: dict[int, tuple[int, int]] | None = None
+
+    def tries_of_parsl(self) -> dict[int, tuple[int, int]]:
+        """Give Parsl's numbers of task and try of each call, by the executor's; empty: Parsl's log has none."""
+        if self._parsl_tries is None:
+            parent = os.path.dirname(os.path.dirname(self._run.path))
+            self._parsl_tries = tries_of_parsl(parent, str(self._run.about.get("label", "")))
+        return self._parsl_tries
 
     def of(self, number: int) -> Story | None:
         """Tell of a call; None: nothing is known of one of that number."""
@@ -136,11 +151,13 @@ class Stories:
             return None
         story = story or Story(number, "?", "waiting")
         story.tries = tries
+        story.task, story.attempt = self.tries_of_parsl().get(number, (None, None))
         return story
 
     def failed(self) -> list[FailureGroup]:
         """Give the calls that failed by what they have in common, the most first."""
         groups: dict[str, FailureGroup] = {}
+        tasks: dict[str, set[int]] = {}
         failed = ~np.isin(self._calls["status"], RESULTS) & (self._calls["is_cancelled"] == 0)
         for index in np.nonzero(failed)[0].tolist():
             reason = self._reason(index)
@@ -152,10 +169,17 @@ class Stories:
                 assert example is not None
                 group = groups[reason.group] = FailureGroup(reason.group, [], {}, {}, example)
             group.numbers.append(number)
+            task, _ = self.tries_of_parsl().get(number, (None, None))
+            if task is not None:
+                tasks.setdefault(reason.group, set()).add(task)
             bundle = self._bundles[self._bundle_of[index]]
             name, host = self._function(index), self._host(int(bundle["worker"])) or "?"
             group.functions[name] = group.functions.get(name, 0) + 1
             group.hosts[host] = group.hosts.get(host, 0) + 1
+        for name, group in groups.items():
+            # They have ended in another order.
+            group.numbers.sort()
+            group.tasks = sorted(tasks.get(name, ()))
         return sorted(groups.values(), key=lambda group: -len(group.numbers))
 
     def _function(self, index: int) -> str:
@@ -236,8 +260,8 @@ def _lines_of(directory: str, task: int) -> list[str]:
     return found[-_LINES:]
 
 
-def calls_of_parsl_task(directory: str, label: str, task: int) -> list[int] | None:
-    """Give the executor's numbers of the tries of one of Parsl's tasks, in their order.
+def tries_of_parsl(directory: str, label: str) -> dict[int, tuple[int, int]]:
+    """Give the numbers that Parsl has given to tasks and their tries, by the executor's numbers of the calls.
 
     Parameters
     ----------
@@ -245,18 +269,15 @@ def calls_of_parsl_task(directory: str, label: str, task: int) -> list[int] | No
         The run directory, in which Parsl's log is.
     label : str
         Of the executor.
-    task : int
-        Parsl's number of the task.
 
     Returns
     -------
-    list of int or None
-        None: there is no such log, or nothing of this executor's is in it.
+    dict of int to (int, int)
+        In the order of the log; empty if there is none, or nothing of this executor's is in it.
     """
     try:
         with open(os.path.join(directory, "parsl.log"), errors="replace") as file:
             launched = [match.groups() for line in file if (match := _LAUNCHED.search(line))]
     except FileNotFoundError:
-        return None
-    own = [groups for groups in launched if groups[2] == label]
-    return [int(number) for parsl_task, _, _, number in own if int(parsl_task) == task] if own else None
+        return {}
+    return {int(number): (int(task), int(attempt)) for task, attempt, of, number in launched if of == label}
