@@ -138,10 +138,11 @@ def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
+    companions = f", with {_count(story.companions, 'other call')}" if story.companions else ""
     rows = [
         ("function", story.function),
         ("waited", _seconds(story.waited_s)),
-        ("sent", _moment(story.sent_s) + (f", with {_count(story.companions, 'other call')}" if story.companions else "")),
+        ("sent", _moment(story.sent_s) + companions),
         ("ended", _moment(story.returned_s)),
         ("ran for", _seconds(story.ran_s)),
         ("worker", " on ".join(filter(None, (story.worker, story.host)))),
