@@ -38,7 +38,7 @@ def test_each_check_is_shown_and_errors_are_the_exit_code(found, last, status):
     assert result.exit_code == status
     assert "ok      a: good" in result.output and "warning b: slow" in result.output and "-> wait" in result.output
     assert last.seen in result.output
-    assert f"{2 - status} ok, 1 warnings, {status} errors" in result.output
+    assert f"{2 - status} ok, 1 warning, {['0 errors', '1 error'][status]}\n" in result.output
     result = invoke("--json")
     assert result.exit_code == status
     record = json.loads(result.output)

@@ -102,7 +102,7 @@ def test_a_program_that_cannot_be_loaded(checks, text, seen, advice):
 def test_a_local_executor_as_it_is(checks):
     found = checks("config = parsl.Config(executors=[VineFastExecutor('mine')])")
     assert {check["level"] for check in found.values()} == {"ok"}, found
-    assert found["mine: workers"]["seen"] == "on this machine, by factory"
+    assert found["mine: workers"]["seen"] == "on this machine; worker_launch_method is 'factory'"
 
 
 def test_what_is_unsafe_slow_or_wrong(checks, tmp_path):

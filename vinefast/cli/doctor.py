@@ -84,7 +84,8 @@ def doctor(
     if as_json:
         click.echo(json.dumps({"ok": not levels[ERROR], "checks": [asdict(check) for check in checks]}, indent=2))
     else:
-        console.print(f"\n{levels[OK]} ok, {levels[WARNING]} warnings, {levels[ERROR]} errors")
+        counted = [f"{levels[level]} {level}{'s' * (levels[level] != 1)}" for level in (WARNING, ERROR)]
+        console.print(f"\n{levels[OK]} ok, {', '.join(counted)}")
     sys.exit(1 if levels[ERROR] else 0)
 
 

@@ -47,7 +47,8 @@ def info(run: str | None, as_json: bool) -> None:
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(Text(name), Text(shown(name, value)))
+            # JSON has bytes, people GB.
+            table.add_row(Text(name.replace(", bytes", "")), Text(shown(name, value)))
         console.print(table)
         console.print()
 

@@ -78,16 +78,16 @@ def _of_executor(executor: VineFastExecutor, directory: str) -> Iterator[Check]:
     try:
         launcher = launcher_of(executor, directory)
     except VineFastError as problem:
-        yield refusal(f"{label}: workers", str(problem), "the message names it")
+        yield refusal(f"{label}: workers", str(problem), "correct it")
         return
     where = "on this machine" if launcher.local else "elsewhere"
-    yield ok(f"{label}: workers", f"{where}, by {executor.worker_launch_method}")
+    yield ok(f"{label}: workers", f"{where}; worker_launch_method is {executor.worker_launch_method!r}")
     for look in _LOOKS:
         try:
             for found in look(executor, launcher):
                 yield Check(f"{label}: {found.name}", found.level, found.seen, found.advice)
         except (VineFastError, OSError) as problem:
-            yield refusal(f"{label}: {look.__name__.strip('_')}", str(problem), "the message names it")
+            yield refusal(f"{label}: {look.__name__.strip('_')}", str(problem), "correct it")
 
 
 def _listens_at(executor: VineFastExecutor, launcher: Launcher) -> str | None:
