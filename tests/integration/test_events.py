@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import stat
 import subprocess
@@ -218,3 +220,31 @@ def test_why_of_a_walltime_says_what_the_future_says(load):
     text = command("why", run_dir).stdout
     # Nothing cuts the reason to the width of a table.
     assert "\n1 x CallTimedOut: dawdle ran for longer than its " in text and "AppTimeout:" not in text
+
+
+def test_status_goes_on_showing_a_program_that_is_killed(tmp_path, mark):
+    program = PROGRAM.replace("time.sleep(1.2)", "open(sys.argv[1] + '/ready', 'w'); sys.stdin.read()")
+    running = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), "killed"], stdin=subprocess.PIPE)
+    assert wait_until((tmp_path / "ready").exists, 60)
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "500"}
+    view = subprocess.Popen(
+        [*COMMAND, "status", "--interval", "0.2"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        deadline = time.monotonic() + 60
+        while b"killed: lost, its program was killed" not in shown and time.monotonic() < deadline:
+            if select.select([ours], [], [], 1)[0]:
+                shown += os.read(ours, 65536)
+            if b"killed: running" in shown and not running.stdin.closed:
+                running.stdin.close()
+        assert b"killed: lost, its program was killed" in shown
+    finally:
+        running.stdin.close()
+        view.send_signal(signal.SIGINT)
+        codes = view.wait(30), running.wait(30)
+        os.close(ours)
+    assert codes == (0, -signal.SIGKILL)
+    assert not left_of(mark, 30)

@@ -11,6 +11,7 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
@@ -18,6 +19,9 @@ from vinefast.events.running import find_running
 from vinefast.events.state import State, state_of
 
 _ROWS = 10
+# For how long an executor is shown that has ended while one looks.
+_ENDED_S = 60.0
+_SAID = {"lost": "lost, its program was killed or has ended without shutting it down"}
 
 
 @click.command()
@@ -29,20 +33,21 @@ def status(run_dir: str | None, interval_s: float, once: bool, as_json: bool) ->
     """Show what executors do: calls, workers, functions.
 
     RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it, also if the run has ended. Without
-    it, all executors are shown that run on this machine, of this user. Ctrl-C ends the view.
+    it, all executors are shown that run on this machine, of this user; those that end meanwhile stay for a minute.
+    Ctrl-C ends the view.
     """
-    runs: dict[str, Run] = {}
+    view = _View(run_dir)
     if as_json:
-        click.echo(json.dumps([state.as_dict() for state in _look(runs, run_dir)], indent=2))
+        click.echo(json.dumps([state.as_dict() for state in view.look()], indent=2))
         return
     console = Console()
     if once or not console.is_terminal:
-        console.print(_draw(_look(runs, run_dir)))
+        console.print(_draw(view.look()))
         return
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                states = _look(runs, run_dir)
+                states = view.look()
                 live.update(_draw(states), refresh=True)
                 if states and all(state.state in ("ended", "lost") for state in states) and run_dir is not None:
                     return
@@ -51,23 +56,39 @@ def status(run_dir: str | None, interval_s: float, once: bool, as_json: bool) ->
         sys.exit(0)
 
 
-def _look(runs: dict[str, Run], run_dir: str | None) -> list[State]:
-    try:
-        paths = find_running() if run_dir is None else find_all(run_dir)
-    except EventLogError as error:
-        raise click.ClickException(str(error)) from None
-    states = []
-    for path in paths:
+class _View:
+    """What was looked at, so that each look reads on from the one before."""
+
+    def __init__(self, run_dir: str | None) -> None:
+        self._run_dir = run_dir
+        self._runs: dict[str, Run] = {}
+        self._seen_s: dict[str, float] = {}
+
+    def look(self) -> list[State]:
+        """Give the executors' states now."""
         try:
-            run = runs.setdefault(path, Run(path)) if path not in runs else runs[path]
-            run.update()
-            states.append(state_of(run, os.path.dirname(path)))
-        except (EventLogError, FileNotFoundError) as error:
-            if run_dir is not None:
-                raise click.ClickException(str(error)) from None
-    for path in runs.keys() - set(paths):
-        del runs[path]
-    return states
+            paths = self._running() if self._run_dir is None else find_all(self._run_dir)
+        except EventLogError as error:
+            raise click.ClickException(str(error)) from None
+        states = []
+        for path in paths:
+            try:
+                run = self._runs.setdefault(path, Run(path)) if path not in self._runs else self._runs[path]
+                run.update()
+                states.append(state_of(run, os.path.dirname(path)))
+            except (EventLogError, FileNotFoundError) as error:
+                if self._run_dir is not None:
+                    raise click.ClickException(str(error)) from None
+        for path in self._runs.keys() - set(paths):
+            del self._runs[path]
+        return states
+
+    def _running(self) -> list[str]:
+        # One that is killed is what one wants to see, and would be gone.
+        now_s = time.monotonic()
+        self._seen_s |= dict.fromkeys(find_running(), now_s)
+        self._seen_s = {path: seen_s for path, seen_s in self._seen_s.items() if now_s - seen_s < _ENDED_S}
+        return sorted(self._seen_s)
 
 
 def _draw(states: list[State]) -> RenderableType:
@@ -76,14 +97,17 @@ def _draw(states: list[State]) -> RenderableType:
             "No executor of yours runs on this machine. With a run directory, such as runinfo/000, vinefast status "
             "shows one elsewhere, or one that has ended."
         )
-    tables = [table for state in states for table in (_head(state), _workers(state), _functions(state))]
-    return Group(*(table for table in tables if table is not None))
+    parts = [part for state in states for part in (_title(state), _head(state), _workers(state), _functions(state))]
+    return Group(*(part for part in parts if part is not None))
+
+
+def _title(state: State) -> Text:
+    # No title of the table, which would be as narrow as that.
+    return Text(f"{state.label}: {_SAID.get(state.state, state.state)}, {_duration(state.seconds)}", style="italic")
 
 
 def _head(state: State) -> Table:
-    table = Table(
-        title=f"{state.label}: {state.state}, {_duration(state.seconds)}", title_justify="left", show_header=False
-    )
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     table.add_row("program", f"{state.program or '?'} (process {state.pid} on {state.host})")
@@ -159,7 +183,8 @@ def _duration(seconds: float) -> str:
         return f"{seconds * 1e3:.1f} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
-    return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f}:{seconds % 60:02.0f}"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def _size(nbytes: float) -> str:

@@ -157,7 +157,12 @@ def _state(run: Run) -> str:
         return "ended"
     if run.about.get("host") != socket.gethostname():
         return "elsewhere"
-    return "running" if psutil.pid_exists(int(run.about.get("pid", 0))) else "lost"
+    try:
+        # One that was killed is there as a zombie until its parent asks.
+        is_there = psutil.Process(int(run.about.get("pid", 0))).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        is_there = False
+    return "running" if is_there else "lost"
 
 
 def _workers(run: Run) -> list[WorkerState]:
