@@ -6,7 +6,7 @@ import pytest
 from tests.events.logs import LogWriter
 from vinefast.events import layout
 from vinefast.events.figures import N_BINS, Figures
-from vinefast.events.report import report_of
+from vinefast.events.report import _unit_of, report_of
 from vinefast.events.run import Run
 from vinefast.library import protocol
 
@@ -35,8 +35,10 @@ def test_over_time(log):
     log.stopped(at_ns=401 * SECOND)
     figures = Figures(read(log))
     assert figures.edges_s[-1] == 400 and len(figures.edges_s) == N_BINS + 1
-    ended = figures.ended()
-    assert ended["done"][99] == 9 and ended["failed"][99] == 1 and ended["done"].sum() == 10
+    # Few calls: bins of 20 s.
+    edges_s, ended = figures.ended()
+    assert len(edges_s) == 21 and edges_s[1] == 20
+    assert ended["done"][4] * 20 == 9 and ended["failed"][4] * 20 == 1 and ended["done"].sum() * 20 == 10
     timeline = figures.timeline()
     assert timeline.rows == ["worker 1, slot 0"]
     busy = timeline.busy[0]
@@ -45,6 +47,18 @@ def test_over_time(log):
     at_s, sizes = figures.bundle_sizes()
     assert at_s.tolist() == [89, 299] and sizes.tolist() == [10, 1]
     assert figures.workers() == [("1 on 10.0.0.1", 0.0, 400.0)]
+
+
+def test_many_calls_are_shown_in_narrow_bins(log):
+    log.run(at_ns=SECOND)
+    log.function(1, "relax")
+    log.worker(1, at_ns=SECOND)
+    for task in range(100):
+        numbers = range(20 * task, 20 * task + 20)
+        log.ended(task, numbers, [0] * 20, sent_ns=SECOND, returned_ns=(task + 2) * SECOND, run_ns=SECOND)
+    log.stopped(at_ns=401 * SECOND)
+    edges_s, ended = Figures(read(log)).ended()
+    assert len(edges_s) == N_BINS + 1 and ended["done"].max() == 20 and ended["done"].sum() == 2000
 
 
 def test_many_slots_are_shown_by_worker(log):
@@ -96,3 +110,9 @@ def test_a_long_run_takes_no_more_room(log):
         log.ended(task, range(5), [0] * 5, sent_ns=SECOND, returned_ns=returned_ns, run_ns=SECOND)
     assert len(read(log).calls) == 100_000 and layout.CALL.itemsize == 32
     assert len(report_of(read(log), "")) < page + 1_000_000
+
+
+@pytest.mark.parametrize(("us", "unit"), [(3.0, "microseconds"), (4200.0, "milliseconds"), (5.5e6, "seconds")])
+def test_times_have_few_digits(us, unit):
+    name, n_us = _unit_of(us)
+    assert name == unit and 1 <= us / n_us < 1000

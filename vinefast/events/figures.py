@@ -12,6 +12,9 @@ from vinefast.events.state import RESULTS
 
 N_BINS = 400
 _ROWS = 200
+# Bins that are put together in a picture of rates: divisors of N_BINS.
+_STEPS = (1, 2, 4, 5, 8, 10, 20)
+_CALLS_IN_BIN = 5
 Array: TypeAlias = np.ndarray[Any, Any]
 STAGES = (
     ("waiting to be sent", "queue_ns"),
@@ -67,16 +70,20 @@ class Figures:
         """Give seconds since the beginning."""
         return (at_ns.astype(np.float64) - self._start_ns) * 1e-9
 
-    def ended(self) -> dict[str, Array]:
-        """Give calls per second that ended, by outcome."""
+    def ended(self) -> tuple[Array, dict[str, Array]]:
+        """Give calls per second that ended, by outcome, and before them the edges of their bins, which are wide enough
+        for some calls each, so that one by itself is no peak.
+        """
         at_s = self.seconds(self.bundles["returned_ns"])[self.bundle_of]
-        width = self.edges_s[1] - self.edges_s[0]
+        step = next((step for step in _STEPS if len(at_s) * step >= _CALLS_IN_BIN * N_BINS), _STEPS[-1])
+        edges_s = self.edges_s[::step]
+        width = edges_s[1] - edges_s[0]
         outcomes = {
             "done": self.is_result & ~self.is_cancelled,
             "failed": ~self.is_result & ~self.is_cancelled,
             "cancelled": self.is_cancelled,
         }
-        return {name: np.histogram(at_s[found], self.edges_s)[0] / width for name, found in outcomes.items()}
+        return edges_s, {name: np.histogram(at_s[found], edges_s)[0] / width for name, found in outcomes.items()}
 
     def timeline(self) -> Timeline:
         """Give how busy each slot was; a bundle is taken to have ended there when it came back."""

@@ -12,6 +12,7 @@ from vinefast.events.state import State, state_of
 from vinefast.events.story import FailureGroup, Stories
 
 _STYLE = """
+html { overflow-y: scroll; } /* else pictures are as wide as without a scroll bar */
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .3rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
@@ -77,9 +78,9 @@ def _head(run: Run, state: State) -> str:
 
 
 def _picture(title: str, figure: Any, note: str = "") -> str:
-    # The legend below, clear of the axis and its title.
+    # The legend below, clear of the axis and its title; room above for plotly's buttons, which would cover bars.
     legend = {"orientation": "h", "yanchor": "top", "y": -0.25}
-    figure.update_layout(margin={"l": 60, "r": 20, "t": 10, "b": 60}, template="plotly_white", legend=legend)
+    figure.update_layout(margin={"l": 60, "r": 20, "t": 36, "b": 60}, template="plotly_white", legend=legend)
     drawn = figure.to_html(full_html=False, include_plotlyjs=False, config=_CONFIG, default_width="100%")
     note = f"<p class='note'>{html.escape(note)}</p>" if note else ""
     return f"<h2>{html.escape(title)}</h2>{note}<div class='picture'>{drawn}</div>"
@@ -92,9 +93,17 @@ def _pictures(figures: Figures, state: State) -> list[str]:
     found = []
 
     over_time = go.Figure()
-    for name, rate in figures.ended().items():
+    edges_s, rates = figures.ended()
+    for name, rate in rates.items():
         if rate.any():
-            over_time.add_scatter(x=middle, y=rate, name=name, mode="lines", stackgroup="all", line={"shape": "hv"})
+            over_time.add_scatter(
+                x=(edges_s[:-1] + edges_s[1:]) / 2,
+                y=rate,
+                name=name,
+                mode="lines",
+                stackgroup="all",
+                line={"shape": "hvh"},
+            )
     over_time.update_layout(xaxis_title="seconds", yaxis_title="calls per second", height=320)
     found.append(_picture("Calls over time", over_time))
 
@@ -118,10 +127,13 @@ def _pictures(figures: Figures, state: State) -> list[str]:
     stages = figures.stages()
     if stages:
         spent = go.Figure()
+        unit, us_of_unit = _unit_of(sum(stages.values()))
         for name, us in stages.items():
-            spent.add_bar(y=["a call"], x=[us], name=f"{name}: {us:,.0f} us", orientation="h")
-        spent.update_layout(barmode="stack", xaxis_title="microseconds, on average", height=260)
-        found.append(_picture("Where the time of a call went", spent, "As executor.overhead() tells it."))
+            spent.add_bar(y=["a call"], x=[us / us_of_unit], name=f"{name}: {us / us_of_unit:,.4g}", orientation="h")
+        # No title of the axis: on a narrow page the legend has a line for each stage, and begins there.
+        spent.update_layout(barmode="stack", height=280)
+        note = f"In {unit}, on average, as executor.overhead() tells it."
+        found.append(_picture("Where the time of a call went", spent, note))
 
     at_s, sizes = figures.bundle_sizes()
     if len(sizes):
@@ -159,6 +171,11 @@ def _pictures(figures: Figures, state: State) -> list[str]:
         there.update_yaxes(automargin=True)
         found.append(_picture("Workers, from joining to leaving", there))
     return found
+
+
+def _unit_of(us: float) -> tuple[str, float]:
+    """Give the unit in which so many microseconds are a number of few digits, and how many of them it has."""
+    return ("seconds", 1e6) if us >= 1e6 else ("milliseconds", 1e3) if us >= 1e3 else ("microseconds", 1.0)
 
 
 def _functions(state: State) -> str:
