@@ -70,7 +70,7 @@ def load(where: str) -> Loaded:
     except _Met as met:
         found = [met.configured]
     except InvalidConfiguration as refused:
-        loaded.problem = refusal(_NAME, f"{_line_of(path)}{refused}", "correct it")
+        loaded.problem = refusal(_NAME, f"{_line_of(path)}{refused}", "the message says what is accepted")
         return loaded
     except BaseException as failure:
         advice = "correct it" if isinstance(failure, Exception) else _GUARDED
