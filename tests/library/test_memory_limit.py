@@ -237,9 +237,13 @@ def test_a_tree_is_what_comes_from_a_process():
             os._exit(0)
     try:
         tree = Tree(pid)
-        # What is known of them stays known.
-        assert wait_until(lambda: tree.look() and 150 * MB < tree.measure() > tree.look() - 10 * MB)
-        assert len(tree.processes) == 4 and tree.bound() < tree.resident()
+
+        def is_measured():
+            # The first one alone may be as large: it is a copy of this process. What is known of them stays known.
+            return tree.look() and len(tree.processes) == 4 and 150 * MB < tree.measure() > tree.look() - 10 * MB
+
+        assert wait_until(is_measured)
+        assert tree.bound() < tree.resident()
     finally:
         for each in [*tree.processes]:
             os.kill(each, signal.SIGKILL)
