@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -158,11 +157,15 @@ def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
             table.add_row(name, Text(text))
     console.print(table)
     if story.reason is not None and story.reason.detail.strip():
-        console.print(
-            Panel(Text(_end_of(story.reason.detail)), title="traceback, stack or last output", title_align="left")
-        )
+        _print_lines(console, "traceback, stack or last output", _end_of(story.reason.detail))
     if story.log and with_log:
-        console.print(Panel(Text("\n".join(story.log)), title="TaskVine's log of its bundle", title_align="left"))
+        _print_lines(console, "TaskVine's log of its bundle", "\n".join(story.log))
+
+
+def _print_lines(console: Console, title: str, text: str) -> None:
+    # Each line whole, for grep and for those who copy it: a frame would break it at the terminal's width.
+    console.rule(Text(title), align="left")
+    console.print(Text(text), soft_wrap=True)
 
 
 def _end_of(text: str) -> str:
