@@ -70,6 +70,8 @@ struct vine_task *vine_schedule_find_library(struct vine_manager *manager,
 		struct vine_worker_info *worker, const char *library_name);
 
 /* vine_manager.h, vine_manager_put.h; the result of the last is 0 for success */
+int vine_manager_send(struct vine_manager *manager, struct vine_worker_info *worker,
+		const char *format, ...);
 int vine_manager_shut_down_worker(struct vine_manager *manager, struct vine_worker_info *worker);
 struct vine_file *vine_manager_lookup_file(struct vine_manager *manager, const char *cached_name);
 struct vine_file *vine_manager_declare_file(struct vine_manager *manager, struct vine_file *file);

@@ -23,6 +23,9 @@ static _Thread_local int fds_capacity;
 /* The worker whose message TaskVine reads could not get a file, through no fault of its own. */
 static _Thread_local int blameless;
 
+/* It has just said so, and TaskVine takes the file off its list. */
+static _Thread_local int has_failed;
+
 /* The worker that is being sent a task. */
 static _Thread_local struct vine_worker_info *sent_to;
 
@@ -395,6 +398,13 @@ struct vine_file_replica *__wrap_vine_file_replica_table_remove(struct vine_mana
 	struct vine_file_replica *replica = __real_vine_file_replica_table_remove(
 			manager, worker, name ? name : cached_name);
 	free(name);
+#if VF_TASKVINE < 715
+	/* A worker of 7.14 tries for no name twice, and gives back each task that needs the file,
+	until it is told to forget it. */
+	if (has_failed && replica)
+		vine_manager_send(manager, worker, "unlink %s\n", cached_name);
+#endif
+	has_failed = 0;
 	return replica;
 }
 
@@ -425,6 +435,7 @@ void __wrap_cctools_debug(int64_t flags, const char *format, ...)
 		const char *cachename = va_arg(copy, const char *);
 		const char *reason = va_arg(copy, const char *);
 		blameless = owned.invalidated(owned.arg, cachename, reason);
+		has_failed = 1;
 		va_end(copy);
 	}
 	vdebug(flags, format, arguments);

@@ -227,7 +227,8 @@ struct vine_worker_info *vf_place_choose(struct vf_place *place, struct vine_tas
 	if (!place->config->placing && bundle->n_calls) {
 		struct vf_worker *chosen = vf_workers_find(
 				place->workers, vf_border_choose(place->config->manager, task));
-		if (!chosen || lacks_library(place, chosen) || meets_suspect(bundle, chosen))
+		if (!chosen || chosen->is_cut || lacks_library(place, chosen) ||
+				meets_suspect(bundle, chosen))
 			return NULL;
 		vf_place_bundle(place, bundle, chosen);
 		return chosen->id;

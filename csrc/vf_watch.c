@@ -4,7 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "debug.h"
 #include "taskvine_private.h"
 #include "vf_clock.h"
 #include "vf_config.h"
@@ -23,6 +25,7 @@ enum {
 	STATS_INTERVAL_MS = 100,
 	ORPHAN_GRACE_MS = 500,
 	RELEASE_INTERVAL_MS = 1000,
+	GIVEN_BACK_MAX = 10, /* as TaskVine means to, which never counts them */
 };
 
 /* How many bundles can run at once on the workers that are connected. */
@@ -100,6 +103,27 @@ static void give_library_up(struct vf_watch *watch)
 		vf_library_begin_anew(watch->library);
 }
 
+/* Regular mode: whether the worker that had a task is still there, and has given it back without
+having run it, mostly since it failed to get a file. That is no fault of the calls, unless it goes
+on: then the worker begins anew, with nothing that it had, and the loss counts. (A worker whose
+limits a call has exceeded does the same once, and leaves.) */
+static int is_given_back(struct vf_watch *watch, struct vf_bundle *bundle)
+{
+	struct vf_worker *worker = bundle->worker;
+	if (!watch->config->command || !worker || !bundle->n_calls)
+		return 0;
+	if (++bundle->n_given_back < GIVEN_BACK_MAX)
+		return 1;
+	bundle->n_given_back = 0;
+	debug(D_VINE | D_NOTICE,
+			"ending the connection of worker %u, which has given back task %d "
+			"%d times; is its disk full?",
+			worker->number, vine_task_get_id(bundle->task), GIVEN_BACK_MAX);
+	shutdown(worker->fd, SHUT_RDWR);
+	worker->is_cut = 1;
+	return 0;
+}
+
 static void end_orphaned(struct vf_bundle *bundle)
 {
 	if (bundle->orphaned_ns)
@@ -128,7 +152,7 @@ int vf_watch_may_run(struct vf_watch *watch, struct vine_task *task)
 		/* A worker that is still there could not fetch a temporary file, which is no fault
 		of the call. */
 		bundle->unreached = bundle->worker && vf_temps_any(bundle);
-		if (bundle->unreached || lose(watch, bundle))
+		if (bundle->unreached || (!is_given_back(watch, bundle) && lose(watch, bundle)))
 			vf_inflight_give_up(watch->inflight, bundle);
 	}
 	/* It may have been given up before, and not been cancelled when that was wanted. */

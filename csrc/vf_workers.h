@@ -44,6 +44,7 @@ struct vf_worker {
 	uint8_t sending;   /* TaskVine sends it a task, with the files */
 	struct vf_bundles bundles;
 	struct vf_call_list dealt; /* what is to go there next (vf_score.h) */
+	uint8_t is_cut;    /* its connection ends, which TaskVine has not seen yet */
 	uint8_t warm;      /* has had its first bundle, which is empty */
 	char *node;        /* what that told of the worker's node; NULL: nothing yet */
 	uint64_t heard_ns; /* when it last ended a bundle, or began with one after doing nothing */

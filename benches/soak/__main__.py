@@ -208,7 +208,9 @@ def _executor(name: str, address: str) -> VineFastExecutor:
             address=address,
             shared_fs=name == "near",
             # An hour is to see files rotated, and removed, that take months elsewhere.
-            tune_parameters=Tuning(log_nbytes=1 << 20, output_nbytes=1 << 18, output_total_nbytes=4 << 20),
+            tune_parameters=Tuning(
+                log_nbytes=1 << 20, output_nbytes=1 << 18, output_total_nbytes=4 << 20, events_nbytes=4 << 20
+            ),
         ),
         factory_config=TaskVineFactoryConfig(cores=of_workers.CORES),
     )

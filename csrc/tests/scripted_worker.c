@@ -173,16 +173,16 @@ void worker_not_fetched(struct worker *worker, struct worker_file *file, const c
 {
 	say(worker, "cache-invalid %s %zu %s\n%s", file->name, strlen(reason), file->transfer,
 			reason);
-	drop_file(worker, file->name);
+	*file->transfer = 0;
+	file->has_failed = 1;
 }
 
 void worker_make(struct worker *worker, const struct worker_task *task)
 {
 	for (uint32_t i = 0; i < task->n_outputs; i++) {
-		const struct worker_mount *output = &task->outputs[i];
-		struct worker_file *file =
-				keep_file(worker, output->cached_name, strlen(output->name));
-		memcpy(file->data, output->name, file->nbytes);
+		const struct worker_mount *to = &task->outputs[i];
+		struct worker_file *file = keep_file(worker, to->cached_name, strlen(to->name));
+		memcpy(file->data, to->name, file->nbytes);
 		tell_of_file(worker, file, "X");
 	}
 }
@@ -218,7 +218,10 @@ static void take_url(struct worker *worker, const char *line)
 {
 	char source[LINE_NBYTES], name[WORKER_NAME_NBYTES], id[WORKER_NAME_NBYTES];
 	CHECK(sscanf(line, "%*s %4095s %255s %*d %*d %*s %255s", source, name, id) == 3);
-	struct worker_file *file = keep_file(worker, name, 0);
+	struct worker_file *file = worker_file(worker, name);
+	if (VF_TASKVINE < 715 && file && file->has_failed)
+		return;
+	file = keep_file(worker, name, 0);
 	snprintf(file->source, sizeof file->source, "%.255s", source);
 	snprintf(file->transfer, sizeof file->transfer, "%s", id);
 	worker->n_fetches++;
@@ -449,11 +452,9 @@ static void follow(struct worker *worker, const char *line)
 int worker_serve(struct worker *worker)
 {
 	char line[LINE_NBYTES];
-	int n = 0;
-	while (receive(worker, 0) && read_line(worker, line)) {
+	int n;
+	for (n = 0; receive(worker, 0) && read_line(worker, line); n++)
 		follow(worker, line);
-		n++;
-	}
 	return n;
 }
 

@@ -63,6 +63,7 @@ struct worker_file {
 	size_t nbytes;
 	/* Where it is to be fetched from, and TaskVine's number of that; or empty. */
 	char source[WORKER_NAME_NBYTES], transfer[WORKER_NAME_NBYTES];
+	int has_failed; /* to be fetched, and is not tried for again until it is to be forgotten */
 };
 
 struct worker {
