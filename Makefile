@@ -103,12 +103,14 @@ format: .venv/.lint ## lay the code out as make lint wants it
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i csrc/*.[ch] csrc/*/*.[ch]
 
+# What is installed in place need not be built again for its extras.
 .venv/.docs: pyproject.toml | build
-	@$(PIP) install -q -e '.[docs]'
+	@$(PIP) install -q 'vinefast[docs]'
 	@touch $@
 
+# -E: Sphinx does not know of what tables are made of.
 docs: build .venv/.docs ## the site, in build/docs; and check that what the documents name is there: files, headings, targets, commands
-	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
 	$(BIN)/python -m pytest -q -m 'not processes' tests/test_docs.py tests/docs
 
 # A wheel is tried as it would be used: alone, in an environment of its own.

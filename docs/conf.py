@@ -22,6 +22,8 @@ release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
 myst_heading_anchors = 4
+# Blocks without a language are drawings.
+highlight_language = "none"
 # What stands between single backticks in a docstring is a name.
 default_role = "py:obj"
 autodoc_member_order = "bysource"
@@ -32,6 +34,8 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"vinefast {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 
@@ -51,7 +55,15 @@ def _look_for_strangers(app: Sphinx, failure: Exception | None) -> None:
             logger.warning("%s loads %s", page, address)
 
 
+def _shorten(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Of `stats`, the numbers have a page of their own."""
+    if name.endswith(".VineFastExecutor.stats"):
+        del lines[lines.index("Notes") :]
+        lines.append("What each number is: :doc:`stats`.")
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is ours."""
+    app.connect("autodoc-process-docstring", _shorten, priority=400)  # before napoleon
     app.connect("source-read", _fill)
     app.connect("build-finished", _look_for_strangers)

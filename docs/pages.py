@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
 _LINK = re.compile(r"\[([^\]]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+_FILE_NAME = re.compile(r"(?:docs/)?[\w-]+\.md(?:: *|$)")
 _TABLE = re.compile(r"^<!-- table: (\w+) -->$", re.MULTILINE)
 _DOCUMENT = re.compile(r"^<!-- document: ([\w.]+)(?:, (\w+))? -->$", re.MULTILINE)
 
@@ -36,11 +37,12 @@ def _linked(text: str, directory: Path) -> str:
 
     def link(found: re.Match[str]) -> str:
         words, target, anchor = found.groups()
+        words = _FILE_NAME.sub("", words)  # without words, the page's title stands there
         path = (directory / target).resolve().relative_to(ROOT)
         if str(path) in PAGES:
             return f"[{words}]({PAGES[str(path)]}{anchor or ''})"
         if path.parts[0] == "docs":
             return f"[{words}]({path.relative_to('docs')}{anchor or ''})"
-        return words
+        return found[1]
 
     return _LINK.sub(link, text)

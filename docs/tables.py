@@ -12,6 +12,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 from vinefast import VineFastExecutor
 from vinefast.calls.counters import COUNTERS
 from vinefast.settings import checks, resources
+from vinefast.settings.parameter import OLDEST
 from vinefast.settings.tuning import Tuning
 
 
@@ -19,10 +20,10 @@ def executor_options() -> str:
     """Arguments of the executor, from its signature and its docstring."""
     defaults = inspect.signature(VineFastExecutor).parameters
     rows = [
-        (f"`{name}`", kind.removesuffix(", optional"), f"`{defaults[name].default!r}`", text)
+        (f"`{name}`", f"`{defaults[name].default!r}`", f"*{kind.removesuffix(', optional')}*: {text}")
         for name, kind, text in _parameters(VineFastExecutor)
     ]
-    return _table(("argument", "type", "default", "what it does"), rows)
+    return _table(("argument", "default", "what it does"), rows)
 
 
 def manager_fields() -> str:
@@ -47,11 +48,11 @@ def tune_parameters() -> str:
         rows = []
         for parameter in Tuning.parameters.values():
             if parameter.tuned == tuned:
-                since = "" if parameter.since == "7.14.0" else f" From TaskVine {parameter.since}."
-                default = f"`{parameter.default}`"
-                accepted = f"{parameter.kind}, {parameter.range}"
-                rows.append((f"`{parameter.name}`", default, parameter.unit, accepted, parameter.doc + since))
-        parts += [f"### {headline}", "", _table(("name", "default", "unit", "accepted", "what it does"), rows), ""]
+                since = "" if parameter.since == OLDEST else f" From TaskVine {parameter.since}."
+                default = f"`{parameter.default}` {parameter.unit}".strip()
+                text = f"{parameter.doc}{since} *Accepted: {parameter.kind}, {parameter.range}.*"
+                rows.append((f"`{parameter.name}`", default, text))
+        parts += [f"### {headline}", "", _table(("name", "default", "what it does"), rows), ""]
     return "\n".join(parts)
 
 

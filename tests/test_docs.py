@@ -142,9 +142,7 @@ def test_every_page_is_in_the_index():
 
 def test_what_leads_nowhere_is_found():
     page = ROOT / "docs" / "index.md"
-    text = (
-        "# One's `two`\n[a](#ones-two) [b](#one) [c](data.md#files) [d](../README.md#no)\n[e\nf](no.md) `[g](no.md)`"
-    )
+    text = "# One's `two`\n[a](#ones-two) [b](#one) [c](data.md#files) [d](../README.md#no)\n[e\nf](no.md) `[g](no.md)`"
     assert broken_links(text, page) == ["#one", "../README.md#no", "no.md"]
 
 

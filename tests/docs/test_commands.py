@@ -97,7 +97,7 @@ def test_pip_is_told_of_the_clone_or_of_an_extra(page):
 def test_what_is_wrong_is_found():
     assert what_is_wrong(["status", "--json"], set()) == []
     assert what_is_wrong(["status", "--jsonn"], set()) == ["--jsonn"]
-    assert what_is_wrong(["statu"], set()) == ["statu"]
+    assert what_is_wrong(["stat"], set()) == ["stat"]
     assert what_is_wrong(["worker", "runinfo/000", "--cores", "1"], {"--cores"}) == []
     assert what_is_wrong(["worker", "runinfo/000", "--core", "1"], {"--cores"}) == ["--core"]
     assert list(commands_of(shlex.split("srun -n1 vinefast why --call 3"))) == [["why", "--call", "3"]]
