@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -39,8 +38,6 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 
-_FROM_ELSEWHERE = re.compile(r"<(?:script|link|img|iframe)[^>]*?\b(?:src|href)=\"((?:https?:)?//[^\"]*)")
-
 logger = logging.getLogger(__name__)
 
 
@@ -51,14 +48,14 @@ def _fill(app: Sphinx, name: str, source: list[str]) -> None:
 def _look_for_strangers(app: Sphinx, failure: Exception | None) -> None:
     """A page that loads something from elsewhere tells others who reads it, and is not whole without a network."""
     for page in sorted(Path(app.outdir).rglob("*.html")):
-        for address in _FROM_ELSEWHERE.findall(page.read_text(encoding="utf-8")):
+        for address in pages.loaded_from_elsewhere(page.read_text(encoding="utf-8")):
             logger.warning("%s loads %s", page, address)
 
 
 def _shorten(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Of `stats`, the numbers have a page of their own."""
     if name.endswith(".VineFastExecutor.stats"):
-        del lines[lines.index("Notes") :]
+        del lines[lines.index("Notes") + 2 :]
         lines.append("What each number is: :doc:`stats`.")
 
 

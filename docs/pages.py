@@ -16,6 +16,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _FILE_NAME = re.compile(r"(?:docs/)?[\w-]+\.md(?:: *|$)")
 _TABLE = re.compile(r"^<!-- table: (\w+) -->$", re.MULTILINE)
 _DOCUMENT = re.compile(r"^<!-- document: ([\w.]+)(?:, (\w+))? -->$", re.MULTILINE)
+_FROM_ELSEWHERE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=\"((?:https?:)?//[^\"]*)")
 
 
 def filled(text: str) -> str:
@@ -46,3 +47,8 @@ def _linked(text: str, directory: Path) -> str:
         return found[1]
 
     return _LINK.sub(link, text)
+
+
+def loaded_from_elsewhere(html: str) -> list[str]:
+    """List the addresses from which a browser would load something that a page shows or runs."""
+    return _FROM_ELSEWHERE.findall(html)
