@@ -77,6 +77,8 @@ def test_a_part_of_a_document_is_what_is_between_its_marks():
 
 
 def test_what_a_page_would_load_from_elsewhere_is_found():
-    html = '<script async src="https://a.b/c.js"></script><img alt="" src="//d.e/f.png"><link rel="x" href="http://g.h">'
+    html = (
+        '<script async src="https://a.b/c.js"></script><img alt="" src="//d.e/f.png"><link rel="x" href="http://g.h">'
+    )
     assert pages.loaded_from_elsewhere(html) == ["https://a.b/c.js", "//d.e/f.png", "http://g.h"]
     assert pages.loaded_from_elsewhere('<a href="https://a.b"><img src="_images/c.png"><script src="d.js">') == []
