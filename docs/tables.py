@@ -20,10 +20,10 @@ def executor_options() -> str:
     """Arguments of the executor, from its signature and its docstring."""
     defaults = inspect.signature(VineFastExecutor).parameters
     rows = [
-        (f"`{name}`", f"`{defaults[name].default!r}`", f"*{kind.removesuffix(', optional')}*: {text}")
+        (f"`{name}`<br>`{defaults[name].default!r}`", f"*{kind.removesuffix(', optional')}*: {text}")
         for name, kind, text in _parameters(VineFastExecutor)
     ]
-    return _table(("argument", "default", "what it does"), rows)
+    return _table(("argument, default", "what it does"), rows)
 
 
 def manager_fields() -> str:
@@ -51,8 +51,8 @@ def tune_parameters() -> str:
                 since = "" if parameter.since == OLDEST else f" From TaskVine {parameter.since}."
                 default = f"`{parameter.default}` {parameter.unit}".strip()
                 text = f"{parameter.doc}{since} *Accepted: {parameter.kind}, {parameter.range}.*"
-                rows.append((f"`{parameter.name}`", default, text))
-        parts += [f"### {headline}", "", _table(("name", "default", "what it does"), rows), ""]
+                rows.append((f"`{parameter.name}`<br>{default}", text))
+        parts += [f"### {headline}", "", _table(("name, default", "what it does"), rows), ""]
     return "\n".join(parts)
 
 
@@ -70,8 +70,8 @@ def _fields(config: type, rules: dict[str, checks.Rule]) -> str:
     for field in fields(config):
         if not field.name.startswith("_"):
             words = rules[field.name][1] if field.name in rules else "a `vinefast.Tuning`, a dict, or None"
-            rows.append((f"`{field.name}`", f"`{field.default!r}`", words))
-    return _table(("field", "default", "accepted"), rows)
+            rows.append((f"`{field.name}`<br>`{field.default!r}`", words))
+    return _table(("field, default", "accepted"), rows)
 
 
 def _parameters(documented: type) -> Iterator[tuple[str, str, str]]:
