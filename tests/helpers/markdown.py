@@ -59,4 +59,11 @@ def program_of(text: str) -> str:
 
 
 def _runs(block: Block) -> bool:
-    return block.not_run is None and (block.needs is None or importlib.util.find_spec(block.needs) is not None)
+    return block.not_run is None and (block.needs is None or _is_installed(block.needs))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # what it is in
+        return False
