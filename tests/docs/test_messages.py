@@ -24,9 +24,17 @@ def texts_of(tree):
             yield FORMAT.sub(VARIABLE, node.value)
 
 
+def texts_of_core(source):
+    """Give all strings of a Cython source, likewise; those that follow each other are one."""
+    for literals in re.finditer(r"(?:\bf?\"(?:[^\"\\\n]|\\.)*\"\s*)+", source):
+        yield re.sub(r"\{[^}]*\}", VARIABLE, "".join(re.findall(r"\"((?:[^\"\\]|\\.)*)\"", literals[0])))
+
+
 def emitted():
     sources = [path for path in (ROOT / "vinefast").rglob("*.py") if path.name != "_build_info.py"]
     texts = [text for path in sources for text in texts_of(ast.parse(path.read_text(encoding="utf-8")))]
+    for path in (ROOT / "vinefast").rglob("*.pxi"):
+        texts += texts_of_core(path.read_text(encoding="utf-8"))
     # Sentences that several strings make have a mark between them, so that no message is found across two.
     return "\0".join(re.sub(r"\s+", " ", text) for text in texts)
 
