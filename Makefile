@@ -103,8 +103,15 @@ format: .venv/.lint ## lay the code out as make lint wants it
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i csrc/*.[ch] csrc/*/*.[ch]
 
-docs: build ## check that what the documents name is there: files, headings, targets
-	$(BIN)/python -m pytest -q tests/test_docs.py
+# What is installed in place need not be built again for its extras.
+.venv/.docs: pyproject.toml | build
+	@$(PIP) install -q 'vinefast[docs]'
+	@touch $@
+
+# -E: Sphinx does not know of what tables are made of.
+docs: build .venv/.docs ## the site, in build/docs; and check that what the documents name is there: files, headings, targets, commands
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
+	$(BIN)/python -m pytest -q -m 'not processes' tests/test_docs.py tests/docs
 
 # A wheel is tried as it would be used: alone, in an environment of its own.
 wheels: build ## a wheel of this Python in dist/, with which the README's first program runs
@@ -182,7 +189,7 @@ endef
 $(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))
 
 clean: ## what was built
-	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so vinefast/workers/*.so benches/*.so .venv/.[bil]*
+	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so vinefast/workers/*.so benches/*.so .venv/.[bdil]*
 
 distclean: clean ## and what was installed
 	rm -rf .venv .taskvine

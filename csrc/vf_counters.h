@@ -1,23 +1,6 @@
-/* What has happened so far, in calls, bundles, bytes and nanoseconds.
-
-Times are sums, over bundles: `pack_ns` making frames, `wait_ns` in a library's queue, `run_ns` in a
-slot; and over the calls that came back: what each spent waiting to be packed (`queue_ns`), until
-its bundle was written to a worker (`dispatch_ns`), on the way there and back (`transfer_ns`), in
-the library's queue (`library_ns`), in the slot with its companions (`bundle_ns`), and running
-(`calls_ns`). `files_moved` and `file_bytes_moved` are files that workers were sent or told to fetch
-for calls, as far as their size was known; `manager_bytes_...` those that the manager itself sent
-and received as files. `slots_replaced` are processes of slots that others have taken the place of,
-as far as workers have told. `files_looked_at` counts looks at the inputs of calls. Of TaskVine's
-logs, `log_bytes_dropped` have been there and had to make room, and `log_bytes_unwritten` could not
-be written, `log_errno` being the system's reason, at last; 0: there was none. `joins_without_ssl`
-counts workers that came without TLS to a manager with it, and were sent away, `joins_with_ssl` the
-reverse.
-
-From `calls_waiting` on they are not sums but the state now. `calls_too_large` are those of the
-waiting calls that ask for more than any worker has, `max_...` is the most that any worker has, and
-`usable_...` the most that a call can get. `accept_errno` is the system's reason why some worker
-could not be accepted, at last; 0: all could. `transfer_rate` is what transfers between workers have
-lately achieved, each by itself, in bytes per second, if that is to be learned. */
+/* What has happened so far, in calls, bundles, bytes and nanoseconds, and from `calls_waiting` on
+the state now. vinefast/calls/counters.py says what each is, for users too; a test compares the
+names. */
 
 #ifndef VF_COUNTERS_H
 #define VF_COUNTERS_H

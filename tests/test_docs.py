@@ -17,6 +17,8 @@ PAGES = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 DIRECTORIES = ("csrc", "vinefast", "conf", "tests", "benches", "examples", "scripts", "docs")
 SOURCES = (".c", ".h", ".py", ".pyi", ".pyx", ".pxd", ".pxi", ".sh", ".md", ".toml")
 LINE_LENGTH = 100
+# Pages of the site that are documents of the clone's top: those are linked.
+OF_THE_TOP = {"security.md", "contributing.md", "changelog.md"}
 
 CODE_SPAN = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -133,16 +135,14 @@ def test_lines_of_prose_are_no_longer_than_100_characters(page):
 
 
 def test_every_page_is_in_the_index():
-    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     named = {target.partition("#")[0] for target in LINK.findall(without_code(index))}
-    assert {page.name for page in ROOT.glob("docs/*.md")} - {"README.md"} <= named
+    assert {page.name for page in ROOT.glob("docs/*.md")} - {"index.md", *OF_THE_TOP} <= named
 
 
 def test_what_leads_nowhere_is_found():
-    page = ROOT / "docs" / "README.md"
-    text = (
-        "# One's `two`\n[a](#ones-two) [b](#one) [c](../README.md#use) [d](../README.md#no)\n[e\nf](no.md) `[g](no.md)`"
-    )
+    page = ROOT / "docs" / "index.md"
+    text = "# One's `two`\n[a](#ones-two) [b](#one) [c](data.md#files) [d](../README.md#no)\n[e\nf](no.md) `[g](no.md)`"
     assert broken_links(text, page) == ["#one", "../README.md#no", "no.md"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -31,6 +32,7 @@ from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
 from vinefast.calls.cancel import call_of, cancel
 from vinefast.calls.context import pack
+from vinefast.calls.counters import documented
 from vinefast.calls.many import CallsAhead, Chunks, Results
 from vinefast.calls.overhead import Overhead, overhead
 from vinefast.calls.walltime import walltime_of
@@ -768,10 +770,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Returns
         -------
         dict
-            Counts of calls and bundles, bytes, and times in nanoseconds; see `vinefast._core.Engine.stats`. Empty
-            before start.
+            Counts of calls, bundles, files and workers, bytes, and times in nanoseconds. Empty before start.
         """
         return self._engine.stats() if self._engine is not None else {}
+
+    stats.__doc__ = f"{inspect.cleandoc(stats.__doc__ or '')}\n{documented()}"
 
     def overhead(self, since: Mapping[str, int] | None = None) -> Overhead:
         """Tell where calls spent their time, stage by stage; printed, it is a table.

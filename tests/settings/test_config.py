@@ -103,8 +103,8 @@ def test_a_bad_factory_field_is_named_with_its_value(fields, name):
 def test_every_field_of_parsls_is_checked_and_described():
     page = (CHECKOUT / "docs" / "drop-in.md").read_text()
     for config, checked in (
-        (TaskVineManagerConfig, {*checks._MANAGER_RULES, "tune_parameters"}),
-        (TaskVineFactoryConfig, set(checks._FACTORY_RULES)),
+        (TaskVineManagerConfig, {*checks.MANAGER_RULES, "tune_parameters"}),
+        (TaskVineFactoryConfig, set(checks.FACTORY_RULES)),
     ):
         known = {field.name for field in fields(config) if not field.name.startswith("_")}
         assert known == checked

@@ -148,13 +148,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(use):
         use()
 
 
-def test_what_is_vinefasts_own_is_read_and_described():
+def test_what_is_vinefasts_own_is_read():
     sources = [path for suffix in ("py", "pxi") for path in (CHECKOUT / "vinefast").rglob(f"*.{suffix}")]
     text = "".join(path.read_text() for path in sources)
-    page = (CHECKOUT / "docs" / "drop-in.md").read_text()
     own = [p for p in ALL if not p.tuned]
     assert [p.name for p in own if not re.search(rf"\btun(?:ing|ed)\.{p.attribute}\b", text)] == []
-    assert [p.name for p in own if f"`{p.name}`" not in page] == []
 
 
 def test_a_name_like_no_other():

@@ -179,12 +179,8 @@ cdef class Engine:
         Returns
         -------
         dict
-            Those of csrc/vf_counters.h (`VF_COUNTERS`); `calls_submitted`, and of these `calls_outstanding`, of which
-            nothing has come back, `calls_failed`, which have an exception, and `calls_cancelled`;
-            `functions_serialized`, those that were not known here by themselves or by Parsl's wrapper around them; and,
-            summed over calls, the times spent in `submit` (`serialize_ns`), until their bundle's turn came in the demux
-            thread (`return_ns`), and finishing their futures, callbacks included (`complete_ns`, counted when all of a
-            bundle are finished). All times in nanoseconds.
+            Those of csrc/vf_counters.h (`VF_COUNTERS`), and those that are kept on this side. What each is stands in
+            vinefast/calls/counters.py.
         """
         cdef vf_snapshot snapshot
         vf_counters_read(&self.loop.c_loop.counters, &snapshot)

@@ -189,7 +189,7 @@ class TempFile(File):
 
     @property
     def filepath(self) -> str:
-        """Path of the file: for an app, on its worker; elsewhere on this machine, to which this brings the file."""
+        """Path of the file, which is on its worker for an app; elsewhere this brings the file to this machine."""
         return self.fetch()
 
     def fetch(self, path: str | os.PathLike[str] | None = None, timeout: float | None = None) -> str:

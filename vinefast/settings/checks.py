@@ -45,7 +45,7 @@ _IPV6_MODES = ("AUTO", "IPV6")
 
 AUTOLABEL_ALGORITHMS = ("max-xput", "bucketing", "max")
 
-_MANAGER_RULES: dict[str, Rule] = {
+MANAGER_RULES: dict[str, Rule] = {
     "port": (lambda value: is_int(value) and 0 <= value < 65536, "a port number, or 0 for any free port"),
     "address": optional(NAME),
     "project_name": optional(NAME),
@@ -74,7 +74,7 @@ _BATCH_TYPES = (
     *("amazon", "k8s", "dryrun"),
 )
 
-_FACTORY_RULES: dict[str, Rule] = {
+FACTORY_RULES: dict[str, Rule] = {
     "factory_timeout": COUNT,
     "scratch_dir": optional(PATH),
     "min_workers": COUNT,
@@ -97,7 +97,7 @@ _FACTORY_RULES: dict[str, Rule] = {
 def check_manager_config(config: TaskVineManagerConfig) -> None:
     """Raise `InvalidConfiguration` for the first field of a manager configuration that cannot work."""
     require("manager_config", config, instance_of(TaskVineManagerConfig))
-    for name, rule in _MANAGER_RULES.items():
+    for name, rule in MANAGER_RULES.items():
         require(f"manager_config.{name}", getattr(config, name), rule)
     for key, value in (config.library_config or {}).items():
         require("a key of manager_config.library_config", key, one_of(*_LIBRARY_KEYS))
@@ -136,7 +136,7 @@ def check_working_dir(path: str) -> None:
 def check_factory_config(config: TaskVineFactoryConfig) -> None:
     """Raise `InvalidConfiguration` for the first field of a factory configuration that cannot work."""
     require("factory_config", config, instance_of(TaskVineFactoryConfig))
-    for name, rule in _FACTORY_RULES.items():
+    for name, rule in FACTORY_RULES.items():
         require(f"factory_config.{name}", getattr(config, name), rule)
     if config.min_workers > config.max_workers:
         raise InvalidConfiguration(

@@ -59,7 +59,7 @@ _NOTHING = CallSpec()
 _AMOUNT: Rule = (lambda value: is_number(value) and value >= 0, "a number, 0 or more")
 _WHOLE: Rule = (lambda value: is_int_valued(value) and value >= 0, "a whole number, 0 or more")
 _LIMIT: Rule = (lambda value: is_number(value) and value > 0, "a number above 0")
-_RULES: dict[str, tuple[Rule, type]] = {
+RULES: dict[str, tuple[Rule, type]] = {
     "cores": (_AMOUNT, float),
     "memory": (_WHOLE, int),
     "disk": (_WHOLE, int),
@@ -141,8 +141,8 @@ def _interned(reader: SpecReader, *items: tuple[str, type, Any]) -> CallSpec | N
                 raise InvalidResourceSpecification(
                     {key}, f"{key} is {value!r}; accepted: the executor's function_exec_mode, {reader.exec_mode!r}"
                 )
-        elif key in _RULES:
-            (accepts, words), convert = _RULES[key]
+        elif key in RULES:
+            (accepts, words), convert = RULES[key]
             if not accepts(value):
                 raise InvalidResourceSpecification({key}, f"{key} is {value!r}; accepted: {words}")
             wanted[key] = convert(value)
@@ -191,9 +191,9 @@ def _one_of_equals(spec: CallSpec) -> CallSpec:
 
 
 def _refuse_or_warn(key: str, strict: bool) -> None:
-    known = ", ".join(_RULES)
+    known = ", ".join(RULES)
     if strict:
-        nearest = get_close_matches(str(key), _RULES, n=2)
+        nearest = get_close_matches(str(key), RULES, n=2)
         hint = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
         raise InvalidResourceSpecification(
             {key}, f"{hint}Known: {known}. VineFastExecutor(strict_resources=False) ignores what it does not know"
