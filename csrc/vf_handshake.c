@@ -72,7 +72,7 @@ static _Thread_local struct {
 	int n_aside;
 	/* Of the one that TaskVine was given last, if it has proven that it knows the password. */
 	int proven_fd;
-	uint64_t n_without_tls, n_with_tls;
+	uint64_t n_without_tls, n_with_tls, n_wrong_password;
 } door;
 
 static void leave_aside(struct stranger *stranger)
@@ -212,6 +212,11 @@ uint64_t vf_handshake_with_tls(void)
 	return door.n_with_tls;
 }
 
+uint64_t vf_handshake_wrong_password(void)
+{
+	return door.n_wrong_password;
+}
+
 /* ---- the password ---- */
 
 static int challenge(struct stranger *stranger)
@@ -244,6 +249,7 @@ static void tell_of_wrong_password(const struct stranger *stranger)
 	struct sockaddr_storage address;
 	socklen_t nbytes = sizeof address;
 	char host[NI_MAXHOST], port[NI_MAXSERV];
+	door.n_wrong_password++;
 	if (!getpeername(stranger->fd, (struct sockaddr *)&address, &nbytes) &&
 			!getnameinfo((struct sockaddr *)&address, nbytes, host, sizeof host, port,
 					sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))

@@ -29,6 +29,9 @@ they are closed at once. */
 uint64_t vf_handshake_without_tls(void);
 uint64_t vf_handshake_with_tls(void);
 
+/* And how many as workers with another password than the manager's, or none. */
+uint64_t vf_handshake_wrong_password(void);
+
 /* Whether some can be accepted by TaskVine. */
 int vf_handshake_ready(void);
 

@@ -37,10 +37,16 @@ static _Thread_local const char *last_line;
 static _Thread_local int64_t last_line_ms;
 
 static _Thread_local int64_t n_unasked;
+static _Thread_local uint64_t n_other_protocol;
 
 int64_t vf_line_unasked(void)
 {
 	return n_unasked;
+}
+
+uint64_t vf_line_other_protocol(void)
+{
+	return n_other_protocol;
 }
 
 void vf_line_forget(void)
@@ -81,6 +87,7 @@ static int is_protocol(const char *line)
 	long long spoken;
 	if (sscanf(line, "taskvine %lld", &spoken) < 1 || spoken == VINE_PROTOCOL)
 		return 1;
+	n_other_protocol++;
 	debug(D_VINE | D_NOTICE, "rejecting a worker with protocol %lld: the manager's is %d",
 			spoken, VINE_PROTOCOL);
 	return 0;

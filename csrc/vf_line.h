@@ -31,6 +31,9 @@ int64_t vf_line_unasked(void);
 /* What a worker says of a file that it has. Returns 0 if TaskVine will not understand it. */
 int vf_line_cached(const char *line, char name[VINE_LINE_MAX], int64_t *nbytes);
 
+/* How many workers have spoken another protocol than the manager, on the calling thread. */
+uint64_t vf_line_other_protocol(void);
+
 /* The message is over, and nothing else has begun. */
 void vf_line_forget(void);
 

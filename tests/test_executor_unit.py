@@ -22,6 +22,7 @@ import vinefast
 from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, VineFastExecutor
 from vinefast import executor as executor_module
 from vinefast._teardown import Teardown
+from vinefast.workers.watchdog import LOST
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ class Engine:
         self.failures.append(exception)
 
     def stats(self):
-        names = ("workers_connected", "accept_errno", "log_errno", "joins_without_ssl", "joins_with_ssl")
+        names = ("workers_connected", "accept_errno", "log_errno", *LOST)
         return dict.fromkeys([*names, "usable_cores"], 0)
 
     def stop(self):

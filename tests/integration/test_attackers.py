@@ -99,6 +99,7 @@ def test_a_wrong_password(attacked, wrong):
     one.say(answer(password[:-1] if wrong is None else wrong, one.line()) + b"ok\n" + GREETING)
     # The manager's own answer is for those alone that have given theirs.
     assert one.is_refused() in (b"\nfailure\n", b"\n", b"")
+    assert wait_until(lambda: executor.stats()["joins_wrong_password"] == 1)
 
 
 @pytest.mark.parametrize("words", [GREETING, IDENTITY + GREETING, IDENTITY + b"0123\nok\nok\n" + GREETING])
@@ -108,6 +109,19 @@ def test_no_password(attacked, words):
     one.say(words)
     said = one.is_refused()
     assert answer(password, b"0123") not in said and b"ok\n" not in said
+
+
+def test_a_worker_of_another_protocol_is_counted(attacked):
+    executor, port, password = attacked
+    one = Attacker(port)
+    one.say(IDENTITY + b"0123\n")
+    assert one.line() == IDENTITY
+    one.say(answer(password, one.line()))
+    assert one.line() == answer(password, b"0123") and one.line() == b"ok\n"
+    one.say(b"ok\n" + GREETING.replace(b"taskvine 12", b"taskvine 99"))
+    one.is_refused()
+    assert wait_until(lambda: executor.stats()["joins_other_protocol"] == 1)
+    assert executor.submit(abs, {}, -1).result(30) == 1
 
 
 def test_a_recorded_exchange(attacked, make_executor, tmp_path):

@@ -252,7 +252,7 @@ def test_a_failed_start_leaves_no_thread_and_no_descriptor(make_executor, monkey
     assert this.num_fds() <= before[1]
 
 
-def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
+def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark, caplog):
     secret = tmp_path / "secret"
     secret.write_text("right\n")
     wrong = tmp_path / "wrong"
@@ -264,8 +264,8 @@ def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark):
 
     assert str(secret) in executor.worker_command
     bad = start_by_hand(command_by_hand(executor, "--password", str(wrong)), tmp_path)
-    time.sleep(1.0)
-    assert not future.done()
+    assert wait_until(lambda: any("with another password, or none, has come" in said for said in caplog.messages), 30)
+    assert executor.stats()["joins_wrong_password"] and not future.done()
     good = start_by_hand(command_by_hand(executor), tmp_path)
     assert future.result(30) == 1
     executor.shutdown()

@@ -12,6 +12,7 @@ from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from vinefast import _teardown
+from vinefast._build_info import TASKVINE_VERSION
 from vinefast.settings.resources import CallSpec
 from vinefast.workers import watchdog
 
@@ -23,7 +24,7 @@ class Engine:
         self.workers = workers
         self.accept_errno = 0
         self.log_errno = 0
-        self.lost = {"joins_without_ssl": 0, "joins_with_ssl": 0}
+        self.lost = dict.fromkeys(watchdog.LOST, 0)
         self.waiting = {}
         self.refused = []
         self.looks = threading.Semaphore(0)
@@ -154,6 +155,23 @@ def test_workers_that_speak_otherwise_are_told_of_once(watch, caplog, name, word
     watch(engine)
     (record,) = caplog.records
     assert f"A worker {words} has come to executor" in record.getMessage() and "--ssl" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "way_out"),
+    [
+        ("joins_wrong_password", "with another password, or none,", "'vinefast worker'"),
+        ("joins_other_protocol", "of another release of TaskVine", f"TaskVine {TASKVINE_VERSION}"),
+    ],
+)
+def test_workers_that_are_sent_away_are_told_of_once(watch, caplog, name, words, way_out):
+    engine = Engine()
+    engine.lost[name] = 1
+    watch(engine)
+    engine.lost[name] = 2
+    watch(engine)
+    (record,) = caplog.records
+    assert f"A worker {words} has come to executor" in record.getMessage() and way_out in record.getMessage()
 
 
 def test_logs_that_cannot_be_written_are_told_of_once_with_directory_and_reason(watch, caplog):

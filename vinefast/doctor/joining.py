@@ -111,9 +111,9 @@ def _failed(name: str, failure: str) -> Check:
 
 def _not_joined(name: str, outcome: Outcome) -> Check:
     # The manager saw it, so nothing that a worker may say is truer.
-    for counter, words in LOST.items():
+    for counter in ("joins_without_ssl", "joins_with_ssl"):
         if outcome.stats.get(counter):
-            seen, _, advice = (words % "doctor").partition(": ")
+            seen, _, advice = (LOST[counter] % "doctor").partition(": ")
             return error(name, f"TLS: {seen}", advice)
     notices = " | ".join(outcome.notices)
     if found := re.search(r"protocol (\d+)\D+(\d+)", notices):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from parsl.executors.errors import InvalidResourceSpecification
 
+from vinefast._build_info import TASKVINE_VERSION
 from vinefast._core import Engine
 from vinefast._teardown import join
 from vinefast.settings.resources import CallSpec
@@ -33,6 +34,12 @@ LOST = {
     "with the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=False turns TLS off",
     "joins_with_ssl": "A worker with TLS has come to executor %s, which has none, and was sent away: start it without "
     "the option --ssl, or by 'vinefast worker' and the directory of the run; ssl=True turns TLS on",
+    "joins_wrong_password": "A worker with another password, or none, has come to executor %s, and was sent away: "
+    "start it by 'vinefast worker' and the directory of the run, or with the options of worker_command and a copy of "
+    "the file",
+    "joins_other_protocol": "A worker of another release of TaskVine has come to executor %s, with another protocol, "
+    f"and was sent away: start vine_worker of TaskVine {TASKVINE_VERSION}, with which vinefast is built, or build "
+    "vinefast with the worker's release",
 }
 """Of workers that do not speak as the manager does, by what counts them: what was seen, a colon, and what to do."""
 
