@@ -271,18 +271,19 @@ def test_a_trace_has_each_call_in_its_slot(load, mark, tmp_path):
     (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
     psutil.Process(worker.pid).kill()
     assert napping.result(60) == 2
-    gate.unlink()
-    running = [executor.submit(nap, {}, 60, str(gate)) for _ in range(2)]
+    gates = [tmp_path / f"gate{i}" for i in range(2)]
+    running = [executor.submit(nap, {}, 60, str(path)) for path in gates]
+    assert wait_until(lambda: all(path.exists() for path in gates), 30)
     # More than are sent to slots that have something to do.
     *_, waiting = [executor.submit(half, {}, i) for i in range(5000)]
-    assert wait_until(gate.exists, 30) and waiting.cancel()
+    assert waiting.cancel()
     while_it_runs = command("trace", executor.run_dir, "-o", tmp_path / "running", "--json")
     assert json.loads(while_it_runs.stdout)[0]["calls"] >= 303
     assert any(one.name == "not back yet: nap" for one in read_trace(tmp_path / "running").slices)
     n_cancelled = 1 + executor.cancel_all()
     assert n_cancelled > 100
     run_dir, numbers = parsl.dfk().run_dir, {call.parsl_executor_task_id for call in (napping, *running, waiting)}
-    assert wait_until(lambda: state_of(read(executor), "").cancelled == n_cancelled)
+    assert wait_until(lambda: len(read(executor).calls) == 300 + 2 + 3 + 5000)
     parsl.dfk().cleanup()
     ended_ns = time.time_ns()
 
@@ -291,7 +292,10 @@ def test_a_trace_has_each_call_in_its_slot(load, mark, tmp_path):
     found = read_trace(tmp_path / "trace")
     calls = {one.facts["call"]: one for one in found.calls()}
     assert len(calls) == len(found.calls()) == figures["calls"] == 300 + 2 + 3 + 5000 and numbers < calls.keys()
-    assert [one.facts["outcome"] for one in calls.values()].count("cancelled") == n_cancelled
+    # Some had come back when their futures were cancelled.
+    n_of_log = state_of(read(executor), "").cancelled
+    assert [one.facts["outcome"] for one in calls.values()].count("cancelled") == n_of_log
+    assert 100 < n_of_log <= n_cancelled
     assert set(calls) == set(read(executor).calls["number"].tolist())
     names = [one.name for one in calls.values()]
     assert (names.count("half"), names.count("refuse"), names.count("nap")) == (5300, 2, 3)
