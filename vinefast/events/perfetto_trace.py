@@ -103,7 +103,7 @@ class _Writer:
         # So times of day can be shown. The clock of the log is taken for the one that traces have.
         snapshot = clocks.clock_snapshot
         snapshot.clocks.add(clock_id=self._protos.BUILTIN_CLOCK_BOOTTIME, timestamp=self._trace.began_ns)
-        snapshot.clocks.add(clock_id=self._protos.BUILTIN_CLOCK_REALTIME, timestamp=max(0, self._trace.began_wall_ns))
+        snapshot.clocks.add(clock_id=self._protos.BUILTIN_CLOCK_REALTIME, timestamp=self._trace.began_wall_ns)
 
     def _track(self, uuid: int, name: str, parent: int, rank: int, has_order: bool = False) -> Any:
         packet = self._builder.add_packet()

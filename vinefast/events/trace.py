@@ -178,10 +178,10 @@ def trace_of(run: Run, max_calls: int) -> Trace:
     run : Run
         One that has been read.
     max_calls : int
-        Of more calls than these, the last ones are taken.
+        Of more calls than these, the last ones are taken, in whole bundles.
     """
     bundles, calls = run.bundles, run.calls
-    first = max(0, len(bundles) - int(np.searchsorted(np.cumsum(bundles["n_calls"][::-1]), max_calls, "right")))
+    first = max(0, len(bundles) - 1 - int(np.searchsorted(np.cumsum(bundles["n_calls"][::-1]), max_calls)))
     n_before = int(bundles["n_calls"][:first].sum())
     bundles, calls = bundles[first:], calls[n_before:]
     slots, slot_of, begin_ns, took_ns = _slots(bundles, calls)
@@ -192,7 +192,7 @@ def trace_of(run: Run, max_calls: int) -> Trace:
         name=str(run.about.get("label", "")) or "executor",
         pid=int(run.about.get("pid", 0)),
         began_ns=run.first_ns,
-        began_wall_ns=run.first_ns + run.wall_offset_ns,
+        began_wall_ns=min(max(run.first_ns + run.wall_offset_ns, 0), _MOST_NS << 2),
         functions=dict(run.functions),
         workers=dict(sorted(names.items())),
         slots=slots,
@@ -326,7 +326,8 @@ def _counters(run: Run) -> list[Counter]:
     samples, found = run.counters, []
     for name, key in _COUNTERS:
         if key in samples.dtype.names:
-            found.append(Counter(name, samples["at_ns"].astype(np.int64), samples[key].astype(np.float64)))
+            at_ns = np.minimum(samples["at_ns"], _MOST_NS).astype(np.int64)
+            found.append(Counter(name, at_ns, samples[key].astype(np.float64)))
     edges_s, rates = Figures(run).ended()
     at_ns = run.first_ns + (edges_s * 1e9).astype(np.int64)
     for name, rate in rates.items():
