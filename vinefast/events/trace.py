@@ -246,7 +246,7 @@ def _slots(bundles: Array, calls: Array) -> tuple[list[Slot], Array, Array, Arra
         lanes = free_ns.setdefault((worker, number), [])
         lane = next((lane for lane, (until, _) in enumerate(lanes) if until <= begin), len(lanes))
         if lane == len(lanes):
-            slots.append(Slot(worker, f"slot {number}" if not lane else f"slot {number}, beside {lane}"))
+            slots.append(Slot(worker, f"slot {number}" if not lane else f"slot {number} ({lane + 1})"))
             lanes.append((0, len(slots) - 1))
         lanes[lane] = end, lanes[lane][1]
         slot_of[order[first:behind]] = lanes[lane][1]
