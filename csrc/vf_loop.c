@@ -93,6 +93,7 @@ static void connect_parts(struct vf_loop *loop)
 	loop->returns = (struct vf_return){
 			.config = config,
 			.counters = counters,
+			.histograms = loop->histograms,
 			.waiting = waiting,
 			.place = &loop->place,
 			.files = &loop->files,

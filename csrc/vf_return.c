@@ -14,6 +14,7 @@
 #include "vf_eventlog.h"
 #include "vf_files.h"
 #include "vf_frame.h"
+#include "vf_histogram.h"
 #include "vf_inflight.h"
 #include "vf_library.h"
 #include "vf_output.h"
@@ -143,14 +144,15 @@ static void count_stages(struct vf_return *returns, struct vf_bundle *bundle,
 	bundle->stages.run_ns = header->run_ns;
 	bundle->stages.slot = header->slot;
 	bundle->stages.pid = header->pid;
-	VF_COUNT(returns->counters, dispatch_ns, bundle->n_outcomes * dispatch_ns);
-	VF_COUNT(returns->counters, transfer_ns,
-			bundle->n_outcomes *
-					difference(away_ns,
-							dispatch_ns + header->wait_ns +
-									header->run_ns));
-	VF_COUNT(returns->counters, library_ns, bundle->n_outcomes * header->wait_ns);
-	VF_COUNT(returns->counters, bundle_ns, bundle->n_outcomes * header->run_ns);
+	uint64_t transfer_ns = difference(away_ns, dispatch_ns + header->wait_ns + header->run_ns);
+	uint32_t n_calls = bundle->n_outcomes;
+	VF_COUNT(returns->counters, dispatch_ns, n_calls * dispatch_ns);
+	VF_COUNT(returns->counters, transfer_ns, n_calls * transfer_ns);
+	VF_COUNT(returns->counters, library_ns, n_calls * header->wait_ns);
+	VF_COUNT(returns->counters, bundle_ns, n_calls * header->run_ns);
+	vf_histogram_add(&returns->histograms[VF_STAGE_DISPATCH], dispatch_ns, n_calls);
+	vf_histogram_add(&returns->histograms[VF_STAGE_TRANSFER], transfer_ns, n_calls);
+	vf_histogram_add(&returns->histograms[VF_STAGE_LIBRARY], header->wait_ns, n_calls);
 }
 
 static int is_of_call(uint32_t status)
@@ -186,6 +188,7 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
 	struct vf_function *function = NULL;
 	uint32_t n_of_function = 0, missed = 0;
 	uint64_t function_ns = 0, calls_ns = 0, queue_ns = 0;
+	struct vf_histogram *histograms = returns->histograms;
 	uint64_t away_ns = difference(bundle->returned_ns, bundle->sent_ns);
 	offset = VF_RESULT_HEADER_NBYTES;
 	for (uint32_t i = 0; i < header->n_records; i++) {
@@ -218,7 +221,12 @@ static int read_frame(struct vf_return *returns, struct vf_bundle *bundle,
 			function_ns += duration_ns;
 		}
 		calls_ns += duration_ns;
-		queue_ns += bundle->sent_ns - call->submitted_ns;
+		uint64_t waited_ns = bundle->sent_ns - call->submitted_ns;
+		queue_ns += waited_ns;
+		vf_histogram_add(&histograms[VF_STAGE_QUEUE], waited_ns, 1);
+		vf_histogram_add(&histograms[VF_STAGE_EXECUTE], duration_ns, 1);
+		vf_histogram_add(&histograms[VF_STAGE_COMPANIONS],
+				difference(header->run_ns, duration_ns), 1);
 		function->delivered = !returns->config->command; /* a fresh process keeps nothing */
 		vf_end_call(returns->end, bundle, call, &record);
 	}

@@ -8,6 +8,7 @@ struct vf_counters;
 struct vf_end;
 struct vf_eventlog;
 struct vf_files;
+struct vf_histogram;
 struct vf_inflight;
 struct vf_library;
 struct vf_place;
@@ -17,6 +18,7 @@ struct vine_task;
 struct vf_return {
 	const struct vf_config *config;
 	struct vf_counters *counters;
+	struct vf_histogram *histograms; /* by vf_stage */
 	struct vf_waiting *waiting;
 	struct vf_place *place;
 	struct vf_files *files;

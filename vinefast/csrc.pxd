@@ -362,6 +362,20 @@ cdef extern from "vf_counters.h" nogil:
     void vf_counters_read(const vf_counters *counters, vf_snapshot *snapshot)
 
 
+cdef extern from "vf_histogram.h" nogil:
+    enum:
+        VF_STAGE_RETURN
+        VF_STAGES
+        VF_HISTOGRAM_FIRST_BIT
+        VF_HISTOGRAM_BUCKETS
+
+    struct vf_histogram:
+        pass
+
+    void vf_histogram_add(vf_histogram *histogram, uint64_t ns, uint64_t n_calls)
+    uint64_t vf_histogram_get(const vf_histogram *histogram, uint32_t bucket)
+
+
 cdef extern from "vf_log.h" nogil:
     void vf_log_begin(uint64_t max_nbytes, vf_counters *counters)
     void vf_log_begun()
@@ -420,6 +434,7 @@ cdef extern from "vf_loop.h" nogil:
     struct vf_loop:
         vf_config config
         vf_counters counters
+        vf_histogram *histograms  # an array, by stage
         vf_done done
         vf_eventlog log
 

@@ -64,7 +64,10 @@ from vinefast.workers.run_output import RunOutput
 from vinefast.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from typing_extensions import Self
+
+    from vinefast.calls.metrics import Metrics, Reading
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -786,6 +789,38 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         """
         return overhead(self.stats(), since)
 
+    def metrics(self, registry: CollectorRegistry | None = None) -> Metrics:
+        """Have a registry of ``prometheus_client`` tell of this executor, before its start or at any time after.
+
+        ``executor.metrics()``, then ``prometheus_client.start_http_server(8000)``: what is served is read from the
+        executor at that moment, and nothing is done for it otherwise. More than once is fine.
+
+        Parameters
+        ----------
+        registry : prometheus_client.CollectorRegistry, optional
+            Its ``REGISTRY`` if not given. One registry may tell of several executors with labels of their own.
+
+        Returns
+        -------
+        vinefast.calls.metrics.Metrics
+            The collector that is registered, which all executors of the registry share. It does not keep them alive.
+
+        Raises
+        ------
+        ImportError
+            If prometheus-client is not installed.
+        ValueError
+            If the registry tells of another executor with this label, which is running.
+        """
+        try:
+            from vinefast.calls.metrics import metrics_in
+        except ImportError as error:
+            way_out = f"executor.metrics() needs prometheus-client ({error}): pip install 'vinefast[metrics]'"
+            raise ImportError(way_out) from None
+        metrics = metrics_in(registry)
+        metrics.add(self.label, self, _reading)
+        return metrics
+
     def progress(self) -> Progress:
         """Make a bar that shows how far this executor's calls are: those that are not done now, and those to come.
 
@@ -844,6 +879,16 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._executor_exception = exception
         self._executor_bad_state.set()
         self._submit = _refuser(exception)
+
+
+def _reading(executor: VineFastExecutor) -> Reading:
+    from vinefast.calls.metrics import Reading
+
+    engine = executor._engine
+    is_running = executor._state().state == "running"
+    # Read first, so that the sums are no smaller than what has been put into the histograms.
+    histograms = {} if engine is None else engine.histograms()
+    return Reading(executor.stats(), histograms, is_running)
 
 
 def _is_directory_name(value: object) -> bool:

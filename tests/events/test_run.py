@@ -1,5 +1,6 @@
 """A run as its event log tells it; the core's own logs are read in integration/test_events.py."""
 
+import json
 import os
 import pickle
 
@@ -8,7 +9,9 @@ import pytest
 
 from vinefast.errors import EventLogError
 from vinefast.events import layout
+from vinefast.events.report import report_of
 from vinefast.events.run import Run
+from vinefast.events.story import Stories
 
 
 def record(kind, body):
@@ -125,3 +128,20 @@ def test_a_damaged_log_is_named(log, rest):
     run = Run(str(log.parent))
     with pytest.raises(EventLogError, match="events is damaged"):
         run.update()
+
+
+def test_what_is_no_text_can_be_written(log):
+    """Arguments of a program, and messages of exceptions, may be halves of characters."""
+    failure = pickle.dumps(("ValueError", "half: \ud83d", "Traceback", None), 5)
+    log.write_bytes(
+        head()
+        + name(layout.RUN, 0, json.dumps({"label": "x", "program": ["python", "\udcff.py"]}).encode())
+        + ended(1, 4, status=3)
+        + record(layout.FAILURE, layout.FAILURE_BODY.pack(4, 3, len(failure)) + failure)
+    )
+    run = Run(str(log))
+    run.update()
+    assert run.about["program"] == ["python", "?.py"]
+    (group,) = Stories(run).failed()
+    assert group.example.reason.message == "half: ?"
+    assert "half: ?" in report_of(run, "").encode().decode()

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
+from tests.events.traces import read as read_trace
 from tests.helpers.processes import left_of, processes_marked
 from tests.helpers.waiting import wait_until
 from vinefast import CallTimedOut, Tuning
@@ -250,3 +252,96 @@ def test_status_goes_on_showing_a_program_that_is_killed(tmp_path, mark):
         os.close(ours)
     assert codes == (0, -signal.SIGKILL)
     assert not left_of(mark, 30)
+
+
+def test_a_trace_has_each_call_in_its_slot(load, mark, tmp_path):
+    """Of a program that Parsl runs, with failures, a worker that is killed, and calls that are cancelled."""
+    import parsl
+
+    executor = load({"retries": 1}, label="vf")
+    gate = tmp_path / "gate"
+    began_ns = time.time_ns()
+    good, bad = parsl.python_app(half), parsl.python_app(refuse)
+    futures = [good(i) for i in range(300)]
+    failing = bad(5)
+    assert [future.result(60) for future in futures] == [i / 2 for i in range(300)]
+    assert isinstance(failing.exception(60), ValueError)
+    napping = executor.submit(nap, {}, 2, str(gate))
+    assert wait_until(gate.exists, 30)
+    (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
+    psutil.Process(worker.pid).kill()
+    assert napping.result(60) == 2
+    gates = [tmp_path / f"gate{i}" for i in range(2)]
+    running = [executor.submit(nap, {}, 60, str(path)) for path in gates]
+    assert wait_until(lambda: all(path.exists() for path in gates), 30)
+    # More than are sent to slots that have something to do.
+    *_, waiting = [executor.submit(half, {}, i) for i in range(5000)]
+    assert waiting.cancel()
+    while_it_runs = command("trace", executor.run_dir, "-o", tmp_path / "running", "--json")
+    assert json.loads(while_it_runs.stdout)[0]["calls"] >= 303
+    assert any(one.name == "not back yet: nap" for one in read_trace(tmp_path / "running").slices)
+    n_cancelled = 1 + executor.cancel_all()
+    assert n_cancelled > 100
+    run_dir, numbers = parsl.dfk().run_dir, {call.parsl_executor_task_id for call in (napping, *running, waiting)}
+    assert wait_until(lambda: len(read(executor).calls) == 300 + 2 + 3 + 5000)
+    parsl.dfk().cleanup()
+    ended_ns = time.time_ns()
+
+    written = command("trace", run_dir, "-o", tmp_path / "trace", "--json")
+    (figures,) = json.loads(written.stdout)
+    found = read_trace(tmp_path / "trace")
+    calls = {one.facts["call"]: one for one in found.calls()}
+    assert len(calls) == len(found.calls()) == figures["calls"] == 300 + 2 + 3 + 5000 and numbers < calls.keys()
+    # Some had come back when their futures were cancelled.
+    n_of_log = state_of(read(executor), "").cancelled
+    assert [one.facts["outcome"] for one in calls.values()].count("cancelled") == n_of_log
+    assert 100 < n_of_log <= n_cancelled
+    assert set(calls) == set(read(executor).calls["number"].tolist())
+    names = [one.name for one in calls.values()]
+    assert (names.count("half"), names.count("refuse"), names.count("nap")) == (5300, 2, 3)
+    of_parsl = [one.facts["task"] for one in calls.values() if "task" in one.facts]
+    assert sorted(of_parsl) == sorted([future.tid for future in futures] + [failing.tid] * 2)
+    tries = [one for one in calls.values() if one.facts["outcome"] == "failed"]
+    assert sorted(one.facts["try"] for one in tries) == [0, 1] and {one.facts["why"] for one in tries} == {
+        "ValueError: 5 is none"
+    }
+    assert calls[waiting.parsl_executor_task_id].is_instant
+    slept = calls[napping.parsl_executor_task_id]
+    assert 1.9e9 < slept.end_ns - slept.begin_ns < 10e9 and slept.track[2].startswith("worker 2 on ")
+    wall_ns = found.clocks[1] - found.clocks[6]
+    last_ns = {}
+    for one in sorted(calls.values(), key=lambda one: (one.track, one.begin_ns, one.end_ns)):
+        assert one.depth == 0 and last_ns.get(one.track, 0) <= one.begin_ns <= one.end_ns
+        assert began_ns - 10**7 <= one.begin_ns + wall_ns <= one.end_ns + wall_ns <= ended_ns + 10**7
+        last_ns[one.track] = one.end_ns
+    assert found.pid == os.getpid() and any(one.name == "its worker left" for one in found.slices)
+    assert any(one.name == "worker 1 left" for one in found.slices)
+    assert (
+        found.counters["workers that are connected"]
+        and found.counters["calls that wait"]
+        and found.counters["calls done per second"]
+    )
+
+
+def test_a_trace_is_read_by_perfettos_own_program(make_executor, tmp_path):
+    program = shutil.which("trace_processor_shell") or shutil.which("trace_processor")
+    if program is None:
+        pytest.skip("trace_processor_shell is not in PATH; perfetto's package would download it")
+    from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
+
+    executor = make_executor()
+    assert [future.result(60) for future in [executor.submit(half, {}, i) for i in range(500)]]
+    executor.shutdown()
+    assert command("trace", executor.run_dir, "-o", tmp_path / "trace").returncode == 0
+    with TraceProcessor(trace=str(tmp_path / "trace"), config=TraceProcessorConfig(bin_path=program)) as processor:
+
+        def number(query):
+            return next(iter(processor.query(f"select {query}"))).n
+
+        of_slots = "from slice join track on slice.track_id = track.id where track.name like 'slot %'"
+        assert number(f"count(*) as n {of_slots} and slice.name = 'half' and dur >= 0 and depth = 0") == 500
+        assert number("count(*) as n from stats where severity in ('error', 'data_loss') and value > 0") == 0
+        assert number("count(*) as n from flow") == number(
+            "count(distinct extract_arg(arg_set_id, 'debug.bundle')) as n from slice"
+        )
+        assert number("count(*) as n from counter") > 0

@@ -11,6 +11,7 @@ from vinefast.cli.info import info
 from vinefast.cli.report import report
 from vinefast.cli.sections import Sections
 from vinefast.cli.status import status
+from vinefast.cli.trace import trace
 from vinefast.cli.tune import tune
 from vinefast.cli.why import why
 from vinefast.cli.worker import worker
@@ -22,5 +23,5 @@ def main() -> None:
     """Thousands to millions of short Python calls with Parsl, on the TaskVine engine."""
 
 
-for _command in (bench, completion, doctor, info, report, status, tune, why, worker):
+for _command in (bench, completion, doctor, info, report, status, trace, tune, why, worker):
     main.add_command(_command)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
+from vinefast.cli.outputs import runs_and_outputs
 from vinefast.errors import EventLogError
 from vinefast.events.report import report_of
-from vinefast.events.run import Run, find_all
 
 
 @click.command()
@@ -24,15 +23,8 @@ def report(run_dir: str, output: Path | None) -> None:
     several executors, each has a page, with its label in the name. The page needs no network.
     """
     try:
-        paths = find_all(run_dir)
-        for path in paths:
-            run = Run(path)
-            run.update()
-            directory = os.path.dirname(path)
-            target = output or Path("report.html")
-            if len(paths) > 1:
-                target = target.with_stem(f"{target.stem}-{os.path.basename(directory)}")
-            target.write_text(report_of(run, directory))
+        for run, directory, target in runs_and_outputs(run_dir, output or Path("report.html")):
+            target.write_text(report_of(run, directory), encoding="utf-8")
             click.echo(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     except ImportError as error:
         raise click.ClickException(f"{error}: pip install 'vinefast[report]'") from None

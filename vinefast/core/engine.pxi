@@ -5,6 +5,10 @@ cdef double JOIN_SECONDS = 5.0
 # For as long as workers with TLS are waited for (csrc/vf_tls.c), and a little more.
 cdef double LEAVE_SECONDS = 6.0
 
+# Those of csrc/vf_histogram.h, as `vinefast.calls.overhead` calls them.
+STAGES = ("queue", "dispatch", "transfer", "library", "companions", "execute", "return")
+BOUNDS_NS = tuple([1 << (VF_HISTOGRAM_FIRST_BIT + i) for i in range(VF_HISTOGRAM_BUCKETS - 1)])
+
 # TaskVine has one place per process for where the next manager's directory is to be, and for its debug log.
 cdef object starting = threading.Lock()
 
@@ -195,6 +199,24 @@ cdef class Engine:
             return_ns=self.finisher.return_ns,
             complete_ns=self.finisher.complete_ns,
         )
+
+    def histograms(self):
+        """How the times of calls are spread, by stage.
+
+        Returns
+        -------
+        dict of str to list of int
+            For each of `STAGES` how many calls took so long, for each of `BOUNDS_NS` those that took no longer than
+            that, and longer than the bound before; and at last those that took longer than all. The sums are in
+            `stats`, and are of the same calls.
+        """
+        cdef uint32_t i, bucket
+        cdef const vf_histogram *histogram
+        cdef dict found = {}
+        for i in range(VF_STAGES):
+            histogram = &self.loop.c_loop.histograms[i]
+            found[STAGES[i]] = [vf_histogram_get(histogram, bucket) for bucket in range(VF_HISTOGRAM_BUCKETS)]
+        return found
 
     def stop(self):
         """End the threads, disconnect the workers and fail what is outstanding with `errors.EngineStopped`.

@@ -79,6 +79,9 @@ cdef class Finisher:
         self.since_ns = start_ns
         if bundle.returned_ns:
             self.return_ns += bundle.n_outcomes * (start_ns - bundle.returned_ns)
+            vf_histogram_add(
+                &self.loop.c_loop.histograms[VF_STAGE_RETURN], start_ns - bundle.returned_ns, bundle.n_outcomes
+            )
         if bundle.output_at:
             printed = self.take_output(bundle)
             bundle.output_at = 0

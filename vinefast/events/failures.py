@@ -59,9 +59,14 @@ def reason_of(failure: Failure, app: str, result: int) -> Reason:
         why = f"the event log has {len(failure.payload)} of {failure.nbytes} bytes that say it"
         return Reason("not kept", f"{why}: of one failure it keeps 16 kB, of those of a second 1 MB")
     try:
-        return _REASONS[failure.status](app, *fields)
+        return _REASONS[failure.status](app, *(_whole(value) if isinstance(value, str) else value for value in fields))
     except (KeyError, TypeError, ValueError):
         return Reason("unknown", f"this vinefast does not know status {failure.status}")
+
+
+def _whole(text: str) -> str:
+    """Replace halves of characters, which nobody could print, nor write to a file."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _raised(app: str, name: str, message: str, trace: str, wrapped: bytes | None) -> Reason:

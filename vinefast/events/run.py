@@ -269,6 +269,8 @@ class Run:
 def _json_of(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
+        # Arguments of a program may be no text; nobody could print them, nor write them to a file.
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

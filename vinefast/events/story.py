@@ -141,7 +141,9 @@ class Stories:
         (found,) = np.nonzero(self._calls["number"] == number)
         index = int(found[-1]) if len(found) else None
         story = self._away(number) if index is None else self._ended(index)
-        lost = [(lost.at_ns, lost.worker, _result(lost.result)) for lost in self._run.losses if number in lost.numbers]
+        lost = [
+            (lost.at_ns, lost.worker, result_name(lost.result)) for lost in self._run.losses if number in lost.numbers
+        ]
         if index is not None:
             task = int(self._bundles["task"][self._bundle_of[index]])
             sent = self._run.lost_with_worker.get(task, [])
@@ -244,7 +246,8 @@ class Stories:
         return (str(worker.node.get("hostname", "")) or worker.address.rpartition(":")[0]) if worker else ""
 
 
-def _result(code: int) -> str:
+def result_name(code: int) -> str:
+    """Name a ``vine_result_t`` as TaskVine does."""
     return getattr(errors.task_failure(code), "result", f"result code {code}")
 
 
