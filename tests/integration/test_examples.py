@@ -2,8 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -54,8 +57,53 @@ def test_data_reduction(mark, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
 
 
-def test_data_reduction_without_a_place_for_its_picture(tmp_path):
-    program = [sys.executable, str(ROOT / "examples/data_reduction.py"), "--quick", "--picture", "no/curve.png"]
+def rows(said):
+    return dict(re.findall(r"│ (\w[^│]*?) +│ ([\d.,%]+) +│", said))
+
+
+def test_parameter_sweep(mark, tmp_path):
+    said = output(tmp_path, str(ROOT / "examples/parameter_sweep.py"), "--quick", "--picture", "sweep.png")
+    assert rows(said)["pairs"] == "10,000" and 20 < float(rows(said)["part that is chaotic"].rstrip("%")) < 30
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.png"]
+
+
+def test_steering(mark, tmp_path):
+    said = output(tmp_path, str(ROOT / "examples/steering.py"), "--quick", "--picture", "energy.png")
+    # That of 13 atoms is an icosahedron, which any search finds.
+    assert re.findall(r"│ (from the best so far|at random) +│ 150 +│ \d+ +│ -44\.326801 +│", said) == [
+        "from the best so far",
+        "at random",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["energy.png"]
+
+
+def test_service(mark, tmp_path):
+    said = output(tmp_path, str(ROOT / "examples/service.py"), "--quick", "--picture", "map.png")
+    assert rows(said)["tiles"] == "16" and rows(said)["clients that left early"] == "20"
+    assert 0 < int(rows(said)["calls that were cancelled"]) <= 20
+    assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
+
+
+def test_service_for_a_browser(mark, tmp_path):
+    program = [sys.executable, str(ROOT / "examples/service.py"), "--serve", "--iterations", "20"]
+    service = subprocess.Popen(
+        program, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    try:
+        address, _ = service.stdout.readline().split(", ")
+        with urllib.request.urlopen(address + "0/0/0.png", timeout=60) as answer:
+            assert answer.headers["Content-Type"] == "image/png" and answer.read().startswith(b"\x89PNG")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(address + "1/2/0.png", timeout=60)
+    finally:
+        service.send_signal(signal.SIGINT)
+        assert service.wait(60) == 0
+        service.stdout.close()
+
+
+@pytest.mark.parametrize("name", ["data_reduction", "parameter_sweep", "steering", "service"])
+def test_an_example_without_a_place_for_its_picture(tmp_path, name):
+    program = [sys.executable, str(ROOT / f"examples/{name}.py"), "--quick", "--picture", "no/curve.png"]
     run = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode == 2
     assert "there is no directory no" in run.stderr
