@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 import click
 
 from vinefast.bench.command import bench
@@ -20,6 +23,9 @@ from vinefast.cli.worker import worker
 @click.version_option(package_name="vinefast", prog_name="vinefast")
 def main() -> None:
     """Thousands to millions of short Python calls with Parsl, on the TaskVine engine."""
+    # Names and messages may have what the terminal's, or the file's, encoding has not.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 for _command in (bench, completion, doctor, info, report, status, tune, why, worker):

@@ -32,7 +32,7 @@ def report(run_dir: str, output: Path | None) -> None:
             target = output or Path("report.html")
             if len(paths) > 1:
                 target = target.with_stem(f"{target.stem}-{os.path.basename(directory)}")
-            target.write_text(report_of(run, directory))
+            target.write_text(report_of(run, directory), encoding="utf-8", errors="replace")
             click.echo(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     except ImportError as error:
         raise click.ClickException(f"{error}: pip install 'vinefast[report]'") from None
