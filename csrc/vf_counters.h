@@ -9,7 +9,8 @@ for calls, as far as their size was known; `manager_bytes_...` those that the ma
 and received as files. `slots_replaced` are processes of slots that others have taken the place of,
 as far as workers have told. `files_looked_at` counts looks at the inputs of calls. Of TaskVine's
 logs, `log_bytes_dropped` have been there and had to make room, and `log_bytes_unwritten` could not
-be written, `log_errno` being the system's reason, at last; 0: there was none. `joins_without_ssl`
+be written, `log_errno` being the system's reason, at last; 0: there was none. `event_log_errno` is
+that of the event log. `joins_without_ssl`
 counts workers that came without TLS to a manager with it, and were sent away, `joins_with_ssl` the
 reverse.
 
@@ -36,7 +37,7 @@ lately achieved, each by itself, in bytes per second, if that is to be learned. 
 	_(log_bytes_dropped) _(log_bytes_unwritten) \
 	_(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
 	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
-	_(files_looked_at) _(log_errno) _(joins_without_ssl) _(joins_with_ssl) \
+	_(files_looked_at) _(log_errno) _(event_log_errno) _(joins_without_ssl) _(joins_with_ssl) \
 	_(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
 /* clang-format on */
 

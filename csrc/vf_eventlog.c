@@ -38,9 +38,11 @@ static void put_name(struct vf_eventlog *log, uint16_t kind, uint32_t number, ui
 			vf_eventfile_put(log->file, kind, sizeof *record + nbytes + 1);
 	if (!record)
 		return;
-	record->at_ns = vf_now_ns();
-	record->number = number;
-	record->slots = slots;
+	if (kind == VF_EVENT_WORKER || kind == VF_EVENT_NODE || kind == VF_EVENT_WORKER_LEFT)
+		record->about.event.of = VF_EVENT_OF_WORKER;
+	record->about.at_ns = vf_now_ns();
+	record->about.number = number;
+	record->about.slots = slots;
 	memcpy(record->text, text, nbytes);
 }
 
@@ -260,10 +262,11 @@ static void put_counters(
 	log->counters_sum = sum;
 }
 
-void vf_eventlog_turn(struct vf_eventlog *log, const struct vf_counters *counters)
+void vf_eventlog_turn(struct vf_eventlog *log, struct vf_counters *counters)
 {
 	if (!is_on(log))
 		return;
+	VF_SET(counters, event_log_errno, (uint64_t)vf_eventfile_errno(log->file));
 	uint64_t now_ns = vf_now_ns();
 	if (now_ns - log->counted_ns >= COUNTERS_NS)
 		put_counters(log, counters, now_ns);

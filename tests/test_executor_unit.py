@@ -75,7 +75,14 @@ class Engine:
         self.failures.append(exception)
 
     def stats(self):
-        names = ("workers_connected", "accept_errno", "log_errno", "joins_without_ssl", "joins_with_ssl")
+        names = (
+            "workers_connected",
+            "accept_errno",
+            "log_errno",
+            "event_log_errno",
+            "joins_without_ssl",
+            "joins_with_ssl",
+        )
         return dict.fromkeys([*names, "usable_cores"], 0)
 
     def stop(self):

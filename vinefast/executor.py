@@ -388,7 +388,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             logger.info("Executor %s: %s", self.label, self._launcher.diagnosis())
         strict = self.function_exec_mode == "regular" or settings.placing
         self._watchdog = Watchdog(
-            self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout, files.runtime_dir
+            self.label,
+            strict,
+            self._engine,
+            self._launcher,
+            settings.tuning.larger_worker_timeout,
+            {"log_errno": files.runtime_dir, "event_log_errno": files.directory},
         )
         teardown.callback(self._watchdog.stop)
         self._watchdog.start()

@@ -116,6 +116,53 @@ static void test_each_file_has_the_definitions(void)
 	unlink(old_path);
 }
 
+static void put_about(struct vf_eventfile *file, uint16_t kind, uint16_t of, uint32_t number)
+{
+	struct vf_event_about *about = vf_eventfile_put(file, kind, sizeof *about + 8 * number);
+	CHECK(about);
+	about->event.of = of;
+	about->number = number;
+}
+
+static void test_what_has_come_to_its_end_is_defined_no_more(void)
+{
+	enum { ENDED = VF_EVENT_ENDS | 4 };
+	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
+	put_about(file, DEFINITION, 0, 1);
+	for (uint32_t number = 1; number <= 3; number++) {
+		put_about(file, DEFINITION, 1, number);
+		put_about(file, DEFINITION, 2, number);
+	}
+	for (int i = 0; i < 3; i++) {
+		if (i == 1) {
+			put_about(file, ENDED, 1, 2);
+			put_about(file, DEFINITION, 1, 4);
+			put_about(file, ENDED, 2, 3);
+		}
+		for (uint64_t k = 0; k < 200; k++)
+			CHECK(put(file, NUMBER, k));
+		vf_eventfile_hand_over(file);
+		usleep(120000); /* so that each of them is a write of its own */
+	}
+	vf_eventfile_close(file);
+	char data[512];
+	struct vf_event_about about;
+	uint32_t n = 0;
+	FILE *stream = fopen(path, "r");
+	CHECK(stream && fread(data, 1, sizeof data, stream) == sizeof data);
+	fclose(stream);
+	const uint32_t wanted[][2] = {{0, 1}, {1, 1}, {2, 1}, {2, 2}, {1, 3}, {1, 4}};
+	for (size_t at = sizeof(struct vf_event_head);; at += about.event.nbytes) {
+		memcpy(&about, data + at, sizeof about);
+		if (about.event.kind != DEFINITION)
+			break;
+		CHECK(n < 6 && about.event.of == wanted[n][0] && about.number == wanted[n][1]);
+		n++;
+	}
+	CHECK(n == 6 && about.event.kind == NUMBER);
+	unlink(old_path);
+}
+
 static void test_what_finds_no_room_is_counted_and_writing_goes_on(void)
 {
 	struct rlimit before, limit;
@@ -173,18 +220,27 @@ static void test_a_file_system_that_hangs_holds_up_nobody(void)
 			vf_eventfile_hand_over(file);
 	}
 	CHECK(vf_now_ms() - began_ms < 30000 && !n_refused);
+	vf_eventfile_hand_over(file);
+	CHECK(put(file, NUMBER, 0) && put(file, DEFINITION, 1));
+	vf_eventfile_hand_over(file);
 	for (uint64_t i = 0; i < (16 << 20) / 16 + 5; i++)
 		n_refused += !put(file, NUMBER, i);
 	CHECK(n_refused >= 5); /* nobody has taken them over */
+	CHECK(put(file, DEFINITION, 2));
 	began_ms = vf_now_ms();
 	vf_eventfile_close(file);
 	CHECK(vf_now_ms() - began_ms < 10000);
 	/* The thread goes on, and frees what it has. */
 	int fd = open(pipe_path, O_RDONLY | O_CLOEXEC);
-	char data[4096];
-	while (read(fd, data, sizeof data) > 0)
-		continue;
-	close(fd);
+	FILE *stream = fdopen(fd, "r");
+	struct number number;
+	uint64_t n_definitions = 0;
+	struct vf_event_head head;
+	CHECK(stream && fread(&head, sizeof head, 1, stream) == 1);
+	while (fread(&number, sizeof number, 1, stream) == 1)
+		n_definitions += number.event.kind == DEFINITION;
+	CHECK(n_definitions == 2); /* although there was no room for others */
+	fclose(stream);
 	unlink(pipe_path);
 }
 
@@ -227,6 +283,7 @@ int main(void)
 	snprintf(old_path, sizeof old_path, "%s/events.old", directory);
 	test_records_come_whole_and_while_it_is_open();
 	test_each_file_has_the_definitions();
+	test_what_has_come_to_its_end_is_defined_no_more();
 	test_what_finds_no_room_is_counted_and_writing_goes_on();
 	test_a_file_system_that_hangs_holds_up_nobody();
 	test_a_fork_writes_nothing();

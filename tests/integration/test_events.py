@@ -17,7 +17,8 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 
 from tests.helpers.processes import left_of, processes_marked
 from tests.helpers.waiting import wait_until
-from vinefast import CallTimedOut, Tuning
+from vinefast import CallTimedOut, Tuning, VineFastExecutor
+from vinefast.errors import EngineStartError
 from vinefast.events.run import Run
 from vinefast.events.running import find_running
 from vinefast.events.state import state_of
@@ -148,6 +149,34 @@ def test_it_is_bounded(make_executor):
     assert os.stat(run.path).st_size + os.stat(old).st_size < 600_000
     assert run.functions == {1: "half"} and run.workers[1].node and 0 < len(run.calls) < 40_000
     assert run.calls["number"].max() == 39_999 and (run.calls["status"] == protocol.STATUS_PICKLE).all()
+
+
+def test_a_worker_that_has_left_is_not_there_in_later_files(make_executor, mark, tmp_path):
+    executor = make_executor(manager_config=tuned(events_nbytes=100_000))
+    gate = tmp_path / "gate"
+    future = executor.submit(nap, {}, 1, str(gate))
+    assert wait_until(gate.exists, 30)
+    (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
+    psutil.Process(worker.pid).kill()
+    assert future.result(60) == 1
+    for _ in range(6):
+        assert [f.result(60) for f in [executor.submit(half, {}, i) for i in range(4000)]]
+        time.sleep(0.1)
+    run = read(executor)
+    assert run.is_cut and list(run.workers) == [2]
+    (found,) = state_of(run, "").workers
+    assert found.number == 2 and found.slots == 2 and found.done > 0
+
+
+def test_a_start_that_fails_leaves_no_thread(tmp_path):
+    executor = VineFastExecutor(manager_config=TaskVineManagerConfig(port=0, enable_peer_transfers=False))
+    executor.run_dir = str(tmp_path)
+    (tmp_path / executor.label / "taskvine").mkdir(parents=True)
+    (tmp_path / executor.label / "taskvine" / "temporary-files").touch()
+    before = len(os.listdir("/proc/self/task"))
+    with pytest.raises(EngineStartError, match="temporary-files"):
+        executor.start()
+    assert wait_until(lambda: len(os.listdir("/proc/self/task")) <= before)
 
 
 def test_there_is_none_if_it_may_have_no_bytes(make_executor):

@@ -16,16 +16,18 @@ HEAD = struct.Struct("=4sIQQII")
 """magic, version, monotonic_ns, wall_ns, pid, generation"""
 
 EVENT = struct.Struct("=HHI")
-"""kind, zero, nbytes"""
+"""kind, of, nbytes"""
 
 DEFINES = 0x8000
+ENDS = DEFINES | 0x4000
+OF_WORKER = 1
 
 LEFT_OUT = 1
 RUN = DEFINES | 2
 FUNCTION = DEFINES | 3
 WORKER = DEFINES | 4
 NODE = DEFINES | 5
-WORKER_LEFT = 6
+WORKER_LEFT = ENDS | 6
 SENT = 7
 ENDED = 8
 FAILURE = 9

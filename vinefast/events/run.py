@@ -256,7 +256,7 @@ class Run:
             self.away.pop(task, None)
         elif kind == layout.LEFT_OUT:
             self.n_left_out += layout.LEFT_OUT_BODY.unpack_from(body)[0]
-        elif kind & layout.DEFINES or kind in (layout.WORKER_LEFT, layout.STOPPED):
+        elif kind & layout.DEFINES or kind == layout.STOPPED:
             self._name(kind, body)
 
     def _name(self, kind: int, body: memoryview) -> None:
@@ -277,7 +277,7 @@ class Run:
             self.workers.setdefault(number, Worker(number, text, at_ns))
         elif number in self.workers and kind == layout.NODE:
             self.workers[number].node, self.workers[number].slots = _json_of(text), slots
-        elif number in self.workers:
+        elif number in self.workers and kind == layout.WORKER_LEFT:
             self.workers[number].left_ns = at_ns
 
     @property
