@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import pty
 import random
 import socket
 import subprocess
@@ -175,3 +176,38 @@ def test_many_reasons_are_told_without_taskvines_logs(log, monkeypatch):
     assert invoke("why", log.directory).exit_code == 0 and not [path for path in read if "transactions" in path]
     (story,) = json.loads(invoke("why", log.directory, "--call", "2", "--json").output)
     assert story["log"] == ["0 17 TASK 1 WAITING", "1 17 TASK 1 RUNNING"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("width", [1, 20, 500])
+def test_a_view_of_any_width_ends_with_its_terminal(log, tmp_path, width):
+    """Also where nobody sends it SIGHUP, or it ignores that."""
+    log.run(
+        SECOND,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=process.started_at(os.getpid())[os.getpid()].decode(),
+    )
+    ours, theirs = pty.openpty()
+    program = [
+        sys.executable,
+        "-c",
+        "from vinefast.cli import main; main()",
+        "status",
+        "--interval",
+        "0.1",
+        log.directory,
+    ]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(width), "LINES": "100"}
+    with open(tmp_path / "said", "w") as said:
+        view = subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=said, env=environment)
+    os.close(theirs)
+    try:
+        shown = b""
+        while shown.count(b"\x1b[2K") < 20:  # it is drawn once more
+            shown += os.read(ours, 65536)
+        os.close(ours)
+        assert view.wait(60) in (0, 1) and not (tmp_path / "said").read_text()
+    finally:
+        view.kill()
+        view.wait()

@@ -46,7 +46,8 @@ def status(run_dir: str | None, interval_s: float, once: bool, as_json: bool) ->
         return
     try:
         with Live(console=console, auto_refresh=False) as live:
-            while True:
+            # Whoever ignores SIGHUP would look on for ever when the terminal is gone.
+            while sys.stdout.isatty():
                 states = view.look()
                 live.update(_draw(states), refresh=True)
                 if states and all(state.state in ("ended", "lost") for state in states) and run_dir is not None:
@@ -54,6 +55,8 @@ def status(run_dir: str | None, interval_s: float, once: bool, as_json: bool) ->
                 time.sleep(interval_s)
     except KeyboardInterrupt:
         sys.exit(0)
+    except OSError:  # in the midst of a line
+        sys.exit(1)
 
 
 class _View:
