@@ -10,8 +10,10 @@ import textwrap
 
 import pytest
 
+from vinefast import VineFastExecutor
 from vinefast.doctor.file_systems import file_system_of
 from vinefast.doctor.loading import load
+from vinefast.errors import InvalidConfiguration
 
 pytestmark = pytest.mark.processes
 
@@ -25,9 +27,10 @@ PROGRAM = """
 import json, sys, dataclasses
 from vinefast.doctor.configuration import check_executors
 from vinefast.doctor.loading import load
+from vinefast.errors import InvalidConfiguration
 where, directory = sys.argv[1:]
 loaded = load(where)
-checks = [loaded.problem] if loaded.problem else list(check_executors(loaded, directory))
+checks = loaded.problems or list(check_executors(loaded, directory))
 print(json.dumps([dataclasses.asdict(check) for check in checks]))
 """
 
@@ -79,8 +82,34 @@ def test_what_a_program_configures_is_found_and_not_started(write, tmp_path, mon
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["x"])
     loaded = load(write(text) + name)
-    assert loaded.problem is None and [executor.label for executor in loaded.executors] == ["mine"]
+    assert not loaded.problems and [executor.label for executor in loaded.executors] == ["mine"]
     assert not os.path.exists("runinfo")
+
+
+def test_all_mistakes_are_told_at_once(write, tmp_path, monkeypatch):
+    """Of all executors, each with its line, and nothing that comes of having gone on in spite of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["x"])
+    text = """
+    one = VineFastExecutor(
+        "a/b",
+        manager_config=TaskVineManagerConfig(port=-1, autolabel=True),
+        factory_config=TaskVineFactoryConfig(min_workers=9, max_workers=3),
+    )
+    config = parsl.Config(executors=[one, VineFastExecutor(ssl=7, factory_config=5)])
+    """
+    loaded = load(write(text))
+    assert [check.seen.split(";")[0].split(" and ")[0] for check in loaded.problems] == [
+        "line 6: label is 'a/b'",
+        "line 6: manager_config.port is -1",
+        "line 6: manager_config.autolabel is True",
+        "line 6: factory_config.min_workers is 9",
+        "line 11: ssl is 7",
+        "line 11: factory_config is 5",
+    ]
+    with pytest.raises(InvalidConfiguration, match="label is"):
+        VineFastExecutor("a/b")
 
 
 @pytest.mark.parametrize(
