@@ -102,6 +102,14 @@ def test_a_file_that_has_just_begun_hides_nothing(log):
     assert run.update() and run.calls["number"].tolist() == [1, 2] and not run.lacks()
 
 
+def test_a_log_whose_next_file_could_not_be_made(log):
+    log.with_name("events.old").write_bytes(head(1) + ended(1, 1))
+    for directory in (log.parent, log.parent.parent):
+        run = Run(str(directory))
+        assert run.update() and run.calls["number"].tolist() == [1]
+        assert not run.update()
+
+
 def test_another_executor_in_the_same_directory(log):
     """What one before it has left there is none of its own; and whoever looks on sees the later one alone."""
     log.with_name("events.old").write_bytes(head(4, pid=16) + ended(1, 1))

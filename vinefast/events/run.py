@@ -345,11 +345,11 @@ def find_all(directory: str) -> list[str]:
     EventLogError
         If there is none.
     """
-    found = [path for path in (directory, os.path.join(directory, EVENTS)) if os.path.isfile(path)]
+    found = [path for path in (directory, os.path.join(directory, EVENTS)) if _is_log(path)]
     try:
         if not found and os.path.isdir(directory):
             with os.scandir(directory) as entries:
-                found = sorted(path for entry in entries if os.path.isfile(path := os.path.join(entry.path, EVENTS)))
+                found = sorted(path for entry in entries if _is_log(path := os.path.join(entry.path, EVENTS)))
     except OSError as error:
         raise EventLogError(f"{directory} cannot be read: {error.strerror}") from None
     if not found:
@@ -358,6 +358,11 @@ def find_all(directory: str) -> list[str]:
             "runinfo/000, of an executor of vinefast's that was started with events_nbytes above 0?"
         )
     return found
+
+
+def _is_log(path: str) -> bool:
+    # When a file has got the other name, there may be no room for the next one.
+    return os.path.isfile(path) or os.path.isfile(f"{path}.old")
 
 
 def find(directory: str) -> str:
