@@ -110,6 +110,18 @@ def test_a_log_whose_next_file_could_not_be_made(log):
         assert not run.update()
 
 
+def test_what_may_have_come_back_in_a_gap_is_not_away_for_ever(log):
+    sent = [record(layout.SENT, layout.SENT_BODY.pack(5, task, 7, 2, 1, 1, 400)) for task in range(3)]
+    log.write_bytes(head() + sent[0] + record(layout.LEFT_OUT, layout.LEFT_OUT_BODY.pack(3)) + sent[1])
+    run = Run(str(log.parent))
+    run.update()
+    assert list(run.away) == [1]
+    log.unlink()
+    log.write_bytes(head(2) + sent[2])
+    run.update()
+    assert list(run.away) == [2]
+
+
 def test_another_executor_in_the_same_directory(log):
     """What one before it has left there is none of its own; and whoever looks on sees the later one alone."""
     log.with_name("events.old").write_bytes(head(4, pid=16) + ended(1, 1))

@@ -214,6 +214,7 @@ class Run:
                 file.close()
         if found and found[0].head.generation > (0 if last is None else last.generation + 1):
             self.is_cut = True
+            self.away.clear()
         return found
 
     def _read(self, file: EventFile) -> bool:
@@ -256,6 +257,7 @@ class Run:
             self.away.pop(task, None)
         elif kind == layout.LEFT_OUT:
             self.n_left_out += layout.LEFT_OUT_BODY.unpack_from(body)[0]
+            self.away.clear()  # they may have come back, with nobody to say so
         elif kind & layout.DEFINES or kind == layout.STOPPED:
             self._name(kind, body)
 
@@ -304,7 +306,7 @@ class Run:
         if self.is_cut:
             found.append("its beginning has made room for later records (tune parameter events-nbytes)")
         if self.n_left_out:
-            found.append(f"{self.n_left_out:,} records are missing: there was no room for them")
+            found.append(f"{self.n_left_out:,} records are missing, for which there was no room")
         return [*found, self.damage] if self.damage else found
 
     def wall_s(self, at_ns: int) -> float:
