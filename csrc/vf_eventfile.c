@@ -341,8 +341,8 @@ void *vf_eventfile_put(struct vf_eventfile *file, uint16_t kind, size_t nbytes)
 	if (file->owner != getpid())
 		return NULL;
 	/* Definitions are few, and without them later records say little. */
-	if ((pending->nbytes + whole > MOST_NBYTES && !(kind & VF_EVENT_DEFINES)) ||
-			vf_buffer_reserve(pending, pending->nbytes + whole)) {
+	size_t before = kind & VF_EVENT_DEFINES ? 0 : pending->nbytes;
+	if (before + whole > MOST_NBYTES || vf_buffer_reserve(pending, pending->nbytes + whole)) {
 		file->n_dropped++;
 		return NULL;
 	}

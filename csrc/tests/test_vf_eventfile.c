@@ -73,6 +73,19 @@ static int put(struct vf_eventfile *file, uint16_t kind, uint64_t value)
 	return number != NULL;
 }
 
+/* What is handed over from now on is a write of its own: the writer has begun with all before. */
+static void wait_for_write(struct stat *before)
+{
+	struct stat now = *before;
+	int64_t until_ms = vf_now_ms() + 10000;
+	while (stat(path, &now) || !now.st_size ||
+			(now.st_ino == before->st_ino && now.st_size == before->st_size)) {
+		CHECK(vf_now_ms() < until_ms);
+		usleep(1000);
+	}
+	*before = now;
+}
+
 static void test_records_come_whole_and_while_it_is_open(void)
 {
 	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
@@ -100,6 +113,8 @@ static void test_records_come_whole_and_while_it_is_open(void)
 
 static void test_each_file_has_the_definitions(void)
 {
+	struct stat written = {0};
+	unlink(path);
 	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
 	uint64_t n = 0;
 	for (int i = 1; i <= 5; i++) {
@@ -107,7 +122,7 @@ static void test_each_file_has_the_definitions(void)
 		for (int k = 0; k < 100; k++)
 			CHECK(put(file, NUMBER, ++n));
 		vf_eventfile_hand_over(file);
-		usleep(120000); /* so that each of them is a write of its own */
+		wait_for_write(&written);
 	}
 	vf_eventfile_close(file);
 	struct found old = read_file(old_path), now = read_file(path);
@@ -127,6 +142,8 @@ static void put_about(struct vf_eventfile *file, uint16_t kind, uint16_t of, uin
 static void test_what_has_come_to_its_end_is_defined_no_more(void)
 {
 	enum { ENDED = VF_EVENT_ENDS | 4 };
+	struct stat written = {0};
+	unlink(path);
 	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
 	put_about(file, DEFINITION, 0, 1);
 	for (uint32_t number = 1; number <= 3; number++) {
@@ -142,7 +159,7 @@ static void test_what_has_come_to_its_end_is_defined_no_more(void)
 		for (uint64_t k = 0; k < 200; k++)
 			CHECK(put(file, NUMBER, k));
 		vf_eventfile_hand_over(file);
-		usleep(120000); /* so that each of them is a write of its own */
+		wait_for_write(&written);
 	}
 	vf_eventfile_close(file);
 	char data[512];
@@ -166,6 +183,8 @@ static void test_what_has_come_to_its_end_is_defined_no_more(void)
 static void test_what_finds_no_room_is_counted_and_writing_goes_on(void)
 {
 	struct rlimit before, limit;
+	struct stat written = {0};
+	unlink(path);
 	CHECK(!getrlimit(RLIMIT_FSIZE, &before));
 	limit = before;
 	limit.rlim_cur = 32 + 5 * 16 + 8; /* in the midst of a record */
@@ -174,7 +193,7 @@ static void test_what_finds_no_room_is_counted_and_writing_goes_on(void)
 	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
 	CHECK(put(file, DEFINITION, 1) && put(file, NUMBER, 1));
 	vf_eventfile_hand_over(file);
-	usleep(150000);
+	wait_for_write(&written);
 	CHECK(put(file, DEFINITION, 2));
 	for (uint64_t i = 2; i <= 11; i++)
 		CHECK(put(file, NUMBER, i));
@@ -226,7 +245,7 @@ static void test_a_file_system_that_hangs_holds_up_nobody(void)
 	for (uint64_t i = 0; i < (16 << 20) / 16 + 5; i++)
 		n_refused += !put(file, NUMBER, i);
 	CHECK(n_refused >= 5); /* nobody has taken them over */
-	CHECK(put(file, DEFINITION, 2));
+	CHECK(put(file, DEFINITION, 2) && !vf_eventfile_put(file, DEFINITION, (16 << 20) + 1));
 	began_ms = vf_now_ms();
 	vf_eventfile_close(file);
 	CHECK(vf_now_ms() - began_ms < 10000);
