@@ -1,5 +1,6 @@
 """Configurations, loaded and looked at without anything being started."""
 
+import io
 import json
 import os
 import shutil
@@ -202,3 +203,14 @@ def test_what_was_warned_of_while_loading_is_shown(checks):
 
 def test_file_systems():
     assert file_system_of("/proc/self") == "proc" and file_system_of("/") != ""
+
+
+def test_the_file_system_of_a_mount_point_with_any_name(monkeypatch):
+    lines = (
+        "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:9 / /scratch/\u00e9t\u00e9\\0402026 rw - nfs4 server:/x rw\n".encode()
+    )
+    monkeypatch.setattr("builtins.open", lambda path, mode: io.BytesIO(lines))
+    assert (
+        file_system_of("/scratch/\u00e9t\u00e9 2026/run") == "nfs4"
+        and file_system_of("/scratch/\u00e9t\u00e9") == "ext4"
+    )
