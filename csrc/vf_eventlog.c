@@ -101,14 +101,27 @@ static uint32_t number_of(struct vf_eventlog *log, struct vf_function *function)
 	return function->number;
 }
 
+static int follow_each_other(const struct vf_bundle *bundle)
+{
+	for (uint32_t i = 1; i < bundle->n_calls; i++) {
+		if (bundle->calls[i]->number != bundle->calls[0]->number + i)
+			return 0;
+	}
+	return 1;
+}
+
 void vf_eventlog_sent(struct vf_eventlog *log, const struct vf_bundle *bundle)
 {
 	if (!is_on(log) || !bundle || !bundle->n_calls)
 		return;
 	uint32_t function = number_of(log, bundle->calls[0]->function);
-	struct vf_event_sent *record = vf_eventfile_put(log->file, VF_EVENT_SENT, sizeof *record);
+	uint32_t n_numbers = follow_each_other(bundle) ? 0 : bundle->n_calls;
+	struct vf_event_sent *record = vf_eventfile_put(log->file, VF_EVENT_SENT,
+			sizeof *record + n_numbers * sizeof record->numbers[0]);
 	if (!record)
 		return;
+	for (uint32_t i = 0; i < n_numbers; i++)
+		record->numbers[i] = bundle->calls[i]->number;
 	uint64_t nbytes = bundle->stages.sent_nbytes;
 	record->at_ns = vf_now_ns();
 	record->task = bundle->task_id;

@@ -48,11 +48,12 @@ struct vf_event_name {
 	char text[];
 };
 
-/* A bundle goes to a worker. */
+/* A bundle goes to a worker. Its numbers are there unless they follow each other. */
 struct vf_event_sent {
 	struct vf_event event;
 	uint64_t at_ns, task, first_call;
 	uint32_t n_calls, function, worker, nbytes;
+	uint64_t numbers[];
 };
 
 struct vf_event_call {

@@ -164,6 +164,7 @@ static void test_calls(void)
 
 	struct vf_event_sent *sent = only(VF_EVENT_SENT);
 	CHECK(sent->task == 77 && sent->first_call == 5 && sent->n_calls == 3);
+	CHECK(sent->event.nbytes == sizeof *sent); /* the numbers follow each other */
 	CHECK(sent->nbytes == 400 && sent->function == 1 && sent->worker == VF_EVENT_NO_WORKER);
 	struct vf_event_ended *ended = only(VF_EVENT_ENDED);
 	CHECK(ended->n_calls == 3 && ended->n_sent == 3 && ended->task == 77);
@@ -276,6 +277,22 @@ static void test_without_memory_or_a_file(void)
 	vf_bundle_free(bundle);
 }
 
+static void test_numbers_that_do_not_follow_each_other_are_told(void)
+{
+	struct vf_eventlog log;
+	struct vf_call calls[3] = {{.number = 5, .function = &relax},
+			{.number = 6, .function = &relax}, {.number = 2, .function = &relax}};
+	struct vf_bundle *bundle = make(calls, 3);
+	begin(&log);
+	vf_eventlog_sent(&log, bundle);
+	end(&log);
+	struct vf_event_sent *sent = only(VF_EVENT_SENT);
+	CHECK(sent->first_call == 5 && sent->n_calls == 3);
+	CHECK(sent->event.nbytes == sizeof *sent + 3 * sizeof sent->numbers[0]);
+	CHECK(sent->numbers[0] == 5 && sent->numbers[1] == 6 && sent->numbers[2] == 2);
+	vf_bundle_free(bundle);
+}
+
 static void test_a_file_that_cannot_be_written_says_why(void)
 {
 	struct vf_eventlog log = {.file = vf_eventfile_open("/nowhere/events", 1 << 20)};
@@ -301,6 +318,7 @@ int main(void)
 	test_what_the_engine_says();
 	test_many_failures();
 	test_without_memory_or_a_file();
+	test_numbers_that_do_not_follow_each_other_are_told();
 	test_a_file_that_cannot_be_written_says_why();
 	CHECK(!rmdir(directory));
 	return 0;

@@ -9,6 +9,7 @@ import pytest
 from vinefast.errors import EventLogError
 from vinefast.events import layout
 from vinefast.events.run import Run
+from vinefast.events.story import Stories
 
 
 def record(kind, body):
@@ -120,6 +121,21 @@ def test_what_may_have_come_back_in_a_gap_is_not_away_for_ever(log):
     log.write_bytes(head(2) + sent[2])
     run.update()
     assert list(run.away) == [2]
+
+
+def test_which_calls_are_in_a_bundle(log):
+    """They have other numbers than one thinks if they have priorities, say."""
+    listed = layout.SENT_BODY.pack(5, 2, 7, 3, 1, 1, 400) + np.array([7, 9, 3], "u8").tobytes()
+    following = layout.SENT_BODY.pack(5, 3, 20, 2, 1, 1, 400)
+    log.write_bytes(
+        head() + name(layout.FUNCTION, 1, b"f") + record(layout.SENT, listed) + record(layout.SENT, following)
+    )
+    run = Run(str(log.parent))
+    run.update()
+    stories = Stories(run)
+    known = {number: story.function for number in range(30) if (story := stories.of(number))}
+    other = "f, or another one: it is that of the first call of its bundle"
+    assert known == {7: "f", 9: other, 3: other, 20: "f", 21: other}
 
 
 def test_another_executor_in_the_same_directory(log):

@@ -41,7 +41,7 @@ LEFT_OUT_BODY = struct.Struct("=Q")
 NAME_BODY = struct.Struct("=QII")
 """at_ns, number, slots; then text"""
 SENT_BODY = struct.Struct("=QQQIIII")
-"""at_ns, task, first_call, n_calls, function, worker, nbytes"""
+"""at_ns, task, first_call, n_calls, function, worker, nbytes; then the numbers of the calls, or none: they follow"""
 ENDED_BODY = struct.Struct("=QQQQQQIIIIII")
 """sent_ns, returned_ns, task, wait_ns, run_ns, dispatch_ns, worker, slot, pid, n_calls, result, n_sent; then calls"""
 FAILURE_BODY = struct.Struct("=QII")

@@ -63,7 +63,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class Sent:
-    """A bundle that is on its way, or with its worker."""
+    """A bundle that is on its way, or with its worker.
+
+    `numbers` are those of its calls; None: they follow each other from `first_call` on.
+    """
 
     at_ns: int
     task: int
@@ -72,6 +75,13 @@ class Sent:
     function: int
     worker: int
     nbytes: int
+    numbers: np.ndarray[Any, Any] | None = None
+
+    def has(self, number: int) -> bool:
+        """Tell whether a call is in it."""
+        if self.numbers is None:
+            return self.first_call <= number < self.first_call + self.n_calls
+        return bool((self.numbers == number).any())
 
 
 @dataclass(frozen=True)
@@ -239,7 +249,8 @@ class Run:
             self._calls.append(bytes(body[nbytes : nbytes + fields[9] * layout.CALL.itemsize]))
             self.away.pop(fields[2], None)
         elif kind == layout.SENT:
-            sent = Sent(*layout.SENT_BODY.unpack_from(body))
+            fields, rest = layout.SENT_BODY.unpack_from(body), bytes(body[layout.SENT_BODY.size :])
+            sent = Sent(*fields, numbers=np.frombuffer(rest, "u8", fields[3]) if rest else None)
             if before := self.away.get(sent.task):
                 self.lost_with_worker.setdefault(sent.task, []).append(before)
             self.away[sent.task] = sent

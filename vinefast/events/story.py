@@ -228,8 +228,11 @@ class Stories:
 
     def _away(self, number: int) -> Story | None:
         for sent in self._run.away.values():
-            if sent.first_call <= number < sent.first_call + sent.n_calls:
+            if sent.has(number):
                 name = self._run.functions.get(sent.function, "?")
+                if number != sent.first_call:
+                    # Of the others the log has it when they have ended.
+                    name += ", or another one: it is that of the first call of its bundle"
                 worker = self._name(sent.worker), self._host(sent.worker)
                 companions = sent.n_calls - 1
                 at_s = self._run.wall_s(sent.at_ns)
