@@ -72,10 +72,10 @@ class Sent:
     task: int
     first_call: int
     n_calls: int
+    numbers: np.ndarray[Any, Any] | None
     function: int
     worker: int
     nbytes: int
-    numbers: np.ndarray[Any, Any] | None = None
 
     def has(self, number: int) -> bool:
         """Tell whether a call is in it."""
@@ -249,8 +249,10 @@ class Run:
             self._calls.append(bytes(body[nbytes : nbytes + fields[9] * layout.CALL.itemsize]))
             self.away.pop(fields[2], None)
         elif kind == layout.SENT:
-            fields, rest = layout.SENT_BODY.unpack_from(body), bytes(body[layout.SENT_BODY.size :])
-            sent = Sent(*fields, numbers=np.frombuffer(rest, "u8", fields[3]) if rest else None)
+            at_ns, task, first_call, n_calls, *others = layout.SENT_BODY.unpack_from(body)
+            rest = bytes(body[layout.SENT_BODY.size :])
+            numbers = np.frombuffer(rest, "u8", n_calls) if rest else None
+            sent = Sent(at_ns, task, first_call, n_calls, numbers, *others)
             if before := self.away.get(sent.task):
                 self.lost_with_worker.setdefault(sent.task, []).append(before)
             self.away[sent.task] = sent
