@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vf_append.h"
 #include "vf_buffer.h"
 #include "vf_clock.h"
 
@@ -33,7 +34,6 @@ struct vf_eventfile {
 
 	/* The owner's. */
 	struct vf_buffer pending;
-	uint64_t n_pending;
 	uint64_t n_dropped;
 	pid_t owner;
 
@@ -76,23 +76,19 @@ static int append_bytes(struct vf_buffer *buffer, const void *data, size_t nbyte
 
 /* ---- the writer ---- */
 
+static void note_error(struct vf_eventfile *file, int error)
+{
+	atomic_store(&file->error, error);
+	file->again_ms = vf_now_ms() + PAUSE_MS;
+}
+
 /* Returns 0, or -1 with nothing of it in the file. */
 static int write_whole(struct vf_eventfile *file, const char *data, size_t nbytes)
 {
-	size_t written = 0;
-	while (written < nbytes) {
-		ssize_t n = write(file->fd, data + written, nbytes - written);
-		if (n > 0) {
-			written += (size_t)n;
-		} else if (!n || errno != EINTR) {
-			int error = n ? errno : EIO;
-			/* Readers believe that a record is whole when the next one has begun. */
-			if (written && ftruncate(file->fd, (off_t)file->nbytes))
-				file->nbytes += written; /* they will see it */
-			atomic_store(&file->error, error);
-			file->again_ms = vf_now_ms() + PAUSE_MS;
-			return -1;
-		}
+	int error = vf_append(file->fd, data, nbytes, 0);
+	if (error) {
+		note_error(file, error);
+		return -1;
 	}
 	file->nbytes += nbytes;
 	return 0;
@@ -125,12 +121,48 @@ static int is_open(struct vf_eventfile *file)
 				0600);
 		file->nbytes = 0;
 		if (file->fd < 0) {
-			atomic_store(&file->error, errno);
-			file->again_ms = vf_now_ms() + PAUSE_MS;
+			note_error(file, errno);
 			return 0;
 		}
 	}
 	return file->nbytes > 0 || !begin_file(file);
+}
+
+/* The definitions that say of what a record is about, up to there, are not repeated any more: they
+get the kind 0. */
+static void mark_ended(struct vf_buffer *defined, size_t end, const struct vf_event_about *ended)
+{
+	struct vf_event_about each;
+	for (size_t at = 0; at < end; at += each.event.nbytes) {
+		memcpy(&each.event, defined->data + at, sizeof each.event);
+		if (each.event.of != ended->event.of)
+			continue;
+		memcpy(&each, defined->data + at, sizeof each);
+		if (each.number == ended->number)
+			memset(defined->data + at, 0, sizeof each.event.kind);
+	}
+}
+
+/* What has come to its end is known to the file in which it has, and to the one before. */
+static void forget_ended(struct vf_buffer *defined)
+{
+	struct vf_event_about each;
+	size_t kept = 0;
+	for (size_t at = 0; at < defined->nbytes; at += each.event.nbytes) {
+		memcpy(&each.event, defined->data + at, sizeof each.event);
+		if ((each.event.kind & VF_EVENT_ENDS) != VF_EVENT_ENDS)
+			continue;
+		memcpy(&each, defined->data + at, sizeof each);
+		mark_ended(defined, at + each.event.nbytes, &each);
+	}
+	for (size_t at = 0; at < defined->nbytes; at += each.event.nbytes) {
+		memcpy(&each.event, defined->data + at, sizeof each.event);
+		if (!each.event.kind)
+			continue;
+		memmove(defined->data + kept, defined->data + at, each.event.nbytes);
+		kept += each.event.nbytes;
+	}
+	defined->nbytes = kept;
 }
 
 /* A file that cannot be renamed begins anew under its own name. */
@@ -143,6 +175,7 @@ static void rotate(struct vf_eventfile *file)
 	close(file->fd);
 	file->fd = -1;
 	file->generation++;
+	forget_ended(&file->defined);
 }
 
 /* Remember the definitions among some records, and count the others. */
@@ -241,6 +274,19 @@ static void *write_file(void *arg)
 
 /* ---- the owner ---- */
 
+/* Have the definitions of what is pending wait for the writer, and count the others as missing. */
+static void hand_over_definitions(struct vf_eventfile *file)
+{
+	struct vf_event event;
+	for (size_t at = 0; at < file->pending.nbytes; at += event.nbytes) {
+		const char *record = file->pending.data + at;
+		memcpy(&event, record, sizeof event);
+		if (!(event.kind & VF_EVENT_DEFINES) ||
+				append_bytes(&file->filling, record, event.nbytes))
+			file->n_left_out++;
+	}
+}
+
 static int start_writer(struct vf_eventfile *file)
 {
 	sigset_t all, before;
@@ -294,8 +340,9 @@ void *vf_eventfile_put(struct vf_eventfile *file, uint16_t kind, size_t nbytes)
 	struct vf_buffer *pending = &file->pending;
 	if (file->owner != getpid())
 		return NULL;
-	if (pending->nbytes + whole > MOST_NBYTES ||
-			vf_buffer_reserve(pending, pending->nbytes + whole)) {
+	/* Definitions are few, and without them later records say little. */
+	size_t before = kind & VF_EVENT_DEFINES ? 0 : pending->nbytes;
+	if (before + whole > MOST_NBYTES || vf_buffer_reserve(pending, pending->nbytes + whole)) {
 		file->n_dropped++;
 		return NULL;
 	}
@@ -304,7 +351,6 @@ void *vf_eventfile_put(struct vf_eventfile *file, uint16_t kind, size_t nbytes)
 	event->kind = kind;
 	event->nbytes = (uint32_t)whole;
 	pending->nbytes += whole;
-	file->n_pending++;
 	return event;
 }
 
@@ -321,7 +367,7 @@ void vf_eventfile_hand_over(struct vf_eventfile *file)
 		*pending = empty;
 	} else if (file->filling.nbytes + pending->nbytes > MOST_NBYTES ||
 			append_bytes(&file->filling, pending->data, pending->nbytes)) {
-		file->n_left_out += file->n_pending;
+		hand_over_definitions(file);
 	}
 	if (file->writer_waits) {
 		file->writer_waits = 0;
@@ -329,7 +375,7 @@ void vf_eventfile_hand_over(struct vf_eventfile *file)
 	}
 	pthread_mutex_unlock(&file->lock);
 	pending->nbytes = 0;
-	file->n_pending = file->n_dropped = 0;
+	file->n_dropped = 0;
 }
 
 int vf_eventfile_errno(const struct vf_eventfile *file)

@@ -20,6 +20,9 @@ enum {
 	VF_EVENT_VERSION = 1,
 	/* In a record's `kind`: it is repeated in the beginning of each later file. */
 	VF_EVENT_DEFINES = 0x8000,
+	/* As well: in the beginning of later files neither this one is repeated any more, nor the
+	definitions before it of the same `of` and `number`. */
+	VF_EVENT_ENDS = VF_EVENT_DEFINES | 0x4000,
 	/* The only kind that this unit writes by itself: so many records are missing. */
 	VF_EVENT_LEFT_OUT = 1,
 };
@@ -35,8 +38,16 @@ struct vf_event_head {
 
 /* A multiple of 8 bytes, `nbytes`, this included; the rest of it depends on the kind. */
 struct vf_event {
-	uint16_t kind, zero;
+	uint16_t kind;
+	uint16_t of; /* of a vf_event_about, the kind of thing; else 0 */
 	uint32_t nbytes;
+};
+
+/* What a definition begins with that can come to an end. */
+struct vf_event_about {
+	struct vf_event event;
+	uint64_t at_ns;
+	uint32_t number, slots;
 };
 
 struct vf_event_left_out {

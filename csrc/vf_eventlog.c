@@ -38,9 +38,11 @@ static void put_name(struct vf_eventlog *log, uint16_t kind, uint32_t number, ui
 			vf_eventfile_put(log->file, kind, sizeof *record + nbytes + 1);
 	if (!record)
 		return;
-	record->at_ns = vf_now_ns();
-	record->number = number;
-	record->slots = slots;
+	if (kind == VF_EVENT_WORKER || kind == VF_EVENT_NODE || kind == VF_EVENT_WORKER_LEFT)
+		record->about.event.of = VF_EVENT_OF_WORKER;
+	record->about.at_ns = vf_now_ns();
+	record->about.number = number;
+	record->about.slots = slots;
 	memcpy(record->text, text, nbytes);
 }
 
@@ -99,14 +101,27 @@ static uint32_t number_of(struct vf_eventlog *log, struct vf_function *function)
 	return function->number;
 }
 
+static int follow_each_other(const struct vf_bundle *bundle)
+{
+	for (uint32_t i = 1; i < bundle->n_calls; i++) {
+		if (bundle->calls[i]->number != bundle->calls[0]->number + i)
+			return 0;
+	}
+	return 1;
+}
+
 void vf_eventlog_sent(struct vf_eventlog *log, const struct vf_bundle *bundle)
 {
 	if (!is_on(log) || !bundle || !bundle->n_calls)
 		return;
 	uint32_t function = number_of(log, bundle->calls[0]->function);
-	struct vf_event_sent *record = vf_eventfile_put(log->file, VF_EVENT_SENT, sizeof *record);
+	uint32_t n_numbers = follow_each_other(bundle) ? 0 : bundle->n_calls;
+	struct vf_event_sent *record = vf_eventfile_put(log->file, VF_EVENT_SENT,
+			sizeof *record + n_numbers * sizeof record->numbers[0]);
 	if (!record)
 		return;
+	for (uint32_t i = 0; i < n_numbers; i++)
+		record->numbers[i] = bundle->calls[i]->number;
 	uint64_t nbytes = bundle->stages.sent_nbytes;
 	record->at_ns = vf_now_ns();
 	record->task = bundle->task_id;
@@ -260,10 +275,11 @@ static void put_counters(
 	log->counters_sum = sum;
 }
 
-void vf_eventlog_turn(struct vf_eventlog *log, const struct vf_counters *counters)
+void vf_eventlog_turn(struct vf_eventlog *log, struct vf_counters *counters)
 {
 	if (!is_on(log))
 		return;
+	VF_SET(counters, event_log_errno, (uint64_t)vf_eventfile_errno(log->file));
 	uint64_t now_ns = vf_now_ns();
 	if (now_ns - log->counted_ns >= COUNTERS_NS)
 		put_counters(log, counters, now_ns);

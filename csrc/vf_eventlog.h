@@ -23,7 +23,7 @@ enum vf_event_kind {
 	VF_EVENT_FUNCTION = VF_EVENT_DEFINES | 3, /* vf_event_name: the name of an app */
 	VF_EVENT_WORKER = VF_EVENT_DEFINES | 4,   /* vf_event_name: the address of a worker */
 	VF_EVENT_NODE = VF_EVENT_DEFINES | 5,     /* vf_event_name: JSON about a worker's node */
-	VF_EVENT_WORKER_LEFT = 6,                 /* vf_event_name, without a text */
+	VF_EVENT_WORKER_LEFT = VF_EVENT_ENDS | 6, /* vf_event_name, without a text */
 	VF_EVENT_SENT = 7,
 	VF_EVENT_ENDED = 8,  /* vf_event_ended, and its calls */
 	VF_EVENT_FAILURE = 9, /* vf_event_failure, and a payload */
@@ -35,6 +35,7 @@ enum vf_event_kind {
 };
 
 enum {
+	VF_EVENT_OF_WORKER = 1, /* in `of` */
 	VF_EVENT_NO_WORKER = 0, /* workers are counted from 1 */
 	/* A longer payload is cut; and when those of a second were as long as this, no more of them
 	are kept in it. */
@@ -43,17 +44,16 @@ enum {
 };
 
 struct vf_event_name {
-	struct vf_event event;
-	uint64_t at_ns;
-	uint32_t number, slots;
+	struct vf_event_about about;
 	char text[];
 };
 
-/* A bundle goes to a worker. */
+/* A bundle goes to a worker. Its numbers are there unless they follow each other. */
 struct vf_event_sent {
 	struct vf_event event;
 	uint64_t at_ns, task, first_call;
 	uint32_t n_calls, function, worker, nbytes;
+	uint64_t numbers[];
 };
 
 struct vf_event_call {
@@ -127,7 +127,7 @@ void vf_eventlog_cached(struct vf_eventlog *log, const struct vf_worker *worker,
 		uint64_t took_us);
 
 /* The end of a turn: the counters, if they have changed for a while, and all goes to the file. */
-void vf_eventlog_turn(struct vf_eventlog *log, const struct vf_counters *counters);
+void vf_eventlog_turn(struct vf_eventlog *log, struct vf_counters *counters);
 
 /* The executor's end, with the counters as they are then, and the file's. */
 void vf_eventlog_close(struct vf_eventlog *log, const struct vf_counters *counters);

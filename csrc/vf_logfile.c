@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "vf_append.h"
 #include "vf_clock.h"
 #include "vf_counters.h"
 #include "vf_loghead.h"
@@ -75,32 +75,16 @@ void vf_logfile_close(struct vf_logfile *log)
 	free(log);
 }
 
-/* Take the last bytes of the file away. */
-static void cut(const struct vf_logfile *log, uint64_t nbytes)
-{
-	struct stat file;
-	/* Somebody may have emptied the file meanwhile. */
-	if (nbytes && !fstat(log->fd, &file) && (uint64_t)file.st_size >= nbytes &&
-			ftruncate(log->fd, file.st_size - (off_t)nbytes))
-		return;
-}
-
 /* Returns 0, or -1 if there is nothing of it in the file, nor of the line that it goes on with. */
 static int append(struct vf_logfile *log, const char *data, size_t nbytes)
 {
-	size_t written = 0;
-	while (written < nbytes) {
-		ssize_t n = write(log->fd, data + written, nbytes - written);
-		if (n > 0) {
-			written += (size_t)n;
-		} else if (!n || errno != EINTR) {
-			note_error(log, n ? errno : EIO);
-			cut(log, log->line_nbytes + written);
-			VF_COUNT(log->counters, log_bytes_unwritten, log->line_nbytes);
-			log->nbytes -= log->line_nbytes;
-			log->line_nbytes = 0;
-			return -1;
-		}
+	int error = vf_append(log->fd, data, nbytes, log->line_nbytes);
+	if (error) {
+		note_error(log, error);
+		VF_COUNT(log->counters, log_bytes_unwritten, log->line_nbytes);
+		log->nbytes -= log->line_nbytes;
+		log->line_nbytes = 0;
+		return -1;
 	}
 	const char *newline = memrchr(data, '\n', nbytes);
 	log->nbytes += nbytes;

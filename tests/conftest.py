@@ -1,9 +1,13 @@
 """For all tests."""
 
 import signal
+import socket
 from pathlib import Path
 
 import pytest
+
+from vinefast.workers import by_hand
+from vinefast.workers.contact import Contact
 
 INTEGRATION = Path(__file__).parent / "integration"
 
@@ -23,3 +27,34 @@ def interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def server():
+    """What listens where a manager would."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def listening(server):
+    """Give its port."""
+    return server.getsockname()[1]
+
+
+@pytest.fixture
+def announce(tmp_path, listening):
+    """Do what an executor does whose workers are started by hand; give the executor's directory, in that of a run."""
+
+    def announce(label="vinefast", password="password-x", program="vine_worker", **contact):
+        directory = tmp_path / "000" / label
+        directory.mkdir(parents=True)
+        if password is not None:
+            path = directory / password
+            path.write_text("secret")
+            contact["password_file"] = str(path)
+        arguments = ["--cores", "2", "127.0.0.1", str(listening)]
+        by_hand.announce(str(directory), program, arguments, Contact("127.0.0.1", listening, **contact))
+        return directory
+
+    return announce

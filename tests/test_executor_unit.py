@@ -76,7 +76,7 @@ class Engine:
         self.failures.append(exception)
 
     def stats(self):
-        names = ("workers_connected", "accept_errno", "log_errno", *LOST)
+        names = ("workers_connected", "accept_errno", "log_errno", "event_log_errno", *LOST)
         return dict.fromkeys([*names, "usable_cores"], 0)
 
     def stop(self):

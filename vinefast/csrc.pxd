@@ -212,6 +212,7 @@ cdef extern from "vf_eventlog.h" nogil:
         vf_eventfile *file
 
     void vf_eventlog_run(vf_eventlog *log, const char *about)
+    void vf_eventlog_close(vf_eventlog *log, const vf_counters *counters)
 
 
 cdef extern from "vf_sizing.h" nogil:
@@ -356,7 +357,7 @@ cdef extern from "vf_counters.h" nogil:
         uint64_t joins_wrong_password, joins_other_protocol
         uint64_t max_cores, max_memory, max_disk, max_gpus
         uint64_t files_looked_at
-        uint64_t log_bytes_dropped, log_bytes_unwritten, log_errno
+        uint64_t log_bytes_dropped, log_bytes_unwritten, log_errno, event_log_errno
         uint64_t usable_cores, usable_memory, usable_disk, usable_gpus
 
     void vf_counters_read(const vf_counters *counters, vf_snapshot *snapshot)

@@ -46,6 +46,7 @@ from vinefast.events.about import EVENTS, about_run
 from vinefast.settings import checks, credentials, rules
 from vinefast.settings.credentials import SSL
 from vinefast.settings.engine import engine_settings
+from vinefast.settings.given import given
 from vinefast.settings.resources import CallSpec, SpecReader, with_limit, without_output
 from vinefast.workers import monitoring
 from vinefast.workers.command import program_path
@@ -393,7 +394,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             logger.info("Executor %s: %s", self.label, self._launcher.diagnosis())
         strict = self.function_exec_mode == "regular" or settings.placing
         self._watchdog = Watchdog(
-            self.label, strict, self._engine, self._launcher, settings.tuning.larger_worker_timeout, files.runtime_dir
+            self.label,
+            strict,
+            self._engine,
+            self._launcher,
+            settings.tuning.larger_worker_timeout,
+            {"log_errno": files.runtime_dir, "event_log_errno": files.directory},
         )
         teardown.callback(self._watchdog.stop)
         self._watchdog.start()
@@ -848,9 +854,18 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         return State(self.label, "running", counts, self._address, self.port)
 
     def __repr__(self) -> str:
-        # Parsl logs this before the start, and has all arguments in its log then, as of any executor.
-        arguments = f", {super().__repr__()}" if self._teardown is None else ""
-        return f"<{type(self).__name__} {self.label!r}: {self._state().line()}{arguments}>"
+        words = self._state().line()
+        if self._teardown is None:
+            # Parsl logs this before the start: its log is to have what was chosen, as of any executor.
+            usual = {
+                "label": self.label,
+                "manager_config": TaskVineManagerConfig(port=0),
+                "factory_config": TaskVineFactoryConfig(),
+                "remote_monitoring_radio": FilesystemRadio(),
+            }
+            chosen = given(self, usual)
+            words += f"; {chosen}" if chosen else ""
+        return f"<{type(self).__name__} {self.label!r}: {words}>"
 
     def _repr_html_(self) -> str:
         return self._state().html()

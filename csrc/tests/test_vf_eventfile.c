@@ -73,6 +73,19 @@ static int put(struct vf_eventfile *file, uint16_t kind, uint64_t value)
 	return number != NULL;
 }
 
+/* What is handed over from now on is a write of its own: the writer has begun with all before. */
+static void wait_for_write(struct stat *before)
+{
+	struct stat now = *before;
+	int64_t until_ms = vf_now_ms() + 10000;
+	while (stat(path, &now) || !now.st_size ||
+			(now.st_ino == before->st_ino && now.st_size == before->st_size)) {
+		CHECK(vf_now_ms() < until_ms);
+		usleep(1000);
+	}
+	*before = now;
+}
+
 static void test_records_come_whole_and_while_it_is_open(void)
 {
 	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
@@ -100,6 +113,8 @@ static void test_records_come_whole_and_while_it_is_open(void)
 
 static void test_each_file_has_the_definitions(void)
 {
+	struct stat written = {0};
+	unlink(path);
 	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
 	uint64_t n = 0;
 	for (int i = 1; i <= 5; i++) {
@@ -107,7 +122,7 @@ static void test_each_file_has_the_definitions(void)
 		for (int k = 0; k < 100; k++)
 			CHECK(put(file, NUMBER, ++n));
 		vf_eventfile_hand_over(file);
-		usleep(120000); /* so that each of them is a write of its own */
+		wait_for_write(&written);
 	}
 	vf_eventfile_close(file);
 	struct found old = read_file(old_path), now = read_file(path);
@@ -116,9 +131,60 @@ static void test_each_file_has_the_definitions(void)
 	unlink(old_path);
 }
 
+static void put_about(struct vf_eventfile *file, uint16_t kind, uint16_t of, uint32_t number)
+{
+	struct vf_event_about *about = vf_eventfile_put(file, kind, sizeof *about + 8 * number);
+	CHECK(about);
+	about->event.of = of;
+	about->number = number;
+}
+
+static void test_what_has_come_to_its_end_is_defined_no_more(void)
+{
+	enum { ENDED = VF_EVENT_ENDS | 4 };
+	struct stat written = {0};
+	unlink(path);
+	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
+	put_about(file, DEFINITION, 0, 1);
+	for (uint32_t number = 1; number <= 3; number++) {
+		put_about(file, DEFINITION, 1, number);
+		put_about(file, DEFINITION, 2, number);
+	}
+	for (int i = 0; i < 3; i++) {
+		if (i == 1) {
+			put_about(file, ENDED, 1, 2);
+			put_about(file, DEFINITION, 1, 4);
+			put_about(file, ENDED, 2, 3);
+		}
+		for (uint64_t k = 0; k < 200; k++)
+			CHECK(put(file, NUMBER, k));
+		vf_eventfile_hand_over(file);
+		wait_for_write(&written);
+	}
+	vf_eventfile_close(file);
+	char data[512];
+	struct vf_event_about about;
+	uint32_t n = 0;
+	FILE *stream = fopen(path, "r");
+	CHECK(stream && fread(data, 1, sizeof data, stream) == sizeof data);
+	fclose(stream);
+	const uint32_t wanted[][2] = {{0, 1}, {1, 1}, {2, 1}, {2, 2}, {1, 3}, {1, 4}};
+	for (size_t at = sizeof(struct vf_event_head);; at += about.event.nbytes) {
+		memcpy(&about, data + at, sizeof about);
+		if (about.event.kind != DEFINITION)
+			break;
+		CHECK(n < 6 && about.event.of == wanted[n][0] && about.number == wanted[n][1]);
+		n++;
+	}
+	CHECK(n == 6 && about.event.kind == NUMBER);
+	unlink(old_path);
+}
+
 static void test_what_finds_no_room_is_counted_and_writing_goes_on(void)
 {
 	struct rlimit before, limit;
+	struct stat written = {0};
+	unlink(path);
 	CHECK(!getrlimit(RLIMIT_FSIZE, &before));
 	limit = before;
 	limit.rlim_cur = 32 + 5 * 16 + 8; /* in the midst of a record */
@@ -127,7 +193,7 @@ static void test_what_finds_no_room_is_counted_and_writing_goes_on(void)
 	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
 	CHECK(put(file, DEFINITION, 1) && put(file, NUMBER, 1));
 	vf_eventfile_hand_over(file);
-	usleep(150000);
+	wait_for_write(&written);
 	CHECK(put(file, DEFINITION, 2));
 	for (uint64_t i = 2; i <= 11; i++)
 		CHECK(put(file, NUMBER, i));
@@ -173,18 +239,27 @@ static void test_a_file_system_that_hangs_holds_up_nobody(void)
 			vf_eventfile_hand_over(file);
 	}
 	CHECK(vf_now_ms() - began_ms < 30000 && !n_refused);
+	vf_eventfile_hand_over(file);
+	CHECK(put(file, NUMBER, 0) && put(file, DEFINITION, 1));
+	vf_eventfile_hand_over(file);
 	for (uint64_t i = 0; i < (16 << 20) / 16 + 5; i++)
 		n_refused += !put(file, NUMBER, i);
 	CHECK(n_refused >= 5); /* nobody has taken them over */
+	CHECK(put(file, DEFINITION, 2) && !vf_eventfile_put(file, DEFINITION, (16 << 20) + 1));
 	began_ms = vf_now_ms();
 	vf_eventfile_close(file);
 	CHECK(vf_now_ms() - began_ms < 10000);
 	/* The thread goes on, and frees what it has. */
 	int fd = open(pipe_path, O_RDONLY | O_CLOEXEC);
-	char data[4096];
-	while (read(fd, data, sizeof data) > 0)
-		continue;
-	close(fd);
+	FILE *stream = fdopen(fd, "r");
+	struct number number;
+	uint64_t n_definitions = 0;
+	struct vf_event_head head;
+	CHECK(stream && fread(&head, sizeof head, 1, stream) == 1);
+	while (fread(&number, sizeof number, 1, stream) == 1)
+		n_definitions += number.event.kind == DEFINITION;
+	CHECK(n_definitions == 2); /* although there was no room for others */
+	fclose(stream);
 	unlink(pipe_path);
 }
 
@@ -227,6 +302,7 @@ int main(void)
 	snprintf(old_path, sizeof old_path, "%s/events.old", directory);
 	test_records_come_whole_and_while_it_is_open();
 	test_each_file_has_the_definitions();
+	test_what_has_come_to_its_end_is_defined_no_more();
 	test_what_finds_no_room_is_counted_and_writing_goes_on();
 	test_a_file_system_that_hangs_holds_up_nobody();
 	test_a_fork_writes_nothing();

@@ -4,6 +4,7 @@ without a file. */
 #define _GNU_SOURCE
 #include "vf_eventlog.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ without a file. */
 #include "sockets.h"
 #include "vf_bundle.h"
 #include "vf_call.h"
+#include "vf_clock.h"
 #include "vf_counters.h"
 #include "vf_hooks.h"
 #include "vf_wire.h"
@@ -118,15 +120,16 @@ static void test_workers(void)
 	link_close(server);
 
 	struct vf_event_name *name = only(VF_EVENT_WORKER);
-	CHECK(name->number == 1 && !strcmp(name->text, place) && name->at_ns);
+	CHECK(name->about.number == 1 && !strcmp(name->text, place) && name->about.at_ns);
 	name = only(VF_EVENT_NODE);
-	CHECK(name->slots == 4 && strstr(name->text, "hostname"));
+	CHECK(name->about.event.of == VF_EVENT_OF_WORKER && name->about.slots == 4 &&
+			strstr(name->text, "hostname"));
 	name = only(VF_EVENT_RUN);
 	CHECK(strstr(name->text, "label"));
 	name = only(VF_EVENT_COUNTER_NAMES);
 	CHECK(!strncmp(name->text, "calls_sent calls_returned ", 26));
 	name = only(VF_EVENT_WORKER_LEFT);
-	CHECK(name->number == 1);
+	CHECK(name->about.number == 1 && name->about.event.of == VF_EVENT_OF_WORKER);
 	only(VF_EVENT_STOPPED);
 	struct vf_event_cached *cached = only(VF_EVENT_CACHED);
 	CHECK(cached->nbytes == 1000 && cached->took_us == 20 && cached->worker == 1);
@@ -161,6 +164,7 @@ static void test_calls(void)
 
 	struct vf_event_sent *sent = only(VF_EVENT_SENT);
 	CHECK(sent->task == 77 && sent->first_call == 5 && sent->n_calls == 3);
+	CHECK(sent->event.nbytes == sizeof *sent); /* the numbers follow each other */
 	CHECK(sent->nbytes == 400 && sent->function == 1 && sent->worker == VF_EVENT_NO_WORKER);
 	struct vf_event_ended *ended = only(VF_EVENT_ENDED);
 	CHECK(ended->n_calls == 3 && ended->n_sent == 3 && ended->task == 77);
@@ -273,6 +277,37 @@ static void test_without_memory_or_a_file(void)
 	vf_bundle_free(bundle);
 }
 
+static void test_numbers_that_do_not_follow_each_other_are_told(void)
+{
+	struct vf_eventlog log;
+	struct vf_call calls[3] = {{.number = 5, .function = &relax},
+			{.number = 6, .function = &relax}, {.number = 2, .function = &relax}};
+	struct vf_bundle *bundle = make(calls, 3);
+	begin(&log);
+	vf_eventlog_sent(&log, bundle);
+	end(&log);
+	struct vf_event_sent *sent = only(VF_EVENT_SENT);
+	CHECK(sent->first_call == 5 && sent->n_calls == 3);
+	CHECK(sent->event.nbytes == sizeof *sent + 3 * sizeof sent->numbers[0]);
+	CHECK(sent->numbers[0] == 5 && sent->numbers[1] == 6 && sent->numbers[2] == 2);
+	vf_bundle_free(bundle);
+}
+
+static void test_a_file_that_cannot_be_written_says_why(void)
+{
+	struct vf_eventlog log = {.file = vf_eventfile_open("/nowhere/events", 1 << 20)};
+	CHECK(log.file && !VF_GET(&counters, event_log_errno));
+	int64_t until_ms = vf_now_ms() + 10000;
+	while (!VF_GET(&counters, event_log_errno)) {
+		vf_eventlog_run(&log, "{}");
+		vf_eventlog_turn(&log, &counters);
+		CHECK(vf_now_ms() < until_ms);
+		usleep(1000);
+	}
+	CHECK(VF_GET(&counters, event_log_errno) == ENOENT);
+	vf_eventlog_close(&log, &counters);
+}
+
 int main(void)
 {
 	CHECK(mkdtemp(directory));
@@ -283,6 +318,8 @@ int main(void)
 	test_what_the_engine_says();
 	test_many_failures();
 	test_without_memory_or_a_file();
+	test_numbers_that_do_not_follow_each_other_are_told();
+	test_a_file_that_cannot_be_written_says_why();
 	CHECK(!rmdir(directory));
 	return 0;
 }

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -14,8 +13,6 @@ from click.testing import CliRunner
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.cli import main
 from vinefast.doctor import facts, limits
-from vinefast.workers import by_hand
-from vinefast.workers.contact import Contact
 
 
 def invoke(*arguments):
@@ -87,16 +84,13 @@ def test_info():
             assert name.split(",")[0][:30] in output
 
 
-def test_info_of_a_run(tmp_path):
-    directory = tmp_path / "000" / "vinefast"
-    directory.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        by_hand.announce(str(directory), "vine_worker", [], Contact("127.0.0.1", port))
-        found = json.loads(invoke("info", "--json", str(tmp_path / "000")).output)["run"]
-        assert found["manager"] == f"127.0.0.1:{port}" and found["answers"] is True
-        assert found["workers are to have"].startswith("Python ") and "parsl" in found["workers are to have"]
-    found = json.loads(invoke("info", "--json", f"127.0.0.1:{port}").output)["run"]
+def test_info_of_a_run(announce, server, listening, tmp_path):
+    run_dir = announce().parent
+    found = json.loads(invoke("info", "--json", str(run_dir)).output)["run"]
+    assert found["manager"] == f"127.0.0.1:{listening}" and found["answers"] is True
+    assert found["workers are to have"].startswith("Python ") and "parsl" in found["workers are to have"]
+    server.close()
+    found = json.loads(invoke("info", "--json", f"127.0.0.1:{listening}").output)["run"]
     assert found["answers"].startswith("no: ")
     assert "name one" in json.loads(invoke("info", "--json", str(tmp_path)).output)["run"]["manager"]
     result = invoke("info", "neither")

@@ -14,36 +14,11 @@ from click.testing import CliRunner
 
 from vinefast.cli import main
 from vinefast.workers import by_hand
-from vinefast.workers.contact import Contact
 from vinefast.workers.launch import START_SCRIPT
 from vinefast.workers.programs import find_program
 
 # The command in vinefast.cli has the module's name.
 worker = importlib.import_module("vinefast.cli.worker")
-
-
-@pytest.fixture
-def listening():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.fixture
-def announce(tmp_path, listening):
-    """Do what an executor does for its workers; give the executor's directory."""
-
-    def announce(label="vinefast", password="password-x", program="vine_worker", **contact):
-        directory = tmp_path / "000" / label
-        directory.mkdir(parents=True)
-        if password is not None:
-            path = directory / password
-            path.write_text("secret")
-            contact["password_file"] = str(path)
-        arguments = ["--cores", "2", "127.0.0.1", str(listening)]
-        by_hand.announce(str(directory), program, arguments, Contact("127.0.0.1", listening, **contact))
-        return directory
-
-    return announce
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_a_coroutine_that_is_closed_leaves_its_call_alone():
         iterator = future.__await__()
         next(iterator)
         iterator.close()
-        assert not future.cancelled()
+        assert not future.cancelled() and future._done_callbacks == []
         return future
 
     run(main()).set_result(1)

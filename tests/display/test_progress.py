@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from vinefast.display import progress, screen
+from vinefast.display import screen
 from vinefast.display.progress import Progress
 from vinefast.display.state import Counts
 
@@ -84,8 +84,8 @@ def test_a_terminal_shows_a_bar_that_moves_and_stays_at_its_end():
     states = re.findall(r"wait .*?(\d+)/40", plain(shown))
     assert len(set(states)) > 2 and states[-1] == "40"
     last = plain(shown).split("\r\n")[-3:]
-    assert "40/40, 4 failed" in last[0] and re.search(r", in [\d.]+ s", last[0]) and last[1].strip() == "over"
-    assert re.search(r"/40, .*\d/s, [\d.:]+( s)? left", plain(shown))
+    assert "40/40, 4 failed" in last[0] and re.search(r", in [\d.]+ m?s", last[0]) and last[1].strip() == "over"
+    assert re.search(r"/40, .*\d/s, [\d.:]+( m?s)? left", plain(shown))
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") > -1  # the cursor is back
 
 
@@ -148,6 +148,26 @@ def test_two_bars_stand_one_below_the_other():
     assert any("40/40" in line for line in lines[:over])
 
 
+def test_a_terminal_that_is_gone_fails_nobody(tmp_path):
+    """As when a connection breaks under a program that ignores SIGHUP."""
+    program = PROGRAM + (
+        "import sys\n"
+        "n = len(vinefast.wait(futures, progress=True).done)\n"
+        "n += len(list(vinefast.as_completed(futures, progress=True)))\n"
+        f"print(n, type(sys.stderr).__name__, file=open({str(tmp_path / 'out')!r}, 'w'))\n"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=theirs, stdout=theirs, stderr=theirs, env=environment()
+    )
+    os.close(theirs)
+    shown = b""
+    while b"/40" not in shown:
+        shown += os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(60) == 0 and (tmp_path / "out").read_text() == "80 TextIOWrapper\n"
+
+
 def test_a_forked_child_writes_nothing_of_the_bar():
     program = PROGRAM + (
         "import os\n"
@@ -207,6 +227,16 @@ def test_a_bar_by_itself_is_over_when_all_calls_are_done():
         assert not bar.is_over
 
 
+@pytest.mark.parametrize("width", [1, 2, 7, 20, 500])
+def test_a_line_fits_into_any_width(width):
+    bar = Progress("a title that is longer than some terminals are wide", lambda: Counts(602, 240, 5, 1, 347, 15, 1, 2))
+    bar.look()
+    console = Console(width=width, file=StringIO())
+    console.print(bar.line())
+    shown = console.file.getvalue()
+    assert shown.count("\n") == 1 and len(shown.rstrip()) <= width
+
+
 def test_what_cannot_be_counted_ends_nothing():
     bar = Progress("x", lambda: 1 // 0)
     with bar:
@@ -214,10 +244,10 @@ def test_what_cannot_be_counted_ends_nothing():
     assert bar.text() == "0/0"
 
 
-def test_a_title_is_no_markup_and_no_html():
-    bar = Progress("<b>[bold]", lambda: Counts(2, 1))
+def test_a_title_is_no_markup_and_no_html_and_commands_no_terminal():
+    bar = Progress("<b>[bold]\x1b[2J\n", lambda: Counts(2, 1))
     bar.look()
-    assert "&lt;b&gt;[bold]" in bar.html()
+    assert "&lt;b&gt;[bold]\\x1b[2J\\n" in bar.html()
     assert bar.text() == "1/2"
     assert not screen.is_there() or sys.stderr.isatty()
 
@@ -238,10 +268,3 @@ def test_a_line_says_what_there_is_room_for(width, expected):
     console.print(bar.line())
     shown = console.file.getvalue().rstrip()
     assert "\n" not in shown and re.match(expected, shown)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.26, "0.3 s"), (42.4, "42 s"), (187, "3:07"), (3729, "1:02:09"), (86400, "24:00:00")]
-)
-def test_durations(seconds, words):
-    assert progress._duration(seconds) == words

@@ -1,5 +1,6 @@
 """Configurations, loaded and looked at without anything being started."""
 
+import io
 import json
 import os
 import shutil
@@ -10,8 +11,10 @@ import textwrap
 
 import pytest
 
+from vinefast import VineFastExecutor
 from vinefast.doctor.file_systems import file_system_of
 from vinefast.doctor.loading import load
+from vinefast.errors import InvalidConfiguration
 
 pytestmark = pytest.mark.processes
 
@@ -25,9 +28,10 @@ PROGRAM = """
 import json, sys, dataclasses
 from vinefast.doctor.configuration import check_executors
 from vinefast.doctor.loading import load
+from vinefast.errors import InvalidConfiguration
 where, directory = sys.argv[1:]
 loaded = load(where)
-checks = [loaded.problem] if loaded.problem else list(check_executors(loaded, directory))
+checks = loaded.problems or list(check_executors(loaded, directory))
 print(json.dumps([dataclasses.asdict(check) for check in checks]))
 """
 
@@ -79,8 +83,34 @@ def test_what_a_program_configures_is_found_and_not_started(write, tmp_path, mon
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["x"])
     loaded = load(write(text) + name)
-    assert loaded.problem is None and [executor.label for executor in loaded.executors] == ["mine"]
+    assert not loaded.problems and [executor.label for executor in loaded.executors] == ["mine"]
     assert not os.path.exists("runinfo")
+
+
+def test_all_mistakes_are_told_at_once(write, tmp_path, monkeypatch):
+    """Of all executors, each with its line, and nothing that comes of having gone on in spite of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["x"])
+    text = """
+    one = VineFastExecutor(
+        "a/b",
+        manager_config=TaskVineManagerConfig(port=-1, autolabel=True),
+        factory_config=TaskVineFactoryConfig(min_workers=9, max_workers=3),
+    )
+    config = parsl.Config(executors=[one, VineFastExecutor(ssl=7, factory_config=5)])
+    """
+    loaded = load(write(text))
+    assert [check.seen.split(";")[0].split(" and ")[0] for check in loaded.problems] == [
+        "line 6: label is 'a/b'",
+        "line 6: manager_config.port is -1",
+        "line 6: manager_config.autolabel is True",
+        "line 6: factory_config.min_workers is 9",
+        "line 11: ssl is 7",
+        "line 11: factory_config is 5",
+    ]
+    with pytest.raises(InvalidConfiguration, match="label is"):
+        VineFastExecutor("a/b")
 
 
 @pytest.mark.parametrize(
@@ -173,3 +203,14 @@ def test_what_was_warned_of_while_loading_is_shown(checks):
 
 def test_file_systems():
     assert file_system_of("/proc/self") == "proc" and file_system_of("/") != ""
+
+
+def test_the_file_system_of_a_mount_point_with_any_name(monkeypatch):
+    lines = (
+        "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:9 / /scratch/\u00e9t\u00e9\\0402026 rw - nfs4 server:/x rw\n".encode()
+    )
+    monkeypatch.setattr("builtins.open", lambda path, mode: io.BytesIO(lines))
+    assert (
+        file_system_of("/scratch/\u00e9t\u00e9 2026/run") == "nfs4"
+        and file_system_of("/scratch/\u00e9t\u00e9") == "ext4"
+    )

@@ -1,7 +1,6 @@
 """Checks of this machine that start nothing."""
 
 import os
-import socket
 import threading
 import time
 
@@ -9,8 +8,6 @@ import pytest
 
 from vinefast.doctor import limits, machine
 from vinefast.doctor.check import ok
-from vinefast.workers import by_hand
-from vinefast.workers.contact import Contact
 
 
 def test_each_has_an_answer_and_what_is_not_ok_has_advice(tmp_path):
@@ -134,13 +131,10 @@ def test_limits_of_control_groups(monkeypatch, tmp_path, version):
     assert (limits.cgroup_memory(), limits.cgroup_cores(), limits.cgroup_processes()) == (1000, 1.5, 77)
 
 
-def test_a_run_that_goes_on_and_one_that_is_over(tmp_path):
-    directory = tmp_path / "000" / "vinefast"
-    directory.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        by_hand.announce(str(directory), "vine_worker", [], Contact("127.0.0.1", port))
-        assert machine._run("run", str(directory)).level == "ok"
+def test_a_run_that_goes_on_and_one_that_is_over(announce, server, listening, tmp_path):
+    directory = announce()
+    assert machine._run("run", str(directory)).level == "ok"
+    server.close()
     found = machine._run("run", str(directory))
-    assert found.level == "error" and f"port {port}" in found.seen
+    assert found.level == "error" and f"port {listening}" in found.seen
     assert machine._run("run", str(tmp_path)).level == "warning"

@@ -18,7 +18,12 @@ class LogWriter:
         directory.mkdir()
         self.directory = str(directory)
         self.path = directory / "events"
-        self.path.write_bytes(layout.HEAD.pack(layout.MAGIC, layout.VERSION, 0, 0, 17, 0))
+        self.head = self.head_of(0)
+        self.path.write_bytes(self.head)
+
+    @staticmethod
+    def head_of(generation):
+        return layout.HEAD.pack(layout.MAGIC, layout.VERSION, 0, 0, 17, generation)
 
     def put(self, kind, body):
         body += bytes(-len(body) % 8)
@@ -28,8 +33,8 @@ class LogWriter:
     def name(self, kind, number, text, at_ns=0, slots=0):
         self.put(kind, layout.NAME_BODY.pack(at_ns, number, slots) + text.encode() + b"\0")
 
-    def run(self, at_ns, label="x"):
-        self.name(layout.RUN, 0, json.dumps({"label": label, "program": ["python", label]}), at_ns)
+    def run(self, at_ns, label="x", **about):
+        self.name(layout.RUN, 0, json.dumps({"label": label, "program": ["python", label], **about}), at_ns)
 
     def function(self, number, name):
         self.name(layout.FUNCTION, number, name, 1)

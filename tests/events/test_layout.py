@@ -17,8 +17,9 @@ LETTERS = {"uint64_t": "Q", "uint32_t": "I", "uint16_t": "H", "uint8_t": "B", "c
 def constants(text):
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     found = {}
-    for name, defines, value in re.findall(r"\bVF_EVENT_(\w+) = (VF_EVENT_DEFINES \| )?(0x[0-9a-f]+|\d+)", text):
-        found[name] = int(value, 0) | (layout.DEFINES if defines else 0)
+    pattern = r"\bVF_EVENT_(\w+) = (?:VF_EVENT_(DEFINES|ENDS) \| )?(0x[0-9a-f]+|\d+)"
+    for name, flag, value in re.findall(pattern, text):
+        found[name] = int(value, 0) | (getattr(layout, flag) if flag else 0)
     return found
 
 
@@ -52,7 +53,7 @@ def test_kinds():
         ("vf_event_head", layout.HEAD),
         ("vf_event", layout.EVENT),
         ("vf_event_left_out", layout.LEFT_OUT_BODY),
-        ("vf_event_name", layout.NAME_BODY),
+        ("vf_event_about", layout.NAME_BODY),
         ("vf_event_sent", layout.SENT_BODY),
         ("vf_event_ended", layout.ENDED_BODY),
         ("vf_event_failure", layout.FAILURE_BODY),

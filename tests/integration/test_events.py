@@ -19,7 +19,8 @@ from parsl.executors.taskvine import TaskVineManagerConfig
 from tests.events.traces import read as read_trace
 from tests.helpers.processes import left_of, processes_marked
 from tests.helpers.waiting import wait_until
-from vinefast import CallTimedOut, Tuning
+from vinefast import CallTimedOut, Tuning, VineFastExecutor
+from vinefast.errors import EngineStartError
 from vinefast.events.run import Run
 from vinefast.events.running import find_running
 from vinefast.events.state import state_of
@@ -152,6 +153,34 @@ def test_it_is_bounded(make_executor):
     assert run.calls["number"].max() == 39_999 and (run.calls["status"] == protocol.STATUS_PICKLE).all()
 
 
+def test_a_worker_that_has_left_is_not_there_in_later_files(make_executor, mark, tmp_path):
+    executor = make_executor(manager_config=tuned(events_nbytes=100_000))
+    gate = tmp_path / "gate"
+    future = executor.submit(nap, {}, 1, str(gate))
+    assert wait_until(gate.exists, 30)
+    (worker,) = (process for process in processes_marked(mark) if "--workspace" in process.cmdline())
+    psutil.Process(worker.pid).kill()
+    assert future.result(60) == 1
+    for _ in range(6):
+        assert [f.result(60) for f in [executor.submit(half, {}, i) for i in range(4000)]]
+        time.sleep(0.1)
+    run = read(executor)
+    assert run.is_cut and list(run.workers) == [2]
+    (found,) = state_of(run, "").workers
+    assert found.number == 2 and found.slots == 2 and found.done > 0
+
+
+def test_a_start_that_fails_leaves_no_thread(tmp_path):
+    executor = VineFastExecutor(manager_config=TaskVineManagerConfig(port=0, enable_peer_transfers=False))
+    executor.run_dir = str(tmp_path)
+    (tmp_path / executor.label / "taskvine").mkdir(parents=True)
+    (tmp_path / executor.label / "taskvine" / "temporary-files").touch()
+    before = len(os.listdir("/proc/self/task"))
+    with pytest.raises(EngineStartError, match="temporary-files"):
+        executor.start()
+    assert wait_until(lambda: len(os.listdir("/proc/self/task")) <= before)
+
+
 def test_there_is_none_if_it_may_have_no_bytes(make_executor):
     executor = make_executor(manager_config=tuned(events_nbytes=0))
     assert executor.submit(half, {}, 3).result(60) == 1.5
@@ -248,6 +277,12 @@ def test_status_goes_on_showing_a_program_that_is_killed(tmp_path, mark):
     finally:
         running.stdin.close()
         view.send_signal(signal.SIGINT)
+        # It draws once more, which would wait for ever for a terminal that takes nothing.
+        while view.poll() is None and select.select([ours], [], [], 30)[0]:
+            try:
+                os.read(ours, 65536)
+            except OSError:  # Linux says so when nobody has the other side any more
+                break
         codes = view.wait(30), running.wait(30)
         os.close(ours)
     assert codes == (0, -signal.SIGKILL)

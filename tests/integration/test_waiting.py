@@ -229,7 +229,7 @@ def test_apps_and_calls_in_one_as_completed(load):
 
 def test_the_state_of_an_executor(make_executor):
     executor = make_executor(start=False)
-    assert repr(executor).startswith("<VineFastExecutor 'vinefast0': not started, VineFastExecutor(")
+    assert repr(executor).startswith("<VineFastExecutor 'vinefast0': not started")
     assert "not started" in executor._repr_html_()
     executor.start()
     slots = os.cpu_count()

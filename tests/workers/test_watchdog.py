@@ -16,6 +16,8 @@ from vinefast._build_info import TASKVINE_VERSION
 from vinefast.settings.resources import CallSpec
 from vinefast.workers import watchdog
 
+LOGS = {"log_errno": "/logs", "event_log_errno": "/run"}
+
 
 class Engine:
     """Workers and specifications as a test wants them; what is too large has been so for some seconds."""
@@ -23,7 +25,7 @@ class Engine:
     def __init__(self, workers=1):
         self.workers = workers
         self.accept_errno = 0
-        self.log_errno = 0
+        self.log_errno = self.event_log_errno = 0
         self.lost = dict.fromkeys(watchdog.LOST, 0)
         self.waiting = {}
         self.refused = []
@@ -32,7 +34,8 @@ class Engine:
     def stats(self):
         self.looks.release()
         most = {"usable_cores": 2, "usable_memory": 500, "usable_disk": 900, "usable_gpus": 0}
-        known = {"workers_connected": self.workers, "accept_errno": self.accept_errno, "log_errno": self.log_errno}
+        known = {"workers_connected": self.workers, "accept_errno": self.accept_errno}
+        known |= {"log_errno": self.log_errno, "event_log_errno": self.event_log_errno}
         return {**known, **self.lost, **(most if self.workers else dict.fromkeys(most, 0))}
 
     def finishing_s(self):
@@ -66,7 +69,7 @@ def watch(monkeypatch):
 
     def watch(engine, strict=True, launcher=None, timeout_s=600):
         if engine not in watching:
-            watching[engine] = watchdog.Watchdog("melting", strict, engine, launcher or Launcher(), timeout_s, "/logs")
+            watching[engine] = watchdog.Watchdog("melting", strict, engine, launcher or Launcher(), timeout_s, LOGS)
             watching[engine].start()
         for _ in range(6):
             assert engine.looks.acquire(timeout=10)
@@ -184,10 +187,27 @@ def test_logs_that_cannot_be_written_are_told_of_once_with_directory_and_reason(
     assert "melting cannot be written in /logs: No space left on device. Calls go on" in record.getMessage()
 
 
+def test_an_event_log_that_cannot_be_written_is_told_of_once(watch, caplog):
+    engine = Engine()
+    engine.event_log_errno = errno.EMFILE
+    watch(engine)
+    engine.event_log_errno = errno.ENOSPC
+    watch(engine)
+    (record,) = caplog.records
+    assert "The event log of executor melting cannot be written in /run: Too many open files" in record.getMessage()
+
+
+def test_a_disk_that_is_full_is_told_of_once(watch, caplog):
+    engine = Engine()
+    engine.event_log_errno = engine.log_errno = errno.ENOSPC
+    watch(engine)
+    assert len(caplog.records) == 1
+
+
 def test_logs_that_cannot_be_written_in_the_last_moment_are_told_of(caplog):
     engine = Engine()
     engine.log_errno = errno.ENOENT
-    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600, "/logs")
+    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600, LOGS)
     watcher.start()
     watcher.stop()
     (record,) = caplog.records
@@ -249,7 +269,7 @@ def test_who_calls_back_for_ever_does_not_hold_up_the_end(watch, monkeypatch, ca
 
     engine = Refusing()
     engine.waiting[CallSpec(cores=64.0)] = 700
-    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600, "/logs")
+    watcher = watchdog.Watchdog("melting", True, engine, Launcher(), 600, LOGS)
     watcher.start()
     assert called.wait(30)
     watcher.stop()
@@ -287,4 +307,4 @@ def test_in_a_child_that_a_callback_forks_nobody_watches(watch):
 
 
 def test_one_that_never_began_can_be_ended():
-    watchdog.Watchdog("melting", True, Engine(), Launcher(), 600, "/logs").stop()
+    watchdog.Watchdog("melting", True, Engine(), Launcher(), 600, LOGS).stop()

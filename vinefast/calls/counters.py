@@ -97,10 +97,11 @@ COUNTERS: dict[str, tuple[Counter, ...]] = {
         Counter("usable_disk", "MB", "that one call can get at the most."),
         Counter("usable_gpus", "GPUs", "that one call can get at the most."),
     ),
-    "TaskVine's logs, since the start": (
+    "Logs, since the start": (
         Counter("log_bytes_dropped", "bytes", "have been there, and had to make room (`log-nbytes`)."),
         Counter("log_bytes_unwritten", "bytes", "could not be written."),
         Counter("log_errno", "errno", "the system's reason for that, at last; 0: there was none."),
+        Counter("event_log_errno", "errno", "why the event log could not be written, at last; 0: it could."),
     ),
 }
 """By headline."""

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from io import TextIOWrapper
+from typing import Any
+
 import click
 
 from vinefast.bench.command import bench
@@ -17,7 +23,23 @@ from vinefast.cli.why import why
 from vinefast.cli.worker import worker
 
 
-@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(Sections):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what the system refuses, such as to write to a disk that is full, is no fault of ours."""
+        if sys.stdout is None:  # it was closed
+            sys.stdout = open(os.devnull, "w")
+        # Names and messages may have what the terminal's, or the file's, encoding has not.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="vinefast", prog_name="vinefast")
 def main() -> None:
     """Thousands to millions of short Python calls with Parsl, on the TaskVine engine."""

@@ -15,8 +15,8 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from vinefast.display.text import verbatim
 from vinefast.doctor.check import ERROR, OK, WARNING, Check, error
 from vinefast.doctor.examination import Plan, examine
 from vinefast.workers.scratch import Scratch
@@ -95,9 +95,11 @@ def _show(console: Console, check: Check) -> None:
     line.add_column(width=_MARK_WIDTH)
     line.add_column(overflow="fold")
     # Text, since what was seen may have brackets.
-    line.add_row(Text(mark, style=colour), Text(f"{check.name}: ", style="bold") + Text(check.seen, style="not bold"))
+    line.add_row(
+        verbatim(mark, style=colour), verbatim(f"{check.name}: ", style="bold") + verbatim(check.seen, style="not bold")
+    )
     if check.advice:
-        line.add_row("", Text(f"-> {check.advice}"))
+        line.add_row("", verbatim(f"-> {check.advice}"))
     console.print(line)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from vinefast.display.text import verbatim
 from vinefast.doctor.facts import facts, facts_of_run
 
 _WIDTH = 120
@@ -48,7 +48,7 @@ def info(run: str | None, as_json: bool) -> None:
         table.add_column(overflow="fold")
         for name, value in rows.items():
             # JSON has bytes, people GB.
-            table.add_row(Text(name.replace(", bytes", "")), Text(shown(name, value)))
+            table.add_row(verbatim(name.replace(", bytes", "")), verbatim(shown(name, value)))
         console.print(table)
         console.print()
 

@@ -24,7 +24,7 @@ def report(run_dir: str, output: Path | None) -> None:
     """
     try:
         for run, directory, target in runs_and_outputs(run_dir, output or Path("report.html")):
-            target.write_text(report_of(run, directory), encoding="utf-8")
+            target.write_text(report_of(run, directory), encoding="utf-8", errors="replace")
             click.echo(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     except ImportError as error:
         raise click.ClickException(f"{error}: pip install 'vinefast[report]'") from None

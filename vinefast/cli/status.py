@@ -11,8 +11,8 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
+from vinefast.display.text import duration, one_line, verbatim
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
 from vinefast.events.running import find_running
@@ -46,7 +46,8 @@ def status(run_dir: str | None, interval_s: float, once: bool, as_json: bool) ->
         return
     try:
         with Live(console=console, auto_refresh=False) as live:
-            while True:
+            # Whoever ignores SIGHUP would look on for ever when the terminal is gone.
+            while sys.stdout.isatty():
                 states = view.look()
                 live.update(_draw(states), refresh=True)
                 if states and all(state.state in ("ended", "lost") for state in states) and run_dir is not None:
@@ -54,6 +55,8 @@ def status(run_dir: str | None, interval_s: float, once: bool, as_json: bool) ->
                 time.sleep(interval_s)
     except KeyboardInterrupt:
         sys.exit(0)
+    except OSError:  # in the midst of a line
+        sys.exit(1)
 
 
 class _View:
@@ -76,7 +79,7 @@ class _View:
                 run = self._runs.setdefault(path, Run(path)) if path not in self._runs else self._runs[path]
                 run.update()
                 states.append(state_of(run, os.path.dirname(path)))
-            except (EventLogError, FileNotFoundError) as error:
+            except EventLogError as error:
                 if self._run_dir is not None:
                     raise click.ClickException(str(error)) from None
         for path in self._runs.keys() - set(paths):
@@ -101,17 +104,18 @@ def _draw(states: list[State]) -> RenderableType:
     return Group(*(part for part in parts if part is not None))
 
 
-def _title(state: State) -> Text:
+def _title(state: State) -> RenderableType:
     # No title of the table, which would be as narrow as that.
-    return Text(f"{state.label}: {_SAID.get(state.state, state.state)}, {_duration(state.seconds)}", style="italic")
+    said = _SAID.get(state.state, state.state)
+    return verbatim(f"{one_line(state.label)}: {said}, {duration(state.seconds)}", "italic")
 
 
 def _head(state: State) -> Table:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    table.add_row("program", f"{state.program or '?'} (process {state.pid} on {state.host})")
-    table.add_row("run directory", state.directory)
+    table.add_row("program", verbatim(f"{state.program or '?'} (process {state.pid} on {state.host})"))
+    table.add_row("run directory", verbatim(state.directory))
     parts = (
         (state.waiting, "waiting"),
         (state.running, "with workers"),
@@ -133,8 +137,8 @@ def _head(state: State) -> Table:
             f"{_size(counters.get('bytes_sent', 0))} sent, {_size(counters.get('bytes_returned', 0))} returned; "
             f"{counters.get('files_moved', 0):,} files moved",
         )
-    if state.left_out:
-        table.add_row("event log", f"{state.left_out:,} records are missing: there are more calls than these")
+    for lack in state.lacks:
+        table.add_row("event log", verbatim(f"{lack}: there are more calls than these"))
     return table
 
 
@@ -149,7 +153,13 @@ def _workers(state: State) -> Table | None:
         runs = ", ".join(f"{name} x {n}" if n > 1 else name for name, n in worker.functions.items())
         slots = "?" if worker.slots is None else str(worker.slots)
         table.add_row(
-            str(worker.number), worker.host, worker.address, slots, f"{worker.running:,}", f"{worker.done:,}", runs
+            str(worker.number),
+            verbatim(worker.host),
+            verbatim(worker.address),
+            slots,
+            f"{worker.running:,}",
+            f"{worker.done:,}",
+            verbatim(runs),
         )
     if len(busiest) > _ROWS:
         table.caption = f"and {len(busiest) - _ROWS} more"
@@ -164,27 +174,16 @@ def _functions(state: State) -> Table | None:
         table.add_column(name, justify="right" if name else "left")
     for function in state.functions[:_ROWS]:
         table.add_row(
-            function.name,
+            verbatim(function.name),
             f"{function.n:,}",
             f"{function.failed:,}",
-            _duration(function.total_s),
-            _duration(function.mean_s),
-            _duration(function.longest_s),
+            duration(function.total_s),
+            duration(function.mean_s),
+            duration(function.longest_s),
         )
     if len(state.functions) > _ROWS:
         table.caption = f"and {len(state.functions) - _ROWS} more"
     return table
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} us"
-    if seconds < 1:
-        return f"{seconds * 1e3:.1f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def _size(nbytes: float) -> str:

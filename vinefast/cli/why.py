@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import datetime
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from vinefast.display.text import moment, one_line, verbatim
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
 from vinefast.events.story import FailureGroup, Stories, Story
@@ -40,8 +39,7 @@ def why(what: tuple[str, ...], is_call: bool, as_json: bool) -> None:
     except EventLogError as error:
         raise click.ClickException(str(error)) from None
     if task is None:
-        groups = {str(run.about.get("label", "")): Stories(run).failed() for run in runs}
-        _print_groups(groups, {str(run.about.get("label", "")): run for run in runs}, as_json)
+        _print_groups({_label(run): run for run in runs}, as_json)
         return
     stories = [story for run in runs for story in _stories(run, task, is_call)]
     if not stories:
@@ -60,6 +58,8 @@ def why(what: tuple[str, ...], is_call: bool, as_json: bool) -> None:
 def _arguments(what: tuple[str, ...]) -> tuple[str, int | None]:
     if len(what) > 2:
         raise click.UsageError("one RUN_DIR and one TASK, at the most")
+    if len(what) == 2 and os.path.exists(what[0]) and what[1].isdecimal():
+        return what[0], int(what[1])  # also where there is a directory of that name
     directories = [text for text in what if os.path.exists(text)]
     numbers = [text for text in what if text not in directories]
     if len(directories) > 1 or len(numbers) > 1 or any(not text.isdecimal() for text in numbers):
@@ -69,10 +69,11 @@ def _arguments(what: tuple[str, ...]) -> tuple[str, int | None]:
 
 
 def _newest() -> str:
-    found = sorted(path for path in Path("runinfo").glob("[0-9]*") if path.is_dir())
+    # Parsl counts on behind 999.
+    found = [path for path in Path("runinfo").glob("[0-9]*") if path.name.isdecimal() and path.is_dir()]
     if not found:
         raise click.UsageError("there is no runinfo/000 or the like here: give a RUN_DIR")
-    return str(found[-1])
+    return str(max(found, key=lambda path: int(path.name)))
 
 
 def _stories(run: Run, task: int, is_call: bool) -> list[Story]:
@@ -83,7 +84,12 @@ def _stories(run: Run, task: int, is_call: bool) -> list[Story]:
     return [story for story in found if story is not None]
 
 
-def _print_groups(groups: dict[str, list[FailureGroup]], runs: dict[str, Run], as_json: bool) -> None:
+def _label(run: Run) -> str:
+    return str(run.about.get("label") or os.path.basename(os.path.dirname(os.path.abspath(run.path))))
+
+
+def _print_groups(runs: dict[str, Run], as_json: bool) -> None:
+    groups = {label: Stories(run).failed() for label, run in runs.items()}
     if as_json:
         found = {label: [group.as_dict() for group in of_one] for label, of_one in groups.items()}
         click.echo(json.dumps(found, indent=2))
@@ -93,25 +99,25 @@ def _print_groups(groups: dict[str, list[FailureGroup]], runs: dict[str, Run], a
         n_failed = sum(len(group.numbers) for group in of_one)
         tasks = {task for group in of_one for task in group.tasks}
         of_tasks = f", which were tries of {_count(len(tasks), 'task')} of Parsl's" if tasks else ""
-        text = f"{label}: {n_failed:,} of {_count(len(runs[label].calls), 'call')} failed{of_tasks}"
-        console.print(Text(text, style="bold"))
-        if runs[label].n_left_out:
-            console.print(f"{runs[label].n_left_out:,} records are missing from its event log")
+        text = f"{one_line(label)}: {n_failed:,} of {_count(len(runs[label].calls), 'call')} failed{of_tasks}"
+        console.print(verbatim(text, "bold"))
+        for lack in runs[label].lacks():
+            console.print(verbatim(f"event log: {lack}"), soft_wrap=True)
         for group in of_one:
             _print_group(console, group)
 
 
 def _print_group(console: Console, group: FailureGroup) -> None:
     # No title of the table, which would be as narrow as that.
-    console.print(Text(f"\n{len(group.numbers):,} x {group.name}", style="bold"))
+    console.print(verbatim(f"\n{len(group.numbers):,} x {one_line(group.name)}", "bold"))
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     if group.tasks:
-        table.add_row("tasks", Text(_some(group.tasks)))
-    table.add_row("calls", Text(_some(group.numbers)))
-    table.add_row("functions", Text(_counted(group.functions)))
-    table.add_row("hosts", Text(_counted(group.hosts)))
+        table.add_row("tasks", verbatim(_some(group.tasks)))
+    table.add_row("calls", verbatim(_some(group.numbers)))
+    table.add_row("functions", verbatim(_counted(group.functions)))
+    table.add_row("hosts", verbatim(_counted(group.hosts)))
     console.print(table)
     console.print("for example")
     _print_story(console, group.example, with_log=False)
@@ -133,7 +139,7 @@ def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
     name = f"call {story.number}"
     if story.task is not None:
         name = f"task {story.task}, try {story.attempt} ({name})"
-    console.print(Text(f"{name}: {story.outcome}"))
+    console.print(verbatim(f"{name}: {story.outcome}"))
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
@@ -154,7 +160,7 @@ def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
         rows.append(("because", ": ".join(filter(None, (story.reason.name, story.reason.message)))))
     for name, text in rows:
         if text:
-            table.add_row(name, Text(text))
+            table.add_row(name, verbatim(text))
     console.print(table)
     if story.reason is not None and story.reason.detail.strip():
         _print_lines(console, "traceback, stack or last output", _end_of(story.reason.detail))
@@ -164,8 +170,8 @@ def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
 
 def _print_lines(console: Console, title: str, text: str) -> None:
     # Each line whole, for grep and for those who copy it: a frame would break it at the terminal's width.
-    console.rule(Text(title), align="left")
-    console.print(Text(text), soft_wrap=True)
+    console.rule(verbatim(title), align="left")
+    console.print(verbatim(text), soft_wrap=True)
 
 
 def _end_of(text: str) -> str:
@@ -174,7 +180,7 @@ def _end_of(text: str) -> str:
 
 
 def _moment(at_s: float | None) -> str:
-    return "" if at_s is None else datetime.fromtimestamp(at_s).astimezone().isoformat(" ", "milliseconds")
+    return "" if at_s is None else moment(at_s)
 
 
 def _seconds(seconds: float | None) -> str:

@@ -86,10 +86,11 @@ def awaiting(Call future):
         wakeup = wake_when_done(future)
         try:
             yield from wakeup.waker
-        except AwaitCancelled:
+        except BaseException as error:
             # Also of a call that is to go on, which may be waited for again and again.
             forget_callback(future, wakeup)
-            future.cancel()
+            if isinstance(error, AwaitCancelled):
+                future.cancel()
             raise
     if future.state is not FINISHED:
         raise AwaitCancelled()

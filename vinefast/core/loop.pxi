@@ -113,6 +113,8 @@ cdef class Loop:
 
     cdef int close(self) except -1:
         vf_done_close(&self.c_loop.done)
+        with nogil:  # a disk may hang
+            vf_eventlog_close(&self.c_loop.log, &self.c_loop.counters)  # if it was never served
         if self.c_loop.config.manager != NULL:
             close_manager(self.c_loop.config.manager, &self.c_loop.counters)
         return 0

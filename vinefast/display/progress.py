@@ -18,6 +18,7 @@ from rich.text import Text
 
 from vinefast.display import screen
 from vinefast.display.state import Counts
+from vinefast.display.text import duration, one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,7 +46,7 @@ class Progress:
     """
 
     def __init__(self, title: str, count: Callable[[], Counts], ends_itself: bool = True) -> None:
-        self.title = title
+        self.title = one_line(title)
         self._count = count
         self._ends_itself = ends_itself
         self._counts = Counts(0, 0)
@@ -106,9 +107,9 @@ class Progress:
         if rate:
             parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
         if counts.total > counts.done and rate:
-            parts.append(f"{_duration((counts.total - counts.done) / rate)} left")
+            parts.append(f"{duration((counts.total - counts.done) / rate)} left")
         elif counts.total and counts.done == counts.total:
-            parts.append(f"in {_duration(self._ended - self._began)}")
+            parts.append(f"in {duration(self._ended - self._began)}")
         return ", ".join(parts)
 
     def line(self) -> RenderableType:
@@ -140,14 +141,3 @@ class _Line:
         grid = Table.grid(*(Column() for _ in cells), padding=(0, 1))
         grid.add_row(*cells)
         yield grid
-
-
-def _duration(seconds: float) -> str:
-    """As 0.3 s, 42 s, 3:07 or 1:02:09."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"

@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -115,6 +117,15 @@ def _find() -> type[_Terminal] | type[_Notebook] | None:
     return None
 
 
+@contextmanager
+def _whatever_happens() -> Iterator[None]:
+    """Let nothing that shows fail whoever has it shown: the terminal is gone, say."""
+    try:
+        yield
+    except Exception:
+        logger.debug("cannot show how far calls are", exc_info=True)
+
+
 class _Screen:
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -130,10 +141,11 @@ class _Screen:
         with self._lock:
             if bar in self._bars:
                 return
-            if self._place is None:
-                self._place = kind()
             self._bars.append(bar)
-            self._place.show(self._bars)
+            with _whatever_happens():
+                if self._place is None:
+                    self._place = kind()
+                self._place.show(self._bars)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="vinefast-progress", daemon=True)
                 self._thread.start()
@@ -142,8 +154,9 @@ class _Screen:
         with self._lock:
             if bar not in self._bars:
                 return
-            bar.look()
-            self._leave(bar)
+            with _whatever_happens():
+                bar.look()
+                self._leave(bar)
             thread = self._thread
             if self._bars or thread is None:
                 return
@@ -171,10 +184,8 @@ class _Screen:
                 if not self._bars:
                     self._thread = None
                     return
-                try:
+                with _whatever_happens():
                     self._draw()
-                except Exception:  # the terminal is gone, say; that is no reason to end a program
-                    logger.debug("cannot show how far calls are", exc_info=True)
             # A terminal, or a notebook, that is slow gets less.
             self._changed.wait(max(_REFRESH_S, 4 * (time.monotonic() - began)))
             self._changed.clear()
@@ -194,7 +205,8 @@ class _Screen:
         # Whoever has begun to show one may have been interrupted.
         place, self._place = self._place, None
         if place is not None:
-            place.close()
+            with _whatever_happens():
+                place.close()
 
     def abandon(self) -> None:
         """In a child: what is shown is the parent's, whose thread has perhaps held rich's locks."""

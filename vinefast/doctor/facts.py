@@ -9,13 +9,15 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from vinefast.doctor import limits
 from vinefast.doctor.versions import built_prefix, programs, versions
-from vinefast.errors import EngineStartError
+from vinefast.errors import EngineStartError, EventLogError
+from vinefast.events.run import find_all
 from vinefast.workers import by_hand
 from vinefast.workers.contact import ADDRESS, manager_address, speaks_tls
 from vinefast.workers.launch import local_scratch_dir
@@ -39,7 +41,7 @@ def _engine() -> dict[str, Any]:
 def _places() -> dict[str, Any]:
     temporary = tempfile.gettempdir()
     return {
-        "run directory": os.path.join(os.getcwd(), "runinfo", "NNN"),
+        "run directory": _known(lambda: os.path.join(os.getcwd(), "runinfo", "NNN")),
         "files of an executor": os.path.join("runinfo", "NNN", "LABEL"),
         "TaskVine's logs": os.path.join("runinfo", "NNN", "LABEL", "taskvine"),
         "what calls print": os.path.join("runinfo", "NNN", "LABEL", "output"),
@@ -68,7 +70,7 @@ def _limits() -> dict[str, Any]:
         "memory, bytes, control group's limit": limits.cgroup_memory(),
         f"room in {limits.MEMORY_DIRECTORY}, bytes": _known(lambda: limits.room_of(limits.MEMORY_DIRECTORY)),
         f"room in {temporary}, bytes": _known(lambda: limits.room_of(temporary)),
-        f"room in {os.getcwd()}, bytes": _known(lambda: limits.room_of(os.getcwd())),
+        f"room in {_known(os.getcwd)}, bytes": _known(lambda: limits.room_of(os.getcwd())),
     }
 
 
@@ -89,7 +91,10 @@ def facts_of_run(run: str) -> dict[str, Any]:
 
 
 def _of_directory(run: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"directory": os.path.abspath(run)}
+    found: dict[str, Any] = {"directory": _known(lambda: os.path.abspath(run))}
+    with suppress(EventLogError):
+        find_all(run)
+        found["what happens, or happened, there"] = f"vinefast status {run}"
     try:
         start = by_hand.find(run)
     except EngineStartError as problem:

@@ -43,8 +43,8 @@ def _worker(directory: str, command: str, patience_s: float) -> Iterator[Check]:
 
 def _configuration(directory: str, where: str, command: str | None, patience_s: float) -> Iterator[Check]:
     loaded = load(where)
-    if loaded.problem is not None:
-        yield loaded.problem
+    if loaded.problems:
+        yield from loaded.problems
         return
     # What the program itself finds there has been chosen.
     yield from check_executors(loaded, directory)

@@ -19,6 +19,7 @@ from parsl.executors.base import ParslExecutor
 from vinefast import VineFastExecutor
 from vinefast.doctor.check import Check, error, refusal
 from vinefast.errors import InvalidConfiguration
+from vinefast.settings.rules import gathering
 
 _NAME = "configuration"
 # Those of Parsl's own programs.
@@ -41,14 +42,14 @@ class Loaded:
         That has them.
     warnings : list of str
         What vinefast and Parsl have said meanwhile.
-    problem : Check or None
-        Why there is nothing.
+    problems : list of Check
+        Why there is nothing, or what is wrong with it.
     """
 
     executors: list[ParslExecutor] = field(default_factory=list)
     config: Config | None = None
     warnings: list[str] = field(default_factory=list)
-    problem: Check | None = None
+    problems: list[Check] = field(default_factory=list)
 
 
 class _Met(BaseException):
@@ -64,25 +65,34 @@ def load(where: str) -> Loaded:
     loaded = Loaded()
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     sys.argv = [path]
+
+    def note(words: str, line: str | None = None) -> None:
+        line = _line_of(path, traceback.extract_stack()) if line is None else line
+        problem = refusal(_NAME, f"{line}{words}", "the message says what is accepted")
+        if problem not in loaded.problems:
+            loaded.problems.append(problem)
+
     try:
-        with _nothing_starts(), _warnings_of(loaded.warnings):
+        with _nothing_starts(), _warnings_of(loaded.warnings), gathering(note):
             found = _found(path, name)
     except _Met as met:
         found = [met.configured]
     except InvalidConfiguration as refused:
-        loaded.problem = refusal(_NAME, f"{_line_of(path)}{refused}", "the message says what is accepted")
+        note(str(refused), _line_of_failure(path))
         return loaded
     except BaseException as failure:
         advice = "correct it" if isinstance(failure, Exception) else _GUARDED
-        loaded.problem = error(_NAME, f"{_line_of(path)}{type(failure).__name__}: {failure}", advice)
+        if not loaded.problems:  # of which it may come
+            seen = f"{_line_of_failure(path)}{type(failure).__name__}: {failure}"
+            loaded.problems.append(error(_NAME, seen, advice))
         return loaded
     for each in found:
         if isinstance(each, Config):
             loaded.config = each
         loaded.executors += each.executors if isinstance(each, Config) else [each]
-    if not loaded.executors:
+    if not loaded.executors and not loaded.problems:
         lack = f"there is no {name!r} in {path}" if name else f"{path} has no Config and no executor"
-        loaded.problem = error(_NAME, lack, _GUARDED)
+        loaded.problems.append(error(_NAME, lack, _GUARDED))
     return loaded
 
 
@@ -139,11 +149,14 @@ def _warnings_of(warnings: list[str]) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _line_of(path: str) -> str:
+def _line_of_failure(path: str) -> str:
     """Say in which line of the file the exception that is being handled has come up, if in any."""
     failure = sys.exc_info()[1]
     if isinstance(failure, SyntaxError) and failure.lineno:
         return f"line {failure.lineno}: "
-    frames = traceback.extract_tb(failure.__traceback__ if failure is not None else None)
+    return _line_of(path, traceback.extract_tb(failure.__traceback__ if failure is not None else None))
+
+
+def _line_of(path: str, frames: traceback.StackSummary) -> str:
     lines = [frame.lineno for frame in frames if frame.filename == path]
     return f"line {lines[-1]}: " if lines else ""

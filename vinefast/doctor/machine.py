@@ -360,8 +360,8 @@ def _proc(name: str) -> Check:
 
 def _mount_options(mount_point: str) -> list[str]:
     options: list[str] = []
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in map(os.fsdecode, file):
             mount, _, super_options = line.partition(" - ")
             fields = mount.split()
             if fields[4] == mount_point:  # the last one lies on the others

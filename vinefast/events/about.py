@@ -10,6 +10,7 @@ import sys
 
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast._version import VERSION
+from vinefast.library import process
 
 EVENTS = "events"
 """Name of the event log in the executor's part of the run directory."""
@@ -29,6 +30,7 @@ def about_run(label: str, run_dir: str) -> str:
             "run_dir": os.path.abspath(run_dir),
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "started": process.started_at(os.getpid()).get(os.getpid(), b"").decode(),
             "program": [sys.executable, *sys.argv],
             "python": platform.python_version(),
             "vinefast": VERSION,

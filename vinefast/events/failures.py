@@ -59,9 +59,17 @@ def reason_of(failure: Failure, app: str, result: int) -> Reason:
         why = f"the event log has {len(failure.payload)} of {failure.nbytes} bytes that say it"
         return Reason("not kept", f"{why}: of one failure it keeps 16 kB, of those of a second 1 MB")
     try:
-        return _REASONS[failure.status](app, *(_whole(value) if isinstance(value, str) else value for value in fields))
+        known = [_whole(value) if isinstance(value, str) else value for value in fields]
+        reason = _REASONS[failure.status](app, *known)
+        return Reason(*map(_as_text, (reason.name, reason.message, reason.detail)))
     except (KeyError, TypeError, ValueError):
-        return Reason("unknown", f"this vinefast does not know status {failure.status}")
+        return Reason("unknown", f"this vinefast does not know status {failure.status}, or what goes with it")
+
+
+def _as_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} in the place of a text")
+    return value
 
 
 def _whole(text: str) -> str:

@@ -107,8 +107,9 @@ class Figures:
     def stages(self) -> dict[str, float]:
         """Give where the time of a call went, in microseconds, on average over all that came back."""
         counters = self.run.counters
-        if not len(counters) or not counters[-1]["calls_returned"]:
-            return {}
+        needed = {"calls_returned", *(key for _, key in STAGES)}
+        if not len(counters) or not needed <= set(counters.dtype.names) or not counters[-1]["calls_returned"]:
+            return {}  # another vinefast's
         last = counters[-1]
         found = {name: float(last[key]) / float(last["calls_returned"]) * 1e-3 for name, key in STAGES}
         found["with companions in a slot"] = max(0.0, found["with companions in a slot"] - found["running"])

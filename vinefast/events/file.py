@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -11,6 +12,8 @@ from vinefast.errors import EventLogError
 from vinefast.events import layout
 
 _CHUNK_NBYTES = 4 << 20
+# No longer one is written: vf_eventfile.c keeps so much in memory.
+_RECORD_NBYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Head:
     pid: int
     generation: int
 
+    def is_after(self, other: Head) -> bool:
+        """Whether this is a later file of the same log."""
+        return self.pid == other.pid and self.generation > other.generation
+
 
 class EventFile:
     """One file of an event log, which may grow.
@@ -41,57 +48,80 @@ class EventFile:
     path : str
         Of the file.
 
+    Attributes
+    ----------
+    head : Head
+        What it begins with.
+
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is none, or nothing is in it yet.
     EventLogError
-        If it is something else, or from a newer vinefast.
+        If it cannot be read, is something else, or from a newer vinefast.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file: BinaryIO = open(path, "rb")
+        self._file: BinaryIO = _open(path)
         self._rest = b""
-        self.head: Head | None = None
+        try:
+            self.head = self._read_head()
+        except BaseException:
+            self._file.close()
+            raise
+        self._file.seek(layout.HEAD.size)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    @property
-    def is_replaced(self) -> bool:
-        """Whether its name is another file's by now, or nobody's."""
+    def is_at(self, path: str) -> bool:
+        """Whether this is the file of that name, and was not begun anew meanwhile."""
         try:
-            return not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
+            is_same = os.path.samestat(os.fstat(self._file.fileno()), os.stat(path))
+            return is_same and self.head == self._read_head()
         except FileNotFoundError:
-            return True
+            return False
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
     def records(self) -> Iterator[tuple[int, memoryview]]:
-        """Give all whole records that are there and were not given before: kind, and what follows the beginning."""
-        while data := self._file.read(_CHUNK_NBYTES):
+        """Give all whole records that are there and were not given before: kind, and what follows the beginning.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged.
+        """
+        while data := self._read():
             data = self._rest + data
             view = memoryview(data)
-            at = 0
-            if self.head is None:
-                if len(data) < layout.HEAD.size:
-                    self._rest = data
-                    continue
-                self.head = self._read_head(data)
-                at = layout.HEAD.size
-            end = len(data)
+            at, end = 0, len(data)
             while at + layout.EVENT.size <= end:
                 kind, _, nbytes = layout.EVENT.unpack_from(data, at)
-                if nbytes < layout.EVENT.size or nbytes % 8:
-                    raise EventLogError(f"{self.path} is damaged: a record of {nbytes} bytes")
+                if not layout.EVENT.size <= nbytes <= _RECORD_NBYTES or nbytes % 8:
+                    raise ValueError(f"a record of {nbytes} bytes")
                 if at + nbytes > end:
                     break
                 yield kind, view[at + layout.EVENT.size : at + nbytes]
                 at += nbytes
             self._rest = data[at:]
 
-    def _read_head(self, data: bytes) -> Head:
-        magic, version, monotonic_ns, wall_ns, pid, generation = layout.HEAD.unpack_from(data)
+    def _read(self) -> bytes:
+        try:
+            return self._file.read(_CHUNK_NBYTES)
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
+    def _read_head(self) -> Head:
+        try:
+            data = os.pread(self._file.fileno(), layout.HEAD.size, 0)
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        if len(data) < layout.HEAD.size:
+            raise FileNotFoundError(f"{self.path} has no beginning yet")
+        magic, version, monotonic_ns, wall_ns, pid, generation = layout.HEAD.unpack(data)
         if magic != layout.MAGIC:
             raise EventLogError(f"{self.path} is no event log of vinefast's")
         if version != layout.VERSION:
@@ -99,3 +129,21 @@ class EventFile:
                 f"{self.path} is an event log of version {version}; this vinefast reads version {layout.VERSION}"
             )
         return Head(monotonic_ns, wall_ns, pid, generation)
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        # Opening a named pipe would wait for a writer.
+        file: BinaryIO = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise EventLogError(f"{path} is no file, and so no event log of vinefast's")
+    return file
+
+
+def _unreadable(path: str, error: OSError) -> EventLogError:
+    return EventLogError(f"{path} cannot be read: {error.strerror}")

@@ -16,16 +16,18 @@ HEAD = struct.Struct("=4sIQQII")
 """magic, version, monotonic_ns, wall_ns, pid, generation"""
 
 EVENT = struct.Struct("=HHI")
-"""kind, zero, nbytes"""
+"""kind, of, nbytes"""
 
 DEFINES = 0x8000
+ENDS = DEFINES | 0x4000
+OF_WORKER = 1
 
 LEFT_OUT = 1
 RUN = DEFINES | 2
 FUNCTION = DEFINES | 3
 WORKER = DEFINES | 4
 NODE = DEFINES | 5
-WORKER_LEFT = 6
+WORKER_LEFT = ENDS | 6
 SENT = 7
 ENDED = 8
 FAILURE = 9
@@ -39,7 +41,7 @@ LEFT_OUT_BODY = struct.Struct("=Q")
 NAME_BODY = struct.Struct("=QII")
 """at_ns, number, slots; then text"""
 SENT_BODY = struct.Struct("=QQQIIII")
-"""at_ns, task, first_call, n_calls, function, worker, nbytes"""
+"""at_ns, task, first_call, n_calls, function, worker, nbytes; then the numbers of the calls, or none: they follow"""
 ENDED_BODY = struct.Struct("=QQQQQQIIIIII")
 """sent_ns, returned_ns, task, wait_ns, run_ns, dispatch_ns, worker, slot, pid, n_calls, result, n_sent; then calls"""
 FAILURE_BODY = struct.Struct("=QII")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-from datetime import datetime
 from typing import Any
 
+from vinefast.display.text import moment
 from vinefast.events.figures import Figures
 from vinefast.events.run import Run
 from vinefast.events.state import State, state_of
@@ -59,7 +59,7 @@ def report_of(run: Run, directory: str) -> str:
 
 
 def _head(run: Run, state: State) -> str:
-    began = datetime.fromtimestamp(run.wall_s(run.first_ns)).astimezone().isoformat(" ", "seconds")
+    began = moment(run.wall_s(run.first_ns), "seconds")
     rows = [
         ("program", f"{state.program} (process {state.pid} on {state.host})"),
         ("run directory", state.directory),
@@ -71,8 +71,7 @@ def _head(run: Run, state: State) -> str:
         ("workers", f"{len(run.workers):,} joined"),
         ("versions", ", ".join(f"{name} {run.about.get(name, '?')}" for name in ("vinefast", "taskvine", "python"))),
     ]
-    if state.left_out:
-        rows.append(("missing", f"{state.left_out:,} records: the event log had no room for them"))
+    rows += [("event log", f"{lack}: there are more calls than these") for lack in state.lacks]
     body = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
     return f"<h1>{html.escape(state.label)}</h1><table>{body}</table>"
 

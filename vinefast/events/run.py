@@ -17,6 +17,8 @@ from vinefast.events import layout
 from vinefast.events.about import EVENTS
 from vinefast.events.file import EventFile
 
+# Functions, and workers, are counted from 1: a larger number is none.
+_MOST = 1 << 24
 _BUNDLE = np.dtype(
     [
         ("sent_ns", "i8"),
@@ -61,15 +63,25 @@ class Worker:
 
 @dataclass(frozen=True)
 class Sent:
-    """A bundle that is on its way, or with its worker."""
+    """A bundle that is on its way, or with its worker.
+
+    `numbers` are those of its calls; None: they follow each other from `first_call` on.
+    """
 
     at_ns: int
     task: int
     first_call: int
     n_calls: int
+    numbers: np.ndarray[Any, Any] | None
     function: int
     worker: int
     nbytes: int
+
+    def has(self, number: int) -> bool:
+        """Tell whether a call is in it."""
+        if self.numbers is None:
+            return self.first_call <= number < self.first_call + self.n_calls
+        return bool((self.numbers == number).any())
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,10 @@ class Run:
         Bundles whose worker left, so that TaskVine has sent them again, by the number of the task.
     n_left_out : int
         Records that are missing.
+    is_cut : bool
+        Whether there were files before those that are there: what is known is of the later part of the run.
+    damage : str
+        What is wrong in it, if that is so: what comes behind cannot be read.
     first_ns : int
         When the log begins, by its own clock.
     stopped_ns : int or None
@@ -144,6 +160,13 @@ class Run:
 
     def __init__(self, directory: str) -> None:
         self.path = find(directory)
+        self._file: EventFile | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
         self.about: dict[str, Any] = {}
         self.functions: dict[int, str] = {}
         self.workers: dict[int, Worker] = {}
@@ -152,44 +175,68 @@ class Run:
         self.losses: list[Lost] = []
         self.lost_with_worker: dict[int, list[Sent]] = {}
         self.n_left_out = 0
+        self.is_cut = False
+        self.damage = ""
         self.first_ns = 0
         self.stopped_ns: int | None = None
         self.wall_offset_ns = 0
         self._bundles: list[bytes] = []
         self._calls: list[bytes] = []
         self._samples: list[bytes] = []
-        self._counter_names: list[str] = []
-        self._cached: list[bytes] = []
-        self._file: EventFile | None = None
+        self._sample = np.dtype([("at_ns", "u8")])
 
     def update(self) -> bool:
         """Read what has been written meanwhile; tells whether there was something."""
-        found = False
-        if self._file is None:
-            if os.path.exists(f"{self.path}.old"):
-                old = EventFile(f"{self.path}.old")
-                found |= self._read(old)
-                old.close()
-            self._file = EventFile(self.path)
-        found |= self._read(self._file)
-        while self._file.is_replaced and os.path.exists(self.path):
-            found |= self._read(self._file)
-            self._file.close()
-            self._file = EventFile(self.path)
-            found |= self._read(self._file)
+        if self.damage:
+            # What was seen may have been cut off meanwhile: half a record, for which there was no room on the disk.
+            self._begin()
+        found = self._file is not None and self._read(self._file)
+        while self._file is None or not self._file.is_at(self.path):
+            if self._file is not None:
+                found |= self._read(self._file)  # the rest: by now nothing is added to it
+            files = self._next_files()
+            if not files:
+                break
+            for file in files:
+                if self._file is not None:
+                    self._file.close()
+                self._file = file
+                found |= self._read(file)
+        return found
+
+    def _next_files(self) -> list[EventFile]:
+        """Open what is to be read next: the newest file, and first the one before it, if that was not read."""
+        # In this order: what gets the other name meanwhile is found twice, and not missed.
+        now, before = _opened(self.path), _opened(f"{self.path}.old")
+        files = [file for file in (before, now) if file is not None]
+        last = self._file.head if self._file is not None else None
+        if files and last is not None and files[-1].head != last and not files[-1].head.is_after(last):
+            self._begin()  # another executor has begun in this directory
+            last = None
+        # One that is before the newest may be what another executor has left here.
+        found = [
+            file
+            for file in files
+            if (last is None or file.head.is_after(last)) and (file is files[-1] or files[-1].head.is_after(file.head))
+        ]
+        for file in files:
+            if file not in found:
+                file.close()
+        if found and found[0].head.generation > (0 if last is None else last.generation + 1):
+            self.is_cut = True
+            self.away.clear()
         return found
 
     def _read(self, file: EventFile) -> bool:
         found = False
         take = self._take
+        self.wall_offset_ns = file.head.wall_ns - file.head.monotonic_ns
         try:
             for kind, body in file.records():
                 take(kind, body)
                 found = True
         except (struct.error, ValueError) as error:
-            raise EventLogError(f"{file.path} is damaged: {error}") from None
-        if file.head is not None:
-            self.wall_offset_ns = file.head.wall_ns - file.head.monotonic_ns
+            self.damage = f"{file.path} is damaged: {error}"
         return found
 
     def _take(self, kind: int, body: memoryview) -> None:
@@ -202,12 +249,16 @@ class Run:
             self._calls.append(bytes(body[nbytes : nbytes + fields[9] * layout.CALL.itemsize]))
             self.away.pop(fields[2], None)
         elif kind == layout.SENT:
-            sent = Sent(*layout.SENT_BODY.unpack_from(body))
+            at_ns, task, first_call, n_calls, *others = layout.SENT_BODY.unpack_from(body)
+            rest = bytes(body[layout.SENT_BODY.size :])
+            numbers = np.frombuffer(rest, "u8", n_calls) if rest else None
+            sent = Sent(at_ns, task, first_call, n_calls, numbers, *others)
             if before := self.away.get(sent.task):
                 self.lost_with_worker.setdefault(sent.task, []).append(before)
             self.away[sent.task] = sent
         elif kind == layout.COUNTERS:
-            self._samples.append(bytes(body))
+            if len(body) == self._sample.itemsize:
+                self._samples.append(bytes(body))
         elif kind == layout.FAILURE:
             number, status, nbytes = layout.FAILURE_BODY.unpack_from(body)
             start = layout.FAILURE_BODY.size
@@ -217,21 +268,22 @@ class Run:
             numbers = np.frombuffer(bytes(body[layout.LOST_BODY.size :]), "u8", n_calls)
             self.losses.append(Lost(at_ns, task, worker, result, numbers))
             self.away.pop(task, None)
-        elif kind == layout.CACHED:
-            self._cached.append(bytes(body))
         elif kind == layout.LEFT_OUT:
             self.n_left_out += layout.LEFT_OUT_BODY.unpack_from(body)[0]
-        elif kind & layout.DEFINES or kind in (layout.WORKER_LEFT, layout.STOPPED):
+            self.away.clear()  # they may have come back, with nobody to say so
+        elif kind & layout.DEFINES or kind == layout.STOPPED:
             self._name(kind, body)
 
     def _name(self, kind: int, body: memoryview) -> None:
         at_ns, number, slots = layout.NAME_BODY.unpack_from(body)
+        if number > _MOST:
+            raise ValueError(f"number {number}")
         text = bytes(body[layout.NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace")
         self.first_ns = self.first_ns or at_ns
         if kind == layout.RUN:
-            self.about = _json_of(text)
+            self.about = _about_of(text)
         elif kind == layout.COUNTER_NAMES:
-            self._counter_names = text.split()
+            self._sample = np.dtype([("at_ns", "u8"), *((name, "u8") for name in text.split())])
         elif kind == layout.STOPPED:
             self.stopped_ns = at_ns
         elif kind == layout.FUNCTION:
@@ -240,7 +292,7 @@ class Run:
             self.workers.setdefault(number, Worker(number, text, at_ns))
         elif number in self.workers and kind == layout.NODE:
             self.workers[number].node, self.workers[number].slots = _json_of(text), slots
-        elif number in self.workers:
+        elif number in self.workers and kind == layout.WORKER_LEFT:
             self.workers[number].left_ns = at_ns
 
     @property
@@ -259,11 +311,37 @@ class Run:
     def counters(self) -> np.ndarray[Any, Any]:
         """The executor's counters, as `vinefast.VineFastExecutor.stats` has them, at the moments `at_ns`."""
         self._samples = [b"".join(self._samples)]
-        return np.frombuffer(self._samples[0], [("at_ns", "u8"), *((name, "u8") for name in self._counter_names)])
+        return np.frombuffer(self._samples[0], self._sample)
+
+    def lacks(self) -> list[str]:
+        """Say what is not in the log, so that there are more calls than are known; empty: nothing."""
+        found = []
+        if self.is_cut:
+            found.append("its beginning has made room for later records (tune parameter events-nbytes)")
+        if self.n_left_out:
+            found.append(f"{self.n_left_out:,} records are missing, for which there was no room")
+        return [*found, self.damage] if self.damage else found
 
     def wall_s(self, at_ns: int) -> float:
         """Give seconds since 1970 for a moment of the log."""
         return (at_ns + self.wall_offset_ns) * 1e-9
+
+
+def _about_of(text: str) -> dict[str, Any]:
+    about = _json_of(text)
+    program = about.get("program", [])
+    pid = about.get("pid", 0)
+    if not isinstance(program, list) or not isinstance(pid, int) or not 0 <= pid < 1 << 31:
+        raise ValueError("what the program says of itself is something else")
+    return about
+
+
+def _opened(path: str) -> EventFile | None:
+    """Open a file of a log; None: it is not there, or nothing is in it yet."""
+    try:
+        return EventFile(path)
+    except FileNotFoundError:
+        return None
 
 
 def _json_of(text: str) -> dict[str, Any]:
@@ -271,7 +349,7 @@ def _json_of(text: str) -> dict[str, Any]:
         found = json.loads(text)
         # Arguments of a program may be no text; nobody could print them, nor write them to a file.
         found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -284,16 +362,24 @@ def find_all(directory: str) -> list[str]:
     EventLogError
         If there is none.
     """
-    found = [path for path in (directory, os.path.join(directory, EVENTS)) if os.path.isfile(path)]
-    if not found and os.path.isdir(directory):
-        with os.scandir(directory) as entries:
-            found = sorted(path for entry in entries if os.path.isfile(path := os.path.join(entry.path, EVENTS)))
+    found = [path for path in (directory, os.path.join(directory, EVENTS)) if _is_log(path)]
+    try:
+        if not found and os.path.isdir(directory):
+            with os.scandir(directory) as entries:
+                found = sorted(path for entry in entries if _is_log(path := os.path.join(entry.path, EVENTS)))
+    except OSError as error:
+        raise EventLogError(f"{directory} cannot be read: {error.strerror}") from None
     if not found:
         raise EventLogError(
             f"There is no event log in {directory}, nor in a directory there: is it a run directory, such as "
             "runinfo/000, of an executor of vinefast's that was started with events_nbytes above 0?"
         )
     return found
+
+
+def _is_log(path: str) -> bool:
+    # When a file has got the other name, there may be no room for the next one.
+    return os.path.isfile(path) or os.path.isfile(f"{path}.old")
 
 
 def find(directory: str) -> str:

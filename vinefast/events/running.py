@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import psutil
-
 from vinefast.errors import EventLogError
 from vinefast.events.about import EVENTS
 from vinefast.events.file import EventFile
@@ -14,15 +12,17 @@ from vinefast.events.file import EventFile
 def find_running() -> list[str]:
     """Give the paths of the event logs that programs of this user write now, sorted."""
     found = set()
-    for process in psutil.process_iter():
-        directory = f"/proc/{process.pid}/fd"
-        try:
-            if process.uids().real != os.getuid():
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if not entry.name.isdecimal():
                 continue
-            paths = [os.readlink(entry.path) for entry in os.scandir(directory)]
-        except (OSError, psutil.Error):
-            continue  # it has ended, or is nobody's to look at
-        found |= {path for path in paths if os.path.basename(path) == EVENTS and writes(path, process.pid)}
+            try:
+                if entry.stat().st_uid != os.getuid():
+                    continue
+                paths = [os.readlink(each.path) for each in os.scandir(f"{entry.path}/fd")]
+            except OSError:
+                continue  # it has ended, or is nobody's to look at
+            found |= {path for path in paths if os.path.basename(path) == EVENTS and writes(path, int(entry.name))}
     return sorted(found)
 
 
@@ -30,12 +30,7 @@ def writes(path: str, pid: int) -> bool:
     """Tell whether a file is the event log of a program."""
     try:
         file = EventFile(path)
-    except OSError:
+    except (FileNotFoundError, EventLogError):
         return False
-    try:
-        next(file.records(), None)
-        return file.head is not None and file.head.pid == pid
-    except EventLogError:
-        return False
-    finally:
-        file.close()
+    file.close()
+    return file.head.pid == pid

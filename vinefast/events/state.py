@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import psutil
 
 from vinefast.events.run import Run
-from vinefast.library import protocol
+from vinefast.library import process, protocol
 
 _RATE_S = 5.0
 RESULTS = (protocol.STATUS_NONE, protocol.STATUS_PICKLE, protocol.STATUS_PARSL, protocol.STATUS_BUFFERS)
@@ -85,6 +84,8 @@ class State:
         What `VineFastExecutor.stats` counts, a second ago at the most.
     left_out : int
         Records that the event log has lost: what is counted here is too small.
+    lacks : list of str
+        That, and what else is not in it, in words.
     """
 
     label: str
@@ -105,6 +106,7 @@ class State:
     functions: list[FunctionState]
     counters: dict[str, int]
     left_out: int
+    lacks: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it as plain values."""
@@ -114,20 +116,20 @@ class State:
 def state_of(run: Run, directory: str) -> State:
     """Give the state of an executor as far as its event log has been read."""
     about, calls, bundles = run.about, run.calls, run.bundles
-    now_ns = _now_ns(run)
+    state = _state(run)
+    now_ns = _now_ns(run, state)
     is_result = np.isin(calls["status"], RESULTS)
     is_cancelled = calls["is_cancelled"] != 0
     recent = bundles["returned_ns"] > now_ns - _RATE_S * 1e9
     counters = run.counters
     last = {name: int(counters[-1][name]) for name in counters.dtype.names[1:]} if len(counters) else {}
-    ended = _state(run)
     return State(
         label=str(about.get("label", "")),
         directory=directory,
         program=" ".join(map(str, about.get("program", [])[1:])),
         host=str(about.get("host", "")),
         pid=int(about.get("pid", 0)),
-        state=ended,
+        state=state,
         seconds=(now_ns - run.first_ns) * 1e-9 if run.first_ns else 0.0,
         waiting=last.get("calls_waiting", 0),
         running=sum(sent.n_calls for sent in run.away.values()),
@@ -136,18 +138,19 @@ def state_of(run: Run, directory: str) -> State:
         cancelled=int(np.count_nonzero(is_cancelled)),
         again=sum(len(lost.numbers) for lost in run.losses)
         + sum(sent.n_calls for each in run.lost_with_worker.values() for sent in each),
-        rate=float(bundles["n_calls"][recent].sum()) / _RATE_S if ended in ("running", "elsewhere") else 0.0,
+        rate=float(bundles["n_calls"][recent].sum()) / _RATE_S if state in ("running", "elsewhere") else 0.0,
         workers=_workers(run),
         functions=_functions(run, is_result),
         counters=last,
         left_out=run.n_left_out,
+        lacks=run.lacks(),
     )
 
 
-def _now_ns(run: Run) -> int:
+def _now_ns(run: Run, state: str) -> int:
     if run.stopped_ns is not None:
         return run.stopped_ns
-    if run.about.get("host") == socket.gethostname() and _state(run) == "running":
+    if state == "running":
         return time.monotonic_ns()
     return int(max([0, *run.counters["at_ns"][-1:], *run.bundles["returned_ns"][-1:]]))
 
@@ -157,12 +160,9 @@ def _state(run: Run) -> str:
         return "ended"
     if run.about.get("host") != socket.gethostname():
         return "elsewhere"
-    try:
-        # One that was killed is there as a zombie until its parent asks.
-        is_there = psutil.Process(int(run.about.get("pid", 0))).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        is_there = False
-    return "running" if is_there else "lost"
+    # The number may be another process's by now. One that was killed is a zombie until its parent asks.
+    pid, started = int(run.about.get("pid", 0)), str(run.about.get("started", ""))
+    return "running" if pid and not process.is_gone(pid, started.encode()) else "lost"
 
 
 def _workers(run: Run) -> list[WorkerState]:
@@ -178,7 +178,8 @@ def _workers(run: Run) -> list[WorkerState]:
             name = run.functions.get(sent.function, "?")
             at.functions[name] = at.functions.get(name, 0) + sent.n_calls
     bundles = run.bundles
-    done = np.bincount(bundles["worker"], bundles["n_calls"], max([0, *run.workers]) + 1)
+    n = max([0, *run.workers]) + 1
+    done = np.bincount(_known(bundles["worker"], n), bundles["n_calls"], n)
     for number, worker_state in found.items():
         worker_state.done = int(done[number])
     return list(found.values())
@@ -187,14 +188,20 @@ def _workers(run: Run) -> list[WorkerState]:
 def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]:
     calls, found = run.calls, []
     n = max([0, *run.functions]) + 1
-    counts = np.bincount(calls["function"], minlength=n)
-    totals = np.bincount(calls["function"], calls["duration_ns"], n) * 1e-9
-    failed = np.bincount(calls["function"], ~is_result, n)
+    of_call = _known(calls["function"], n)
+    counts = np.bincount(of_call, minlength=n)
+    totals = np.bincount(of_call, calls["duration_ns"], n) * 1e-9
+    failed = np.bincount(of_call, ~is_result, n)
     longest = np.zeros(len(counts))
-    np.maximum.at(longest, calls["function"], calls["duration_ns"])
+    np.maximum.at(longest, of_call, calls["duration_ns"])
     for number, name in run.functions.items():
         if counts[number]:
             mean_s = float(totals[number] / counts[number])
             seconds = float(totals[number]), mean_s, float(longest[number]) * 1e-9
             found.append(FunctionState(name, int(counts[number]), int(failed[number]), *seconds))
     return sorted(found, key=lambda function: -function.total_s)
+
+
+def _known(numbers: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+    """Give numbers below `n` as they are, and `n` for all others, whose definitions were lost."""
+    return np.minimum(numbers, n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from vinefast.events.failures import Reason, reason_of
 from vinefast.events.run import Run, Worker
 from vinefast.events.state import RESULTS
 
-_LAUNCHED = re.compile(r"Parsl task (\d+) try (\d+) launched on executor (\S+) with executor id (\d+)")
+_LAUNCHED = re.compile(r"Parsl task (\d+) try (\d+) launched on executor (.+) with executor id (\d+)")
 _LOGS = "taskvine"
 _TRANSACTIONS = "transactions"
 _LINES = 20
@@ -64,8 +65,10 @@ class Story:
         Earlier ones that came to nothing.
     reason : Reason or None
         Why it failed.
+    bundle : int or None
+        TaskVine's number of its last bundle's task.
     log : list of str
-        TaskVine's own lines about the bundle, the last ones.
+        TaskVine's own lines about that, the last ones; not of an example of a group.
     """
 
     number: int
@@ -82,6 +85,7 @@ class Story:
     pid: int | None = None
     tries: list[Try] = field(default_factory=list)
     reason: Reason | None = None
+    bundle: int | None = None
     log: list[str] = field(default_factory=list)
     task: int | None = None
     attempt: int | None = None
@@ -138,6 +142,12 @@ class Stories:
 
     def of(self, number: int) -> Story | None:
         """Tell of a call; None: nothing is known of one of that number."""
+        story = self._of(number)
+        if story is not None and story.bundle is not None:
+            story.log = _lines_of(os.path.dirname(self._run.path), story.bundle)
+        return story
+
+    def _of(self, number: int) -> Story | None:
         (found,) = np.nonzero(self._calls["number"] == number)
         index = int(found[-1]) if len(found) else None
         story = self._away(number) if index is None else self._ended(index)
@@ -167,7 +177,7 @@ class Stories:
             number = int(self._calls["number"][index])
             group = groups.get(reason.group)
             if group is None:
-                example = self.of(number)
+                example = self._of(number)
                 assert example is not None
                 group = groups[reason.group] = FailureGroup(reason.group, [], {}, {}, example)
             group.numbers.append(number)
@@ -215,13 +225,16 @@ class Stories:
             slot=int(bundle["slot"]) if has_run else None,
             pid=int(bundle["pid"]) if has_run else None,
             reason=reason,
-            log=_lines_of(os.path.dirname(self._run.path), int(bundle["task"])) if sent_ns else [],
+            bundle=int(bundle["task"]) if sent_ns else None,
         )
 
     def _away(self, number: int) -> Story | None:
         for sent in self._run.away.values():
-            if sent.first_call <= number < sent.first_call + sent.n_calls:
+            if sent.has(number):
                 name = self._run.functions.get(sent.function, "?")
+                if number != sent.first_call:
+                    # Of the others the log has it when they have ended.
+                    name += ", or another one: it is that of the first call of its bundle"
                 worker = self._name(sent.worker), self._host(sent.worker)
                 companions = sent.n_calls - 1
                 at_s = self._run.wall_s(sent.at_ns)
@@ -256,9 +269,10 @@ def _lines_of(directory: str, task: int) -> list[str]:
     found: list[str] = []
     wanted = f" TASK {task} "
     for parent, _, names in os.walk(os.path.join(directory, _LOGS)):
-        for name in names:
+        for name in sorted(names, reverse=True):  # a file behind the one that it has replaced
             if name.startswith(_TRANSACTIONS):
-                with open(os.path.join(parent, name), errors="replace") as file:
+                # Without them, the rest can be told.
+                with suppress(OSError), open(os.path.join(parent, name), errors="replace") as file:
                     found += [line.rstrip("\n") for line in file if wanted in line]
     return found[-_LINES:]
 
@@ -281,6 +295,6 @@ def tries_of_parsl(directory: str, label: str) -> dict[int, tuple[int, int]]:
     try:
         with open(os.path.join(directory, "parsl.log"), errors="replace") as file:
             launched = [match.groups() for line in file if (match := _LAUNCHED.search(line))]
-    except FileNotFoundError:
+    except OSError:
         return {}
     return {int(number): (int(task), int(attempt)) for task, attempt, of, number in launched if of == label}

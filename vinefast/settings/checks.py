@@ -30,6 +30,7 @@ from vinefast.settings.rules import (
     is_names,
     one_of,
     optional,
+    refuse,
     require,
 )
 from vinefast.settings.tuning import Tuning
@@ -114,7 +115,7 @@ def _check_address(address: str | None) -> None:
     except ValueError:
         return  # a name
     if is_unreachable:
-        raise InvalidConfiguration(
+        refuse(
             f"manager_config.address is {address!r}, an address of IPv6, and the environment variable {_IP_MODE} "
             f"{'is ' + repr(mode) if _IP_MODE in os.environ else 'is not set'}, with which TaskVine speaks IPv4 alone; "
             f"accepted: an address of IPv4, or {_IP_MODE}='AUTO' (or 'IPV6') here and for workers elsewhere"
@@ -139,7 +140,7 @@ def check_factory_config(config: TaskVineFactoryConfig) -> None:
     for name, rule in FACTORY_RULES.items():
         require(f"factory_config.{name}", getattr(config, name), rule)
     if config.min_workers > config.max_workers:
-        raise InvalidConfiguration(
+        refuse(
             f"factory_config.min_workers is {config.min_workers}; accepted: at most max_workers, {config.max_workers}"
         )
 
@@ -147,7 +148,7 @@ def check_factory_config(config: TaskVineFactoryConfig) -> None:
 def check_autolabel(config: TaskVineManagerConfig, exec_mode: str) -> None:
     """Raise `InvalidConfiguration` if resources of calls are to be measured that have no process of their own."""
     if config.autolabel and exec_mode != "regular":
-        raise InvalidConfiguration(
+        refuse(
             f"manager_config.autolabel is True and function_exec_mode is {exec_mode!r}; accepted: autolabel with "
             "function_exec_mode='regular' alone, since TaskVine measures processes, and warm ones run many calls"
         )
@@ -158,9 +159,9 @@ def check_context(context: Callable[[], Any] | None, scope: str, exec_mode: str)
     require("context", context, optional(CONTEXT))
     require("context_scope", scope, one_of("slot", "worker"))
     if scope == "worker" and context is None:
-        raise InvalidConfiguration("context_scope is 'worker' and context is None; accepted: with a context alone")
+        refuse("context_scope is 'worker' and context is None; accepted: with a context alone")
     if scope == "worker" and exec_mode != "serverless":
-        raise InvalidConfiguration(
+        refuse(
             f"context_scope is 'worker' and function_exec_mode is {exec_mode!r}; accepted: context_scope='worker' with "
             "function_exec_mode='serverless' alone, since fresh processes share nothing"
         )
@@ -187,7 +188,7 @@ def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> 
 def check_password(config: TaskVineManagerConfig, required: bool) -> None:
     """Raise `InvalidConfiguration` if there is a password that nobody is to know."""
     if config.project_password_file is not None and not required:
-        raise InvalidConfiguration(
+        refuse(
             f"require_password is False and manager_config.project_password_file is {config.project_password_file!r}; "
             "accepted: require_password=False without a password file alone"
         )
@@ -212,7 +213,7 @@ def check_password_file(path: str) -> None:
 def check_forwarding(config: TaskVineManagerConfig, forward_output: bool) -> None:
     """Refuse to forward what is not kept."""
     if forward_output and not Tuning.of(config.tune_parameters).output_nbytes:
-        raise InvalidConfiguration("forward_output is True, but output-nbytes of tune_parameters is 0; accepted: more")
+        refuse("forward_output is True, but output-nbytes of tune_parameters is 0; accepted: more")
 
 
 def check_ssl(value: object) -> None:

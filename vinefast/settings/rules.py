@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
@@ -124,4 +125,25 @@ def require(name: str, value: object, rule: Rule) -> None:
     """Raise `InvalidConfiguration` unless the rule accepts the value."""
     accepts, words = rule
     if not accepts(value):
-        raise InvalidConfiguration(f"{name} is {value!r}; accepted: {words}")
+        refuse(f"{name} is {value!r}; accepted: {words}")
+
+
+def refuse(words: str) -> None:
+    """Raise `InvalidConfiguration`, unless somebody gathers what is refused."""
+    if _gather is None:
+        raise InvalidConfiguration(words)
+    _gather(words)
+
+
+_gather: Callable[[str], None] | None = None
+
+
+@contextmanager
+def gathering(gather: Callable[[str], None]) -> Iterator[None]:
+    """Have what is refused meanwhile given to `gather`, and go on as if it were accepted: to find all mistakes."""
+    global _gather
+    before, _gather = _gather, gather
+    try:
+        yield
+    finally:
+        _gather = before

@@ -43,6 +43,13 @@ LOST = {
 }
 """Of workers that do not speak as the manager does, by what counts them: what was seen, a colon, and what to do."""
 
+_UNWRITTEN = {
+    "log_errno": "The logs of executor %s cannot be written in %s: %s. Calls go on; what is missing in the logs is "
+    "counted (stats(), log_bytes_unwritten)",
+    "event_log_errno": "The event log of executor %s cannot be written in %s: %s. Calls go on; vinefast status, why "
+    "and report do not know of all of them",
+}
+
 _Needs = tuple[float | int | None, ...]
 
 
@@ -61,25 +68,31 @@ class Watchdog:
         Knows whether other workers may come, and where to look if none does.
     timeout_s : float
         How long calls may wait for a larger worker that may still come; 0: for ever.
-    log_directory : str
-        Where TaskVine's logs are.
+    log_directories : mapping of str to str
+        Where TaskVine's logs and the event log are, by the counter that has the reason why they cannot be written.
     """
 
     def __init__(
-        self, label: str, strict: bool, engine: Engine, launcher: Launcher, timeout_s: float, log_directory: str
+        self,
+        label: str,
+        strict: bool,
+        engine: Engine,
+        launcher: Launcher,
+        timeout_s: float,
+        log_directories: Mapping[str, str],
     ) -> None:
         self._label = label
         self._strict = strict
         self._engine = engine
         self._launcher = launcher
         self._timeout_s = timeout_s
-        self._log_directory = log_directory
+        self._log_directories = log_directories
         self._final: dict[str, int] | None = None
         self._accepted: CallSpec | None = None
         self._met: dict[_Needs, CallSpec] = {}
         self._named: set[_Needs] = set()
         self._held_up = False
-        self._logs_lack = False
+        self._unwritten: dict[str, int] = {}
         self._named_lost: set[str] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vinefast-watchdog", daemon=True)
@@ -141,16 +154,14 @@ class Watchdog:
             self._look_at_logs(self._engine.stats())
 
     def _look_at_logs(self, stats: Mapping[str, int]) -> None:
-        if not stats["log_errno"] or self._logs_lack:
-            return
-        self._logs_lack = True
-        logger.warning(
-            "The logs of executor %s cannot be written in %s: %s. Calls go on; what is missing in the logs is "
-            "counted (stats(), log_bytes_unwritten)",
-            self._label,
-            self._log_directory,
-            os.strerror(stats["log_errno"]),
-        )
+        for name, directory in self._log_directories.items():
+            number = stats[name]
+            if not number or name in self._unwritten:
+                continue
+            # A disk that is full is one reason for both.
+            if number not in self._unwritten.values():
+                logger.warning(_UNWRITTEN[name], self._label, directory, os.strerror(number))
+            self._unwritten[name] = number
 
     def _look_at_lost_workers(self, stats: Mapping[str, int]) -> None:
         for name, words in LOST.items():

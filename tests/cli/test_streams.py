@@ -1,0 +1,58 @@
+"""The command ``vinefast`` where its streams, or its directory, are not what they should be."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.events.logs import LogWriter
+
+pytestmark = pytest.mark.processes
+
+PROGRAM = [sys.executable, "-c", "from vinefast.cli import main; main()"]
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    LogWriter(tmp_path / "executor").run(1)
+    return str(tmp_path)
+
+
+def run(shell, *arguments, **options):
+    """Run the command by a shell, in which "$@" is the command."""
+    program = ["/bin/sh", "-c", shell, "sh", *PROGRAM, *arguments]
+    return subprocess.run(program, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize("command", ["info", "status", "why"])
+def test_without_standard_output(run_dir, command):
+    ended = run('exec "$@" >&-', command, run_dir)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["info", "status", "why"])
+def test_where_nothing_can_be_written(run_dir, command):
+    ended = run('exec "$@" > /dev/full', command, run_dir)
+    assert ended.returncode and "Error: [Errno 28] No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["info", "status", "why"])
+def test_whose_reader_has_gone(run_dir, command):
+    ended = run('("$@"; echo $? >&2) | true', command, run_dir)
+    assert "Traceback" not in ended.stderr and ended.stderr.strip() in ("0", "1")
+
+
+@pytest.mark.parametrize("command", ["info", "status", "why"])
+def test_in_a_directory_that_is_gone(run_dir, tmp_path, command):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    ended = run('rmdir "$PWD" && exec "$@"', command, run_dir, cwd=gone, env=environment)
+    assert ended.returncode == 0 and not ended.stderr
+
+
+def test_info_says_what_tells_more_of_a_run(run_dir):
+    # A long path is folded.
+    assert f"vinefaststatus{run_dir}" in "".join(run('exec "$@"', "info", run_dir).stdout.split())
