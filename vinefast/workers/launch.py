@@ -30,7 +30,7 @@ from vinefast._teardown import join
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.library.process import GRACE_S
 from vinefast.library.protocol import VINEFAST_LIBRARY
-from vinefast.workers import by_hand
+from vinefast.workers import batch_jobs, by_hand
 from vinefast.workers.contact import Contact
 from vinefast.workers.descriptors import why_none_is_left, with_former_limit
 from vinefast.workers.environment import SCRIPT, Environment, named_environment
@@ -193,7 +193,8 @@ class ProviderLauncher(Launcher):
         said = [path for path in glob.glob(f"{glob.escape(where)}/*stderr*") if os.path.getsize(path)] if where else []
         if said:
             return log_excerpt(max(said, key=os.path.getmtime))
-        return f"The output of the provider's blocks is in {where or 'its script_dir'}"
+        output = f"The output of the provider's blocks is in {where or 'its script_dir'}"
+        return output if self.local else f"{batch_jobs.describe(self.provider)} {output}"
 
 
 class _CrewLauncher(Launcher):
@@ -424,6 +425,11 @@ class FactoryLauncher(_CrewLauncher):
 
     def _log_path(self, index: int) -> str:
         return os.path.join(self.directory, "factory.log")
+
+    def diagnosis(self) -> str:
+        """Show the factory's log, and say how to ask for its jobs, which it does not name."""
+        asking = batch_jobs.how_to_ask(self.config.batch_type)
+        return "\n".join(filter(None, [super().diagnosis(), asking]))
 
     def _worker_options(self) -> str | None:
         if not self.local:
