@@ -35,3 +35,5 @@ def slurm(_slurm, monkeypatch, mark):
         monkeypatch.delenv(name)
     yield _slurm
     _slurm.cancel_all()
+    # A worker that heeds no signal is killed after 20 s (start-worker.sh).
+    assert not left_of(mark, 30)

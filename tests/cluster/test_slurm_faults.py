@@ -1,6 +1,7 @@
 """What becomes of calls, and what the user is told, when Slurm ends a job, refuses it, or lets it wait."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -54,6 +55,17 @@ def test_a_worker_has_the_cores_of_its_job_and_a_password_and_tls(slurm, load_on
     assert executor.stats()["slots"] == 1
     assert " --ssl " in executor.worker_command and " --password " in executor.worker_command
     assert not {"127.0.0.1", "localhost", "::1"} & set(executor.worker_command.split())
+
+
+def test_a_program_in_a_job_has_local_workers_with_the_cores_of_the_job(slurm, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from vinefast import VineFastExecutor\n\nwith VineFastExecutor() as executor:\n"
+        "    executor.submit(abs, None, -1).result()\n    print('slots:', executor.stats()['slots'])\n"
+    )
+    options = ["--wait", "--cpus-per-task=1", f"--chdir={tmp_path}", "--output=said"]
+    slurm.command("sbatch", *options, "--wrap", f"{sys.executable} program.py")
+    assert "slots: 1\n" in (tmp_path / "said").read_text()
 
 
 def job_noted(number, seconds, notes):

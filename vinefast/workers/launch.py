@@ -349,7 +349,7 @@ class LocalLauncher(_CrewLauncher):
         self._scratch = Scratch(self._place)
         self._arguments = [
             *_leaving_arguments(self.config),
-            *_options({"--password": _copy_password(contact, self._scratch)}),
+            *_options({"--password": _copy_password(contact, self._scratch), "--cores": _fewer_cores()}),
             *_worker_arguments(self.config, contact),
         ]
         super().start(contact, on_failure)
@@ -451,6 +451,7 @@ class FactoryLauncher(_CrewLauncher):
             "--scratch-dir": ".",
             "--password": "password" if contact.password_file else None,
             "--worker-binary": self._worker,
+            "--cores": config.cores or (_fewer_cores() if self.local else None),
             "--extra-options": self._worker_options(),
             "--condor-requirements": config.condor_requirements,
             "--batch-options": config.batch_options,
@@ -578,6 +579,15 @@ def _leaving_arguments(config: TaskVineFactoryConfig) -> list[str]:
 
 def _resource_options(config: TaskVineFactoryConfig) -> dict[str, object]:
     return {f"--{name}": getattr(config, name) or None for name in ("cores", "gpus", "memory", "disk")}
+
+
+def _fewer_cores() -> int | None:
+    """Give the cores that this process may run on, if the machine has others, which a worker would take as well.
+
+    So it is in a batch system's job. start-worker.sh does the same where workers run elsewhere.
+    """
+    usable = len(os.sched_getaffinity(0))
+    return usable if usable < (os.cpu_count() or 1) else None
 
 
 def _target(contact: Contact, elsewhere: bool) -> list[str]:
