@@ -36,4 +36,4 @@ def slurm(_slurm, monkeypatch, mark):
     yield _slurm
     _slurm.cancel_all()
     # A worker that heeds no signal is killed after 20 s (start-worker.sh).
-    assert not left_of(mark, 30)
+    assert not left_of(mark, 60)
