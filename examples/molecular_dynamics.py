@@ -33,6 +33,8 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from molecular_dynamics_pictures import draw_caloric_curve, draw_throughput
 from parsl import python_app
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.providers import SlurmProvider
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -47,9 +49,29 @@ STEP_FS = 8
 NAMES = {"regular": "L1, plain tasks", "serverless": "L2, function invocations"}
 
 
-def make_executor(mode):
-    """Return the executor for one of the two runs, with everything else at its default."""
-    return vinefast.VineFastExecutor(label=f"vinefast_{mode}", function_exec_mode=mode)
+def cores_of(options):
+    """Return the cores of the worker, of which each runs a call at a time."""
+    return options.cores or len(os.sched_getaffinity(0))
+
+
+def make_executor(mode, options):
+    """Return the executor for one of the two runs, its workers on this machine or in a job of Slurm."""
+    where = {}
+    if options.slurm is not None:
+        provider = SlurmProvider(
+            partition=options.slurm, cores_per_node=cores_of(options), exclusive=False, walltime="01:00:00"
+        )
+        where = {
+            "worker_launch_method": "provider",
+            "provider": provider,
+            "manager_config": TaskVineManagerConfig(port=0, shared_fs=True),
+        }
+    return vinefast.VineFastExecutor(
+        label=f"vinefast_{mode}",
+        function_exec_mode=mode,
+        factory_config=TaskVineFactoryConfig(cores=options.cores),
+        **where,
+    )
 
 
 @python_app
@@ -228,7 +250,7 @@ def run(mode, rounds, options, console):
         else:
             failures.append(future.exception())
 
-    config = parsl.Config(executors=[make_executor(mode)], run_dir=str(options.output / "runinfo"))
+    config = parsl.Config(executors=[make_executor(mode, options)], run_dir=str(options.output / "runinfo"))
     with parsl.load(config), bar:
         began = time.perf_counter()
         futures = submit(options, rounds, count)
@@ -260,7 +282,7 @@ def run(mode, rounds, options, console):
 
 def compare(plain, function, options):
     """Return the figures of both runs side by side, and how well their energies agree."""
-    slots = len(os.sched_getaffinity(0))
+    slots = cores_of(options)
     table = Table("", plain["name"], function["name"])
     for title, value in {
         "calls": lambda r: f"{r['calls']}",
@@ -298,6 +320,8 @@ def main():
     parser.add_argument("--calls", type=int, default=4000, help="calls to run as function invocations")
     parser.add_argument("--sample", type=int, default=20, help="how many of them to run as plain tasks too")
     parser.add_argument("--ladders", type=int, default=2, help="independent sets of replicas")
+    parser.add_argument("--cores", type=int, help="of the worker; if not given, as many as there are here")
+    parser.add_argument("--slurm", metavar="PARTITION", help="run the worker in a job of Slurm, in this partition")
     parser.add_argument("--seed", type=int, default=1, help="of all random numbers")
     parser.add_argument("--output", type=Path, default=Path("molecular_dynamics"), help="directory for the pictures")
     parser.add_argument("--quick", action="store_true", help="600 calls: too few for the physics")
@@ -308,7 +332,7 @@ def main():
     options.temperatures_K = np.linspace(coldest_K, hottest_K, RUNGS)
     options.output.mkdir(parents=True, exist_ok=True)
     per_round = RUNGS * options.ladders
-    # The local workers inherit this: as many calls as cores run side by side.
+    # Workers inherit this, as do jobs of Slurm: as many calls as cores run side by side.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
     console = Console()

@@ -35,8 +35,8 @@ def test_the_python_of_a_page_runs(mark, tmp_path, page):
 def test_the_job_of_several_nodes_runs(mark, tmp_path):
     """With a stand-in for srun, which starts two workers here."""
     blocks = blocks_of((ROOT / "docs/clusters.md").read_text(encoding="utf-8"))
-    job = next(block.code for block in blocks if "#SBATCH" in block.code)
-    by_hand = next(block.code for block in blocks if '"manual"' in block.code and block.language == "python")
+    job = next(block.code for block in blocks if "python program.py &" in block.code)
+    by_hand = next(block.code for block in blocks if 'print("vinefast worker"' in block.code)
     imports = "from parsl.executors.taskvine import TaskVineManagerConfig\nfrom vinefast import VineFastExecutor\n"
     (tmp_path / "program.py").write_text(
         f"{imports}{by_hand}\nimport time\n"

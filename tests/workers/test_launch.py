@@ -372,7 +372,7 @@ def test_remote_blocks_look_for_the_worker_themselves(tmp_path, monkeypatch, wra
 
     def run(*places):
         path = os.pathsep.join([*places, str(tmp_path), os.defpath])
-        environment = {"PATH": path, "SLURM_JOB_NAME": "job", "SLURM_CPUS_ON_NODE": "1"}
+        environment = {"PATH": path, "SLURM_JOB_NAME": "job", "SLURM_CPUS_ON_NODE": str(os.cpu_count())}
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
         return done.stdout.splitlines()
 

@@ -51,6 +51,34 @@ def said(tmp_path):
     return (tmp_path / "said").read_text().splitlines()
 
 
+def arguments_of(start, tmp_path, *arguments, **variables):
+    """What a worker is given, but for its directory."""
+    assert start('shift 2; echo "$@" > $said.; mv $said. $said', *arguments, **variables).wait(20) == 0
+    given = said(tmp_path)[0].split()
+    (tmp_path / "said").unlink()
+    return given
+
+
+def test_a_worker_takes_no_more_cores_than_were_given_to_it(start, tmp_path):
+    if len(os.sched_getaffinity(0)) < max(2, os.cpu_count()):
+        pytest.skip("this machine has one core, or these tests may not use all: a worker cannot be given fewer")
+    assert arguments_of(start, tmp_path, "x") == ["x"]
+    for name in ("SLURM_CPUS_ON_NODE", "NSLOTS", "PARSL_CORES", "CORES"):
+        assert arguments_of(start, tmp_path, "x", **{name: "1"}) == ["--cores", "1", "x"]
+        assert arguments_of(start, tmp_path, "x", **{name: "some"}) == ["x"]
+    # As many as there are, or more, change nothing, and neither does what is for the threads of calls.
+    variables = {"SLURM_CPUS_ON_NODE": "9999", "CORES": "0", "OMP_NUM_THREADS": "1"}
+    assert arguments_of(start, tmp_path, "x", **variables) == ["x"]
+
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        # The user's word is the last one.
+        assert arguments_of(start, tmp_path, "--cores", "2") == ["--cores", "1", "--cores", "2"]
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def test_a_directory_of_its_own_that_is_removed(start, tmp_path):
     script = 'umask 0; mkdir -p "$2/cache/x"; stat -c "%a" "$2" > $said.; echo "$@" >> $said.; mv $said. $said; exit 7'
     assert start(script, "--cores", "2", "a  b").wait(20) == 7

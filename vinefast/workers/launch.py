@@ -30,7 +30,7 @@ from vinefast._teardown import join
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.library.process import GRACE_S
 from vinefast.library.protocol import VINEFAST_LIBRARY
-from vinefast.workers import by_hand
+from vinefast.workers import batch_jobs, by_hand
 from vinefast.workers.contact import Contact
 from vinefast.workers.descriptors import why_none_is_left, with_former_limit
 from vinefast.workers.environment import SCRIPT, Environment, named_environment
@@ -193,7 +193,8 @@ class ProviderLauncher(Launcher):
         said = [path for path in glob.glob(f"{glob.escape(where)}/*stderr*") if os.path.getsize(path)] if where else []
         if said:
             return log_excerpt(max(said, key=os.path.getmtime))
-        return f"The output of the provider's blocks is in {where or 'its script_dir'}"
+        output = f"The output of the provider's blocks is in {where or 'its script_dir'}"
+        return output if self.local else f"{batch_jobs.describe(self.provider)} {output}"
 
 
 class _CrewLauncher(Launcher):
@@ -348,7 +349,7 @@ class LocalLauncher(_CrewLauncher):
         self._scratch = Scratch(self._place)
         self._arguments = [
             *_leaving_arguments(self.config),
-            *_options({"--password": _copy_password(contact, self._scratch)}),
+            *_options({"--password": _copy_password(contact, self._scratch), "--cores": _fewer_cores()}),
             *_worker_arguments(self.config, contact),
         ]
         super().start(contact, on_failure)
@@ -425,6 +426,11 @@ class FactoryLauncher(_CrewLauncher):
     def _log_path(self, index: int) -> str:
         return os.path.join(self.directory, "factory.log")
 
+    def diagnosis(self) -> str:
+        """Show the factory's log, and say how to ask for its jobs, which it does not name."""
+        asking = batch_jobs.how_to_ask(self.config.batch_type)
+        return "\n".join(filter(None, [super().diagnosis(), asking]))
+
     def _worker_options(self) -> str | None:
         if not self.local:
             return self.config.worker_options
@@ -445,6 +451,7 @@ class FactoryLauncher(_CrewLauncher):
             "--scratch-dir": ".",
             "--password": "password" if contact.password_file else None,
             "--worker-binary": self._worker,
+            "--cores": config.cores or (_fewer_cores() if self.local else None),
             "--extra-options": self._worker_options(),
             "--condor-requirements": config.condor_requirements,
             "--batch-options": config.batch_options,
@@ -572,6 +579,15 @@ def _leaving_arguments(config: TaskVineFactoryConfig) -> list[str]:
 
 def _resource_options(config: TaskVineFactoryConfig) -> dict[str, object]:
     return {f"--{name}": getattr(config, name) or None for name in ("cores", "gpus", "memory", "disk")}
+
+
+def _fewer_cores() -> int | None:
+    """Give the cores that this process may run on, if the machine has others, which a worker would take as well.
+
+    So it is in a batch system's job. start-worker.sh does the same where workers run elsewhere.
+    """
+    usable = len(os.sched_getaffinity(0))
+    return usable if usable < (os.cpu_count() or 1) else None
 
 
 def _target(contact: Contact, elsewhere: bool) -> list[str]:

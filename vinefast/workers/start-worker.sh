@@ -38,10 +38,20 @@ for signal in HUP INT QUIT TERM USR1 USR2; do
     trap end_worker "$signal"
 done
 
+# A worker takes all cores that its machine has, also those that a batch system has given to others. Unlike `nproc` alone,
+# which knows what a process may run on, these variables also say what Slurm, Grid Engine and Parsl's providers have
+# asked for where nobody is kept to it; CORES is TaskVine's own.
+cores_here=$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc --all)
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo "$cores_here")
+for given in "$SLURM_CPUS_ON_NODE" "$NSLOTS" "$PARSL_CORES" "$CORES"; do
+    [ "$given" -ge 1 ] 2>/dev/null && [ "$given" -lt "$cores" ] && cores=$given
+done
+
 workspace=$(mktemp -d "$parent/worker-XXXXXXXXXX") || exit 1
 if [ -z "$ended" ]; then
     program=$1
     shift
+    [ "$cores" -ge "$cores_here" ] || set -- --cores "$cores" "$@"
     # The last of equal options wins: the user's. By its environment all is known that comes from this worker.
     VINEFAST_WORKSPACE=${workspace##*/} "$program" --workspace "$workspace" "$@" &
     worker=$!
