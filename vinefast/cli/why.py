@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vinefast.cli.newest import newest_run
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
 from vinefast.events.story import FailureGroup, Stories, Story
@@ -65,14 +65,7 @@ def _arguments(what: tuple[str, ...]) -> tuple[str, int | None]:
     if len(directories) > 1 or len(numbers) > 1 or any(not text.isdecimal() for text in numbers):
         missing = next((text for text in numbers if not text.isdecimal()), what[-1])
         raise click.UsageError(f"there is no directory {missing!r}, and it is no number of a task")
-    return directories[0] if directories else _newest(), int(numbers[0]) if numbers else None
-
-
-def _newest() -> str:
-    found = sorted(path for path in Path("runinfo").glob("[0-9]*") if path.is_dir())
-    if not found:
-        raise click.UsageError("there is no runinfo/000 or the like here: give a RUN_DIR")
-    return str(found[-1])
+    return directories[0] if directories else newest_run(), int(numbers[0]) if numbers else None
 
 
 def _stories(run: Run, task: int, is_call: bool) -> list[Story]:
