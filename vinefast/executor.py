@@ -250,7 +250,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._teardown: Teardown | None = None  # since start or shutdown
         self._starting = False
         self._ends_with_start = False  # somebody has shut it down meanwhile
-        self._submit: Callable[..., CallFuture[Any]] = _refuser(EngineStopped("the executor has not been started"))
+        self._submit: Callable[..., CallFuture[Any]] = _refuser(
+            EngineStopped("the executor has not been started: parsl.load does that, a with block, or start()")
+        )
 
     def start(self) -> None:
         """Start the engine and its workers, or raise with nothing left running.

@@ -41,6 +41,11 @@ def nothing_left(mark):
     return wait_until(lambda: not processes_marked(mark))
 
 
+def test_before_the_start_it_says_what_starts_it():
+    with pytest.raises(EngineStopped, match="has not been started: parsl.load does that"):
+        VineFastExecutor().submit(pow, None, 2, 3)
+
+
 def test_before_start(make_executor):
     executor = make_executor(start=False)
     timed_shutdown(executor)

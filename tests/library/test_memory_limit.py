@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import pytest
 from tests.helpers.processes import descendants, is_alive
 from tests.helpers.waiting import wait_until
 from vinefast.calls.context import pack
+from vinefast.library import memory_usage
 from vinefast.library.context import FILE
-from vinefast.library.memory_limit import split_limit
+from vinefast.library.memory_limit import Gauge, split_limit
 from vinefast.library.memory_usage import Tree
 from vinefast.library.out_of_memory import OomKills
 
@@ -220,6 +223,28 @@ def test_a_count_from_before_is_forgotten(tmp_path):
 
 def test_this_machine_counts():
     assert OomKills()._path is not None
+
+
+def test_one_that_grows_is_found_however_long_it_takes_to_measure(monkeypatch):
+    def slowly(pid):
+        time.sleep(0.05)  # as if the kernel had to wait for a process that gets pages
+        return measure(pid)
+
+    measure = memory_usage._proportional
+    monkeypatch.setattr(memory_usage, "_proportional", slowly)
+    code = (
+        "import time\nall = []\nfor i in range(30):\n  all.append(b'x' * 10_000_000); time.sleep(0.02)\ntime.sleep(9)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as child:
+        try:
+            gauge = Gauge(memory_usage.Tree(child.pid), 100 * MB)
+            exceeds, ends_at = False, time.monotonic() + 5
+            while not exceeds and time.monotonic() < ends_at:
+                exceeds, pause = gauge.look()
+                time.sleep(0 if exceeds else min(pause, 5))
+            assert exceeds and gauge.tree.resident() < 250 * MB
+        finally:
+            child.kill()
 
 
 def test_split_limit():

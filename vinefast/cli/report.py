@@ -6,24 +6,26 @@ from pathlib import Path
 
 import click
 
+from vinefast.cli.newest import newest_run
 from vinefast.cli.outputs import runs_and_outputs
 from vinefast.errors import EventLogError
 from vinefast.events.report import report_of
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(exists=True))
+@click.argument("run_dir", type=click.Path(exists=True), required=False)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to; report.html if not given."
 )
-def report(run_dir: str, output: Path | None) -> None:
+def report(run_dir: str | None, output: Path | None) -> None:
     """Write a page with pictures of a run.
 
-    RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it; the run may still go on. If it has
-    several executors, each has a page, with its label in the name. The page needs no network.
+    RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it; without it, the newest one in
+    ./runinfo. The run may still go on. If it has several executors, each has a page, with its label in the name. The
+    page needs no network.
     """
     try:
-        for run, directory, target in runs_and_outputs(run_dir, output or Path("report.html")):
+        for run, directory, target in runs_and_outputs(run_dir or newest_run(), output or Path("report.html")):
             target.write_text(report_of(run, directory), encoding="utf-8", errors="replace")
             click.echo(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     except ImportError as error:

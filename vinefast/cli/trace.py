@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from vinefast.cli.newest import newest_run
 from vinefast.cli.outputs import runs_and_outputs
 from vinefast.display.progress import Progress
 from vinefast.display.state import Counts
@@ -22,7 +23,7 @@ _FORMATS = {"perfetto": (perfetto_trace.write, "trace.pftrace"), "chrome": (chro
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(exists=True))
+@click.argument("run_dir", type=click.Path(exists=True), required=False)
 @click.option(
     "-o",
     "--output",
@@ -44,17 +45,17 @@ _FORMATS = {"perfetto": (perfetto_trace.write, "trace.pftrace"), "chrome": (chro
     help="Of more calls, the last ones are written: a million take 7 to 15 s and 60 to 125 MB.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON about the files: a list with an object for each.")
-def trace(run_dir: str, output: Path | None, name: str, max_calls: int, as_json: bool) -> None:
+def trace(run_dir: str | None, output: Path | None, name: str, max_calls: int, as_json: bool) -> None:
     """Write a trace of a run, for Perfetto.
 
-    RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it; the run may still go on. If it has
-    several executors, each has a file, with its label in the name. https://ui.perfetto.dev opens it, and shows each
-    call in its slot; nothing is sent anywhere by that.
+    RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it; without it, the newest one in
+    ./runinfo. The run may still go on. If it has several executors, each has a file, with its label in the name.
+    https://ui.perfetto.dev opens it, and shows each call in its slot; nothing is sent anywhere by that.
     """
     write, default = _FORMATS[name]
     figures = []
     try:
-        for run, _, target in runs_and_outputs(run_dir, output or Path(default)):
+        for run, _, target in runs_and_outputs(run_dir or newest_run(), output or Path(default)):
             began = time.monotonic()
             found = trace_of(run, max_calls)
             if name == "perfetto":

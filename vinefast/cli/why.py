@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from vinefast.cli.newest import newest_run
 from vinefast.display.text import moment, one_line, verbatim
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
@@ -65,15 +65,7 @@ def _arguments(what: tuple[str, ...]) -> tuple[str, int | None]:
     if len(directories) > 1 or len(numbers) > 1 or any(not text.isdecimal() for text in numbers):
         missing = next((text for text in numbers if not text.isdecimal()), what[-1])
         raise click.UsageError(f"there is no directory {missing!r}, and it is no number of a task")
-    return directories[0] if directories else _newest(), int(numbers[0]) if numbers else None
-
-
-def _newest() -> str:
-    # Parsl counts on behind 999.
-    found = [path for path in Path("runinfo").glob("[0-9]*") if path.name.isdecimal() and path.is_dir()]
-    if not found:
-        raise click.UsageError("there is no runinfo/000 or the like here: give a RUN_DIR")
-    return str(max(found, key=lambda path: int(path.name)))
+    return directories[0] if directories else newest_run(), int(numbers[0]) if numbers else None
 
 
 def _stories(run: Run, task: int, is_call: bool) -> list[Story]:

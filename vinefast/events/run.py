@@ -372,7 +372,7 @@ def find_all(directory: str) -> list[str]:
     if not found:
         raise EventLogError(
             f"There is no event log in {directory}, nor in a directory there: is it a run directory, such as "
-            "runinfo/000, of an executor of vinefast's that was started with events_nbytes above 0?"
+            "runinfo/000, of an executor of vinefast's that was started with tune parameter events-nbytes above 0?"
         )
     return found
 

@@ -96,15 +96,22 @@ class Tree:
         """Give how many of the processes of the last look have been measured."""
         return len(self._measured)
 
+    def has_changed(self) -> bool:
+        """Tell whether a process of the last look has not been measured since it changed."""
+        return bool(self._changed())
+
     def measure_one(self) -> bool:
         """Measure the process of which least is known; tells whether there was one that had changed."""
-        changed = [pid for pid, resident in self._resident.items() if self._measured.get(pid, (-1, 0))[0] != resident]
+        changed = self._changed()
         if changed:
             self._measure(max(changed, key=self._bound))
         elif self._measured:
             # Memory that was shared and is written to is taken without a change in what is counted simply.
             self._measure(next(iter(self._measured)))
         return bool(changed)
+
+    def _changed(self) -> list[int]:
+        return [pid for pid, resident in self._resident.items() if self._measured.get(pid, (-1, 0))[0] != resident]
 
     def _measure(self, pid: int) -> None:
         resident = self._resident[pid]
