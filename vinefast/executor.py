@@ -214,7 +214,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if worker_launch_method == "provider":
             provider = provider or LocalProvider(init_blocks=1)
         elif provider is not None:
-            logger.warning("Ignoring the provider: worker_launch_method is %r", worker_launch_method, extra=fields(label))
+            logger.warning(
+                "Ignoring the provider: worker_launch_method is %r", worker_launch_method, extra=fields(label)
+            )
             provider = None
         super().__init__(provider=provider, block_error_handler=True)
         self.run_dir = ""  # until somebody sets one

@@ -111,7 +111,9 @@ def test_a_radio_that_fails_is_told_of_once(caplog):
     assert getattr(record, "parsl.executor") == "vines"
 
 
-@pytest.mark.parametrize("level, handled, expected", [("DEBUG", True, True), ("INFO", True, False), ("DEBUG", False, False)])
+@pytest.mark.parametrize(
+    "level, handled, expected", [("DEBUG", True, True), ("INFO", True, False), ("DEBUG", False, False)]
+)
 def test_calls_are_logged_if_somebody_keeps_that(monkeypatch, level, handled, expected):
     logger = logging.Logger("alone", level)
     if handled:

@@ -87,7 +87,7 @@ class CallReports:
             self._nodes.pop(worker, None)
 
     def note_calls(self, worker: int, slot: int, pid: int, runs: list[tuple[CallFuture[Any], int, int]]) -> None:
-        """Note calls that have come back, before their futures are done; times are of this machine's monotonic clock."""
+        """Note calls that have come back, before their futures are done; times are of the monotonic clock."""
         since_1970_ns = time.time_ns() - time.monotonic_ns()
         noted = [
             _Run(
@@ -168,7 +168,8 @@ class CallReports:
             try_time_running_ended=datetime.fromtimestamp(run.ended_s),
         )
         if run.task is not None:
-            known |= fields(dfk=run.task.run_id, task=run.task.task_id, **{"try": run.task.try_id})
+            names: dict[str, Any] = {"dfk": run.task.run_id, "task": run.task.task_id, "try": run.task.try_id}
+            known |= fields(**names)
         logger.debug(
             "Call %d of executor %s ran for %.6f s%s on %s",
             run.number,

@@ -324,9 +324,7 @@ class _CrewLauncher(Launcher):
         if self._early_ends[index] >= _MAX_EARLY_ENDS and process.returncode > 0:
             excerpt = log_excerpt(log_path, self._log_starts[index])
             raise EngineFailure(f"No worker can be started: {how}, like those before it. {excerpt}")
-        logger.warning(
-            "%s; starting another. Its log is %s", how, log_path, extra=fields(self._label, pid=process.pid)
-        )
+        logger.warning("%s; starting another. Its log is %s", how, log_path, extra=fields(self._label, pid=process.pid))
 
 
 def local_scratch_dir(config: TaskVineFactoryConfig) -> str | None:

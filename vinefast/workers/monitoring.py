@@ -66,5 +66,7 @@ class NodeRows:
             logger.exception(
                 "Monitoring does not hear of the node of worker %s",
                 row["uid"],
-                extra=fields(self._label, worker=row["uid"], hostname=row["hostname"], block_id=row["block_id"] or None),
+                extra=fields(
+                    self._label, worker=row["uid"], hostname=row["hostname"], block_id=row["block_id"] or None
+                ),
             )

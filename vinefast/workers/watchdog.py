@@ -121,7 +121,9 @@ class Watchdog:
             if stats["accept_errno"] and not refused:
                 refused = complained = True
                 reason = why_none_is_left(stats["accept_errno"])
-                logger.warning("Not every worker can join executor %s: %s", self._label, reason, extra=fields(self._label))
+                logger.warning(
+                    "Not every worker can join executor %s: %s", self._label, reason, extra=fields(self._label)
+                )
             self._look_at_lost_workers(stats)
             self._look_at_logs(stats)
             self._look_at_callbacks()
