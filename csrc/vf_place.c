@@ -89,6 +89,7 @@ void vf_place_tell(struct vf_place *place, const struct vf_worker *worker, enum 
 	bundle->news = news;
 	bundle->worker_slots =
 			place->config->placing ? worker->slots : place->workers->typical_slots;
+	bundle->stages.worker = worker->number;
 	bundle->frame = strdup(worker->node);
 	if (!bundle->frame) {
 		vf_bundle_free(bundle);

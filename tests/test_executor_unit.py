@@ -47,7 +47,7 @@ def make(tmp_path):
 class Engine:
     """Stands in for the core where no call is to run."""
 
-    def __init__(self, settings, on_failure, on_node=None, on_output=None):
+    def __init__(self, settings, on_failure, on_node=None, on_output=None, on_calls=None):
         self.settings = settings
         self.on_failure = on_failure
         self.port = 9123

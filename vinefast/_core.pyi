@@ -93,8 +93,9 @@ class Engine:
         self,
         settings: EngineSettings,
         on_failure: Callable[[Exception], object],
-        on_node: Callable[[bytes, int, bool], object] | None = None,
+        on_node: Callable[[bytes, int, bool, int], object] | None = None,
         on_output: Callable[[str, int, bytes], object] | None = None,
+        on_calls: Callable[[int, int, int, list[tuple[CallFuture[Any], int, int]]], object] | None = None,
     ) -> None: ...
     def start(self) -> None: ...
     def outstanding(self) -> int: ...

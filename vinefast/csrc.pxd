@@ -323,8 +323,16 @@ cdef extern from "vf_bundle.h" nogil:
         VF_NODE_JOINED
         VF_NODE_LEFT
 
+    struct vf_stages:
+        uint64_t run_ns
+        uint32_t worker
+        uint32_t slot
+        uint32_t pid
+
     struct vf_bundle:
         vf_link link
+        uint64_t sent_ns
+        vf_stages stages
         char *frame
         size_t frame_nbytes
         size_t output_at

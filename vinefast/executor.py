@@ -28,7 +28,9 @@ from parsl.utils import RepresentationMixin
 
 from vinefast import _log_locks
 from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
+from vinefast._log_fields import fields
 from vinefast._teardown import Teardown
+from vinefast.calls import reports
 from vinefast.calls.apps import options_of
 from vinefast.calls.cancel import call_of, cancel
 from vinefast.calls.context import pack
@@ -213,7 +215,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if worker_launch_method == "provider":
             provider = provider or LocalProvider(init_blocks=1)
         elif provider is not None:
-            logger.warning("Ignoring the provider: worker_launch_method is %r", worker_launch_method)
+            logger.warning(
+                "Ignoring the provider: worker_launch_method is %r", worker_launch_method, extra=fields(label)
+            )
             provider = None
         super().__init__(provider=provider, block_error_handler=True)
         self.run_dir = ""  # until somebody sets one
@@ -368,7 +372,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         output = RunOutput(output_dir, *kept, sees_output, self.forward_output)
         stop_output.callback(output.stop)
         output.start()
-        self._engine = Engine(settings, _weakly(self._die), self._on_node(teardown), output.take)
+        on_node, on_calls = self._reports(teardown)
+        self._engine = Engine(settings, _weakly(self._die), on_node, output.take, on_calls)
         self._engine.submitter.cancel_running = self.cancel_running
         self._engine.submitter.make_plan = weakref.WeakMethod(self._plan)
         teardown.callback(self._engine.stop)
@@ -391,9 +396,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 "require_password is False",
                 self.port,
                 self.label,
+                extra=fields(self.label),
             )
         if self.worker_launch_method == "manual":
-            logger.info("Executor %s: %s", self.label, self._launcher.diagnosis())
+            logger.info("Executor %s: %s", self.label, self._launcher.diagnosis(), extra=fields(self.label))
         strict = self.function_exec_mode == "regular" or settings.placing
         self._watchdog = Watchdog(
             self.label,
@@ -407,12 +413,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self._watchdog.start()
         self._submit = self._engine.submitter.submit
 
-    def _on_node(self, teardown: Teardown) -> Callable[[bytes, int, bool], None] | None:
-        if self.submit_monitoring_radio is None:
-            return None
-        nodes = monitoring.NodeRows(self.submit_monitoring_radio, self.run_id)
-        teardown.callback(nodes.close)
-        return nodes.note
+    def _reports(self, teardown: Teardown) -> tuple[Callable[..., None] | None, Callable[..., None] | None]:
+        """Give what is to hear of nodes, and of calls; if nobody asks, the engine does nothing for that."""
+        if self.submit_monitoring_radio is None and not reports.are_logged():
+            return None, None
+        has_slots = self.function_exec_mode == "serverless"
+        told = reports.CallReports(self.label, self.submit_monitoring_radio, self.run_id, has_slots)
+        teardown.callback(told.close)
+        return told.note_node, told.note_calls
 
     def _warn_of_unshared_radio(self) -> None:
         if isinstance(self.remote_monitoring_radio, FilesystemRadio):
@@ -421,6 +429,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 "reports are lost: set remote_monitoring_radio=UDPRadio(address=...)",
                 self.label,
                 self.run_dir,
+                extra=fields(self.label),
             )
 
     # Positional-only, unlike the base class: an app may have parameters of these names.
@@ -892,7 +901,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             self._engine.fail_outstanding(BadStateException(self, exception))
 
     def _die(self, exception: Exception) -> None:
-        logger.error("Executor %s cannot go on: %s", self.label, exception)
+        logger.error("Executor %s cannot go on: %s", self.label, exception, extra=fields(self.label))
         self._executor_exception = exception
         self._executor_bad_state.set()
         self._submit = _refuser(exception)

@@ -4,6 +4,7 @@ import os
 import platform
 import signal
 import sqlite3
+from datetime import datetime
 
 import parsl
 import psutil
@@ -129,6 +130,7 @@ def test_every_table(monitored, query):
         states = query(f"select * from status where task_id = {task['task_id']} order by timestamp")
         names = [state["task_status_name"] for state in states]
         assert {"pending", "launched", "running", "running_ended"} < set(names)
+        assert names.count("running") == names.count("running_ended") == 1
         assert names[-1] == ("failed" if task["task_func_name"] == "fail" else "exec_done")
 
     assert len(query("select distinct task_id from resource")) == 7
@@ -153,6 +155,33 @@ def test_every_table(monitored, query):
         assert row["total_memory"] == psutil.virtual_memory().total
 
 
+def test_without_measuring_resources_each_try_has_its_node_and_times(monitored, query):
+    """Parsl wraps no app then, and with another executor nobody would know."""
+    config = monitored(in_one_block(label="vines"), resource_monitoring_enabled=False)
+    config.retries = 1
+    with parsl.load(config):
+        assert [future.result(60) for future in [double(i) for i in range(50)]] == [2 * i for i in range(50)]
+        nap(0.5).result(60)
+        with pytest.raises(ValueError):
+            fail().result(60)
+
+    tries = query("select * from try order by task_id, try_id")
+    assert [(row["task_id"], row["try_id"]) for row in tries] == [(i, 0) for i in range(52)] + [(51, 1)]
+    for row in tries:
+        assert (row["block_id"], row["hostname"]) == ("0", platform.node())
+        assert row["task_try_time_launched"] < row["task_try_time_running"] < row["task_try_time_returned"]
+    for name in ("running", "running_ended"):
+        states = query(f"select * from status where task_status_name = '{name}' order by task_id, try_id")
+        assert [(row["task_id"], row["try_id"]) for row in states] == [(row["task_id"], row["try_id"]) for row in tries]
+    began, ended = query(
+        "select * from status where task_id = 50 and task_status_name like 'running%' order by timestamp"
+    )
+    assert (began["task_status_name"], ended["task_status_name"]) == ("running", "running_ended")
+    ran = datetime.fromisoformat(ended["timestamp"]) - datetime.fromisoformat(began["timestamp"])
+    assert ran.total_seconds() >= 0.5
+    assert not query("select * from resource")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -175,6 +204,9 @@ def test_nodes_where_taskvine_places_calls(monitored, query, arguments):
     assert [row["active"] for row in rows] == [1, 1, 0, 0]
     assert len({row["uid"] for row in rows}) == 2
     assert {row["worker_count"] for row in rows} == {1 if "function_exec_mode" in arguments else 3}
+    (call,) = query("select * from try")
+    assert (call["hostname"], call["block_id"]) == (platform.node(), None)
+    assert call["task_try_time_launched"] < call["task_try_time_running"] < call["task_try_time_returned"]
 
 
 def test_a_lost_worker_leaves_and_another_joins(monitored, query):

@@ -158,6 +158,7 @@ def test_workers_that_speak_otherwise_are_told_of_once(watch, caplog, name, word
     watch(engine)
     (record,) = caplog.records
     assert f"A worker {words} has come to executor" in record.getMessage() and "--ssl" in record.getMessage()
+    assert getattr(record, "parsl.executor") == "melting"
 
 
 @pytest.mark.parametrize(

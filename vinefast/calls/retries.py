@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from parsl.dataflow.dflow import DataFlowKernel
+
 _LATEST = "vinefast_call"
 
 
@@ -17,6 +19,12 @@ def task_record_of(callback: Callable[..., Any]) -> dict[str, Any] | None:
         if isinstance(record, dict) and "fail_cost" in record and "status" in record:
             return record
     return None
+
+
+def dataflow_kernel_of(callback: Callable[..., Any]) -> DataFlowKernel | None:
+    """Give the kernel that waits for a call with this callback; None: it is another callback."""
+    kernel = getattr(getattr(callback, "func", None), "__self__", None)
+    return kernel if isinstance(kernel, DataFlowKernel) else None
 
 
 def begin_try(callback: Callable[..., Any], call: Any) -> None:

@@ -39,10 +39,14 @@ cdef class Engine:
         outstanding futures have been failed with it.
     on_node : callable, optional
         Called on the demux thread when a worker has joined or left, with JSON about its node (`library/node.py`), its
-        slots, and whether it has joined.
+        slots, whether it has joined, and the number of the worker.
     on_output : callable, optional
         Called on the demux thread with what workers elsewhere have written to the files of their slots: the name of the
         file, how many bytes before that are left out, and the bytes. Must not wait for anything.
+    on_calls : callable, optional
+        Called on the demux thread when calls that have run come back, before their futures are finished: with the
+        number of the worker, the slot, the process of the library, and for each call its future and when it began and
+        ended, in nanoseconds of this machine's monotonic clock. Must not wait for anything.
     """
 
     cdef object settings, on_failure
@@ -57,7 +61,7 @@ cdef class Engine:
     cdef readonly object demux_thread
     cdef readonly int port
 
-    def __cinit__(self, settings, on_failure, on_node=None, on_output=None):
+    def __cinit__(self, settings, on_failure, on_node=None, on_output=None, on_calls=None):
         self.settings = settings
         self.on_failure = on_failure
         self.loop = Loop()
@@ -65,7 +69,7 @@ cdef class Engine:
         self.stopped = errors.EngineStopped()
         self.submitter = Submitter(self.loop, self.calls, settings.context, self.stopped)
         self.questions = Questions(self.loop)
-        self.finisher = Finisher(self.loop, self.calls, self.questions, on_node, on_output)
+        self.finisher = Finisher(self.loop, self.calls, self.questions, on_node, on_output, on_calls)
         # A lock, not an event: that of an event may stay locked when whoever waits for it is interrupted.
         self.opening = threading.Lock()
         self.opening.acquire()

@@ -8,25 +8,26 @@ cdef class Finisher:
     loop : Loop
     calls : Outstanding
     questions : Questions
-    on_node, on_output : callable, optional
+    on_node, on_output, on_calls : callable, optional
         As for the engine.
     """
 
     cdef Loop loop
     cdef Outstanding calls
     cdef Questions questions
-    cdef object on_node, on_output
+    cdef object on_node, on_output, on_calls
     cdef vf_bundle *aside  # the demux thread has them, and finishes the first one
     cdef vf_bundle *aside_last  # valid while it waits for something that is brought back
     cdef uint64_t return_ns, complete_ns
     cdef uint64_t since_ns  # the bundle whose futures are being finished; 0: none is
 
-    def __cinit__(self, Loop loop, Outstanding calls, Questions questions, on_node, on_output):
+    def __cinit__(self, Loop loop, Outstanding calls, Questions questions, on_node, on_output, on_calls):
         self.loop = loop
         self.calls = calls
         self.questions = questions
         self.on_node = on_node
         self.on_output = on_output
+        self.on_calls = on_calls
 
     cdef double busy_s(self):
         """For how long the futures of one bundle have been being finished, with their callbacks; 0: none are."""
@@ -63,9 +64,39 @@ cdef class Finisher:
     cdef int tell_of_node(self, vf_bundle *bundle) except -1:
         about = <bytes>bundle.frame
         try:
-            self.on_node(about, bundle.worker_slots, bundle.news == VF_NODE_JOINED)
+            self.on_node(about, bundle.worker_slots, bundle.news == VF_NODE_JOINED, bundle.stages.worker)
         except BaseException:
             log_exception(logger, "exception telling monitoring of the node %s", about)
+        return 0
+
+    cdef int tell_of_calls(self, vf_bundle *bundle) except -1:
+        """Tell where and when those calls of a bundle ran whose futures are still to be finished.
+
+        The library has measured how long the bundle had its slot, and how long each call ran, but there is no moment of
+        its clock. So the bundle is taken to have left the slot when it came back, as in a trace (events/trace.py).
+        """
+        cdef uint32_t i
+        cdef vf_call *call
+        cdef uint64_t run_ns = min(bundle.stages.run_ns, bundle.returned_ns - bundle.sent_ns)
+        cdef uint64_t calls_ns = 0
+        cdef uint64_t at_ns = bundle.returned_ns - run_ns
+        cdef uint64_t gap_ns, duration_ns
+        cdef list runs = []
+        for i in range(bundle.n_outcomes):
+            calls_ns += bundle.outcomes[i].record.duration_ns
+        gap_ns = (run_ns - calls_ns) // (bundle.n_outcomes + 1) if calls_ns < run_ns else 0
+        for i in range(bundle.n_outcomes):
+            call = bundle.outcomes[i].call
+            # Within the time of the bundle, whatever the library says.
+            at_ns = min(at_ns + gap_ns, bundle.returned_ns)
+            duration_ns = min(bundle.outcomes[i].record.duration_ns, bundle.returned_ns - at_ns)
+            if call != NULL and (<Call>call.future).state is PENDING and not (<Call>call.future).brings_back():
+                runs.append((<Call>call.future, at_ns, at_ns + duration_ns))
+            at_ns += duration_ns
+        try:
+            self.on_calls(bundle.stages.worker, bundle.stages.slot, bundle.stages.pid, runs)
+        except BaseException:
+            log_exception(logger, "exception telling where %s ran", runs)
         return 0
 
     cdef int finish_bundle(self, vf_bundle *bundle) except -1:
@@ -82,6 +113,8 @@ cdef class Finisher:
             vf_histogram_add(
                 &self.loop.c_loop.histograms[VF_STAGE_RETURN], start_ns - bundle.returned_ns, bundle.n_outcomes
             )
+            if self.on_calls is not None and bundle.stages.run_ns:
+                self.tell_of_calls(bundle)
         if bundle.output_at:
             printed = self.take_output(bundle)
             bundle.output_at = 0

@@ -336,7 +336,8 @@ cdef int notify_cancelled(Call future) except -1:
 
 cdef void log_exception(object log, object text, object subject) noexcept:
     """Log what is being handled. What a handler of the log raises goes to `sys.unraisablehook`."""
-    log.exception(text, subject)
+    extra = fields(executor_task=subject.parsl_executor_task_id) if isinstance(subject, Call) else None
+    log.exception(text, subject, extra=extra)
 
 
 cdef void run_callbacks(Call future, list callbacks) noexcept:

@@ -42,6 +42,7 @@ from parsl.serialize.concretes import DillSerializer
 from parsl.serialize.errors import DeserializationError, SerializationError
 
 from vinefast import errors
+from vinefast._log_fields import fields
 from vinefast.calls.apps import options_of
 from vinefast.calls.context import serialize_with_context
 from vinefast.calls.main_module import MISSING

@@ -26,6 +26,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 
+from vinefast._log_fields import fields
 from vinefast._teardown import join
 from vinefast.errors import EngineFailure, EngineStartError
 from vinefast.library.process import GRACE_S
@@ -206,6 +207,7 @@ class _CrewLauncher(Launcher):
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
+        self._label = os.path.basename(directory)  # the executor's, by which its directory is named
         self._retired = threading.Event()
         self._thread: threading.Thread | None = None
         self._processes: list[subprocess.Popen[bytes] | None] = []
@@ -246,11 +248,22 @@ class _CrewLauncher(Launcher):
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_NUDGE_S)
             if process.poll() is None:
-                logger.info("Killing %s (pid %d), which did not end by itself", self.program, process.pid)
+                logger.info(
+                    "Killing %s (pid %d), which did not end by itself",
+                    self.program,
+                    process.pid,
+                    extra=fields(self._label, pid=process.pid),
+                )
             try:
                 _bury(process)
             except OSError as error:  # /proc cannot be read
-                logger.warning("Not all that %s (pid %d) has started is ended: %s", self.program, process.pid, error)
+                logger.warning(
+                    "Not all that %s (pid %d) has started is ended: %s",
+                    self.program,
+                    process.pid,
+                    error,
+                    extra=fields(self._label, pid=process.pid),
+                )
                 process.kill()
         self._processes = []
         if self._scratch is not None:
@@ -295,7 +308,9 @@ class _CrewLauncher(Launcher):
                         return
                     lack = error
             if lack is not None and former is None:
-                logger.warning("No %s can be started at present: %s", self.program, _why(lack))
+                logger.warning(
+                    "No %s can be started at present: %s", self.program, _why(lack), extra=fields(self._label)
+                )
 
     def _lost(self, index: int, process: subprocess.Popen[bytes]) -> None:
         _bury(process)
@@ -310,7 +325,7 @@ class _CrewLauncher(Launcher):
         if self._early_ends[index] >= _MAX_EARLY_ENDS and process.returncode > 0:
             excerpt = log_excerpt(log_path, self._log_starts[index])
             raise EngineFailure(f"No worker can be started: {how}, like those before it. {excerpt}")
-        logger.warning("%s; starting another. Its log is %s", how, log_path)
+        logger.warning("%s; starting another. Its log is %s", how, log_path, extra=fields(self._label, pid=process.pid))
 
 
 def local_scratch_dir(config: TaskVineFactoryConfig) -> str | None:

@@ -12,6 +12,7 @@ from parsl.monitoring.radios.base import MonitoringRadioSender, RadioConfig
 from parsl.monitoring.radios.htex import HTEXRadio
 from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadio
 
+from vinefast._log_fields import fields
 from vinefast.settings.rules import Rule
 
 logger = logging.getLogger(__name__)
@@ -33,11 +34,14 @@ class NodeRows:
         Where to send them.
     run_id : str
         Parsl's.
+    label : str
+        The executor's.
     """
 
-    def __init__(self, radio: MonitoringRadioSender, run_id: str | None) -> None:
+    def __init__(self, radio: MonitoringRadioSender, run_id: str | None, label: str) -> None:
         self._radio = radio
         self._run_id = run_id
+        self._label = label
         self._active: dict[str, dict[str, Any]] = {}
 
     def note(self, about: bytes, slots: int, joined: bool) -> None:
@@ -59,4 +63,10 @@ class NodeRows:
         try:
             self._radio.send((MessageType.NODE_INFO, row | {"active": active, "timestamp": now, "last_heartbeat": now}))
         except Exception:  # a full disk, say: calls can do without
-            logger.exception("Monitoring does not hear of the node of worker %s", row["uid"])
+            logger.exception(
+                "Monitoring does not hear of the node of worker %s",
+                row["uid"],
+                extra=fields(
+                    self._label, worker=row["uid"], hostname=row["hostname"], block_id=row["block_id"] or None
+                ),
+            )

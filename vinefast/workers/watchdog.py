@@ -14,6 +14,7 @@ from parsl.executors.errors import InvalidResourceSpecification
 
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast._core import Engine
+from vinefast._log_fields import fields
 from vinefast._teardown import join
 from vinefast.settings.resources import CallSpec
 from vinefast.workers.descriptors import why_none_is_left
@@ -133,7 +134,9 @@ class Watchdog:
             if stats["accept_errno"] and not refused:
                 refused = complained = True
                 reason = why_none_is_left(stats["accept_errno"])
-                logger.warning("Not every worker can join executor %s: %s", self._label, reason)
+                logger.warning(
+                    "Not every worker can join executor %s: %s", self._label, reason, extra=fields(self._label)
+                )
             self._look_at_lost_workers(stats)
             self._look_at_logs(stats)
             self._look_at_callbacks()
@@ -148,6 +151,7 @@ class Watchdog:
                     self._label,
                     _NO_WORKER_S,
                     self._launcher.diagnosis(),
+                    extra=fields(self._label),
                 )
         # What the last calls have met.
         if os.getpid() == pid:
@@ -160,14 +164,15 @@ class Watchdog:
                 continue
             # A disk that is full is one reason for both.
             if number not in self._unwritten.values():
-                logger.warning(_UNWRITTEN[name], self._label, directory, os.strerror(number))
+                reason = os.strerror(number)
+                logger.warning(_UNWRITTEN[name], self._label, directory, reason, extra=fields(self._label))
             self._unwritten[name] = number
 
     def _look_at_lost_workers(self, stats: Mapping[str, int]) -> None:
         for name, words in LOST.items():
             if stats[name] and name not in self._named_lost:
                 self._named_lost.add(name)
-                logger.warning(words, self._label)
+                logger.warning(words, self._label, extra=fields(self._label))
 
     def _look_at_callbacks(self) -> None:
         if self._held_up or self._engine.finishing_s() < _CALLBACK_S:
@@ -181,6 +186,7 @@ class Watchdog:
             self._label,
             _CALLBACK_S,
             "".join(traceback.format_stack(frame)),
+            extra=fields(self._label),
         )
 
     def _look(self, most: Mapping[str, int], waited_s: float) -> None:
@@ -232,6 +238,7 @@ class Watchdog:
                 _listed({name: getattr(specification, name) for name in short}, short),
                 _listed(most, short),
                 ": they wait for a larger one" if self._strict else "",
+                extra=fields(self._label),
             )
 
 
