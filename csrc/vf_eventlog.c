@@ -72,9 +72,11 @@ void vf_eventlog_run(struct vf_eventlog *log, const char *about)
 
 void vf_eventlog_joined(struct vf_eventlog *log, struct vf_worker *worker)
 {
+	/* Monitoring tells workers apart by that, whether it is written or not. */
+	if (log)
+		worker->number = ++log->n_workers;
 	if (!is_on(log))
 		return;
-	worker->number = ++log->n_workers;
 	char address[ADDRESS_NBYTES];
 	address_of(worker->fd, address);
 	put_name(log, VF_EVENT_WORKER, worker->number, worker->slots, address);

@@ -103,21 +103,36 @@ static void give_library_up(struct vf_watch *watch)
 		vf_library_begin_anew(watch->library);
 }
 
+static int runs_another(const struct vf_worker *worker, const struct vf_bundle *bundle)
+{
+	const struct vf_bundle *other;
+	LIST_FOREACH(other, &worker->bundles, there) {
+		if (other != bundle && vf_bundle_runs(other))
+			return 1;
+	}
+	return 0;
+}
+
 /* Regular mode: whether the worker that had a task is still there, and has given it back without
 having run it, mostly since it failed to get a file. That is no fault of the calls, unless it goes
-on: then the worker begins anew, with nothing that it had, and the loss counts. (A worker whose
-limits a call has exceeded does the same once, and leaves.) */
+on: then the loss counts, and the worker begins anew, with nothing that it had, unless it runs what
+would be lost with that. */
 static int is_given_back(struct vf_watch *watch, struct vf_bundle *bundle)
 {
 	struct vf_worker *worker = bundle->worker;
 	if (!watch->config->command || !worker || !bundle->n_calls)
 		return 0;
+	if (bundle->given_back_by != worker->number)
+		bundle->n_given_back = 0;
+	bundle->given_back_by = worker->number;
 	if (++bundle->n_given_back < GIVEN_BACK_MAX)
 		return 1;
 	bundle->n_given_back = 0;
+	if (runs_another(worker, bundle))
+		return 0;
 	debug(D_VINE | D_NOTICE,
-			"ending the connection of worker %u, which has given back task %d "
-			"%d times; is its disk full?",
+			"ending the connection of worker %u, which has given back task %d %d "
+			"times; is its disk full?",
 			worker->number, vine_task_get_id(bundle->task), GIVEN_BACK_MAX);
 	shutdown(worker->fd, SHUT_RDWR);
 	worker->is_cut = 1;

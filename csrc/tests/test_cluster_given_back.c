@@ -15,13 +15,14 @@ static struct cluster cluster;
 static struct job jobs[N];
 
 /* Each task needs a file, which workers get from each other. */
-static void begin_regular(struct vine_file **input)
+static void begin_regular(struct vine_file **input, uint32_t max_losses)
 {
 	static const char *const names[] = {"program"};
 	cluster_open(&cluster);
 	struct vf_config *config = cluster_settings(&cluster);
 	config->command = "run";
 	config->placing = 0;
+	config->max_losses = max_losses;
 	*input = vine_declare_file(cluster.manager, cluster_write(&cluster, "program", "text"),
 			VINE_CACHE_LEVEL_WORKFLOW, 0);
 	config->inputs = input;
@@ -42,7 +43,7 @@ static void test_a_file_that_a_worker_failed_to_get_is_tried_again(void)
 	static const struct worker_script script = {
 			.cores = 1, .memory = 1000, .disk = 1000, .leaves_fetches = 1};
 	struct vine_file *input;
-	begin_regular(&input);
+	begin_regular(&input, 3);
 	struct worker *one = cluster_join_by(&cluster, &script);
 	job_run(&cluster, &jobs[0], 0);
 	cluster_bundle(&cluster, one);
@@ -69,7 +70,7 @@ static void test_a_file_that_a_worker_failed_to_get_is_tried_again(void)
 static void test_a_worker_that_gives_back_all_it_gets_begins_anew(void)
 {
 	struct vine_file *input;
-	begin_regular(&input);
+	begin_regular(&input, 3);
 	struct worker *worker = cluster_join(&cluster, 1);
 	job_run(&cluster, &jobs[0], 0);
 	for (int n = 0; n < GIVEN_BACK_MAX; n++)
@@ -83,12 +84,35 @@ static void test_a_worker_that_gives_back_all_it_gets_begins_anew(void)
 	cluster_end(&cluster, jobs, 1);
 }
 
+/* What it runs is not to be lost with that. */
+static void test_a_worker_that_runs_another_call_keeps_its_connection(void)
+{
+	struct vine_file *input;
+	begin_regular(&input, 3);
+	struct worker *worker = cluster_join(&cluster, 2);
+	job_run(&cluster, &jobs[0], 0);
+	cluster_bundle(&cluster, worker);
+	job_run(&cluster, &jobs[1], 1);
+	for (int n = 0; n <= GIVEN_BACK_MAX; n++) {
+		UNTIL(&cluster, worker->tasks && worker->tasks->next);
+		if (n < GIVEN_BACK_MAX)
+			worker_complete(worker, worker->tasks->next, VINE_RESULT_FORSAKEN, 1, "",
+					0);
+	}
+	CHECK(worker->fd >= 0);
+	worker_answer(worker, worker->tasks->next, 1, NULL);
+	worker_answer(worker, worker->tasks, 1, NULL);
+	UNTIL(&cluster, jobs_returned(jobs, 2) == 2);
+	CHECK(jobs[0].call.losses == 0 && jobs[1].call.losses == 1);
+	cluster_end(&cluster, jobs, 2);
+}
+
 static void test_a_call_that_is_given_back_for_ever_fails(void)
 {
 	struct vine_file *input;
-	begin_regular(&input);
+	begin_regular(&input, 1);
 	job_run(&cluster, &jobs[0], 0);
-	for (int losses = 1; losses <= 4; losses++) {
+	for (int losses = 1; losses <= 2; losses++) {
 		struct worker *worker = cluster_join(&cluster, 1);
 		for (int n = 0; n < GIVEN_BACK_MAX; n++)
 			give_back(worker);
@@ -103,6 +127,7 @@ int main(void)
 {
 	test_a_file_that_a_worker_failed_to_get_is_tried_again();
 	test_a_worker_that_gives_back_all_it_gets_begins_anew();
+	test_a_worker_that_runs_another_call_keeps_its_connection();
 	test_a_call_that_is_given_back_for_ever_fails();
 	return 0;
 }

@@ -260,6 +260,8 @@ static void test_without_memory_or_a_file(void)
 		}
 		vf_eventlog_run(&log, "{}");
 		vf_eventlog_joined(&log, &worker);
+		CHECK(worker.number == 1);
+		worker.number = 0;
 		vf_eventlog_node(&log, &worker);
 		vf_eventlog_sent(&log, bundle);
 		vf_eventlog_ended(&log, bundle);

@@ -225,17 +225,20 @@ def test_this_machine_counts():
     assert OomKills()._path is not None
 
 
-def test_one_that_grows_is_found_however_long_it_takes_to_measure(monkeypatch):
+GROWS = "import time\nall = []\nfor i in range(30):\n  all.append(b'x' * 10_000_000); time.sleep(0.02)\ntime.sleep(9)"
+STARTS = "import subprocess, sys\nall = [subprocess.Popen([sys.executable, '-c', sys.argv[1]]) for _ in range({})]\n"
+
+
+@pytest.mark.parametrize("n_children", [0, 1, 2], ids=["alone", "below another", "two of them"])
+def test_one_that_grows_is_found_however_long_it_takes_to_measure(monkeypatch, n_children):
     def slowly(pid):
         time.sleep(0.05)  # as if the kernel had to wait for a process that gets pages
         return measure(pid)
 
     measure = memory_usage._proportional
     monkeypatch.setattr(memory_usage, "_proportional", slowly)
-    code = (
-        "import time\nall = []\nfor i in range(30):\n  all.append(b'x' * 10_000_000); time.sleep(0.02)\ntime.sleep(9)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as child:
+    code = STARTS.format(n_children) + "[one.wait() for one in all]" if n_children else GROWS
+    with subprocess.Popen([sys.executable, "-c", code, GROWS], start_new_session=True) as child:
         try:
             gauge = Gauge(memory_usage.Tree(child.pid), 100 * MB)
             exceeds, ends_at = False, time.monotonic() + 5
@@ -244,7 +247,7 @@ def test_one_that_grows_is_found_however_long_it_takes_to_measure(monkeypatch):
                 time.sleep(0 if exceeds else min(pause, 5))
             assert exceeds and gauge.tree.resident() < 250 * MB
         finally:
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def test_split_limit():

@@ -33,6 +33,7 @@ def test_slurm_is_asked_why_its_jobs_wait(squeue):
     provider = Provider("slurm", **{"7": JobState.PENDING, "8": JobState.RUNNING, "6": JobState.COMPLETED})
     assert describe(provider) == "Of its jobs Slurm says: 7 is PENDING (Priority), 8 is RUNNING."
     assert asked.read_text() == "--noheader --format=%i is %T (%r) --jobs=7,8\n"
+    provider.resources["group"] = "what some of Parsl's providers keep beside their jobs"
     provider.clusters = "far"
     describe(provider)
     assert "--clusters=far" in asked.read_text()

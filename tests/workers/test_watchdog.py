@@ -90,6 +90,19 @@ def test_absent_workers_are_complained_about_once(watch, caplog):
     assert "Look at the log" in record.getMessage()
 
 
+def test_a_launcher_that_cannot_say_why_leaves_the_rest_to_be_watched(watch, caplog):
+    class Speechless(Launcher):
+        def diagnosis(self):
+            raise AttributeError("no jobs")
+
+    engine = Engine(workers=0)
+    watch(engine, launcher=Speechless())
+    engine.lost["joins_wrong_password"] = 1
+    watch(engine)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.endswith("Why is not known: AttributeError('no jobs')") and "with another password" in second
+
+
 def test_what_is_too_large_is_named_once(watch, caplog):
     engine = Engine()
     engine.waiting[CallSpec(cores=64.0, memory=400, gpus=1)] = 5

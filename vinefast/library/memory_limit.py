@@ -102,9 +102,8 @@ class Gauge:
         if n_measured:
             n_again = n_measured - (self.tree.n_measured() - n_known)
             self._time_left -= (time.thread_time() - measured_at) * n_again / n_measured
-        if used > self.limit and finds_more and self.tree.has_changed():
-            # Not all have been measured in this time. One that grows is measured again at each look, so it is no matter
-            # whether there was time to find that no other has changed.
+        if used > self.limit >= self.tree.known() and finds_more and self.tree.has_changed():
+            # Not all have been measured in this time, and those that have do not exceed it by themselves.
             self._time_left -= measured_at - began
             return False, max(_PAUSE_WITHIN_S, -self._time_left / load)
         pause = min(max((self.limit - used) / _GROWTH, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)

@@ -75,12 +75,19 @@ class Tree:
         """Give an upper bound of what they took at the last look, unless what was shared is shared no more."""
         return sum(map(self._bound, self.processes))
 
+    def known(self) -> int:
+        """Give what was measured of them, as far as they can still have it."""
+        return sum(min(took, self._resident[pid]) for pid, (_, took) in self._measured.items())
+
     def _bound(self, pid: int) -> int:
         resident = self._resident[pid]
         if pid not in self._measured:
             return resident
         before, took = self._measured[pid]
         return min(resident, took + max(0, resident - before))
+
+    def _unknown(self, pid: int) -> int:
+        return self._bound(pid) - self._measured.get(pid, (0, 0))[1]
 
     def measure(self) -> int:
         """Give what the processes of the last look take: of a page that several share, each has its part.
@@ -104,7 +111,7 @@ class Tree:
         """Measure the process of which least is known; tells whether there was one that had changed."""
         changed = self._changed()
         if changed:
-            self._measure(max(changed, key=self._bound))
+            self._measure(max(changed, key=self._unknown))
         elif self._measured:
             # Memory that was shared and is written to is taken without a change in what is counted simply.
             self._measure(next(iter(self._measured)))

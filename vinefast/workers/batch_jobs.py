@@ -11,7 +11,8 @@ from parsl.providers.base import ExecutionProvider
 
 logger = logging.getLogger(__name__)
 
-_ANSWER_S = 5
+# Less than a shutdown waits for whoever asks.
+_ANSWER_S = 3
 
 # By the names that Parsl's providers and vine_factory have for them.
 _COMMANDS = {
@@ -37,8 +38,9 @@ def how_to_ask(batch_system: str) -> str:
 def describe(provider: ExecutionProvider) -> str:
     """Say how the jobs of a provider are, and of Slurm why they wait."""
     label = str(getattr(provider, "label", "")).lower()
-    # What a provider keeps of a job is its own affair, but for its status.
-    statuses = {str(job): entry.get("status") for job, entry in dict(getattr(provider, "resources", {})).items()}
+    # What a provider keeps of a job is its own affair, but for its status; some keep there what is no job, too.
+    kept = dict(getattr(provider, "resources", {})).items()
+    statuses = {str(job): entry.get("status") for job, entry in kept if isinstance(entry, dict)}
     jobs = {job: status for job, status in statuses.items() if isinstance(status, JobStatus) and not status.terminal}
     if not jobs:
         return "It has no jobs at present: none was accepted, or all have ended."

@@ -150,12 +150,18 @@ class Watchdog:
                     "No worker has come to executor %s in %g s. %s",
                     self._label,
                     _NO_WORKER_S,
-                    self._launcher.diagnosis(),
+                    self._diagnosis(),
                     extra=fields(self._label),
                 )
         # What the last calls have met.
         if os.getpid() == pid:
             self._look_at_logs(self._engine.stats())
+
+    def _diagnosis(self) -> str:
+        try:
+            return self._launcher.diagnosis()
+        except Exception as error:  # of a provider of the user's, or of files that vanish: no reason to look no more
+            return f"Why is not known: {error!r}"
 
     def _look_at_logs(self, stats: Mapping[str, int]) -> None:
         for name, directory in self._log_directories.items():
