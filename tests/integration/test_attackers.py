@@ -79,14 +79,20 @@ def attacked(make_executor, by_hand, tmp_path, monkeypatch, request):
     assert executor.submit(abs, {}, -2).result(60) == 2
 
 
-def test_the_procedure_as_a_worker_goes_through_it(attacked):
-    """What the attackers below do, with the right password: else they would prove nothing."""
-    executor, port, password = attacked
+def proven(port, password):
+    """Give one that has shown that it knows the password, and has been shown the same."""
     one = Attacker(port)
     one.say(IDENTITY + b"0123\n")
     assert one.line() == IDENTITY
     one.say(answer(password, one.line()))
     assert one.line() == answer(password, b"0123") and one.line() == b"ok\n"
+    return one
+
+
+def test_the_procedure_as_a_worker_goes_through_it(attacked):
+    """What the attackers below do, with the right password: else they would prove nothing."""
+    executor, port, password = attacked
+    one = proven(port, password)
     one.socket.close()
 
 
@@ -113,11 +119,7 @@ def test_no_password(attacked, words):
 
 def test_a_worker_of_another_protocol_is_counted(attacked):
     executor, port, password = attacked
-    one = Attacker(port)
-    one.say(IDENTITY + b"0123\n")
-    assert one.line() == IDENTITY
-    one.say(answer(password, one.line()))
-    assert one.line() == answer(password, b"0123") and one.line() == b"ok\n"
+    one = proven(port, password)
     one.say(b"ok\n" + GREETING.replace(b"taskvine 12", b"taskvine 99"))
     one.is_refused()
     assert wait_until(lambda: executor.stats()["joins_other_protocol"] == 1)
