@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vinefast import errors
-from vinefast.events.run import Failure
+from vinefast.events.run import Failure, whole
 from vinefast.library import protocol
 
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
@@ -59,7 +59,7 @@ def reason_of(failure: Failure, app: str, result: int) -> Reason:
         why = f"the event log has {len(failure.payload)} of {failure.nbytes} bytes that say it"
         return Reason("not kept", f"{why}: of one failure it keeps 16 kB, of those of a second 1 MB")
     try:
-        known = [_whole(value) if isinstance(value, str) else value for value in fields]
+        known = [whole(value) if isinstance(value, str) else value for value in fields]
         reason = _REASONS[failure.status](app, *known)
         return Reason(*map(_as_text, (reason.name, reason.message, reason.detail)))
     except (KeyError, TypeError, ValueError):
@@ -70,11 +70,6 @@ def _as_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} in the place of a text")
     return value
-
-
-def _whole(text: str) -> str:
-    """Replace halves of characters, which nobody could print, nor write to a file."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _raised(app: str, name: str, message: str, trace: str, wrapped: bytes | None) -> Reason:

@@ -344,11 +344,16 @@ def _opened(path: str) -> EventFile | None:
         return None
 
 
+def whole(text: str) -> str:
+    """Replace halves of characters, which nobody could print, nor write to a file."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _json_of(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-        # Arguments of a program may be no text; nobody could print them, nor write them to a file.
-        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        # Arguments of a program may be no text.
+        found = json.loads(whole(json.dumps(found, ensure_ascii=False)))
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
