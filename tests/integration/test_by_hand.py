@@ -49,6 +49,18 @@ def test_the_log_says_at_once_how_to_start_one(make_executor, caplog, tmp_path):
     assert f"vinefast worker {tmp_path / executor.label}\n" in said and executor.worker_command in said
 
 
+@pytest.mark.parametrize("has_tls", [True, False], ids=["TLS", "plain"])
+def test_a_worker_by_address_without_a_password(make_executor, worker_of, has_tls):
+    """Whether the manager speaks TLS is asked there, at once, and no worker of the wrong kind is counted."""
+    executor = make_executor(worker_launch_method="manual", require_password=False, ssl=has_tls)
+    worker = worker_of(f"127.0.0.1:{executor.port}", "--no-password", "--cores", "1", "--single-shot")
+    assert executor.submit(abs, {}, -1).result(60) == 1
+    stats = executor.stats()
+    assert stats["joins_with_ssl"] == stats["joins_without_ssl"] == 0
+    executor.shutdown()
+    assert worker.wait(30) == 0
+
+
 def test_a_worker_by_address(make_executor, worker_of, tmp_path):
     executor = make_executor(worker_launch_method="manual")
     password = shutil.copy(password_of(executor, tmp_path), tmp_path / "copy")

@@ -1,8 +1,11 @@
 """The manager in TaskVine's catalog, with a catalog server on this machine."""
 
+import getpass
+import json
 import random
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -68,6 +71,34 @@ def test_a_worker_finds_the_manager_by_name(make_executor, by_hand, catalog):
     assert str(executor.port) in listed()
     by_hand(executor)
     assert executor.submit(abs, {}, -1).result(90) == 1
+
+
+def test_status_shows_what_the_catalog_lists(make_executor, catalog):
+    """A manager that no program of vinefast on this machine knows could be any other one's."""
+
+    def look(*arguments):
+        command = [sys.executable, "-c", "from vinefast.cli import main; main()", "status", "--all", *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    assert "lists no manager" in look("--once")
+    executor = make_executor(
+        worker_launch_method="manual", manager_config=TaskVineManagerConfig(port=0, project_name="melting")
+    )
+    assert wait_until(lambda: json.loads(look("--json"))["managers"])
+    listed = json.loads(look("--json"))
+    (manager,) = listed["managers"]
+    assert manager["project"] == "melting" and manager["port"] == executor.port
+    assert manager["owner"] == getpass.getuser() and manager["ssl"] is True
+    assert any(each["label"] == executor.label for each in listed["executors"]) and not listed["catalog_error"]
+    assert "melting" in look("--once")
+
+
+def test_status_says_that_the_catalog_is_not_there():
+    command = [sys.executable, "-c", "from vinefast.cli import main; main()", "status", "--catalog", "127.0.0.1:1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0 and "TaskVine's catalog cannot be asked: " in ended.stdout
 
 
 def test_workers_of_a_batch_system_find_the_manager_by_name(make_executor, catalog, slurm):

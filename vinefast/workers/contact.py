@@ -26,8 +26,9 @@ ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)"
 
 _LOOPBACK = "127.0.0.1"
 
-# A message of TLS that no client begins with: a server says so in a record of its own, an alert.
-_NO_HELLO = b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00"
+# A message of TLS that no client begins with: a server says so in a record of its own, an alert. To a manager without
+# TLS it is a line that makes no sense, once that has its end: without one, the manager would wait for more.
+_NO_HELLO = b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00\n"
 _ALERT = b"\x15"
 _ALERT_S = 10.0
 

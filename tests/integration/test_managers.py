@@ -1,0 +1,107 @@
+"""``vinefast status HOST:PORT``: a manager of TaskVine, as that describes itself."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from tests.helpers.waiting import wait_until
+from vinefast.cli import main
+
+STATUS = [sys.executable, "-c", "from vinefast.cli import main; main()", "status"]
+
+
+def run(*arguments):
+    ended = subprocess.run([*STATUS, *arguments], capture_output=True, text=True, timeout=60)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("has_tls", [True, False], ids=["TLS", "plain"])
+def test_a_manager_without_a_password(make_executor, by_hand, has_tls):
+    executor = make_executor(worker_launch_method="manual", require_password=False, ssl=has_tls)
+    where = f"127.0.0.1:{executor.port}"
+    code, output, errors = run(where, "--json")
+    assert (code, errors) == (0, "")
+    manager = json.loads(output)
+    assert manager["connected"] == [] and manager["workers"] == 0 and manager["ssl"] is has_tls
+    assert manager["port"] == executor.port and manager["protocol"] > 0 and manager["version"]
+    by_hand(executor, "--cores", "1")
+    assert executor.submit(abs, {}, -1).result(60) == 1
+    code, output, errors = run(where, "--json")
+    (worker,) = json.loads(output)["connected"]
+    assert worker["host"] == socket.gethostname() and worker["cores"] == 1 and worker["done"] >= 1
+    code, output, errors = run(where)
+    assert (code, errors) == (0, "") and f"manager at {where}" in output and socket.gethostname() in output
+    assert executor.submit(abs, {}, -2).result(60) == 2
+    stats = executor.stats()
+    assert stats["joins_with_ssl"] == stats["joins_without_ssl"] == 0
+
+
+def test_a_manager_with_a_password_says_nothing(make_executor):
+    executor = make_executor(worker_launch_method="manual")
+    code, output, errors = run(f"127.0.0.1:{executor.port}")
+    assert (code, output) == (1, "")
+    assert "A manager that has a password answers its workers alone" in errors.replace("\n", " ")
+
+
+def test_calls_that_run_are_no_hindrance(make_executor):
+    """Their bundles are in what a manager says of its workers, in characters that TaskVine's own program refuses."""
+    executor = make_executor(require_password=False)
+    futures = [executor.submit(time.sleep, {}, 0.5) for _ in range(10)]
+    assert wait_until(futures[0].running, 60)
+    code, output, errors = run(f"127.0.0.1:{executor.port}", "--json")
+    assert (code, errors) == (0, "")
+    (worker,) = json.loads(output)["connected"]
+    assert worker["running"] > 1  # the library, too
+    assert [future.result(60) for future in futures] == [None] * 10
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"[", b"{}", b"[1, 2]", b"[" * 100_000, b'[{"owner": 5, "port": "x", "starttime": Infinity}]']
+)
+def test_what_is_no_manager(answer):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve():
+            for _ in range(3):  # whether it speaks TLS, and two questions
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(b"HTTP/1.1 200 OK\nContent-type: text/plain\n\n" + answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        code, output, errors = run(f"127.0.0.1:{port}", "--json")
+    if b"owner" in answer:
+        assert code == 0 and json.loads(output)["owner"] == "5"
+    else:
+        assert code == 1 and f"the manager at 127.0.0.1:{port} does not say how it is with it" in errors
+        assert "Traceback" not in errors
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    code, _, errors = run(f"127.0.0.1:{port}")
+    assert code == 1 and "Connection refused" in errors
+
+
+def test_nowhere(tmp_path):
+    code, _, errors = run(str(tmp_path / "none"))
+    assert code == 2 and "accepted: the directory of a run, or HOST:PORT" in errors.replace("\n", " ")
+    code, _, errors = run(str(tmp_path), "--all")
+    assert code == 2 and "give neither RUN_DIR nor HOST:PORT" in errors.replace("\n", " ")
+
+
+def test_a_program_that_is_not_there(monkeypatch, tmp_path):
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("vinefast.workers.programs._built_with", lambda: None)
+    ended = CliRunner().invoke(main, ["status", "--all", "--json"])
+    assert ended.exit_code == 0 and "There is no program 'vine_status'" in json.loads(ended.output)["catalog_error"]
