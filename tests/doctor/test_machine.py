@@ -89,7 +89,10 @@ def test_a_worker_believes_the_machine_and_not_its_limits(monkeypatch):
     monkeypatch.setattr(limits, "usable_cores", lambda: 8)
     monkeypatch.setattr(limits, "cgroup_cores", lambda: 2.5)
     found = machine._cores("cores")
-    assert found.level == "warning" and "counts 64" in found.seen and "cores=2" in found.advice
+    assert found.level == "warning" and "counts 8" in found.seen and "cores=2" in found.advice
+    monkeypatch.setattr(limits, "cgroup_cores", lambda: 8.0)
+    found = machine._cores("cores")
+    assert found.level == "ok" and found.seen.startswith("8 of 64: ")
     monkeypatch.setattr(limits, "physical_memory", lambda: 64 << 30)
     monkeypatch.setattr(limits, "cgroup_memory", lambda: 3 << 30)
     found = machine._memory("memory")
@@ -103,7 +106,8 @@ def test_limits_of_control_groups(monkeypatch, tmp_path, version):
         1: {
             "memory/a/memory.limit_in_bytes": "1000",
             "memory/a/b/memory.limit_in_bytes": "9223372036854771712",
-            "cpu/a/cpu.cfs_quota_us": "150000",
+            "cpu/a/cpu.cfs_quota_us": "75000",
+            "cpu/a/cpu.cfs_period_us": "50000",
             "pids/a/pids.max": "77",
         },
         2: {

@@ -35,8 +35,13 @@ def test_what_apps_print_is_in_the_run_directory(make_executor):
     futures = [executor.submit(say, None, f"number {i}") for i in range(20)]
     for future in futures:
         future.result(60)
-    with pytest.raises(CallDied, match=r"(?s)Its last output:\nlast words\nFatal Python error: Segmentation fault"):
+    with pytest.raises(
+        CallDied, match=r"(?s)Its last output:\nlast words\nFatal Python error: Segmentation fault"
+    ) as died:
         executor.submit(say_and_crash, None, "last words").result(60)
+    # The stack has the call's own frames, and none of those that have called it.
+    frames = re.findall(r'^  File ".*", line \d+ in (.*)$', str(died.value), re.M)
+    assert frames == ["string_at", "say_and_crash"]
     executor.shutdown()
     files = kept(executor)
     text = "".join(files.values())

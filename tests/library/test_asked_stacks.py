@@ -10,6 +10,7 @@ import calls
 import pytest
 
 from tests.helpers.waiting import wait_until
+from vinefast.library import stack
 
 from .encode import Call
 from .worker import USER_MODULES
@@ -111,3 +112,13 @@ def test_what_is_no_question(worker, command):
     done, result = worker.collect(resend=False)
     assert done == task and not result.records
     assert "is no command" in worker.log()
+
+
+def test_frames_of_vinefast_are_left_out_of_a_fatal_error_and_of_nothing_else():
+    own = os.path.dirname(stack.__file__)
+    theirs = 'Fatal Python error: Aborted\n\nStack (most recent call first):\n  File "user.py", line 3 in boom\n'
+    ours = f'  File "{own}/run.py", line 1 in run_bundle\n  File "<frozen runpy>", line 88 in _run_code\n'
+    modules = "\nExtension modules: numpy (total: 1)\n"
+    traceback = f'Traceback (most recent call last):\n  File "{own}/run.py", line 1, in run_bundle\n    call()\n'
+    said = stack.without_own_frames(f"a\n{theirs}{ours}{modules}{traceback}")
+    assert said == f"a\n{theirs}{modules}{traceback}"

@@ -106,13 +106,18 @@ def _print_group(console: Console, group: FailureGroup) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     if group.tasks:
-        table.add_row("tasks", verbatim(_some(group.tasks)))
-    table.add_row("calls", verbatim(_some(group.numbers)))
+        table.add_row(_numbers("task", group.tasks), verbatim(_some(group.tasks)))
+    table.add_row(_numbers("call", group.numbers), verbatim(_some(group.numbers)))
     table.add_row("functions", verbatim(_counted(group.functions)))
     table.add_row("hosts", verbatim(_counted(group.hosts)))
     console.print(table)
     console.print("for example")
     _print_story(console, group.example, with_log=False)
+
+
+def _numbers(name: str, numbers: list[int]) -> str:
+    # "tasks 10000" would be read as that many.
+    return f"{name} number{'s' * (len(numbers) != 1)}"
 
 
 def _some(numbers: list[int]) -> str:

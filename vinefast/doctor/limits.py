@@ -65,11 +65,12 @@ def cgroup_processes() -> int | None:
 def cgroup_cores() -> float | None:
     """Give how many cores' time a control group allows; None: it does not say."""
     shares = []
-    for text in _of_cgroups("cpu", "cpu.max", "cpu.cfs_quota_us"):
-        quota, *period = text.split()
+    # Version 2 has both in one file: "150000 100000".
+    quotas = _of_cgroups("cpu", "cpu.max", "cpu.cfs_quota_us")
+    for text, of_time in zip(quotas, _of_cgroups("cpu", "cpu.max", "cpu.cfs_period_us"), strict=False):
+        quota, period = text.split()[0], of_time.split()[-1]
         if quota not in ("max", "-1"):
-            # A hundred milliseconds, unless somebody has changed that.
-            shares.append(int(quota) / int(period[0] if period else 100_000))
+            shares.append(int(quota) / int(period))
     return min(shares, default=None)
 
 

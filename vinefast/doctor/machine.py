@@ -272,13 +272,15 @@ def _processes(name: str) -> Check:
 
 def _cores(name: str) -> Check:
     there, usable, quota = limits.physical_cores(), limits.usable_cores(), limits.cgroup_cores()
-    may = min(float(usable), quota if quota is not None else float(usable))
-    if may < there:
+    counted = min(there, usable)
+    if quota is not None and quota < counted:
         return warning(
             name,
-            f"a worker counts {there}, but this process may use {may:g} (affinity, control group)",
-            f"give workers what there is: TaskVineFactoryConfig(cores={max(1, int(may))}), or --cores of vine_worker",
+            f"a worker counts {counted}, but a control group allows {quota:g}",
+            f"give workers what there is: TaskVineFactoryConfig(cores={max(1, int(quota))}), or --cores of vine_worker",
         )
+    if usable < there:
+        return ok(name, f"{usable} of {there}: 'vinefast worker' and executors keep to that, vine_worker does not")
     return ok(name, f"{there}, of which this process may use all")
 
 

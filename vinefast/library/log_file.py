@@ -19,12 +19,14 @@ from .memory import SlotMemory
 from .own_builtins import OWN as __builtins__  # type: ignore[no-redef]  # noqa: F401
 from .process import output_prefix
 from .protocol import VINEFAST_OUTPUT_NBYTES
+from .stack import without_own_frames
 
 # Of both files, where the program does not want them.
 _UNKEPT_NBYTES = 4 << 20
 _CHUNK_NBYTES = 1 << 20
-# Room for what faulthandler tells, which in a child of the fork server comes from deep down.
-_TAIL_NBYTES = 4096
+_TAIL_NCHARS = 4096
+# Room for the frames of vinefast in what faulthandler tells, which in a child of the fork server come from deep down.
+_TAIL_NBYTES = 2 * _TAIL_NCHARS
 # Who writes just when the file is cut may be faster than the line that says so.
 # A call may have printed such a line, with any number.
 _GONE = re.compile(rb"^=== .* (\d{1,18}) bytes before that are gone", re.MULTILINE)
@@ -128,13 +130,16 @@ class LogFile:
                 os.close(fd)
 
     def tail(self, start: int) -> str:
-        """Give the end of what was written, but nothing from before `start`; 0: also of the older file."""
+        """Give the end of what was written, but nothing from before `start`; 0: also of the older file.
+
+        Of a stack that Python has written there, the frames of vinefast are left out.
+        """
         path = self.path
         data, end = _read_end(path, start, _TAIL_NBYTES)
         if (not start or start > end) and len(data) < _TAIL_NBYTES:
             # It was cut meanwhile.
             data = _read_end(_older(path), 0, _TAIL_NBYTES - len(data))[0] + data
-        return data.decode("utf-8", "replace")
+        return without_own_frames(data.decode("utf-8", "replace"))[-_TAIL_NCHARS:]
 
     def pieces(self, start: int, end: int, was_cut: bool, fd: int = -1) -> list[tuple[int, bytes]]:
         """Give what lies between two offsets and is still there, each piece behind its offset.

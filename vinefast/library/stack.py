@@ -20,6 +20,16 @@ _MAX_NBYTES = 64 * 1024
 # What each frame begins with that is vinefast's own. Not by __file__, see failure.py.
 _OWN = f'  File "{os.path.dirname(identity.__code__.co_filename)}{os.sep}'
 
+# A line of what faulthandler writes, which a traceback's is not, and those below it, which have called it.
+_FROM_OWN_ON = re.compile(
+    rf'^{re.escape(_OWN)}[^"\n]*", line \d+ in .*\n?(?:  File "[^"\n]*", line (?:\d+|\?\?\?) in .*\n?)*', re.M
+)
+
+
+def without_own_frames(text: str) -> str:
+    """Give an output without the frames of vinefast, and of what has called it, in the stack of a fatal error."""
+    return _FROM_OWN_ON.sub("", text)
+
 
 def _open_file() -> int:
     try:
