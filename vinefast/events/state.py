@@ -46,7 +46,7 @@ class WorkerState:
 
 @dataclass
 class FunctionState:
-    """The calls of a function that have ended.
+    """The calls of a function, or of several of one name, that have ended.
 
     Attributes
     ----------
@@ -194,11 +194,15 @@ def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]
     failed = np.bincount(of_call, ~is_result, n)
     longest = np.zeros(len(counts))
     np.maximum.at(longest, of_call, calls["duration_ns"])
+    # Of one name there are several where a notebook's cell has defined a function anew, say.
+    of_name: dict[str, list[int]] = {}
     for number, name in run.functions.items():
         if counts[number]:
-            mean_s = float(totals[number] / counts[number])
-            seconds = float(totals[number]), mean_s, float(longest[number]) * 1e-9
-            found.append(FunctionState(name, int(counts[number]), int(failed[number]), *seconds))
+            of_name.setdefault(name, []).append(number)
+    for name, numbers in of_name.items():
+        n_calls, total_s = int(counts[numbers].sum()), float(totals[numbers].sum())
+        longest_s = float(longest[numbers].max()) * 1e-9
+        found.append(FunctionState(name, n_calls, int(failed[numbers].sum()), total_s, total_s / n_calls, longest_s))
     return sorted(found, key=lambda function: -function.total_s)
 
 

@@ -1,0 +1,27 @@
+"""How it is with an executor, by its event log."""
+
+from tests.events.logs import LogWriter
+from vinefast.events.run import Run
+from vinefast.events.state import FunctionState, state_of
+from vinefast.library import protocol
+
+SECOND = 10**9
+
+
+def test_functions_of_one_name_are_counted_together(tmp_path):
+    """Such as those of a notebook's cell that was run again."""
+    log = LogWriter(tmp_path / "executor")
+    log.run(SECOND)
+    for number, name in enumerate(("relax", "other", "relax"), 1):
+        log.function(number, name)
+    good, bad = protocol.STATUS_PICKLE, protocol.STATUS_EXCEPTION
+    when = {"sent_ns": 2 * SECOND, "returned_ns": 9 * SECOND}
+    log.ended(1, [0, 1], [good, bad], **when, run_ns=2 * SECOND, function=1)
+    log.ended(2, [2], [good], **when, run_ns=3 * SECOND, function=2)
+    log.ended(3, [3, 4], [good, good], **when, run_ns=6 * SECOND, function=3)
+    run = Run(log.path)
+    run.update()
+    assert state_of(run, "").functions == [
+        FunctionState("relax", 4, 1, 8.0, 2.0, 3.0),
+        FunctionState("other", 1, 0, 3.0, 3.0, 3.0),
+    ]
