@@ -236,7 +236,7 @@ def test_why_in_the_newest_run(load, tmp_path):
     assert "ValueError: N is none" in text and "2 of 3 calls failed" in text
     # However long the name of this file is, its line in the traceback is whole.
     assert re.search(r'^ *File ".*test_events\.py", line \d+, in refuse$', text, re.MULTILINE)
-    assert "which were tries of 1 task of Parsl's" in text and re.search(rf"tasks +│ {bad.tid} ", text)
+    assert "which were tries of 1 task of Parsl's" in text and re.search(rf"task number +│ {bad.tid} ", text)
     assert f"task {bad.tid}, try 0 (call " in text and "TaskVine's log" not in text
     of_one = command("why", run_dir, bad.tid).stdout
     assert f"task {bad.tid}, try 1 (call " in of_one and "TaskVine's log" in of_one
