@@ -41,7 +41,11 @@ class Place:
 
     def library(self) -> psutil.Process | None:
         """Give the supervisor."""
-        found = [child for child in _children(self.worker()) if "vinefast_library.checked" in _line(child)]
+        found = [
+            child
+            for child in _children(self.worker())
+            if any(part.endswith("vinefast_library.zip") for part in _line(child))
+        ]
         return found[0] if found else None
 
     def slots(self) -> list[psutil.Process]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from vinefast.library.memory import SlotMemory
 from vinefast.library.output import Output
 
 from .encode import Call, ResultFrame, decode_result, encode_command, encode_frame
-from .worker import USER_MODULES, Worker, install_library
+from .worker import USER_MODULES, Worker, install_library, library_command
 
 OF_CALL, FILE, OF_SLOT = 1, 2, 3
 WANTED = {"VINEFAST_OUTPUT": "", "VINEFAST_OUTPUT_NBYTES": str(1 << 20)}
@@ -201,7 +200,7 @@ def test_the_regular_mode(tmp_path, how):
     (tmp_path / "frame").write_bytes(encode_frame([call], first_number=7))
     with open(tmp_path / "output", "wb") as file:
         subprocess.run(
-            [sys.executable, "-m", "vinefast_library.once"],
+            library_command(tmp_path, "vinefast_library.once"),
             cwd=tmp_path,
             env={**os.environ, **WANTED, "PYTHONPATH": str(USER_MODULES)},
             stdout=file,

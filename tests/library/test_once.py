@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import traceback
 
 import calls
 import pytest
 
 from .encode import Call, decode_result, encode_frame
-from .worker import USER_MODULES, install_library
+from .worker import USER_MODULES, install_library, library_command
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def run_once(tmp_path):
             # As the worker does: one file for both.
             options = {"stdout": file, "stderr": file, **pipes}
             done = subprocess.run(
-                [sys.executable, "-m", "vinefast_library.once"],
+                library_command(tmp_path, "vinefast_library.once"),
                 cwd=tmp_path,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*modules, USER_MODULES)))},
                 start_new_session=True,

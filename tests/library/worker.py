@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from vinefast.workers.command import library_files
+from vinefast.workers.command import LIBRARY_ARCHIVE, library_archive
+from vinefast.workers.environment import PYTHON
 
 from .encode import Call, ResultFrame, decode_result, encode_command, encode_frame
 
@@ -31,10 +32,12 @@ def _count_signal(number: int, frame: object) -> None:
 
 def install_library(sandbox: Path) -> None:
     """Put there what TaskVine puts into the sandbox of a library, or of a call in regular mode."""
-    for content, name in library_files():
-        path = sandbox / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    (sandbox / LIBRARY_ARCHIVE).write_bytes(library_archive())
+
+
+def library_command(sandbox: Path, module: str) -> list[str]:
+    """Give the command that runs a module of the library, as the shell of a task makes it."""
+    return [sys.executable, str(sandbox / LIBRARY_ARCHIVE), PYTHON, module]
 
 
 class LibraryEnded(Exception):
@@ -79,7 +82,7 @@ class Worker:
         ]
         with open(self.library_directory / ".taskvine.stdout", "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vinefast_library", *arguments],
+                [*library_command(self.library_directory, "vinefast_library"), *arguments],
                 cwd=self.library_directory,
                 pass_fds=(library_in, library_out),
                 stdin=subprocess.DEVNULL,

@@ -1,10 +1,12 @@
 """What users configure in Parsl's terms: what is refused, and what the engine is started with."""
 
 import copy
+import io
 import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from dataclasses import fields
 
 import pytest
@@ -15,7 +17,7 @@ from vinefast import library
 from vinefast.errors import EngineStartError, InvalidConfiguration
 from vinefast.settings import checks
 from vinefast.settings.engine import engine_settings
-from vinefast.workers.command import library_files, program_path, python_command
+from vinefast.workers.command import library_archive, program_path, python_command
 from vinefast.workers.environment import PYTHON
 
 
@@ -187,19 +189,26 @@ def test_debug_log_is_kept_on_demand(monkeypatch):
 
 
 def test_library_files_are_a_whole_package():
-    files = {name: content for content, name in library_files()}
+    with zipfile.ZipFile(io.BytesIO(library_archive())) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+        assert len(files) == len(archive.namelist())
+    assert "__main__.py" in files
     byte_code = {"vinefast_library/__main__.pyc", "vinefast_library/once.pyc", "vinefast_library/run.pyc"}
     assert byte_code | {"vinefast_library/packages/cloudpickle/__init__.pyc"} <= files.keys()
     directory = os.path.dirname(library.__file__)
     for module in ("checked", "refusal", "arguments", "protocol", "__init__"):
         with open(os.path.join(directory, f"{module}.py"), "rb") as source:
             assert files[f"vinefast_library/{module}.py"] == source.read()
-    assert len(files) == len(library_files())
+
+
+def test_the_library_is_the_same_bytes_each_time():
+    assert library_archive() == library_archive()
 
 
 def test_modes_run_different_modules():
-    assert settings("serverless").command.endswith(f"-m vinefast_library.checked {PYTHON} vinefast_library")
-    assert settings("regular").command.endswith(f"-m vinefast_library.checked {PYTHON} vinefast_library.once")
+    program = f'"$PWD/vinefast_library.zip" {PYTHON}'
+    assert settings("serverless").command.endswith(f"{program} vinefast_library")
+    assert settings("regular").command.endswith(f"{program} vinefast_library.once")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The library: what vinefast runs on workers.
 
-TaskVine ships these files into ``vinefast_library/`` of a library task's sandbox and starts ``python -m
-vinefast_library.checked``, which goes on to ``vinefast_library`` if this Python will do. The *supervisor*
+TaskVine puts this package, as the archive ``vinefast_library.zip``, into a library task's sandbox and has Python run
+that: :mod:`.checked`, which goes on to :mod:`.__main__` if this Python will do. The *supervisor*
 (:mod:`.supervisor`) speaks TaskVine's pipe protocol and never runs user code; each of its *slots* has one warm child
 (:mod:`.child`) that unpacks a bundle, runs its calls and packs the results. A child that dies costs the one call it was
 on. :mod:`.once` is the regular mode: one call in one fresh process.

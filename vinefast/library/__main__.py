@@ -1,4 +1,4 @@
-"""Entry of the library: ``python -m vinefast_library --in-pipe-fd N ...``, as TaskVine's worker starts it."""
+"""Entry of the library: what :mod:`.checked` runs with ``--in-pipe-fd N ...``, which TaskVine's worker appends."""
 
 from __future__ import annotations
 

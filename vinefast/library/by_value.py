@@ -206,27 +206,9 @@ def _cloudpickle() -> ModuleType:
     """Import cloudpickle; on a worker in the submit side's release, since another may not understand its pickles."""
     module = sys.modules.get("cloudpickle")
     if module is None:
-        # The worker's own is compiled already.
-        place = [] if _is_installed() else [_DIRECTORY]
-        sys.path[:0] = place
+        sys.path.insert(0, _DIRECTORY)  # which is on workers alone
         try:
             module = importlib.import_module("cloudpickle")
         finally:
-            for path in place:
-                sys.path.remove(path)
+            sys.path.remove(_DIRECTORY)
     return module
-
-
-def _is_installed() -> bool:
-    """Whether the cloudpickle that is found anyway is the same as that beside us, file by file."""
-    brought = os.path.join(_DIRECTORY, "cloudpickle")
-    try:
-        (installed,) = importlib.util.find_spec("cloudpickle").submodule_search_locations  # type: ignore
-        return all(_read(brought, name) == _read(installed, name) for name in os.listdir(brought) if name[-3:] == ".py")
-    except (ImportError, OSError, AttributeError, TypeError, ValueError):
-        return False
-
-
-def _read(directory: str, name: str) -> bytes:
-    with open(os.path.join(directory, name), "rb") as file:
-        return file.read()

@@ -1,4 +1,4 @@
-"""Entry of both modes: ``python -m vinefast_library.checked 3.11 MODULE ARGUMENTS``, which runs the module if it can.
+"""Entry of both modes: ``python vinefast_library.zip 3.11 MODULE ARGUMENTS`` runs the module if this Python can.
 
 Calls hold byte code, which only the Python version that made it can run, and other versions crash on. Neither does
 anything work if the environment that was sent along could not be unpacked (environment.sh), or if init_command has
@@ -48,7 +48,8 @@ def _problem(version):
     )
 
 
-def _main():
+def main():
+    """Run what the arguments say, or answer calls with the reason why not."""
     version, module = sys.argv[1:3]
     del sys.argv[1:3]
     problem = _problem(version)
@@ -61,7 +62,3 @@ def _main():
         refusal.refuse_call(problem)
     else:
         refusal.refuse_calls(problem)
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,4 +1,4 @@
-"""The regular mode: one call in one fresh process, ``python -m vinefast_library.once`` in the task's sandbox.
+"""The regular mode: one call in one fresh process, which runs this in the task's sandbox.
 
 The frame is in the file ``frame``; the result frame goes to standard output. The worker gives a task one file for both
 standard output and standard error, so user code's output goes to a log beside it. The call runs in a forked child with

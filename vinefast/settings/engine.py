@@ -18,13 +18,15 @@ from vinefast.library.share import THREAD_VARIABLES
 from vinefast.settings.tuning import Tuning
 from vinefast.workers.command import (
     ARCHIVE_NAME,
+    LIBRARY_ARCHIVE,
     LIBRARY_PACKAGE,
     SCRIPT_NAME,
     environment_command,
-    library_files,
+    library_archive,
+    library_program,
     python_command,
 )
-from vinefast.workers.environment import PYTHON, SCRIPT, Environment
+from vinefast.workers.environment import SCRIPT, Environment
 from vinefast.workers.programs import find_resource_monitor
 
 
@@ -225,10 +227,10 @@ def engine_settings(
     if exec_mode == "serverless":
         options = {"--children": slots, "--worker-cores": cores}
         module += "".join(f" {name} {value}" for name, value in options.items() if value)
-    program = f"-m {LIBRARY_PACKAGE}.checked {PYTHON} {module}"
+    program = library_program(module)
     init_command = config.init_command or ""
     try:
-        files: list[tuple[str | bytes, str]] = [*library_files()]
+        files: list[tuple[str | bytes, str]] = [(library_archive(), LIBRARY_ARCHIVE)]
     except OSError as error:
         raise EngineStartError(
             f"{error.filename}, which workers need, cannot be read ({error.strerror}): has vinefast's installation "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import glob
 import importlib.util
+import io
 import marshal
 import os
 import shlex
 import sys
 import sysconfig
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from importlib.machinery import SourceFileLoader
 
 import cloudpickle
@@ -18,13 +20,20 @@ import cloudpickle
 from vinefast import library
 from vinefast.library.by_value import PACKAGES
 from vinefast.library.protocol import VINEFAST_INIT_COMMAND, VINEFAST_INIT_STATUS
-from vinefast.workers.environment import Environment
+from vinefast.workers.environment import PYTHON, Environment
 
 LIBRARY_PACKAGE = "vinefast_library"
 
 # In the sandbox of a worker's task.
-SCRIPT_NAME = f"{LIBRARY_PACKAGE}/environment.sh"
+LIBRARY_ARCHIVE = f"{LIBRARY_PACKAGE}.zip"
+SCRIPT_NAME = "vinefast_environment.sh"
 ARCHIVE_NAME = "vinefast_environment"
+
+# Of an archive that is run as a program.
+_MAIN = b"from vinefast_library.checked import main\n\nmain()\n"
+
+# The archive of one installation is the same bytes each time.
+_NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 # Sent as they are: they tell a Python of another version that it is the wrong one (library/checked.py).
 _FOR_ANY_PYTHON = ("__init__.py", "arguments.py", "checked.py", "protocol.py", "refusal.py")
@@ -42,25 +51,32 @@ def program_path() -> list[str]:
     ]
 
 
-def library_files() -> list[tuple[bytes, str]]:
-    """List what a worker needs to run calls: content and name in the sandbox.
+def library_archive() -> bytes:
+    """Give the program that runs calls on workers: a zip file that Python runs (`zipapp`), one file for any worker.
 
-    It is byte code, since a worker has no directory of its own where what it compiles would stay: it would compile all
-    of it for each library, and in the regular mode for each call.
+    It holds byte code, since a worker has no directory of its own where what it compiles would stay: it would compile
+    all of it for each library, and in the regular mode for each call.
 
     Raises
     ------
     OSError
         If a file of the installation cannot be read.
     """
-    cloudpickle_package = os.path.join(PACKAGES, "cloudpickle")
-    return _package(os.path.dirname(library.__file__), "", _FOR_ANY_PYTHON) + _package(
-        os.path.dirname(cloudpickle.__file__), cloudpickle_package, ()
-    )
+    archive = io.BytesIO()
+    # Not compressed, which would take each start of a library longer than the network takes to send it once.
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        for content, name in _library_files():
+            file.writestr(zipfile.ZipInfo(name, _NO_DATE), content)
+    return archive.getvalue()
 
 
-def _package(directory: str, name: str, sources: Sequence[str]) -> list[tuple[bytes, str]]:
-    files = []
+def _library_files() -> Iterator[tuple[bytes, str]]:
+    yield _MAIN, "__main__.py"
+    yield from _package(os.path.dirname(library.__file__), "", _FOR_ANY_PYTHON)
+    yield from _package(os.path.dirname(cloudpickle.__file__), os.path.join(PACKAGES, "cloudpickle"), ())
+
+
+def _package(directory: str, name: str, sources: Sequence[str]) -> Iterator[tuple[bytes, str]]:
     for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.py"))):
         module = os.path.basename(path)
         if module in sources:
@@ -68,8 +84,15 @@ def _package(directory: str, name: str, sources: Sequence[str]) -> list[tuple[by
                 content = file.read()
         else:
             content, module = _byte_code(path), f"{module}c"
-        files.append((content, os.path.join(LIBRARY_PACKAGE, name, module)))
-    return files
+        yield content, os.path.join(LIBRARY_PACKAGE, name, module)
+
+
+def library_program(module: str) -> str:
+    """Give what follows ``python3`` in the shell command of a task that runs a module of the library.
+
+    Its place is absolute, since a call may go to another directory before the library imports its last module.
+    """
+    return f'"$PWD/{LIBRARY_ARCHIVE}" {PYTHON} {module}'
 
 
 @functools.cache
