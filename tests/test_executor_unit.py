@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import queue
+import re
 import socket
 import stat
 import threading
@@ -19,8 +20,7 @@ from parsl.monitoring.radios.udp import UDPRadio
 from parsl.providers import LocalProvider, SlurmProvider
 
 import vinefast
-from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, VineFastExecutor
-from vinefast import executor as executor_module
+from vinefast import EngineStartError, EngineStopped, InvalidConfiguration, VineFastExecutor, _parts
 from vinefast._teardown import Teardown
 from vinefast.workers.watchdog import LOST
 
@@ -86,7 +86,7 @@ class Engine:
 @pytest.fixture
 def make_apart(make, monkeypatch):
     """Make started executors on a stand-in engine, with workers that are not there."""
-    monkeypatch.setattr(executor_module, "Engine", Engine)
+    monkeypatch.setattr(_parts, "Engine", Engine)
 
     def make_apart(start=True, **arguments):
         executor = make(worker_launch_method="manual", **arguments)
@@ -155,6 +155,28 @@ def test_a_bad_argument_is_named_with_its_value(arguments, words):
     assert "accepted: " in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("labels", "Did you mean 'label'?"),
+        ("worker_launch", "Did you mean 'worker_launch_method'"),
+        ("x", "Accepted: label, worker_launch_method, "),
+    ],
+)
+def test_an_unknown_argument_is_refused_with_the_nearest(name, hint):
+    class Mine(VineFastExecutor):
+        def __init__(self, color, **arguments):
+            super().__init__(**arguments)
+
+    words = re.escape(f"VineFastExecutor.__init__() got an unexpected keyword argument '{name}'. {hint}")
+    with pytest.raises(TypeError, match=words):
+        VineFastExecutor(**{name: "a"})
+    with pytest.raises(TypeError, match=words):
+        Mine("red", **{name: "a"})
+    assert Mine("red", label="a").label == "a"
+    assert inspect.getfullargspec(VineFastExecutor.__init__).args[:3] == ["self", "label", "worker_launch_method"]
+
+
 def test_a_free_port_is_taken_unless_one_is_given():
     assert VineFastExecutor().manager_config.port == 0
     assert VineFastExecutor(manager_config=TaskVineManagerConfig(port=9123)).manager_config.port == 9123
@@ -190,7 +212,7 @@ def test_a_call_goes_to_the_engine_as_it_is(make_apart):
     executor.submit(print, {}, 1)
     executor.submit(print, {"cores": 2})
     spec = vinefast.settings.resources.CallSpec(cores=2.0)
-    assert executor._engine.calls == [
+    assert executor._parts.engine.calls == [
         (print, (1,), {"func": 2, "resource_specification": 3, "self": 4}, None),
         (print, (1,), {}, None),
         (print, (), {}, spec),
@@ -205,18 +227,18 @@ def test_unknown_resources_and_the_order_of_priorities_are_the_users_choice(make
         make_apart().submit(print, {"core": 1})
     executor = make_apart(label="as-htex", strict_resources=False, priority_order="lowest_first")
     executor.submit(print, {"core": 1, "priority": 2})
-    assert executor._engine.calls[-1][3] == vinefast.settings.resources.CallSpec(priority=-2.0)
+    assert executor._parts.engine.calls[-1][3] == vinefast.settings.resources.CallSpec(priority=-2.0)
 
 
 def test_working_directory_only_where_files_are_shared(make_apart):
-    assert "VINEFAST_CWD" not in make_apart()._engine.settings.env_vars
+    assert "VINEFAST_CWD" not in make_apart()._parts.engine.settings.env_vars
     shared = make_apart(label="shared", manager_config=TaskVineManagerConfig(shared_fs=True))
-    assert shared._engine.settings.env_vars["VINEFAST_CWD"] == os.getcwd()
+    assert shared._parts.engine.settings.env_vars["VINEFAST_CWD"] == os.getcwd()
 
 
 def test_a_manager_without_a_password_says_so(make_apart, caplog):
     executor = make_apart(require_password=False)
-    assert executor._engine.settings.password_file is None
+    assert executor._parts.engine.settings.password_file is None
     assert "--password" not in executor.worker_command
     assert "Anyone who reaches port 9123" in caplog.text and "require_password" in caplog.text
 
@@ -227,7 +249,7 @@ def test_a_manual_manager_has_a_password_and_says_how_to_start_workers(make_apar
     (password,) = tmp_path.glob("*/password-*")
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     assert len(password.read_text()) >= 32
-    assert executor._engine.settings.password_file == str(password)
+    assert executor._parts.engine.settings.password_file == str(password)
     assert executor.worker_command.endswith(
         f'vine_worker --workspace "$(mktemp -d -t worker-XXXXXXXXXX)" --password {password} --connect-timeout=60 '
         "localhost 9123"
@@ -267,7 +289,7 @@ def test_bad_state_fails_calls_here_and_to_come(make_apart):
     executor.set_bad_state_and_fail_all(reason)
     assert executor.bad_state_is_set
     assert executor.executor_exception is reason
-    (failure,) = executor._engine.failures
+    (failure,) = executor._parts.engine.failures
     assert isinstance(failure, BadStateException)
     with pytest.raises(ValueError, match="keep failing"):
         executor.submit(print, {})
@@ -275,7 +297,7 @@ def test_bad_state_fails_calls_here_and_to_come(make_apart):
 
 def test_an_engine_that_dies_makes_the_state_bad(make_apart):
     executor = make_apart()
-    executor._engine.on_failure(vinefast.EngineFailure("TaskVine gave up"))
+    executor._parts.engine.on_failure(vinefast.EngineFailure("TaskVine gave up"))
     assert executor.bad_state_is_set
     with pytest.raises(vinefast.EngineFailure):
         executor.submit(print, {})
@@ -285,7 +307,7 @@ def test_shutdown_is_idempotent_and_final(make_apart):
     executor = make_apart()
     executor.shutdown()
     executor.shutdown()
-    assert executor._engine.n_stops == 1
+    assert executor._parts.engine.n_stops == 1
     with pytest.raises(EngineStopped):
         executor.submit(print, {})
     with pytest.raises(EngineStartError, match="before"):
@@ -306,12 +328,12 @@ def test_before_start(make):
 def test_leaving_the_context_shuts_down(make_apart):
     with make_apart() as executor:
         pass
-    assert executor._engine.n_stops == 1
+    assert executor._parts.engine.n_stops == 1
 
 
 @pytest.mark.parametrize(("shared_fs", "warns"), [(False, True), (True, False)])
 def test_reports_through_files_that_workers_may_not_share(make, monkeypatch, caplog, shared_fs, warns):
-    monkeypatch.setattr(executor_module, "Engine", Engine)
+    monkeypatch.setattr(_parts, "Engine", Engine)
     manager_config = TaskVineManagerConfig(port=0, shared_fs=shared_fs)
     executor = make(worker_launch_method="manual", manager_config=manager_config)
     executor.monitoring_messages = queue.Queue()
@@ -334,11 +356,11 @@ def test_a_monitoring_receiver_is_shut_down_once(make_apart):
 
 
 def test_a_forgotten_executor_ends_what_it_started(monkeypatch, tmp_path):
-    monkeypatch.setattr(executor_module, "Engine", Engine)
+    monkeypatch.setattr(_parts, "Engine", Engine)
     executor = VineFastExecutor(worker_launch_method="manual")
     executor.run_dir = str(tmp_path)
     executor.start()
-    engine = executor._engine
+    engine = executor._parts.engine
     del executor
     assert engine.n_stops == 1
 
@@ -472,7 +494,7 @@ def test_a_context_manager_starts_and_ends_an_executor(make_apart, tmp_path, mon
         assert executor.run_dir == str(tmp_path / "runinfo" / "000")
         with executor:  # started already
             pass
-    assert executor._engine.n_stops == 1
+    assert executor._parts.engine.n_stops == 1
     with pytest.raises(EngineStartError, match="has been started before"), executor:
         pass
 

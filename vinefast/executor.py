@@ -1,18 +1,16 @@
-"""The Parsl contract, and nothing else: what an executor must be and do, on top of the core."""
+"""The Parsl contract, and nothing else: what an executor must be and do, on top of the parts that work for it."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import os
-import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import ExitStack, suppress
-from itertools import chain
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from parsl.data_provider.staging import Staging
@@ -26,45 +24,23 @@ from parsl.providers import LocalProvider
 from parsl.providers.base import ExecutionProvider
 from parsl.utils import RepresentationMixin
 
-from vinefast import _log_locks
-from vinefast._core import CallFuture, Engine, TempHandle, finishes_futures
+from vinefast._core import CallFuture, finishes_futures
 from vinefast._log_fields import fields
+from vinefast._parts import Parts
 from vinefast._teardown import Teardown
-from vinefast.calls import reports
 from vinefast.calls.apps import options_of
 from vinefast.calls.cancel import call_of, cancel
-from vinefast.calls.context import pack
 from vinefast.calls.counters import documented
-from vinefast.calls.many import CallsAhead, Chunks, Results
+from vinefast.calls.many import CallsAhead, Results, results_of_chunks, results_of_items
 from vinefast.calls.overhead import Overhead, overhead
 from vinefast.calls.walltime import walltime_of
-from vinefast.data import temps
-from vinefast.data.plan import CallPlan
-from vinefast.data.staging import URLStaging
 from vinefast.display.progress import Progress
 from vinefast.display.state import State, counts_of
 from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, anew
-from vinefast.events.about import EVENTS, about_run
-from vinefast.settings import checks, credentials, rules
-from vinefast.settings.credentials import SSL
-from vinefast.settings.engine import engine_settings
-from vinefast.settings.given import given
+from vinefast.settings import checks, rules
+from vinefast.settings.arguments import SSL, known_only
+from vinefast.settings.given import chosen
 from vinefast.settings.resources import CallSpec, SpecReader, with_limit, without_output
-from vinefast.workers import monitoring
-from vinefast.workers.command import program_path
-from vinefast.workers.contact import (
-    Contact,
-    catalog_hosts,
-    listening_address,
-    manager_address,
-    name_in_catalog,
-)
-from vinefast.workers.descriptors import raise_limit
-from vinefast.workers.environment import calls_environment
-from vinefast.workers.launch import Launcher, make_launcher
-from vinefast.workers.run_files import RunFiles
-from vinefast.workers.run_output import RunOutput
-from vinefast.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -77,17 +53,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# Of `map`: chunks that are ahead of the results taken, per slot, and chunks of an iterable of known length, per slot.
-_CHUNKS_AHEAD = 16
-_CHUNKS_PER_SLOT = 4
-# Items, if each result stays on a worker.
-_KEPT_AHEAD = 1024
-
 # Types of an empty specification; anything else that is empty is read, and may be refused.
 _NO_SPECIFICATION = (dict, type(None))
-
-# Of the calls that bring files and values back.
-_FIRST = CallSpec(priority=sys.float_info.max)
 
 
 class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
@@ -160,6 +127,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         If a value cannot work; the message names it.
     """
 
+    @known_only
     def __init__(
         self,
         label: str = "VineFastExecutor",
@@ -182,52 +150,17 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         require_password: bool = True,
         ssl: SSL = None,
     ) -> None:
-        rules.require("label", label, (_is_directory_name, "a string that can name a directory"))
-        rules.require("worker_launch_method", worker_launch_method, rules.one_of("factory", "provider", "manual"))
-        rules.require("function_exec_mode", function_exec_mode, rules.one_of("serverless", "regular"))
-        rules.require("strict_resources", strict_resources, rules.FLAG)
-        rules.require("enforce_memory", enforce_memory, rules.FLAG)
-        rules.require("cancel_running", cancel_running, rules.FLAG)
-        rules.require("capture_output", capture_output, rules.FLAG)
-        rules.require("forward_output", forward_output, rules.FLAG)
-        rules.require("require_password", require_password, rules.FLAG)
-        rules.require("priority_order", priority_order, rules.one_of("highest_first", "lowest_first"))
-        if manager_config is None:
-            manager_config = TaskVineManagerConfig(port=0)
-        if factory_config is None:
-            factory_config = TaskVineFactoryConfig()
-        checks.check_manager_config(manager_config)
-        checks.check_password(manager_config, require_password)
-        checks.check_ssl(ssl)
-        checks.check_autolabel(manager_config, function_exec_mode)
-        checks.check_forwarding(manager_config, forward_output)
-        checks.check_context(context, context_scope, function_exec_mode)
-        checks.check_factory_config(factory_config)
-        checks.warn_of_unused_fields(factory_config, worker_launch_method)
-        for name, value, kind in (
-            ("provider", provider, ExecutionProvider),
-            ("storage_access", storage_access, list),
-            ("working_dir", working_dir, str),
-        ):
-            if value is not None:
-                rules.require(name, value, rules.instance_of(kind))
-        rules.require("remote_monitoring_radio", remote_monitoring_radio, rules.optional(monitoring.RADIO))
-        if worker_launch_method == "provider":
-            provider = provider or LocalProvider(init_blocks=1)
-        elif provider is not None:
-            logger.warning(
-                "Ignoring the provider: worker_launch_method is %r", worker_launch_method, extra=fields(label)
-            )
-            provider = None
-        super().__init__(provider=provider, block_error_handler=True)
+        super().__init__(
+            provider=checks.provider_of_blocks(provider, worker_launch_method, label), block_error_handler=True
+        )
         self.run_dir = ""  # until somebody sets one
         self.label = label
         self.worker_launch_method = worker_launch_method
         self.function_exec_mode = function_exec_mode
-        self.manager_config = manager_config
-        self.factory_config = factory_config
+        self.manager_config = TaskVineManagerConfig(port=0) if manager_config is None else manager_config
+        self.factory_config = TaskVineFactoryConfig() if factory_config is None else factory_config
         self.storage_access = storage_access
-        self.remote_monitoring_radio = remote_monitoring_radio or FilesystemRadio()
+        self.remote_monitoring_radio = FilesystemRadio() if remote_monitoring_radio is None else remote_monitoring_radio
         self.working_dir = working_dir
         self.strict_resources = strict_resources
         self.priority_order = priority_order
@@ -239,17 +172,17 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.forward_output = forward_output
         self.require_password = require_password
         self.ssl = ssl
+        checks.check_arguments(self)
         self._specs = SpecReader(
-            function_exec_mode, strict_resources, priority_order == "lowest_first", enforce_memory, capture_output
+            function_exec_mode,
+            strict_resources,
+            priority_order == "lowest_first",
+            enforce_memory,
+            capture_output,
+            label,
         )
         self._usual_spec = self._specs.usual
-        self._address = ""
-        self._engine: Engine | None = None
-        self._launcher: Launcher | None = None
-        self._watchdog: Watchdog | None = None
-        self._files_are_shared = True
-        self._moves_files = False
-        self._url_timeouts = URLStaging().timeouts
+        self._parts = Parts()
         self._lifecycle = threading.RLock()
         self._teardown: Teardown | None = None  # since start or shutdown
         self._starting = False
@@ -276,7 +209,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             weakref.finalize(self, self._teardown.run_at_end)
             self._starting = True
             try:
-                self._start(self._teardown)
+                if not self.run_dir:
+                    self.run_dir = make_rundir("runinfo")
+                self._submit = self._parts.start(self, self._teardown, self._die, self._hand)
                 self._starting = False
                 if self._ends_with_start:
                     raise EngineStopped()
@@ -307,130 +242,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
     def _wait_for_calls(self) -> None:
         # In a forked process, which may leave the block as well, nobody would finish them.
-        while self._engine is not None and self._teardown is not None and self._teardown.is_ours:
-            future = self._engine.pending()
+        while self._parts.engine is not None and self._teardown is not None and self._teardown.is_ours:
+            future = self._parts.engine.pending()
             if future is None:
                 break
             with suppress(CancelledError):
                 future.exception()
-
-    def _start(self, teardown: Teardown) -> None:
-        if not self.run_dir:
-            self.run_dir = make_rundir("runinfo")
-        files = RunFiles(self.run_dir, self.label, self.manager_config.vine_log_dir)
-        raise_limit()
-        _log_locks.hold_safely()
-        self._launcher = make_launcher(self.worker_launch_method, self.factory_config, files.directory, self.provider)
-        # Comes when the engine has been stopped, and the workers have ended.
-        stop_output = ExitStack()
-        teardown.callback(stop_output.close)
-        teardown.callback(self._launcher.stop)
-        self._address = address = manager_address(self.manager_config.address, self._launcher.local)
-        password_file = credentials.password_file(
-            self.manager_config.project_password_file, self.require_password, files, teardown
-        )
-        self._files_are_shared = self._launcher.local or self.manager_config.shared_fs
-        staging = [provider for provider in self.storage_access or () if isinstance(provider, URLStaging)]
-        if self.working_dir is not None and self._files_are_shared:
-            checks.check_working_dir(self.working_dir)
-        self._moves_files = not self._files_are_shared or bool(staging)
-        self._url_timeouts = (staging or [URLStaging()])[0].timeouts
-        if self.monitoring_messages is not None and not self._files_are_shared:
-            self._warn_of_unshared_radio()
-        listen_address = listening_address(
-            self.manager_config.address, self._launcher.local, self.manager_config.project_name
-        )
-        tls_files = credentials.key_and_certificate(self.ssl, listen_address, files, teardown)
-        context = None if self.context is None else pack(self.context)
-        output_dir = files.make_output()
-        sees_output = self._files_are_shared and self.function_exec_mode == "serverless"
-        settings = engine_settings(
-            self.manager_config,
-            self.function_exec_mode,
-            files.runtime_dir,
-            password_file,
-            working_dir=os.getcwd() if self._files_are_shared else None,
-            cores=self.factory_config.cores,
-            gpus=self.factory_config.gpus,
-            environment=calls_environment(self.manager_config),
-            python=None if self._launcher.brings_python else sys.executable,
-            module_path=program_path() if self._files_are_shared else (),
-            context=context,
-            context_file=files.make_context(context) if self.context_scope == "worker" else None,
-            project_name=name_in_catalog(self.manager_config.project_name),
-            listen_address=listen_address,
-            key_and_certificate=tls_files,
-            idle_timeout_s=self._launcher.idle_timeout_s,
-            min_workers=self.factory_config.min_workers,
-            ends_workers=self._launcher.ends_workers,
-            output_dir=output_dir if sees_output else None,
-            events_path=os.path.join(files.directory, EVENTS),
-            about=about_run(self.label, self.run_dir),
-        )
-        tuning = settings.tuning
-        kept = tuning.output_nbytes, tuning.output_total_nbytes
-        output = RunOutput(output_dir, *kept, sees_output, self.forward_output)
-        stop_output.callback(output.stop)
-        output.start()
-        on_node, on_calls = self._reports(teardown)
-        self._engine = Engine(settings, _weakly(self._die), on_node, output.take, on_calls)
-        self._engine.submitter.cancel_running = self.cancel_running
-        self._engine.submitter.make_plan = weakref.WeakMethod(self._plan)
-        teardown.callback(self._engine.stop)
-        self._engine.start()
-        # Before the engine lets workers go: none is to be replaced then.
-        teardown.callback(self._launcher.retire)
-        contact = Contact(
-            address,
-            self._engine.port,
-            settings.project_name,
-            catalog_hosts(),
-            password_file,
-            listen_address,
-            ssl=tls_files is not None,
-        )
-        self._launcher.start(contact, _weakly(self.set_bad_state_and_fail_all))
-        if password_file is None:
-            logger.warning(
-                "Anyone who reaches port %d can take part in executor %s, and run code in this program: "
-                "require_password is False",
-                self.port,
-                self.label,
-                extra=fields(self.label),
-            )
-        if self.worker_launch_method == "manual":
-            logger.info("Executor %s: %s", self.label, self._launcher.diagnosis(), extra=fields(self.label))
-        strict = self.function_exec_mode == "regular" or settings.placing
-        self._watchdog = Watchdog(
-            self.label,
-            strict,
-            self._engine,
-            self._launcher,
-            settings.tuning.larger_worker_timeout,
-            {"log_errno": files.runtime_dir, "event_log_errno": files.directory},
-        )
-        teardown.callback(self._watchdog.stop)
-        self._watchdog.start()
-        self._submit = self._engine.submitter.submit
-
-    def _reports(self, teardown: Teardown) -> tuple[Callable[..., None] | None, Callable[..., None] | None]:
-        """Give what is to hear of nodes, and of calls; if nobody asks, the engine does nothing for that."""
-        if self.submit_monitoring_radio is None and not reports.are_logged():
-            return None, None
-        has_slots = self.function_exec_mode == "serverless"
-        told = reports.CallReports(self.label, self.submit_monitoring_radio, self.run_id, has_slots)
-        teardown.callback(told.close)
-        return told.note_node, told.note_calls
-
-    def _warn_of_unshared_radio(self) -> None:
-        if isinstance(self.remote_monitoring_radio, FilesystemRadio):
-            logger.warning(
-                "Calls of executor %s report to monitoring through files in %s. If workers do not see it, the "
-                "reports are lost: set remote_monitoring_radio=UDPRadio(address=...)",
-                self.label,
-                self.run_dir,
-                extra=fields(self.label),
-            )
 
     # Positional-only, unlike the base class: an app may have parameters of these names.
     def submit(  # type: ignore[override]
@@ -477,45 +294,19 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             spec = self._read(resource_specification)
         if "walltime" in kwargs and (limit := walltime_of(func)) is not None:
             spec = with_limit(spec, limit)
-        if self._moves_files and (plan := self._plan(func, args, kwargs, False)):
+        if self._parts.moves_files and (plan := self._parts.plan(func, args, kwargs, False)):
             return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)
 
     def _read(self, resource_specification: Mapping[str, Any] | None) -> CallSpec | None:
         spec = self._specs.read(resource_specification)
-        if spec is not None and self._watchdog is not None:
-            self._watchdog.meet(spec)
+        if spec is not None and self._parts.watchdog is not None:
+            self._parts.watchdog.meet(spec)
         return spec
 
-    def _plan(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], chunk: bool
-    ) -> CallPlan:
-        plan = CallPlan(self._files_are_shared, self._engine, self._claim, self._url_timeouts)
-        try:
-            plan.find(tuple(chain.from_iterable(args)) if chunk else args, kwargs)
-            if options_of(func).keep and not chunk:
-                plan.keep(temps.Store(getattr(func, "__name__", "value")))
-        except BaseException:
-            plan.withdraw()
-            raise
-        return plan
-
-    def _claim(self, store: temps.Store, handle: TempHandle) -> TempHandle | None:
-        directory = os.path.join(os.path.abspath(self.run_dir), self.label, "fetched")
-        return store.claim(handle, self._engine, self._run_first, directory)
-
-    def _run_first(
-        self, function: Callable[..., Any], *args: Any, output: str | None = None
-    ) -> tuple[Future, temps.Forget]:
-        """Run a function of the library before all calls of the user's.
-
-        `output` is a place on this machine, to which nothing comes any more after what is given beside the future was
-        called.
-        """
-        plan = CallPlan(True, self._engine).only_bring()
-        if output is not None:
-            args = (*args, plan.bring(output))
-        return self._submit(function, args, {}, _FIRST, False, plan), plan.forget_returns
+    def _hand(self, *call: Any) -> CallFuture[Any]:
+        """Submit a call of vinefast's own, which brings something back; refused as any once calls are."""
+        return self._submit(*call)
 
     def submit_many(
         self,
@@ -553,21 +344,24 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             As `submit`, and whatever iterating over `arguments` raises.
         """
         rules.require("max_outstanding", max_outstanding, rules.POSITIVE)
-        return self._calls_ahead(func, arguments, self._read(resource_specification), max_outstanding)
+        submit = self._submit_of(func, self._read(resource_specification))
+        return CallsAhead(submit, iter(arguments), max_outstanding)
 
-    def _calls_ahead(
-        self, func: Callable[..., T], arguments: Iterable[tuple[Any, ...]], spec: CallSpec | None, ahead: int
-    ) -> CallsAhead[T]:
-        def submit(args: tuple[Any, ...]) -> CallFuture[T]:
+    def _submit_of(
+        self, func: Callable[..., Any], spec: CallSpec | None, chunk: bool = False
+    ) -> Callable[[tuple[Any, ...]], CallFuture[Any]]:
+        """Make what submits one of many calls, or chunks, of a function."""
+
+        def submit(args: tuple[Any, ...]) -> CallFuture[Any]:
             if not isinstance(args, tuple):
                 raise TypeError(
                     f"An item of arguments is {args!r}; accepted: a tuple of the arguments of one call, such as (1,)"
                 )
-            if self._moves_files and (plan := self._plan(func, args, {}, False)):
-                return self._submit(func, args, {}, spec, False, plan)
-            return self._submit(func, args, {}, spec)
+            if self._parts.moves_files and (plan := self._parts.plan(func, args, {}, chunk)):
+                return self._submit(func, args, {}, spec, chunk, plan)
+            return self._submit(func, args, {}, spec, chunk)
 
-        return CallsAhead(submit, iter(arguments), ahead)
+        return submit
 
     def map(
         self,
@@ -617,23 +411,10 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
         spec = without_output(self._read(resource_specification))
-
         if options_of(func).keep:
-            # Each value is a file of its own, and so each item a call.
-            rows = zip(*iterables, strict=False)
-            return Results(self._calls_ahead(func, rows, spec, _KEPT_AHEAD), None, timeout)
-
-        def submit(columns: tuple[Any, ...]) -> CallFuture[Any]:
-            plan = self._plan(func, columns, {}, True) if self._moves_files else None
-            return self._submit(func, columns, {}, spec, True, plan or None)
-
-        slots = max(1, self.stats().get("slots", 1))
-        n_items = min((len(iterable) for iterable in iterables if isinstance(iterable, Sized)), default=None)
-        # A few chunks per slot at least, so that all slots end at the same time.
-        most = sys.maxsize if n_items is None else n_items // (_CHUNKS_PER_SLOT * slots)
-        chunks = Chunks(iterables, chunksize, most)
-        calls = CallsAhead(submit, iter(chunks), _CHUNKS_AHEAD * (slots + 1))
-        return Results(calls, chunks, timeout)
+            return results_of_items(self._submit_of(func, spec), iterables, timeout)
+        submit = self._submit_of(func, spec, chunk=True)
+        return results_of_chunks(submit, iterables, chunksize, self.stats().get("slots", 1), timeout)
 
     def cancel(self, future: Future) -> bool:
         """Cancel a call, also one that runs: its future is cancelled at once, and its worker ends it within a second.
@@ -680,7 +461,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         name = app if app is None or isinstance(app, str) else getattr(app, "__name__", None)
         rules.require("app", name if name is not None else app, rules.optional(rules.APP))
         rules.require("category", category, rules.optional(rules.instance_of(str)))
-        futures = [] if self._engine is None else self._engine.futures(name, category)
+        futures = [] if self._parts.engine is None else self._parts.engine.futures(name, category)
         return sum(cancel(future) for future in futures)
 
     def stdout(self, future: Future) -> str | None:
@@ -733,12 +514,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             In a callback of a call, on whose thread the answer would come.
         """
         call = call_of(future)
-        if call is None or self._engine is None:
+        if call is None or self._parts.engine is None:
             return None
         if finishes_futures():
             raise WaitInCallback()
         try:
-            return self._engine.stack(call).result(timeout)
+            return self._parts.engine.stack(call).result(timeout)
         except FutureTimeout:
             raise TimeoutError(
                 f"the worker of the call has not answered within {timeout} s: it may be starting, busy or lost; "
@@ -770,19 +551,19 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     @property
     def port(self) -> int:
         """Port of the manager; 0 before start."""
-        return self._engine.port if self._engine is not None else 0
+        return self._parts.engine.port if self._parts.engine is not None else 0
 
     @property
     def worker_command(self) -> str:
         """Shell command that starts one worker; empty before start."""
-        return self._launcher.worker_command if self._launcher is not None else ""
+        return self._parts.launcher.worker_command if self._parts.launcher is not None else ""
 
     def outstanding(self) -> int:
         """Count the calls that have not finished, one that asks for several cores as several.
 
         Parsl compares this with `workers_per_node` to find how many blocks are needed.
         """
-        return self._engine.outstanding() if self._engine is not None else 0
+        return self._parts.engine.outstanding() if self._parts.engine is not None else 0
 
     def stats(self) -> dict[str, int]:
         """Count what has happened since the start.
@@ -792,7 +573,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         dict
             Counts of calls, bundles, files and workers, bytes, and times in nanoseconds. Empty before start.
         """
-        return self._engine.stats() if self._engine is not None else {}
+        return self._parts.engine.stats() if self._parts.engine is not None else {}
 
     stats.__doc__ = f"{inspect.cleandoc(stats.__doc__ or '')}\n{documented()}"
 
@@ -861,21 +642,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         if self._teardown.begun:
             return State(self.label, "ended", counts)
         if self.bad_state_is_set:
-            return State(self.label, "failed", counts, self._address, self.port, str(self.executor_exception))
-        return State(self.label, "running", counts, self._address, self.port)
+            return State(self.label, "failed", counts, self._parts.address, self.port, str(self.executor_exception))
+        return State(self.label, "running", counts, self._parts.address, self.port)
 
     def __repr__(self) -> str:
         words = self._state().line()
         if self._teardown is None:
             # Parsl logs this before the start: its log is to have what was chosen, as of any executor.
-            usual = {
-                "label": self.label,
-                "manager_config": TaskVineManagerConfig(port=0),
-                "factory_config": TaskVineFactoryConfig(),
-                "remote_monitoring_radio": FilesystemRadio(),
-            }
-            chosen = given(self, usual)
-            words += f"; {chosen}" if chosen else ""
+            words = "; ".join(filter(None, (words, chosen(self))))
         return f"<{type(self).__name__} {self.label!r}: {words}>"
 
     def _repr_html_(self) -> str:
@@ -897,8 +671,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     def set_bad_state_and_fail_all(self, exception: Exception) -> None:
         """Fail all calls, those here and those to come, because of `exception`."""
         self._die(exception)
-        if self._engine is not None:
-            self._engine.fail_outstanding(BadStateException(self, exception))
+        if self._parts.engine is not None:
+            self._parts.engine.fail_outstanding(BadStateException(self, exception))
 
     def _die(self, exception: Exception) -> None:
         logger.error("Executor %s cannot go on: %s", self.label, exception, extra=fields(self.label))
@@ -910,27 +684,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 def _reading(executor: VineFastExecutor) -> Reading:
     from vinefast.calls.metrics import Reading
 
-    engine = executor._engine
+    engine = executor._parts.engine
     is_running = executor._state().state == "running"
     # Read first, so that the sums are no smaller than what has been put into the histograms.
     histograms = {} if engine is None else engine.histograms()
     return Reading(executor.stats(), histograms, is_running)
-
-
-def _is_directory_name(value: object) -> bool:
-    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
-
-
-def _weakly(method: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a method so that whoever calls it back does not keep its object alive."""
-    reference = weakref.WeakMethod(method)
-
-    def call(*args: object) -> None:
-        alive = reference()
-        if alive is not None:
-            alive(*args)
-
-    return call
 
 
 def _refuser(exception: Exception) -> Callable[..., CallFuture[Any]]:

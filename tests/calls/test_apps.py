@@ -55,6 +55,16 @@ def monitored(function):
     return wrapped
 
 
+def test_an_unknown_argument_of_an_app_is_refused_with_the_nearest():
+    with pytest.raises(
+        TypeError, match=r"python_app\(\) got an unexpected keyword argument 'contxt'. Did you mean 'cont"
+    ):
+        vinefast.python_app(contxt=load)
+    with pytest.raises(TypeError, match="'executor'. Did you mean 'executors'"):
+        vinefast.python_app(plain, executor=["x"])
+    assert options_of(vinefast.python_app(cache=True, executors=["x"], keep=True)(lambda x: x).func).keep
+
+
 @pytest.mark.parametrize("wrap", [wrap_error, lambda f: timeout(f, 1.0), monitored])
 def test_a_mark_comes_through_parsls_wrappers(wrap):
     marked = vinefast.mark(lambda x, context: x, context=load, keep=True)

@@ -322,7 +322,7 @@ def test_another_user_reads_nothing_in_memory(make_executor, monkeypatch):
     monkeypatch.delenv("TMPDIR", raising=False)
     executor = make_executor()
     assert executor.submit(bytes, {}, 1 << 20).result(60) == bytes(1 << 20)
-    place = Path(executor._launcher._scratch.path)
+    place = Path(executor._parts.launcher._scratch.path)
     assert [path for path in place.rglob("*") if path.is_file()]
     assert not seen_by_another_user(place, "-readable")
     assert not seen_by_another_user(place, "-writable")

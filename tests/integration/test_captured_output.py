@@ -44,7 +44,7 @@ def start(make_executor, by_hand, tmp_path):
             return make_executor(function_exec_mode=mode, factory_config=ONE_CORE, manager_config=config, **options)
         config = TaskVineManagerConfig(port=0, address="127.0.0.1", shared_fs=False, **fields)
         executor = make_executor(worker_launch_method="manual", manager_config=config, **options)
-        assert not executor._files_are_shared
+        assert not executor._parts.files_are_shared
         directory = tmp_path / "elsewhere"
         directory.mkdir(exist_ok=True)
         by_hand(executor, "--cores", "1", directory=directory)

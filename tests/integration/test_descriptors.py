@@ -34,7 +34,7 @@ executor = VineFastExecutor(factory_config=config, require_password=False)  # wh
 executor.run_dir = sys.argv[1]
 executor.start()
 by_worker = executor.submit(limit, {{}}).result(60)
-say(port=executor._engine.port, limit=limit(), limit_of_calls=by_worker)
+say(port=executor._parts.engine.port, limit=limit(), limit_of_calls=by_worker)
 for line in sys.stdin:
     start = time.monotonic()
     for _ in range({N_CALLS}):

@@ -155,7 +155,7 @@ def test_a_call_that_is_cancelled_is_cancelled_also_if_it_comes_back_at_once(wai
 
 def test_a_call_that_is_refused_tells_why_also_if_it_comes_back_at_once(waiting_for_a_larger_worker):
     executor, future = waiting_for_a_larger_worker
-    engine = executor._engine
+    engine = executor._parts.engine
 
     def why(specification):
         wait_until(lambda: executor.outstanding() == 0, 1)  # as it was, the call would have gone by now

@@ -111,7 +111,7 @@ def test_a_connection_that_takes_no_calls_delays_none(make_executor, by_hand):
     ended = []
     with contextlib.ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(socket.create_connection(("127.0.0.1", executor._engine.port)))
+            stack.enter_context(socket.create_connection(("127.0.0.1", executor._parts.engine.port)))
         executor.submit(time.sleep, {}, 0.1).result(30)  # meanwhile they are accepted
         futures = [executor.submit(time.sleep, {}, 0.02) for _ in range(100)]
         for i, future in enumerate(futures):

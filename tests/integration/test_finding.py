@@ -30,15 +30,15 @@ def write(text, outputs=()):
 def counted(executor, monkeypatch):
     """An executor, and the plans that it makes."""
     plans = []
-    plan = type(executor)._plan
+    plan = executor._parts.plan
 
-    def counting(self, *args):
-        plans.append(plan(self, *args))
+    def counting(*args):
+        plans.append(plan(*args))
         return plans[-1]
 
-    monkeypatch.setattr(type(executor), "_plan", counting)
+    monkeypatch.setattr(executor._parts, "plan", counting)
     # The engine has a weak reference to the method that was.
-    monkeypatch.setattr(executor._engine.submitter, "make_plan", lambda: executor._plan)
+    monkeypatch.setattr(executor._parts.engine.submitter, "make_plan", lambda: counting)
     return executor, plans
 
 

@@ -179,11 +179,11 @@ def test_calls_of_many_priorities_share_bundles_and_leave_nothing_behind(make_ex
     futures = [executor.submit(abs, {"priority": k * 7 % n_calls}, -k) for k in range(n_calls)]
     for k, future in enumerate(futures):
         future.add_done_callback(lambda _, priority=k * 7 % n_calls: order.append(priority))
-    assert len(executor._engine.specifications()) >= n_calls
+    assert len(executor._parts.engine.specifications()) >= n_calls
     gate.touch()
     assert [future.result(60) for future in futures] == list(range(n_calls))
     for future in blockers:
         future.result(30)
     assert order[2:] == sorted(order[2:], reverse=True)  # the first may have gone before the others were there
     assert executor.stats()["bundles_sent"] - before["bundles_sent"] < n_calls / 20
-    assert len(executor._engine.specifications()) <= 1
+    assert len(executor._parts.engine.specifications()) <= 1

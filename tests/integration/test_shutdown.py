@@ -353,7 +353,7 @@ def test_ctrl_c_while_a_worker_takes_its_time(make_executor, mark, monkeypatch):
     executor = make_executor()
     futures = [executor.submit(time.sleep, {}, 60) for _ in range(10)]
     stopping, go_on = threading.Event(), threading.Event()
-    stop = executor._launcher.stop
+    stop = executor._parts.launcher.stop
 
     def stop_late():
         stopping.set()
@@ -491,7 +491,7 @@ def test_no_temporary_file_is_left_by_a_killed_program(mark, tmp_path, monkeypat
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     script = tmp_path / "script.py"
-    kill_worker = "os.kill(parsl.dfk().executors['VineFastExecutor']._launcher._processes[0].pid, 9)"
+    kill_worker = "os.kill(parsl.dfk().executors['VineFastExecutor']._parts.launcher._processes[0].pid, 9)"
     ending = f"import os\n{kill_worker if worker == 'killed' else ''}\nos.kill(os.getpid(), {end:d})\n"
     script.write_text(textwrap.dedent(PROGRAM.partition("futures =")[0]) + ending)
     subprocess.run([sys.executable, str(script), str(tmp_path / "runinfo")], timeout=60)

@@ -86,7 +86,7 @@ def test_strangers_hold_up_neither_calls_nor_workers(make_executor, by_hand, tmp
     run_calls(executor)
     this = psutil.Process()
     before = this.num_fds()
-    with Strangers(executor._engine.port) as strangers:
+    with Strangers(executor._parts.engine.port) as strangers:
         strangers.come(N_STRANGERS)
         start = time.monotonic()
         run_calls(executor)
@@ -98,7 +98,7 @@ def test_strangers_hold_up_neither_calls_nor_workers(make_executor, by_hand, tmp
         assert time.monotonic() - start < 100
     # The second worker has one, and what TaskVine holds for a worker it closes soon.
     assert wait_until(lambda: this.num_fds() <= before + 1, 60)
-    with Strangers(executor._engine.port) as strangers:
+    with Strangers(executor._parts.engine.port) as strangers:
         strangers.come(N_STRANGERS)
         start = time.monotonic()
         executor.shutdown()
@@ -109,7 +109,7 @@ def test_a_worker_that_comes_with_many_strangers_is_not_taken_for_one(make_execu
     """As many as can be kept aside come before it, again and again."""
     executor = make_executor(worker_launch_method="manual", require_password=False)
     future = executor.submit(abs, {}, -1)
-    with Strangers(executor._engine.port) as strangers:
+    with Strangers(executor._parts.engine.port) as strangers:
         strangers.come(2 * N_STRANGERS)
         worker = start_by_hand(command_by_hand(executor), tmp_path)
         strangers.come(N_STRANGERS)

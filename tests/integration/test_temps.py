@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from parsl.executors import ThreadPoolExecutor
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 import vinefast
+from tests.helpers.processes import left_of
 from tests.helpers.waiting import wait_until
-from vinefast import Kept, TempFile
+from vinefast import Kept, TempFile, VineFastExecutor
 from vinefast.errors import EngineStopped, InputMissing, InvalidConfiguration
 
 
@@ -173,6 +175,22 @@ def test_it_is_deleted_with_the_last_reference(make_executor):
     del copy
     assert wait_until(lambda: gc.collect() is not None and len(temps_in(cache)) == 1)
     assert executor.submit(read.func, {}, other).result(30) == "text"
+
+
+def test_an_executor_that_nobody_holds_lives_as_long_as_what_its_calls_have_left_on_workers(mark, tmp_path):
+    executor = VineFastExecutor()
+    executor.run_dir = str(tmp_path)
+    executor.start()
+    file = TempFile("a")
+    executor.submit(write.func, {}, "text", outputs=[file]).result(30)
+    alive = weakref.ref(executor)
+    del executor
+    gc.collect()
+    assert Path(file.fetch(timeout=30)).read_text() == "text"
+    del file
+    gc.collect()
+    assert alive() is None
+    assert not left_of(mark, 30)
 
 
 def test_what_is_asked_for_before_it_is_made_waits(serverless):

@@ -337,9 +337,9 @@ def test_a_suspended_worker_is_waited_for_and_resumed_leaves(make_executor, by_h
     assert wait_until(lambda: os.path.exists(gate + ".begun"), 60)
     os.kill(worker.pid, signal.SIGSTOP)
     begin = time.monotonic()
-    executor._engine.stop()
+    executor._parts.engine.stop()
     # All is over when that returns, and not still about to be.
-    assert not executor._engine.demux_thread.is_alive()
+    assert not executor._parts.engine.demux_thread.is_alive()
     assert 5 <= time.monotonic() - begin < 10
     os.kill(worker.pid, signal.SIGCONT)
     assert worker.wait(30) == 0
@@ -351,7 +351,7 @@ def test_workers_that_are_ended_anyway_are_not_waited_for(make_executor, tmp_pat
     executor.submit(hold_and_return, {}, gate, 1)
     assert wait_until(lambda: os.path.exists(gate + ".begun"), 60)
     begin = time.monotonic()
-    executor._engine.stop()
+    executor._parts.engine.stop()
     assert time.monotonic() - begin < 1.5
 
 
@@ -363,7 +363,7 @@ executor = VineFastExecutor(ssl=True)
 executor.run_dir = sys.argv[1]
 executor.start()
 assert executor.submit(abs, {}, -1).result(60) == 1
-print(executor._launcher._processes[0].pid, flush=True)
+print(executor._parts.launcher._processes[0].pid, flush=True)
 input()
 """
 

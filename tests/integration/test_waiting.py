@@ -238,10 +238,10 @@ def test_the_state_of_an_executor(make_executor):
         future.add_done_callback(lambda _: None)
     assert wait_until(lambda: executor.stats()["workers_connected"] == 1 and any(f.running() for f in futures), 60)
     shown = repr(executor)
-    assert f"running; manager at {executor._address}:{executor.port}; 1 worker with {slots} slot" in shown
+    assert f"running; manager at {executor._parts.address}:{executor.port}; 1 worker with {slots} slot" in shown
     waiting, running = map(int, re.search(r"calls: (\d+) waiting, (\d+) running", shown).groups())
     assert waiting + running == executor.stats()["calls_outstanding"] and running >= 1
-    assert f"{executor._address}:{executor.port}" in executor._repr_html_()
+    assert f"{executor._parts.address}:{executor.port}" in executor._repr_html_()
     executor.cancel_all()
     assert wait_until(lambda: executor.outstanding() == 0, 60)
     stats = executor.stats()

@@ -66,7 +66,7 @@ def test_a_specification_is_a_dict():
 
 
 def test_an_unknown_resource_is_refused_with_the_nearest():
-    with pytest.raises(InvalidResourceSpecification, match="Did you mean cores") as caught:
+    with pytest.raises(InvalidResourceSpecification, match="Did you mean 'cores'\\?") as caught:
         spec(core=1)
     assert caught.value.invalid_keys == {"core"}
     assert "strict_resources=False" in str(caught.value)
@@ -77,7 +77,12 @@ def test_an_unknown_resource_is_ignored_with_one_warning_where_that_is_asked_for
     with caplog.at_level(logging.WARNING):
         assert reader.read({"bananas": 1}) is None
         assert reader.read({"bananas": 2, "cores": 1}) == CallSpec(cores=1.0)
-    assert [record.getMessage().count("bananas") for record in caplog.records] == [1]
+        # Of two executors in a program each warns for itself.
+        for label in ("x", "y", "x"):
+            assert SpecReader(strict=False, label=label).read({"core": 1}) is None
+    assert [record.getMessage().count("bananas") for record in caplog.records] == [1, 0, 0]
+    assert [getattr(record, "parsl.executor", None) for record in caplog.records] == [None, "x", "y"]
+    assert "Ignoring 'core' in a resource specification of executor y. Did you mean 'cores'? Known: " in caplog.text
 
 
 def test_priorities_may_be_lowest_first():

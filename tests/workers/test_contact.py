@@ -46,7 +46,7 @@ def test_a_resolver_that_hangs_is_not_waited_for():
 
 def test_one_catalog_that_answers_is_enough(monkeypatch, caplog, listening):
     monkeypatch.setenv("CATALOG_HOST", f"127.0.0.1:1,{listening}")
-    assert contact.name_in_catalog("melting") == "melting"
+    assert contact.name_in_catalog("melting", "x") == "melting"
     assert contact.catalog_hosts() == f"127.0.0.1:1,{listening}"
     assert not caplog.records
 
@@ -55,7 +55,7 @@ def test_a_catalogs_port_may_be_given_apart(monkeypatch, listening):
     host, port = listening.split(":")
     monkeypatch.setenv("CATALOG_HOST", host)
     monkeypatch.setenv("CATALOG_PORT", port)
-    assert contact.name_in_catalog("melting") == "melting"
+    assert contact.name_in_catalog("melting", "x") == "melting"
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_a_catalogs_port_may_be_given_apart(monkeypatch, listening):
 )
 def test_without_a_catalog_there_is_no_name_but_a_warning(monkeypatch, caplog, hosts, words):
     monkeypatch.setenv("CATALOG_HOST", hosts)
-    assert contact.name_in_catalog("melting") is None
+    assert contact.name_in_catalog("melting", "x") is None
     (record,) = caplog.records
-    assert record.levelname == "WARNING"
+    assert record.levelname == "WARNING" and getattr(record, "parsl.executor") == "x"
     for text in ("'melting'", "project_name", "CATALOG_HOST"):
         assert text in record.getMessage()
     assert re.search(words, record.getMessage())
@@ -74,7 +74,7 @@ def test_without_a_catalog_there_is_no_name_but_a_warning(monkeypatch, caplog, h
 
 def test_who_has_no_name_asks_no_catalog(monkeypatch, caplog):
     monkeypatch.setenv("CATALOG_HOST", "127.0.0.1:1")
-    assert contact.name_in_catalog(None) is None
+    assert contact.name_in_catalog(None, "x") is None
     assert not caplog.records
 
 

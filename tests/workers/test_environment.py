@@ -87,8 +87,10 @@ def test_app_pack_overrides_env_pack(venv, monkeypatch):
 
 
 def test_extra_packages_without_app_pack_do_nothing(caplog):
-    assert calls_environment(TaskVineManagerConfig(extra_pkgs=["numpy"])) is None
-    assert "extra_pkgs" in caplog.text
+    assert calls_environment(TaskVineManagerConfig(extra_pkgs=["numpy"]), "x") is None
+    (record,) = caplog.records
+    assert record.getMessage() == "Ignoring manager_config.extra_pkgs of executor x: app_pack is not set"
+    assert getattr(record, "parsl.executor") == "x"
 
 
 def test_packages_that_stay_behind_are_told(venv, caplog):
@@ -96,8 +98,9 @@ def test_packages_that_stay_behind_are_told(venv, caplog):
     assert not caplog.records
     settings = (venv / "pyvenv.cfg").read_text()
     (venv / "pyvenv.cfg").write_text(settings.replace("packages = false", "packages = true"))
-    named_environment("env_pack", venv)
-    assert "stay behind" in caplog.text
+    named_environment("env_pack", venv, "x")
+    assert "env_pack of executor x: packages of the Python" in caplog.text and "stay behind" in caplog.text
+    assert {getattr(record, "parsl.executor") for record in caplog.records} == {"x"}
 
 
 def test_what_pip_cannot_install_is_said(venv, monkeypatch, cache):

@@ -88,7 +88,7 @@ def test_what_was_there_before_is_not_shown(log, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     fd = log.open()
     os.write(fd, b"before\n")
-    first, second = Forwarder(str(tmp_path)), Forwarder(str(tmp_path))
+    first, second = Forwarder(str(tmp_path), "x"), Forwarder(str(tmp_path), "x")
     first.start()
     second.start()
     os.write(fd, b"once\n")
@@ -106,7 +106,7 @@ def test_what_was_there_before_is_not_shown(log, tmp_path, monkeypatch):
 def test_the_last_lines_are_shown_however_many_there_are(log, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(forwarding, "_LOOK_S", 600.0)
-    forwarder = Forwarder(str(tmp_path))
+    forwarder = Forwarder(str(tmp_path), "x")
     forwarder.start()
     time.sleep(0.2)
     line = "\N{EURO SIGN}" * 330
@@ -118,7 +118,7 @@ def test_the_last_lines_are_shown_however_many_there_are(log, tmp_path, monkeypa
 
 def test_what_is_sent_and_kept_in_the_same_directory_is_shown_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    output = RunOutput(str(tmp_path), 1 << 20, 1 << 20, True, True)
+    output = RunOutput(str(tmp_path), 1 << 20, 1 << 20, True, True, "x")
     output.start()
     for name in ("h-1-slot-0.log", "/odd.log"):
         output.take(name, 0, b"once\n")
@@ -133,7 +133,7 @@ def test_only_files_are_followed(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.log")
     (tmp_path / "elsewhere").write_text("")
     (tmp_path / "link.log").symlink_to(tmp_path / "elsewhere")
-    forwarder = Forwarder(str(tmp_path))
+    forwarder = Forwarder(str(tmp_path), "x")
     starter = threading.Thread(target=forwarder.start, daemon=True)
     starter.start()
     starter.join(10)
@@ -153,7 +153,7 @@ def test_a_stream_that_raises_once_is_asked_again(monkeypatch):
             return super().write(text)
 
     monkeypatch.setattr(sys, "stderr", Leaving())
-    forwarder = Forwarder(None)
+    forwarder = Forwarder(None, "x")
     forwarder.start()
     for text in (b"first\n", b"second\n"):
         forwarder.take("x.log", 0, text)
@@ -163,7 +163,7 @@ def test_a_stream_that_raises_once_is_asked_again(monkeypatch):
 
 def test_what_is_sent_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    forwarder = Forwarder(None)
+    forwarder = Forwarder(None, "x")
     forwarder.start()
     forwarder.take("h-1-slot-0.log", 0, mark("f, call 3") + b"a\nb")
     forwarder.take("h-1-slot-0.log", 9, b"c\nd")
@@ -182,8 +182,22 @@ def test_whatever_stands_for_standard_error(monkeypatch, stream):
     if isinstance(stream, io.TextIOWrapper):
         stream.close()
     monkeypatch.setattr(sys, "stderr", stream)
-    forwarder = Forwarder(None)
+    forwarder = Forwarder(None, "x")
     forwarder.start()
     forwarder.take("x.log", 0, b"a\n" * 10_000)
     forwarder.stop()
     assert not forwarder._thread.is_alive()
+
+
+def test_a_warning_says_whose_output_it_is_about(tmp_path, monkeypatch, caplog):
+    forwarder = Forwarder(str(tmp_path), "x")
+    forwarder.start()
+
+    def fail():
+        raise ValueError("on purpose")
+
+    monkeypatch.setattr(forwarder, "_look", fail)
+    forwarder.stop()
+    (record,) = {record.getMessage(): record for record in caplog.records}.values()
+    assert record.getMessage() == "Output of calls of executor x cannot be forwarded"
+    assert getattr(record, "parsl.executor") == "x"

@@ -473,6 +473,8 @@ def test_local_workers_larger_than_this_machine_are_warned_of(tmp_path, caplog):
     launch.make_launcher("factory", TaskVineFactoryConfig(batch_type="condor", cores=9999), str(tmp_path), None)
     told = [record.getMessage().split(",")[0] for record in caplog.records]
     cores, memory, disk = (
-        f"factory_config.{words}" for words in ("cores is 9999", f"memory is {10**9}", f"disk is {10**12}")
+        f"factory_config.{name} of executor {tmp_path.name} is {value}"
+        for name, value in (("cores", 9999), ("memory", 10**9), ("disk", 10**12))
     )
     assert told == [cores, cores, memory, memory, disk, disk]
+    assert {getattr(record, "parsl.executor") for record in caplog.records} == {tmp_path.name}

@@ -13,7 +13,7 @@ from vinefast.workers.sent_output import Pieces
 
 @pytest.fixture
 def files(tmp_path):
-    return OutputFiles(str(tmp_path), 2000, 100_000)
+    return OutputFiles(str(tmp_path), 2000, 100_000, "x")
 
 
 def run(files, *pieces):
@@ -42,7 +42,7 @@ def test_files_are_cut(files, tmp_path):
 def test_names_of_workers_that_lie(tmp_path, name):
     directory = tmp_path / "output"
     directory.mkdir()
-    run(OutputFiles(str(directory), 2000, 100_000), (name, 0, b"text"))
+    run(OutputFiles(str(directory), 2000, 100_000, "x"), (name, 0, b"text"))
     assert [path.name for path in directory.iterdir()] == ["other.log"]
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
 
@@ -80,8 +80,21 @@ def test_the_oldest_files_of_ended_libraries_go(files, tmp_path):
 
 
 def test_a_directory_that_is_gone_loses_output_alone(tmp_path):
-    files = OutputFiles(str(tmp_path / "gone"), 2000, 1000)
+    files = OutputFiles(str(tmp_path / "gone"), 2000, 1000, "x")
     run(files, ("a-1-slot-0.log", 0, b"text"), ("a-1-slot-0.log", 0, b"text"))
+
+
+def test_a_warning_says_whose_output_it_is_about(files, tmp_path, monkeypatch, caplog):
+    def fail(piece):
+        raise ValueError("on purpose")
+
+    monkeypatch.setattr(files, "write", fail)
+    files._pieces.dropped_nbytes = 7
+    run(files, ("a-1-slot-0.log", 0, b"text"))
+    kept, dropped = caplog.records
+    assert kept.getMessage() == f"Output of calls of executor x cannot be kept in {tmp_path}"
+    assert dropped.getMessage().startswith("7 bytes that calls of executor x have printed")
+    assert {getattr(record, "parsl.executor") for record in caplog.records} == {"x"}
 
 
 def test_what_comes_too_fast_is_dropped_and_counted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
@@ -135,7 +136,11 @@ def python_app(
     ------
     InvalidConfiguration
         As `mark`.
+    TypeError
+        If Parsl has no such argument; the message has the nearest.
     """
+    known = ["context", "keep", *inspect.signature(parsl.python_app).parameters]
+    rules.refuse_unknown("python_app", parsl_arguments, known)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         return parsl.python_app(mark(function, context=context, keep=keep), **parsl_arguments)

@@ -12,8 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.providers import LocalProvider
+from parsl.providers.base import ExecutionProvider
 
+from vinefast._log_fields import fields
 from vinefast.errors import InvalidConfiguration
+from vinefast.settings.arguments import Arguments
 from vinefast.settings.rules import (
     CONTEXT,
     COUNT,
@@ -25,6 +29,7 @@ from vinefast.settings.rules import (
     TEXT,
     Rule,
     instance_of,
+    is_directory_name,
     is_environment,
     is_int,
     is_names,
@@ -34,6 +39,7 @@ from vinefast.settings.rules import (
     require,
 )
 from vinefast.settings.tuning import Tuning
+from vinefast.workers.monitoring import RADIO
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +49,23 @@ _PASSWORD_MAX_NBYTES = 1024
 # Of the environment: which addresses TaskVine uses.
 _IP_MODE = "CCTOOLS_IP_MODE"
 _IPV6_MODES = ("AUTO", "IPV6")
+
+# Of arguments that can be judged each by itself.
+EXECUTOR_RULES: dict[str, Rule] = {
+    "label": (is_directory_name, "a string that can name a directory"),
+    "worker_launch_method": one_of("factory", "provider", "manual"),
+    "function_exec_mode": one_of("serverless", "regular"),
+    "strict_resources": FLAG,
+    "enforce_memory": FLAG,
+    "cancel_running": FLAG,
+    "capture_output": FLAG,
+    "forward_output": FLAG,
+    "require_password": FLAG,
+    "priority_order": one_of("highest_first", "lowest_first"),
+    "storage_access": optional(instance_of(list)),
+    "working_dir": optional(instance_of(str)),
+    "remote_monitoring_radio": optional(RADIO),
+}
 
 AUTOLABEL_ALGORITHMS = ("max-xput", "bucketing", "max")
 
@@ -93,6 +116,35 @@ FACTORY_RULES: dict[str, Rule] = {
     "condor_requirements": optional(TEXT),
     "batch_options": optional(TEXT),
 }
+
+
+def check_arguments(executor: Arguments) -> None:
+    """Raise `InvalidConfiguration` for the first argument of an executor that cannot work, and warn of idle ones."""
+    for name, rule in EXECUTOR_RULES.items():
+        require(name, getattr(executor, name), rule)
+    check_manager_config(executor.manager_config)
+    check_password(executor.manager_config, executor.require_password)
+    check_ssl(executor.ssl)
+    check_autolabel(executor.manager_config, executor.function_exec_mode)
+    check_forwarding(executor.manager_config, executor.forward_output)
+    check_context(executor.context, executor.context_scope, executor.function_exec_mode)
+    check_factory_config(executor.factory_config)
+    warn_of_unused_fields(executor.factory_config, executor.worker_launch_method, executor.label)
+
+
+def provider_of_blocks(provider: ExecutionProvider | None, launch_method: str, label: str) -> ExecutionProvider | None:
+    """Give the provider that an executor is to start blocks with: the user's, one of this machine, or none."""
+    require("provider", provider, optional(instance_of(ExecutionProvider)))
+    if launch_method == "provider":
+        return provider or LocalProvider(init_blocks=1)
+    if provider is not None:
+        logger.warning(
+            "Ignoring the provider of executor %s: worker_launch_method is %r",
+            label,
+            launch_method,
+            extra=fields(label),
+        )
+    return None
 
 
 def check_manager_config(config: TaskVineManagerConfig) -> None:
@@ -167,7 +219,7 @@ def check_context(context: Callable[[], Any] | None, scope: str, exec_mode: str)
         )
 
 
-def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> None:
+def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str, label: str) -> None:
     """Warn of fields of a factory configuration that are set, but mean nothing to this batch system."""
     batch_type = config.batch_type if launch_method == "factory" else None
     for name, used in (
@@ -177,11 +229,14 @@ def warn_of_unused_fields(config: TaskVineFactoryConfig, launch_method: str) -> 
         value = getattr(config, name)
         if value is not None and not used:
             logger.warning(
-                "Ignoring factory_config.%s, %r: worker_launch_method is %r, factory_config.batch_type %r",
+                "Ignoring factory_config.%s, %r, of executor %s: worker_launch_method is %r, factory_config.batch_type "
+                "%r",
                 name,
                 value,
+                label,
                 launch_method,
                 config.batch_type,
+                extra=fields(label),
             )
 
 

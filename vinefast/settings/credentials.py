@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
 
 from vinefast._core import make_certificate
 from vinefast._teardown import Teardown
 from vinefast.errors import EngineStartError
 from vinefast.settings import checks
+from vinefast.settings.arguments import SSL
 from vinefast.workers.contact import is_loopback
 from vinefast.workers.run_files import RunFiles, remove
-
-SSL: TypeAlias = bool | tuple[str | os.PathLike[str], str | os.PathLike[str]] | None
-"""Whether an executor has TLS, or the files of a key and a certificate for it; None: where workers may be elsewhere."""
 
 
 def password_file(chosen: str | None, is_required: bool, files: RunFiles, teardown: Teardown) -> str | None:

@@ -7,6 +7,22 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
+from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfig
+from parsl.monitoring.radios.filesystem import FilesystemRadio
+
+from vinefast.settings.arguments import Arguments
+
+
+def chosen(executor: Arguments) -> str:
+    """Write the arguments of an executor that it would not have by itself; its label is written elsewhere."""
+    usual = {
+        "label": executor.label,
+        "manager_config": TaskVineManagerConfig(port=0),
+        "factory_config": TaskVineFactoryConfig(),
+        "remote_monitoring_radio": FilesystemRadio(),
+    }
+    return given(executor, usual)
+
 
 def given(made: object, usual: Mapping[str, object]) -> str:
     """Write the arguments of an object that are not its class's defaults.

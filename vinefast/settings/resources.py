@@ -6,12 +6,12 @@ import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 from parsl.executors.errors import InvalidResourceSpecification
 
-from vinefast.settings.rules import FLAG, Rule, is_int_valued, is_name, is_number
+from vinefast._log_fields import fields
+from vinefast.settings.rules import FLAG, Rule, did_you_mean, is_int_valued, is_name, is_number
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ RULES: dict[str, tuple[Rule, type]] = {
     "capture_output": (FLAG, bool),
 }
 
-_warned_keys: set[str] = set()
+# By the executor's label.
+_warned_keys: set[tuple[str | None, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class SpecReader:
         Whether calls end that take more memory than they ask for, if their specifications do not say.
     capture_output : bool
         Whether what calls print comes back with their results, if their specifications do not say.
+    label : str, optional
+        Of the executor, for warnings.
     """
 
     exec_mode: str = "serverless"
@@ -98,6 +101,7 @@ class SpecReader:
     lowest_first: bool = False
     enforce_memory: bool = False
     capture_output: bool = False
+    label: str | None = None
 
     @property
     def usual(self) -> CallSpec | None:
@@ -147,7 +151,7 @@ def _interned(reader: SpecReader, *items: tuple[str, type, Any]) -> CallSpec | N
                 raise InvalidResourceSpecification({key}, f"{key} is {value!r}; accepted: {words}")
             wanted[key] = convert(value)
         else:
-            _refuse_or_warn(key, reader.strict)
+            _refuse_or_warn(key, reader)
     if reader.lowest_first and "priority" in wanted:
         wanted["priority"] = -wanted["priority"]
     _settle_memory(wanted, reader.enforce_memory)
@@ -190,14 +194,14 @@ def _one_of_equals(spec: CallSpec) -> CallSpec:
     return spec
 
 
-def _refuse_or_warn(key: str, strict: bool) -> None:
-    known = ", ".join(RULES)
-    if strict:
-        nearest = get_close_matches(str(key), RULES, n=2)
-        hint = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
+def _refuse_or_warn(key: str, reader: SpecReader) -> None:
+    hint = did_you_mean(key, RULES)
+    known = f"{hint} Known: {', '.join(RULES)}".lstrip()
+    if reader.strict:
         raise InvalidResourceSpecification(
-            {key}, f"{hint}Known: {known}. VineFastExecutor(strict_resources=False) ignores what it does not know"
+            {key}, f"{known}. VineFastExecutor(strict_resources=False) ignores what it does not know"
         )
-    if key not in _warned_keys:
-        _warned_keys.add(key)
-        logger.warning("Ignoring %r in a resource specification; known: %s", key, known)
+    if (reader.label, key) not in _warned_keys:
+        _warned_keys.add((reader.label, key))
+        whose = "" if reader.label is None else f" of executor {reader.label}"
+        logger.warning("Ignoring %r in a resource specification%s. %s", key, whose, known, extra=fields(reader.label))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
@@ -62,6 +63,11 @@ def is_file_name(value: str) -> bool:
         return value not in ("", ".", "..") and not {"/", "\0"} & set(value) and len(os.fsencode(value)) <= _NAME_NBYTES
     except UnicodeEncodeError:
         return False
+
+
+def is_directory_name(value: object) -> bool:
+    """Tell whether it is a string that a directory can be named by."""
+    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
 
 
 def is_context(value: Any) -> bool:
@@ -126,6 +132,20 @@ def require(name: str, value: object, rule: Rule) -> None:
     accepts, words = rule
     if not accepts(value):
         refuse(f"{name} is {value!r}; accepted: {words}")
+
+
+def did_you_mean(name: object, known: Collection[str]) -> str:
+    """Ask for the known names that are most like an unknown one; empty if none is."""
+    nearest = get_close_matches(str(name), known, n=2)
+    return f"Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+
+
+def refuse_unknown(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise TypeError in Python's words, and with the nearest names, if a function has no parameter of some name."""
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"Accepted: {', '.join(known)}"
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}. {hint}")
 
 
 def refuse(words: str) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from parsl.addresses import address_by_route, get_any_address
 
+from vinefast._log_fields import fields
 from vinefast.errors import EngineStartError
 
 logger = logging.getLogger(__name__)
@@ -158,8 +159,10 @@ def catalog_hosts() -> str | None:
     return os.environ.get("CATALOG_HOST") or None
 
 
-def name_in_catalog(project_name: str | None) -> str | None:
+def name_in_catalog(project_name: str | None, label: str) -> str | None:
     """Give the name by which workers can find the manager, or None, with a warning, if no catalog can be reached.
+
+    `label` is that of the executor, for the warning.
 
     TaskVine would look for the catalog's host on the thread that serves the workers, for as long as a resolver may
     take, and nobody would say why no worker comes.
@@ -171,10 +174,13 @@ def name_in_catalog(project_name: str | None) -> str | None:
     if not errors:
         return project_name
     logger.warning(
-        "Workers are given the manager's address, since they cannot find it by manager_config.project_name, %r: the "
-        "catalog cannot be reached (%s). The environment variable CATALOG_HOST names another",
+        "Workers of executor %s are given the manager's address, since they cannot find it by "
+        "manager_config.project_name, %r: the catalog cannot be reached (%s). The environment variable CATALOG_HOST "
+        "names another",
+        label,
         project_name,
         "; ".join(f"{host}: {error}" for host, error in zip(hosts, errors, strict=True)),
+        extra=fields(label),
     )
     return None
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from parsl.executors.taskvine import TaskVineManagerConfig
 
 from vinefast import library
+from vinefast._log_fields import fields
 from vinefast.errors import InvalidConfiguration
 from vinefast.workers import packing
 
@@ -70,8 +71,10 @@ class Environment:
         return shlex.join(["bash", script, archive, os.path.join(parent, self.directory), PYTHON])
 
 
-def calls_environment(config: TaskVineManagerConfig) -> Environment | None:
+def calls_environment(config: TaskVineManagerConfig, label: str | None = None) -> Environment | None:
     """Give the environment that calls are to run in, packed if need be; None: what workers have.
+
+    `label` is that of the executor, for its log records.
 
     Raises
     ------
@@ -79,15 +82,17 @@ def calls_environment(config: TaskVineManagerConfig) -> Environment | None:
         If there is none, or it cannot be used or packed.
     """
     if config.app_pack:
-        return _packed("manager_config.app_pack", sys.prefix, config.extra_pkgs or [])
+        return _packed("manager_config.app_pack", sys.prefix, config.extra_pkgs or [], label)
     if config.extra_pkgs:
-        logger.warning("Ignoring manager_config.extra_pkgs: app_pack is not set")
+        logger.warning(
+            "Ignoring %s: app_pack is not set", _whose("manager_config.extra_pkgs", label), extra=fields(label)
+        )
     if config.env_pack is None:
         return None
-    return named_environment("manager_config.env_pack", config.env_pack)
+    return named_environment("manager_config.env_pack", config.env_pack, label)
 
 
-def named_environment(field: str, name: str | os.PathLike[str]) -> Environment:
+def named_environment(field: str, name: str | os.PathLike[str], label: str | None = None) -> Environment:
     """Give the environment that a configuration field names, packed if need be.
 
     Parameters
@@ -96,6 +101,8 @@ def named_environment(field: str, name: str | os.PathLike[str]) -> Environment:
         For error messages.
     name : str or path
         Of a tarball, a conda environment or a virtual environment.
+    label : str, optional
+        Of the executor, for its log records.
 
     Raises
     ------
@@ -106,10 +113,10 @@ def named_environment(field: str, name: str | os.PathLike[str]) -> Environment:
     if os.path.isfile(path):
         return _ready_made(field, os.path.abspath(path))
     if os.path.isdir(path):
-        return _packed(field, os.path.abspath(path))
+        return _packed(field, os.path.abspath(path), [], label)
     if os.sep in path or path.endswith(_ARCHIVE_SUFFIXES):
         raise InvalidConfiguration(f"{field} is {path!r}, which does not exist; accepted: {_KINDS}")
-    return _packed(field, packing.conda_prefix(field, path))
+    return _packed(field, packing.conda_prefix(field, path), [], label)
 
 
 def _ready_made(field: str, path: str) -> Environment:
@@ -127,7 +134,7 @@ def _ready_made(field: str, path: str) -> Environment:
     return Environment(path, _directory(path, status.st_size, status.st_mtime_ns))
 
 
-def _packed(field: str, prefix: str, extra_pkgs: Sequence[str] = ()) -> Environment:
+def _packed(field: str, prefix: str, extra_pkgs: Sequence[str], label: str | None) -> Environment:
     """Pack an environment, unless that has been done since it changed."""
     if not packing.is_conda(prefix) and not packing.is_virtual(prefix):
         raise InvalidConfiguration(
@@ -140,29 +147,31 @@ def _packed(field: str, prefix: str, extra_pkgs: Sequence[str] = ()) -> Environm
             f"install them into the conda environment {prefix!r}"
         )
     _check_version(field, prefix, packing.pythons_of(prefix))
+    known, what = fields(label), _whose(field, label)
     projects = packing.editable_projects(prefix)
     projects.pop("vinefast", None)
     if packing.is_conda(prefix) and projects:
-        logger.warning("%s: left out, since they are installed as editable: %s", field, ", ".join(projects))
+        logger.warning("%s: left out, since they are installed as editable: %s", what, ", ".join(projects), extra=known)
     if packing.uses_base_packages(prefix):
-        logger.warning("%s: packages of the Python that %s is based on stay behind", field, prefix)
+        logger.warning("%s: packages of the Python that %s is based on stay behind", what, prefix, extra=known)
     sources = [prefix, *projects.values(), *extra_pkgs]
     directory = _directory(sys.version, *sources, *(entry for source in sources for entry in _listing(source)))
     cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vinefast")
     archive = os.path.join(cache, f"{directory}.tar.gz")
     if os.path.exists(archive):
-        logger.info("%s: %s has not changed since it was packed into %s", field, prefix, archive)
+        logger.info("%s: %s has not changed since it was packed into %s", what, prefix, archive, extra=known)
     else:
         os.makedirs(cache, exist_ok=True)
-        _pack(field, prefix, extra_pkgs, archive)
+        _pack(field, prefix, extra_pkgs, archive, label)
         _tidy(cache)
     # The time of change stays: TaskVine takes another one for another file.
     os.utime(archive, ns=(time.time_ns(), os.stat(archive).st_mtime_ns))
     return Environment(archive, directory)
 
 
-def _pack(field: str, prefix: str, extra_pkgs: Sequence[str], archive: str) -> None:
-    logger.info("%s: packing %s", field, prefix)
+def _pack(field: str, prefix: str, extra_pkgs: Sequence[str], archive: str, label: str | None) -> None:
+    known, what = fields(label), _whose(field, label)
+    logger.info("%s: packing %s", what, prefix, extra=known)
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="packing-", dir=os.path.dirname(archive)) as scratch:
         draft = os.path.join(scratch, "environment.tar.gz")
@@ -170,13 +179,18 @@ def _pack(field: str, prefix: str, extra_pkgs: Sequence[str], archive: str) -> N
         os.replace(draft, archive)
     logger.info(
         "%s: packed %s%s into %s, %.0f MB, in %.1f s",
-        field,
+        what,
         prefix,
         f" and {', '.join(extra_pkgs)}" if extra_pkgs else "",
         archive,
         os.path.getsize(archive) / 1e6,
         time.monotonic() - began_s,
+        extra=known,
     )
+
+
+def _whose(field: str, label: str | None) -> str:
+    return field if label is None else f"{field} of executor {label}"
 
 
 def _tidy(cache: str) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 
+from vinefast._log_fields import fields
 from vinefast.workers.output_files import safe_name
 from vinefast.workers.sent_output import Pieces
 
@@ -194,10 +195,13 @@ class Forwarder:
     ----------
     directory : str or None
         Where slots write their files; None: all comes with results.
+    label : str
+        Of the executor, for warnings.
     """
 
-    def __init__(self, directory: str | None) -> None:
+    def __init__(self, directory: str | None, label: str) -> None:
         self._directory = directory
+        self._label = label
         self._files: dict[str, Followed] = {}
         self._pieces = Pieces()
         self._sent: dict[str, Lines] = {}
@@ -247,7 +251,9 @@ class Forwarder:
                         self._write(lines.overdue())
                     look_at = time.monotonic() + max(_LOOK_S, _LOOK_SHARE * (time.monotonic() - began))
             except Exception:
-                logger.exception("Output of calls cannot be forwarded")
+                logger.exception(
+                    "Output of calls of executor %s cannot be forwarded", self._label, extra=fields(self._label)
+                )
                 look_at = time.monotonic() + _PATIENCE_S
         for lines in [*self._sent.values(), *(file.lines for file in self._files.values())]:
             self._write(lines.end())

@@ -417,7 +417,7 @@ class FactoryLauncher(_CrewLauncher):
         self._worker = find_program(config.worker_executable)
         self._environment: Environment | None = None
         if config.python_env is not None:
-            self._environment = named_environment("factory_config.python_env", config.python_env)
+            self._environment = named_environment("factory_config.python_env", config.python_env, self._label)
         self.brings_python = self._environment is not None
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
@@ -501,15 +501,15 @@ def make_launcher(
         assert provider is not None
         return ProviderLauncher(config, directory, provider)
     if config.batch_type == "local":
-        warn_of_more_than_here(config)
+        warn_of_more_than_here(config, os.path.basename(directory))
     fixed = config.min_workers == config.max_workers and config.python_env is None
     if config.batch_type == "local" and fixed:
         return LocalLauncher(config, directory)
     return FactoryLauncher(config, directory)
 
 
-def warn_of_more_than_here(config: TaskVineFactoryConfig) -> None:
-    """Warn of workers that take themselves for larger than this machine, which they believe if they are told."""
+def warn_of_more_than_here(config: TaskVineFactoryConfig, label: str) -> None:
+    """Warn of an executor's workers that take themselves for larger than this machine, which they believe if told."""
     here = {
         "cores": os.cpu_count() or 1,
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
@@ -520,11 +520,14 @@ def warn_of_more_than_here(config: TaskVineFactoryConfig) -> None:
         wanted = getattr(config, name)
         if wanted and wanted > there_is:
             logger.warning(
-                "factory_config.%s is %s, but this machine has %d%s: workers here will share out what is not there",
+                "factory_config.%s of executor %s is %s, but this machine has %d%s: workers here will share out what "
+                "is not there",
                 name,
+                label,
                 wanted,
                 there_is,
                 "" if name == "cores" else " MB",
+                extra=fields(label),
             )
 
 

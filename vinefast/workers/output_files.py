@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 
+from vinefast._log_fields import fields
 from vinefast.library.log_file import LogFile, append_line, mark
 from vinefast.workers.sent_output import Piece, Pieces
 
@@ -38,10 +39,13 @@ class OutputFiles:
         That each slot may have.
     total_nbytes : int
         That all together may have whose libraries have ended.
+    label : str
+        Of the executor, for warnings.
     """
 
-    def __init__(self, directory: str, slot_nbytes: int, total_nbytes: int) -> None:
+    def __init__(self, directory: str, slot_nbytes: int, total_nbytes: int, label: str) -> None:
         self._directory = directory
+        self._label = label
         self._limit = slot_nbytes // 2
         self._total_nbytes = total_nbytes
         self._pieces = Pieces()
@@ -64,12 +68,19 @@ class OutputFiles:
         self._pieces.end()
         self._thread.join(_JOIN_S)
         if self._thread.is_alive():
-            logger.warning("Output of calls is not written yet: %s does not answer", self._directory)
+            logger.warning(
+                "Output of calls of executor %s is not written yet: %s does not answer",
+                self._label,
+                self._directory,
+                extra=fields(self._label),
+            )
         if self._pieces.dropped_nbytes:
             logger.warning(
-                "%d bytes that calls have printed are not in %s, which was too slow",
+                "%d bytes that calls of executor %s have printed are not in %s, which was too slow",
                 self._pieces.dropped_nbytes,
+                self._label,
                 self._directory,
+                extra=fields(self._label),
             )
 
     def _run(self) -> None:
@@ -86,7 +97,12 @@ class OutputFiles:
             except queue.Empty:
                 pass
             except Exception:
-                logger.exception("Output of calls cannot be kept in %s", self._directory)
+                logger.exception(
+                    "Output of calls of executor %s cannot be kept in %s",
+                    self._label,
+                    self._directory,
+                    extra=fields(self._label),
+                )
         with suppress(OSError):
             self.prune()
 

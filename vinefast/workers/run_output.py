@@ -19,14 +19,18 @@ class RunOutput:
         Whether slots write them themselves.
     forward : bool
         Whether to write to standard error as well.
+    label : str
+        Of the executor, for warnings.
     """
 
-    def __init__(self, directory: str, slot_nbytes: int, total_nbytes: int, is_shared: bool, forward: bool) -> None:
+    def __init__(
+        self, directory: str, slot_nbytes: int, total_nbytes: int, is_shared: bool, forward: bool, label: str
+    ) -> None:
         self._takers: list[OutputFiles | Forwarder] = []
         if slot_nbytes:
             if forward:  # it has to know first which files the other one writes
-                self._takers.append(Forwarder(directory if is_shared else None))
-            self._takers.append(OutputFiles(directory, slot_nbytes, total_nbytes))
+                self._takers.append(Forwarder(directory if is_shared else None, label))
+            self._takers.append(OutputFiles(directory, slot_nbytes, total_nbytes, label))
 
     def start(self) -> None:
         """Start the threads."""
