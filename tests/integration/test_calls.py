@@ -182,8 +182,10 @@ def test_exception_that_cannot_be_rebuilt(executor):
 
 
 def test_argument_that_cannot_be_serialized(executor):
-    with pytest.raises(SerializationError):
+    with pytest.raises(SerializationError, match="its argument 0, of type generator, cannot be serialized"):
         executor.submit(lambda x: x, {}, (i for i in range(3)))
+    with pytest.raises(SerializationError, match=r"dict: its argument 'b'\['c'\], of type generator, cannot"):
+        executor.submit(dict, {}, a=1, b={"c": (i for i in range(3))})
     assert call(executor, lambda: 1) == 1
 
 
@@ -191,7 +193,7 @@ def test_result_that_cannot_be_serialized(executor):
     def make_generator():
         return (i for i in range(3))
 
-    with pytest.raises(SerializationError, match="make_generator"):
+    with pytest.raises(SerializationError, match="make_generator: its result, of type generator, cannot be serialized"):
         call(executor, make_generator)
 
 
@@ -465,5 +467,5 @@ def test_a_future_as_argument_is_refused_with_what_to_do(executor):
     future = executor.submit(abs, None, -1)
     with pytest.raises(SerializationError) as caught:
         executor.submit(abs, None, future)
-    assert "give the call its result()" in str(caught.value.__cause__)
+    assert "give the call its result()" in str(caught.value.__cause__) and "its result()" in str(caught.value)
     assert executor.submit(abs, None, future.result()).result(timeout=30) == 1

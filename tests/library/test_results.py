@@ -73,7 +73,10 @@ def test_result_that_nothing_can_carry(worker):
     result = worker.run([Call(calls.make_generator), Call(calls.add, (1,))])
     name, message, text, _ = result.records[0].value
     assert name == "parsl.serialize.errors.SerializationError"
-    assert "make_generator" in message
+    assert (
+        "function make_generator: its result, of type generator, cannot be serialized (TypeError: cannot pickle "
+        "'generator' object)" in message
+    )
     assert "cannot pickle 'generator' object" in text
     assert type(result.records[0].exception.__cause__) is TypeError
     assert result.records[1].value == 2

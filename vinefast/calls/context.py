@@ -16,6 +16,7 @@ from parsl.serialize.errors import SerializationError
 from vinefast import library
 from vinefast.calls.main_module import Use, serialize_function
 from vinefast.library import context as on_worker
+from vinefast.library import unserializable
 from vinefast.library.context import PARAMETER, Bound, Context
 from vinefast.library.files import WORKER_PACKAGE
 
@@ -38,7 +39,7 @@ def pack(function: Callable[[], Any]) -> Context:
     try:
         body, _ = serialize_function(function)
     except Exception as error:
-        raise SerializationError(f"the context {name_of(function)}") from error
+        raise SerializationError(unserializable.described(f"the context {name_of(function)}", error)) from error
     digest = hashlib.blake2b(body, digest_size=_DIGEST_NBYTES).digest()
     return Context(name_of(function), digest, body)
 

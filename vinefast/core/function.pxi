@@ -165,7 +165,7 @@ cdef class FunctionRegistry:
         try:
             body, uses = serialize_with_context(func, options.context, self.context)
         except Exception as error:
-            raise SerializationError(function_name(func)) from error
+            raise SerializationError(unserializable.described(function_name(func), error)) from error
         self.n_serialized += 1
         body = checked_size(func, body)
         digest = hashlib.blake2b(body, digest_size=VF_DIGEST_NBYTES).digest()

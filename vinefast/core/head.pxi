@@ -47,7 +47,7 @@ from vinefast.calls.apps import options_of
 from vinefast.calls.context import serialize_with_context
 from vinefast.calls.main_module import MISSING
 from vinefast.calls.retries import begin_try, forgo_retries
-from vinefast.library import by_value
+from vinefast.library import by_value, parsl_side, unserializable
 from vinefast.library.protocol import OUTPUT_PIECE
 from vinefast.settings.resources import CallSpec
 from vinefast.workers import programs

@@ -55,15 +55,23 @@ cdef bytes serialize_arguments(object func, tuple args, dict kwargs, int *kind):
     try:
         payload = parsl_serialize.serialize((args, kwargs), buffer_threshold=MAX_NBYTES)
     except Exception as error:
-        raise SerializationError(function_name(func)) from error
+        raise SerializationError(unserializable.described(
+            function_name(func), error, arguments_of(args, kwargs), parsl_side.serialize
+        )) from error
     kind[0] = VF_PAYLOAD_PARSL
     return checked_size(func, payload)
+
+
+cdef list arguments_of(tuple args, dict kwargs):
+    """Give the arguments of a call, each with words for it."""
+    cdef list found = [(f"its argument {i}", value) for i, value in enumerate(args)]
+    return found + [(f"its argument {name!r}", value) for name, value in kwargs.items()]
 
 
 cdef bytes checked_size(object func, bytes payload):
     if <size_t>PyBytes_GET_SIZE(payload) > MAX_NBYTES:
         error = ValueError(f"{len(payload)} bytes are more than the {MAX_NBYTES} of a call: pass large data as a file")
-        raise SerializationError(function_name(func)) from error
+        raise SerializationError(f"{function_name(func)} ({error})") from error
     return payload
 
 

@@ -12,7 +12,7 @@ from itertools import repeat
 from operator import length_hint
 from typing import Any, NamedTuple
 
-from . import buffers, files, node, parsl_side
+from . import buffers, files, node, parsl_side, unserializable
 from . import memory as layout
 from .captured import Captured
 from .failure import Unrunnable, pack_exception, pack_lack, pack_timeout, pack_wrapper, stack_of
@@ -562,4 +562,5 @@ def _pack_odd_result(function: Callable[..., Any], result: Any) -> bytes:
         return parsl_side.serialize(result)
     except BaseException as error:
         name = getattr(function, "__name__", None) or repr(function)
-        raise parsl_side.SerializationError(name) from error
+        why = unserializable.described(name, error, [("its result", result)], parsl_side.serialize)
+        raise parsl_side.SerializationError(why) from error
