@@ -20,11 +20,13 @@ from tests.events.traces import read as read_trace
 from tests.helpers.processes import left_of, processes_marked
 from tests.helpers.waiting import wait_until
 from vinefast import CallTimedOut, Tuning, VineFastExecutor
+from vinefast.calls import reports
 from vinefast.errors import EngineStartError
 from vinefast.events.run import Run
 from vinefast.events.running import find_running
 from vinefast.events.state import state_of
 from vinefast.events.story import Stories
+from vinefast.events.trace import trace_of
 from vinefast.library import protocol
 
 COMMAND = [sys.executable, "-c", "from vinefast.cli import main; main()"]
@@ -356,6 +358,35 @@ def test_a_trace_has_each_call_in_its_slot(load, mark, tmp_path):
         and found.counters["calls that wait"]
         and found.counters["calls done per second"]
     )
+
+
+def test_a_trace_and_what_monitoring_is_told_agree_when_calls_ran(make_executor, monkeypatch):
+    """Each finds it out by itself, by one rule: docs/architecture.md, "When a call ran"."""
+    told = {}
+
+    def note_calls(self, worker, slot, pid, runs):
+        told.update((call.parsl_executor_task_id, (began_ns, ended_ns)) for call, began_ns, ended_ns in runs)
+
+    monkeypatch.setattr(reports, "are_logged", lambda: True)
+    monkeypatch.setattr(reports.CallReports, "note_calls", note_calls)
+    executor = make_executor()
+    n_rounds = 20
+    for _ in range(n_rounds):  # after each, all slots stand still
+        futures = [executor.submit(sum, {}, range(i % 7 * 1000)) for i in range(300)]
+        assert [future.result(60) for future in futures] == [sum(range(i % 7 * 1000)) for i in range(300)]
+    executor.shutdown()
+    trace = trace_of(read(executor), 1 << 20)
+    earlier_ns, last_of = {}, {}
+    for slot, begin_ns, end_ns, number, _, _, bundle, _ in trace.calls.rows(0, len(trace.calls)):
+        began_ns, ended_ns = told.pop(number)
+        assert ended_ns - began_ns == end_ns - begin_ns
+        earlier_ns.setdefault(bundle, []).append(began_ns - begin_ns)
+        last_of[slot] = bundle  # they are in the order of time
+    assert not told and max(map(len, earlier_ns.values())) > 2
+    # Only the trace knows when the slot went on with the next bundle: this one stands as a whole before that.
+    assert all(len(set(each)) == 1 and each[0] >= 0 for each in earlier_ns.values())
+    exact = [bundle for bundle, (shift_ns, *_) in earlier_ns.items() if shift_ns == 0]
+    assert len(exact) >= n_rounds and set(last_of.values()) <= set(exact)
 
 
 def test_a_trace_is_read_by_perfettos_own_program(make_executor, tmp_path):

@@ -72,8 +72,8 @@ cdef class Finisher:
     cdef int tell_of_calls(self, vf_bundle *bundle) except -1:
         """Tell where and when those calls of a bundle ran whose futures are still to be finished.
 
-        The library has measured how long the bundle had its slot, and how long each call ran, but there is no moment of
-        its clock. So the bundle is taken to have left the slot when it came back, as in a trace (events/trace.py).
+        There is no moment of the library's clock: docs/architecture.md says by which rule it is found out when a call
+        ran. vinefast/events/trace.py follows it as well.
         """
         cdef uint32_t i
         cdef vf_call *call

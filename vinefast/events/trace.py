@@ -1,8 +1,7 @@
 """A run as tracks over time: what a trace has, whatever its format.
 
-The log has no moments of the workers' clocks. A bundle is taken to have left its slot when it came back, or when the
-slot began the next one if that was before; and to have had the slot for as long as the library says. Its calls stand
-there one behind the other, each for as long as it ran, with equal gaps between them.
+The log has no moments of the workers' clocks: docs/architecture.md says by which rule it is found out when a call ran.
+Here a bundle is also taken to have left its slot no later than the slot began the next one.
 """
 
 from __future__ import annotations
