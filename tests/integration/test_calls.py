@@ -8,11 +8,13 @@ import random
 import textwrap
 import threading
 import time
+import types
 from concurrent.futures import CancelledError, as_completed, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import numpy as np
 import pytest
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.serialize.errors import DeserializationError, SerializationError
 
 from tests.helpers.waiting import wait_until
@@ -29,6 +31,35 @@ def test_result_and_arguments(executor):
     assert call(executor, lambda *args, **kwargs: (args, kwargs), 1, "two", three=3) == ((1, "two"), {"three": 3})
     assert call(executor, functools.partial(operator.add, 40), 2) == 42
     assert call(executor, "abc".upper) == "ABC"
+
+
+class Rows:
+    """Something to call that has no name, and a representation of many lines."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __call__(self, row):
+        return self.rows[row]
+
+    def __repr__(self):
+        return "\n".join(map(repr, self.rows))
+
+
+def test_a_function_of_which_the_representation_is_long(executor):
+    # A function's name is its category, which TaskVine sends in a line of 4096 bytes at most.
+    function = functools.partial(operator.getitem, [[i, "\n"] for i in range(2000)])
+    assert call(executor, function, 1999) == [1999, "\n"]
+    assert list(executor.map(function, [0, 1])) == [[0, "\n"], [1, "\n"]]
+    assert call(executor, Rows(list(range(3000))), 7) == 7
+    renamed = types.FunctionType((lambda: 42).__code__, {}, "a\nb" * 2000)
+    assert call(executor, renamed) == 42
+
+
+def test_a_category_is_short(executor):
+    assert call(executor, operator.add, 1, 2) == 3
+    with pytest.raises(InvalidResourceSpecification, match="category .*at most 200 printable characters"):
+        executor.submit(operator.add, {"category": "c" * 5000}, 1, 2)
 
 
 @pytest.mark.parametrize(

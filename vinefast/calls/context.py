@@ -26,6 +26,7 @@ sys.modules.setdefault(f"{WORKER_PACKAGE}.context", on_worker)
 
 _DIGEST_NBYTES = 16
 _NO_LIMIT = 0xFFFFFFFF
+_MAX_NAME = 200
 
 
 def pack(function: Callable[[], Any]) -> Context:
@@ -91,7 +92,11 @@ def parameters_before(func: Callable[..., Any]) -> int | None:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Give the name of a function, seen through `functools.partial`."""
+    """Give the name of a function, seen through `functools.partial`; of what has none, that of its type.
+
+    TaskVine sends it in one line, as the category, so it is short and printable whatever the function is.
+    """
     while isinstance(function, functools.partial):
         function = function.func
-    return str(getattr(function, "__name__", None) or repr(function))
+    name = str(getattr(function, "__name__", None) or type(function).__name__)[:_MAX_NAME]
+    return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)

@@ -165,7 +165,7 @@ cdef class FunctionRegistry:
         try:
             body, uses = serialize_with_context(func, options.context, self.context)
         except Exception as error:
-            raise SerializationError(unserializable.described(function_name(func), error)) from error
+            raise SerializationError(unserializable.described(name_of(func), error)) from error
         self.n_serialized += 1
         body = checked_size(func, body)
         digest = hashlib.blake2b(body, digest_size=VF_DIGEST_NBYTES).digest()
@@ -173,6 +173,6 @@ cdef class FunctionRegistry:
         shared_key = (digest, options.keep)
         record = self.by_digest.get(shared_key)
         if record is None:
-            record = FunctionRecord(body, digest, function_name(func), options)
+            record = FunctionRecord(body, digest, name_of(func), options)
             self.by_digest[shared_key] = record
         return record, uses

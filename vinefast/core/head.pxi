@@ -44,7 +44,7 @@ from parsl.serialize.errors import DeserializationError, SerializationError
 from vinefast import errors
 from vinefast._log_fields import fields
 from vinefast.calls.apps import options_of
-from vinefast.calls.context import serialize_with_context
+from vinefast.calls.context import name_of, serialize_with_context
 from vinefast.calls.main_module import MISSING
 from vinefast.calls.retries import begin_try, forgo_retries
 from vinefast.library import by_value, parsl_side, unserializable

@@ -56,7 +56,7 @@ cdef bytes serialize_arguments(object func, tuple args, dict kwargs, int *kind):
         payload = parsl_serialize.serialize((args, kwargs), buffer_threshold=MAX_NBYTES)
     except Exception as error:
         raise SerializationError(unserializable.described(
-            function_name(func), error, arguments_of(args, kwargs), parsl_side.serialize
+            name_of(func), error, arguments_of(args, kwargs), parsl_side.serialize
         )) from error
     kind[0] = VF_PAYLOAD_PARSL
     return checked_size(func, payload)
@@ -71,9 +71,5 @@ cdef list arguments_of(tuple args, dict kwargs):
 cdef bytes checked_size(object func, bytes payload):
     if <size_t>PyBytes_GET_SIZE(payload) > MAX_NBYTES:
         error = ValueError(f"{len(payload)} bytes are more than the {MAX_NBYTES} of a call: pass large data as a file")
-        raise SerializationError(f"{function_name(func)} ({error})") from error
+        raise SerializationError(f"{name_of(func)} ({error})") from error
     return payload
-
-
-cdef str function_name(object func):
-    return str(getattr(func, "__name__", None) or repr(func))

@@ -58,6 +58,11 @@ _NOTHING = CallSpec()
 
 _AMOUNT: Rule = (lambda value: is_number(value) and value >= 0, "a number, 0 or more")
 _WHOLE: Rule = (lambda value: is_int_valued(value) and value >= 0, "a whole number, 0 or more")
+# TaskVine sends it in a line, which has an end.
+_CATEGORY: Rule = (
+    lambda value: is_name(value) and value.isprintable() and len(value) <= 200,
+    "a name of at most 200 printable characters",
+)
 _LIMIT: Rule = (lambda value: is_number(value) and value > 0, "a number above 0")
 RULES: dict[str, tuple[Rule, type]] = {
     "cores": (_AMOUNT, float),
@@ -65,7 +70,7 @@ RULES: dict[str, tuple[Rule, type]] = {
     "disk": (_WHOLE, int),
     "gpus": (_WHOLE, int),
     "priority": ((is_number, "a number"), float),
-    "category": ((lambda value: is_name(value) and value.isprintable(), "a name"), str),
+    "category": (_CATEGORY, str),
     "running_time_min": (_WHOLE, int),
     "running_time_max": (_LIMIT, float),
     "enforce_memory": (FLAG, bool),
