@@ -18,6 +18,7 @@ _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Future[Any])
 
 class CallFuture(Future[_T]):
+    report_late: Callable[[Callable[..., object]], object] | None
     def __await__(self) -> Generator[Any, None, _T]: ...
     @property
     def parsl_executor_task_id(self) -> int: ...

@@ -48,6 +48,11 @@ def call_of_parsl(task=5, try_id=1, kernel=None):
     return call
 
 
+def numbered(n):
+    """Calls as an executor numbers them; those of no executor have no numbers."""
+    return [type("Numbered", (CallFuture,), {"parsl_executor_task_id": number})() for number in range(1, n + 1)]
+
+
 def told(radio):
     return [(row["task_id"], row["try_id"], row["first_msg"], row["hostname"], row["block_id"]) for row in radio.sent]
 
@@ -98,6 +103,105 @@ def test_what_reports_itself_and_what_is_not_parsls_is_left_alone():
     measured = call_of_parsl(kernel=Kernel(measures=True))
     told_of.note_calls(1, 0, 77, [(CallFuture(), 1, 2), (other, 1, 2), (measured, 1, 2)])
     assert not radio.sent
+
+
+def wait_for(call, task=5, try_id=1):
+    """As Parsl does, once it has told of the launch."""
+    record = {"id": task, "try_id": try_id, "fail_cost": 0, "status": None}
+    call.add_done_callback(partial(Kernel().handle_exec_update, record))
+
+
+def test_a_call_that_is_back_before_parsl_waits_is_told_of_once_parsl_does():
+    radio = Radio()
+    told_of = CallReports("vines", radio, "run", True)
+    told_of.note_node(ABOUT, 4, True, 1)
+    call, other = numbered(2)
+    told_of.note_calls(1, 0, 77, [(call, 1, 2), (other, 1, 2)])
+    call.set_result(None)
+    call.add_done_callback(partial(print, end=""))
+    assert not radio.sent
+    wait_for(call)
+    assert told(radio) == [(5, 1, True, "node7", "3"), (5, 1, False, "node7", "3")]
+    wait_for(call)
+    told_of.close()
+    assert len(radio.sent) == 2
+
+
+def test_one_that_parsl_begins_to_wait_for_meanwhile(monkeypatch):
+    """While the demux thread finds that nobody waits."""
+    radio, call, look = Radio(), CallFuture(), reports._task_of
+
+    def look_and_wait(call):
+        found = look(call)
+        wait_for(call)
+        return found
+
+    told_of = CallReports("vines", radio, "run", True)
+    told_of.note_node(ABOUT, 4, True, 1)
+    monkeypatch.setattr(reports, "_task_of", look_and_wait)
+    told_of.note_calls(1, 0, 77, [(call, 1, 2)])
+    assert [row[0] for row in told(radio)] == [5, 5]
+
+
+def test_one_that_is_early_and_waits_for_its_node():
+    radio, call = Radio(), CallFuture()
+    told_of = CallReports("vines", radio, "run", True)
+    told_of.note_calls(1, 0, 77, [(call, 1, 2)])
+    wait_for(call)
+    assert not radio.sent
+    told_of.note_node(ABOUT, 4, True, 1)
+    told_of.close()
+    assert told(radio) == [(5, 1, True, "node7", "3"), (5, 1, False, "node7", "3")]
+
+
+def test_parsl_waits_for_one_whatever_happens_here(monkeypatch, caplog):
+    told_of = CallReports("vines", Radio(), "run", True)
+    told_of.note_node(ABOUT, 4, True, 1)
+    call = CallFuture()
+    told_of.note_calls(1, 0, 77, [(call, 1, 2)])
+    monkeypatch.setattr(reports, "_task_by", lambda callback: callback.args[0]["another"])
+    wait_for(call)
+    assert len(call._done_callbacks) == 1
+    assert "not told where call 0 of executor vines ran" in caplog.text
+
+
+@pytest.fixture
+def logged(caplog):
+    """Calls of which a log has a record, by Parsl's tasks."""
+    caplog.set_level(logging.DEBUG, logger=reports.__name__)
+    return lambda: [getattr(record, "parsl.task", None) for record in caplog.records if record.name == reports.__name__]
+
+
+def test_calls_that_are_none_of_parsls_are_logged_in_time(monkeypatch, logged):
+    told_of = CallReports("vines", None, None, True)
+    told_of.note_node(ABOUT, 4, True, 1)
+    told_of.note_calls(1, 0, 77, [(CallFuture(), 1, 2)])
+    assert logged() == []
+    monkeypatch.setattr(reports, "_EARLY_S", -1.0)
+    told_of.note_calls(1, 0, 77, [(call_of_parsl(), 1, 2)])
+    assert logged() == [None, 5]
+
+
+def test_not_too_many_of_them_are_kept(monkeypatch, logged):
+    monkeypatch.setattr(reports, "_MOST_EARLY", 3)
+    told_of = CallReports("vines", None, None, True)
+    told_of.note_node(ABOUT, 4, True, 1)
+    calls = numbered(5)
+    told_of.note_calls(1, 0, 77, [(call, 1, 2) for call in calls])
+    told_of.note_calls(1, 0, 77, [])
+    assert logged() == [None, None]
+    for call in calls:
+        wait_for(call)
+    assert logged() == [None, None, 5, 5, 5]
+
+
+def test_those_of_a_worker_that_leaves_are_logged_with_its_node(logged, caplog):
+    told_of = CallReports("vines", None, None, True)
+    told_of.note_node(ABOUT, 4, True, 1)
+    told_of.note_calls(1, 0, 77, [(CallFuture(), 1, 2)])
+    told_of.note_node(ABOUT, 4, False, 1)
+    assert logged() == [None]
+    assert getattr(caplog.records[-1], "parsl.hostname") == "node7"
 
 
 def test_a_radio_that_fails_is_told_of_once(caplog):

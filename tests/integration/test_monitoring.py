@@ -64,17 +64,6 @@ def worker_of_call():
     return library.ppid()
 
 
-@parsl.python_app
-def late(value):
-    """Give it, or raise it, when Parsl has begun to wait for that: before, nobody knows whose call it is."""
-    import time
-
-    time.sleep(0.3)
-    if isinstance(value, Exception):
-        raise value
-    return value
-
-
 @pytest.fixture
 def monitored(mark, tmp_path):
     """Make configurations whose runs leave nothing behind."""
@@ -171,13 +160,13 @@ def test_without_measuring_resources_each_try_has_its_node_and_times(monitored, 
     config = monitored(in_one_block(label="vines"), resource_monitoring_enabled=False)
     config.retries = 1
     with parsl.load(config):
-        assert [future.result(60) for future in [late(i) for i in range(10)]] == [*range(10)]
+        assert [future.result(60) for future in [double(i) for i in range(50)]] == [2 * i for i in range(50)]
         nap(0.5).result(60)
         with pytest.raises(ValueError):
-            late(ValueError()).result(60)
+            fail().result(60)
 
     tries = query("select * from try order by task_id, try_id")
-    assert [(row["task_id"], row["try_id"]) for row in tries] == [(i, 0) for i in range(12)] + [(11, 1)]
+    assert [(row["task_id"], row["try_id"]) for row in tries] == [(i, 0) for i in range(52)] + [(51, 1)]
     for row in tries:
         assert (row["block_id"], row["hostname"]) == ("0", platform.node())
         assert row["task_try_time_launched"] < row["task_try_time_running"] < row["task_try_time_returned"]
@@ -185,7 +174,7 @@ def test_without_measuring_resources_each_try_has_its_node_and_times(monitored, 
         states = query(f"select * from status where task_status_name = '{name}' order by task_id, try_id")
         assert [(row["task_id"], row["try_id"]) for row in states] == [(row["task_id"], row["try_id"]) for row in tries]
     began, ended = query(
-        "select * from status where task_id = 10 and task_status_name like 'running%' order by timestamp"
+        "select * from status where task_id = 50 and task_status_name like 'running%' order by timestamp"
     )
     assert (began["task_status_name"], ended["task_status_name"]) == ("running", "running_ended")
     ran = datetime.fromisoformat(ended["timestamp"]) - datetime.fromisoformat(began["timestamp"])
@@ -209,7 +198,7 @@ def test_nodes_where_taskvine_places_calls(monitored, query, arguments):
     factory_config = TaskVineFactoryConfig(min_workers=2, max_workers=2, cores=1, memory=500, disk=500)
     executor = VineFastExecutor(factory_config=factory_config, **arguments)
     with parsl.load(monitored(executor, resource_monitoring_enabled=False)):
-        assert late(2).result(60) == 2
+        assert double(1).result(60) == 2
         assert wait_until(lambda: len(query("select * from node")) == 2, 30)
     rows = query("select * from node order by id")
     assert [row["active"] for row in rows] == [1, 1, 0, 0]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from parsl.monitoring.message_type import MessageType
@@ -25,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 # Calls that came back before their worker has told of its node; more of them are told of without.
 _MOST_WAITING = 10_000
+# Calls that came back before Parsl has begun to wait for them. Nobody says of a call that it is none of Parsl's: so
+# many, and for so long, they may yet be.
+_MOST_EARLY = 1000
+_EARLY_S = 1.0
 
 
 class _Run(NamedTuple):
@@ -51,8 +56,17 @@ def are_logged() -> bool:
     return logger.isEnabledFor(logging.DEBUG) and logger.hasHandlers()
 
 
+class _Early(NamedTuple):
+    noted_s: float
+    worker: int
+    run: _Run
+
+
 class CallReports:
     """Tells where and when calls ran. All methods are called on the demux thread, `close` once that has ended.
+
+    Which try of Parsl's a call is can be seen once Parsl waits for it. One that is back before that gets a
+    `report_late`, which Parsl's thread calls; so what both threads use is changed in single steps.
 
     Parameters
     ----------
@@ -74,12 +88,15 @@ class CallReports:
         self._nodes: dict[int, Mapping[str, Any]] = {}
         self._waiting: dict[int, list[_Run]] = {}
         self._n_waiting = 0
+        self._early: dict[int, _Early] = {}  # by the number of the call
         self._failed = False
 
     def note_node(self, about: bytes, slots: int, joined: bool, worker: int) -> None:
         """Note that a worker has joined or left; `about` is what its node told (`library/node.py`)."""
         if self._node_rows is not None:
             self._node_rows.note(about, slots, joined)
+        # Of a worker that leaves all, as long as it is known where it was.
+        self._tell_early(time.monotonic() - (_EARLY_S if joined else 0))
         if joined:
             self._nodes[worker] = json.loads(about)
             self._tell_waiting(worker)
@@ -89,8 +106,11 @@ class CallReports:
     def note_calls(self, worker: int, slot: int, pid: int, runs: list[tuple[CallFuture[Any], int, int]]) -> None:
         """Note calls that have come back, before their futures are done; times are of the monotonic clock."""
         since_1970_ns = time.time_ns() - time.monotonic_ns()
-        noted = [
-            _Run(
+        now_s = time.monotonic()
+        self._tell_early(now_s - _EARLY_S)
+        noted = []
+        for call, began_ns, ended_ns in runs:
+            run = _Run(
                 call.parsl_executor_task_id,
                 _task_of(call),
                 slot if self._has_slots else None,
@@ -98,21 +118,67 @@ class CallReports:
                 (began_ns + since_1970_ns) * 1e-9,
                 (ended_ns + since_1970_ns) * 1e-9,
             )
-            for call, began_ns, ended_ns in runs
-        ]
-        if worker in self._nodes:
-            self._tell(worker, noted)
-            return
-        self._waiting.setdefault(worker, []).extend(noted)
-        self._n_waiting += len(noted)
-        if self._n_waiting > _MOST_WAITING:
-            self._tell_all_waiting()
+            if run.task is not None:
+                noted.append(run)
+            else:
+                self._note_early(call, _Early(now_s, worker, run))
+        self._tell_on_node(worker, noted)
 
     def close(self) -> None:
         """Tell of what still waits, and that the workers that are still there leave."""
+        self._tell_early(time.monotonic())
         self._tell_all_waiting()
         if self._node_rows is not None:
             self._node_rows.close()
+
+    def _note_early(self, call: CallFuture[Any], early: _Early) -> None:
+        number = early.run.number
+        self._early[number] = early
+        call.report_late = partial(self._note_late, number)
+        for callback in call._done_callbacks:  # type: ignore[attr-defined]
+            self._note_task(number, callback)  # it may have been added meanwhile
+
+    def _note_late(self, number: int, callback: Callable[..., Any]) -> None:
+        """Take note of what waits for a call that is back, on a thread that is to go on whatever happens here."""
+        try:
+            self._note_task(number, callback)
+        except Exception:
+            logger.exception(
+                "It is not told where call %d of executor %s ran",
+                number,
+                self._label,
+                extra=fields(self._label, executor_task=number),
+            )
+
+    def _note_task(self, number: int, callback: Callable[..., Any]) -> None:
+        task = _task_by(callback)
+        early = None if task is None else self._early.pop(number, None)
+        if early is None:
+            return
+        run = early.run._replace(task=task)
+        if early.worker in self._nodes:
+            self._tell(early.worker, [run])
+        else:
+            self._early[number] = early._replace(run=run)  # until its node is known, if that is soon
+
+    def _tell_early(self, until_s: float) -> None:
+        """Tell of calls that were noted until then as they are, and of those that are too many."""
+        all_early = list(self._early.items())
+        for index, (number, early) in enumerate(all_early):
+            if early.noted_s > until_s and len(all_early) - index <= _MOST_EARLY:
+                return
+            if (still := self._early.pop(number, None)) is not None:
+                self._tell_on_node(still.worker, [still.run])
+
+    def _tell_on_node(self, worker: int, runs: list[_Run]) -> None:
+        """Tell of calls once it is known where their worker is."""
+        if worker in self._nodes:
+            self._tell(worker, runs)
+            return
+        self._waiting.setdefault(worker, []).extend(runs)
+        self._n_waiting += len(runs)
+        if self._n_waiting > _MOST_WAITING:
+            self._tell_all_waiting()
 
     def _tell_all_waiting(self) -> None:
         for worker in list(self._waiting):
@@ -182,11 +248,15 @@ class CallReports:
 
 
 def _task_of(call: CallFuture[Any]) -> _Task | None:
-    """Find what Parsl waits for with the future of a call; None: it is none of Parsl's."""
-    for callback in call._done_callbacks:  # type: ignore[attr-defined]
-        record = task_record_of(callback)
-        kernel = None if record is None else dataflow_kernel_of(callback)
-        if record is not None and kernel is not None:
-            measured = kernel.monitoring is not None and kernel.monitoring.resource_monitoring_enabled
-            return _Task(kernel.run_id, record["id"], record["try_id"], measured)
-    return None
+    """Find what Parsl waits for with the future of a call; None: it is none of Parsl's, or Parsl has not begun to."""
+    return next(filter(None, map(_task_by, call._done_callbacks)), None)  # type: ignore[attr-defined]
+
+
+def _task_by(callback: Callable[..., Any]) -> _Task | None:
+    """Find what Parsl waits for with this callback; None: it is another one."""
+    record = task_record_of(callback)
+    kernel = None if record is None else dataflow_kernel_of(callback)
+    if record is None or kernel is None:
+        return None
+    measured = kernel.monitoring is not None and kernel.monitoring.resource_monitoring_enabled
+    return _Task(kernel.run_id, record["id"], record["try_id"], measured)

@@ -35,6 +35,8 @@ def begin_try(callback: Callable[..., Any], call: Any) -> None:
     record = task_record_of(callback)
     if record is not None:
         record[_LATEST] = call
+        if (report := call.report_late) is not None:  # it is back already, with nobody to tell which try it is
+            report(callback)
 
 
 def latest_try(record: Any) -> Any:

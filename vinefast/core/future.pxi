@@ -61,6 +61,9 @@ cdef class Call:
     cdef object state, outcome, exception_, condition, waiter_list, callbacks
     cdef void *submitter            # lives at least as long as this is pending; NULL: was made by itself
 
+    cdef public object report_late
+    """Called with the callback by which Parsl waits, if that comes when the call is back; None: nobody asks for it."""
+
     cdef readonly uint64_t parsl_executor_task_id
     """The executor's own number of the call."""
 
