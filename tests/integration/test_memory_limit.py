@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,6 +35,11 @@ def leave_trace(path, value):
 
 def start_and_wait(command):
     return subprocess.run(command, check=False).returncode
+
+
+def start_and_sleep(command, seconds):
+    subprocess.run(f"{shlex.join(command)} &", shell=True, check=True)
+    time.sleep(seconds)
 
 
 def options(way):
@@ -76,12 +82,13 @@ def test_companions_run_once(make_executor, tmp_path):
     assert executor.stats()["bundles_sent"] - before < 50
 
 
-def test_what_it_has_started_counts(make_executor):
-    executor = make_executor(**ONE_WORKER)
+@pytest.mark.parametrize("way", ["serverless", "regular"])
+def test_what_it_has_started_counts(make_executor, way):
+    executor = make_executor(**ONE_WORKER, **options(way))
     hog = [sys.executable, "-c", "data = bytearray(b'x') * (500 << 20); import time; time.sleep(60)"]
     spec = {"memory": 300, "enforce_memory": True}
-    future = executor.submit(start_and_wait, spec, hog)
-    assert isinstance(future.exception(60), vinefast.MemoryLimitExceeded)
+    futures = [executor.submit(start_and_wait, spec, hog), executor.submit(start_and_sleep, spec, hog, 60)]
+    assert [type(future.exception(50)) for future in futures] == [vinefast.MemoryLimitExceeded] * 2
 
 
 def test_by_default_it_is_none(make_executor):

@@ -250,6 +250,53 @@ def test_one_that_grows_is_found_however_long_it_takes_to_measure(monkeypatch, n
             os.killpg(child.pid, signal.SIGKILL)
 
 
+def pauses_of(gauge, n_gauges, seconds):
+    """Look at what takes no more than it may, and give the longest pause between two looks that is wanted."""
+    longest, ends_at = 0.0, time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        exceeds, pause = gauge.look(n_gauges)
+        assert not exceeds
+        longest = max(longest, pause)
+        time.sleep(min(pause, 0.1))
+    return longest
+
+
+def test_what_shares_memory_is_looked_at_while_its_measurement_has_to_wait(monkeypatch):
+    """What it has grown by since is seen without."""
+
+    def at_length(pid):
+        ends_at = time.thread_time() + 0.05
+        while time.thread_time() < ends_at:
+            pass
+        return measure(pid)
+
+    measure = memory_usage._proportional
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setpgid(0, 0)
+            calls.share_with_forks(100, 4, 60)
+        finally:
+            os._exit(0)
+    tree = Tree(pid)
+    try:
+        assert wait_until(lambda: tree.look() > 500 * MB and len(tree.processes) == 5)
+        monkeypatch.setattr(memory_usage, "_proportional", at_length)
+        assert pauses_of(Gauge(tree, tree.measure() + 100 * MB), 1, 3) <= 1
+    finally:
+        for each in [*tree.processes]:
+            os.kill(each, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_one_of_many_slots_is_looked_at_as_often():
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
+        try:
+            assert pauses_of(Gauge(Tree(child.pid, 0), 200 * MB), 128, 1) <= 1
+        finally:
+            child.kill()
+
+
 def test_split_limit():
     assert split_limit(b"I\3abc M1 M1/out") == (0, b"I\3abc M1 M1/out")
     assert split_limit(b"M100 I\3a b M1 M1/out") == (100 * MB, b"I\3a b M1 M1/out")

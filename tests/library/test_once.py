@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 import traceback
 
 import calls
@@ -15,7 +17,7 @@ from .worker import USER_MODULES, install_library, library_command
 
 @pytest.fixture
 def run_once(tmp_path):
-    def run(call, limit_ms=0, modules=(), **pipes):
+    def run(call, limit_ms=0, limit_mb=0, modules=(), **pipes):
         install_library(tmp_path)
         (tmp_path / "frame").write_bytes(encode_frame([call], limit_ms=limit_ms))
         output = tmp_path / "output"
@@ -25,7 +27,11 @@ def run_once(tmp_path):
             done = subprocess.run(
                 library_command(tmp_path, "vinefast_library.once"),
                 cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*modules, USER_MODULES)))},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(map(str, (*modules, USER_MODULES))),
+                    "VINEFAST_MEMORY_LIMIT_MB": str(limit_mb),
+                },
                 start_new_session=True,
                 **options,
             )
@@ -79,3 +85,14 @@ def test_death(run_once, call, expected):
     assert record.status == 4
     assert record.value[:2] == expected
     assert ("ouch" in record.value[2]) == (expected[1] is not None)
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+def test_what_has_lost_its_parent_counts_for_a_memory_limit(run_once, own_session):
+    """Before anybody could see whose it is: `sh -c 'program &'` is enough."""
+    began = time.monotonic()
+    record = run_once(Call(calls.fork_with_memory, (8, 50, 20, own_session, True)), limit_mb=250)
+    assert record.status == 4 and record.value[:2] == (None, signal.SIGKILL)
+    limit, peak = record.value[3]
+    assert limit == 250 << 20 < peak < 700 << 20
+    assert time.monotonic() - began < 15

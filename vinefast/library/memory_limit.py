@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _MB = 1 << 20
 
-# All looks together may take such a part of a core, and all measurements as much. Those of each slot may take some time
-# before, and so may the first one of each process: a call that starts many is not to be found out late.
+# The looks at each slot may take such a part of a core, and the measurements of all slots as much. Those of each may
+# take some time before, and so may the first one of each process: a call that starts many is not to be found out late.
 _MOST_LOAD = 1 / 250
 _AT_ONCE_S = 0.2
 # Between two looks at a process that has much room left, and at one that has little.
@@ -81,12 +81,14 @@ class Gauge:
     def look(self, n_gauges: int = 1) -> tuple[bool, float]:
         """Look briefly whether they may take too much, and in how many seconds to look again, if so many are looked at.
 
-        Only what may be too much is measured.
+        Only what may be too much is measured. What is not, as far as is known, waits for no measurement: a look tells
+        what it has grown by.
         """
         now, began = time.monotonic(), time.thread_time()
         used, finds_more = self.tree.look(), True
         measured_at = time.thread_time()
         n_known, n_measured = self.tree.n_measured(), 0
+        was_too_much = used > self.limit
         while used > self.limit and finds_more and time.monotonic() - now < _LONGEST_LOOK_S:
             finds_more = self.tree.measure_one()
             n_measured += finds_more
@@ -107,7 +109,8 @@ class Gauge:
             self._time_left -= measured_at - began
             return False, max(_PAUSE_WITHIN_S, -self._time_left / load)
         pause = min(max((self.limit - used) / _GROWTH, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
-        return used > self.limit, max(pause, (measured_at - began) / load, -self._time_left / load)
+        pause = max(pause, (measured_at - began) / _MOST_LOAD, -self._time_left / load if was_too_much else 0.0)
+        return used > self.limit, pause
 
 
 class _Watched:

@@ -20,14 +20,14 @@ class Tree:
 
     What was seen once belongs to the tree, whoever its parent is later. Of what had lost its parent before it could be
     seen, and is a child of this process for that, the tree has what is in the group of its first process, and what that
-    one has executed (which a variable of the environment says).
+    one has executed (which a variable of the environment says). Where there are no slots it has all.
 
     Parameters
     ----------
     pid:
-        A child of this process that leads its group.
+        A child of this process, which leads its group if there are slots.
     slot:
-        The slot that it serves; None: there are none.
+        The slot that it serves; None: there are none, and so no other children of this process.
 
     Attributes
     ----------
@@ -38,6 +38,7 @@ class Tree:
     def __init__(self, pid: int, slot: int | None = None) -> None:
         self.pid = pid
         self.processes: dict[int, bytes] = {}
+        self._has_all = slot is None
         self._mark = slot_mark(pid, slot)
         self._resident: dict[int, int] = {}
         # What was resident when a process was measured, and what it took.
@@ -136,7 +137,7 @@ class Tree:
         return found
 
     def _is_ours(self, pid: int, fields: list[bytes]) -> bool:
-        if int(fields[_GROUP]) == self.pid:
+        if self._has_all or int(fields[_GROUP]) == self.pid:
             return True
         return bool(self._mark) and self._mark in environment_of(pid)
 

@@ -41,8 +41,9 @@ def _main() -> int:
     from .functions import FunctionCache
     from .log_file import LogFile
     from .memory import SlotMemory, is_no_room
+    from .memory_limit import limit_of_environment
     from .output import Output
-    from .process import die_with_parent
+    from .process import adopt_orphans, die_with_parent
     from .protocol import BUNDLE_HEADER, COMMAND_IN_FILE, EXIT_NO_ROOM, FRAME_FILE, STATUS_DIED, STATUS_TIMED_OUT
     from .run import Resume, Runner
     from .share import obey_user
@@ -80,6 +81,9 @@ def _main() -> int:
             traceback.print_exc()
             return 1
 
+    limit = limit_of_environment()
+    if limit or process is not None:
+        adopt_orphans()  # before the call can have left any
     parent_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -94,7 +98,7 @@ def _main() -> int:
             os._exit(exit_code)
     _leave_with(worker_pid)
     is_at_call = lambda: memory.counters[layout.STAGE] != layout.OUTSIDE  # noqa: E731
-    code, cause = _wait(pid, is_at_call, process)
+    code, cause = _wait(pid, is_at_call, process, limit)
     if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
         return code
     if not memory.counters[layout.FINISHED]:
@@ -133,19 +137,18 @@ def _leave_with(worker_pid: int) -> None:
         leave(signal.SIGTERM, None)
 
 
-def _wait(pid: int, is_at_call: Callable[[], bool], process: Limited | None) -> tuple[int, tuple[int, int] | None]:
+def _wait(
+    pid: int, is_at_call: Callable[[], bool], process: Limited | None, limit: int
+) -> tuple[int, tuple[int, int] | None]:
     """Wait for the call's process, and end it if it takes too much memory or time; gives exit code, and why it died of
     memory, if it did.
     """
-    from .memory_limit import Gauge, limit_of_environment
+    from .memory_limit import Gauge
     from .memory_usage import Tree
     from .out_of_memory import Cause, OomKills
-    from .process import adopt_orphans, has_ended, kill_processes, without_trackers
+    from .process import has_ended, kill_processes, without_trackers
 
     cause, gauge, oom_kills = None, None, OomKills()
-    limit = limit_of_environment()
-    if limit or process is not None:
-        adopt_orphans()
     if limit:
         gauge = Gauge(Tree(pid), limit)
     if process is not None:
