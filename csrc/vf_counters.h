@@ -20,7 +20,7 @@ names. */
 	_(calls_waiting) _(calls_too_large) _(bundles_running) _(workers_connected) _(slots) \
 	_(accept_errno) _(transfer_rate) _(max_cores) _(max_memory) _(max_disk) _(max_gpus) \
 	_(files_looked_at) _(log_errno) _(event_log_errno) _(joins_without_ssl) _(joins_with_ssl) \
-	_(joins_wrong_password) _(joins_other_protocol) \
+	_(joins_wrong_password) _(joins_with_password) _(joins_other_protocol) \
 	_(usable_cores) _(usable_memory) _(usable_disk) _(usable_gpus)
 /* clang-format on */
 

@@ -38,10 +38,14 @@ int vf_greeting_is_whole(const char *data, size_t nbytes)
 	return 1;
 }
 
+int vf_greeting_has_password(const char *data, size_t nbytes)
+{
+	return begins_with(data, nbytes, "auth password ");
+}
+
 int vf_greeting_is_plain(const char *data, size_t nbytes)
 {
-	return vf_greeting_is_of_worker(data, nbytes) ||
-			begins_with(data, nbytes, "auth password ");
+	return vf_greeting_is_of_worker(data, nbytes) || vf_greeting_has_password(data, nbytes);
 }
 
 int vf_greeting_is_tls(const char *data, size_t nbytes)

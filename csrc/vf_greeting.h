@@ -12,6 +12,9 @@ int vf_greeting_is_of_worker(const char *data, size_t nbytes);
 together. */
 int vf_greeting_is_whole(const char *data, size_t nbytes);
 
+/* Whether it is a worker's that has a password. */
+int vf_greeting_has_password(const char *data, size_t nbytes);
+
 /* Whether it is a worker's without TLS, with or without a password. */
 int vf_greeting_is_plain(const char *data, size_t nbytes);
 

@@ -72,7 +72,7 @@ static _Thread_local struct {
 	int n_aside;
 	/* Of the one that TaskVine was given last, if it has proven that it knows the password. */
 	int proven_fd;
-	uint64_t n_without_tls, n_with_tls, n_wrong_password;
+	uint64_t n_without_tls, n_with_tls, n_wrong_password, n_with_password;
 } door;
 
 static void leave_aside(struct stranger *stranger)
@@ -217,6 +217,11 @@ uint64_t vf_handshake_wrong_password(void)
 	return door.n_wrong_password;
 }
 
+uint64_t vf_handshake_with_password(void)
+{
+	return door.n_with_password;
+}
+
 /* ---- the password ---- */
 
 static int challenge(struct stranger *stranger)
@@ -321,6 +326,10 @@ static int hear_greeting(struct stranger *stranger, int is_late)
 	size_t nbytes = (size_t)n;
 	if (is_lost(stranger, data, nbytes))
 		return 0;
+	if (vf_greeting_has_password(data, nbytes)) {
+		door.n_with_password++;
+		return 0;
+	}
 	int is_worker = vf_greeting_is_of_worker(data, nbytes);
 	int is_full = nbytes == sizeof data;
 	/* A worker that knows many files says more than can be seen here. */

@@ -29,8 +29,10 @@ they are closed at once. */
 uint64_t vf_handshake_without_tls(void);
 uint64_t vf_handshake_with_tls(void);
 
-/* And how many as workers with another password than the manager's, or none. */
+/* And how many as workers with another password than the manager's, or none; or with one while the
+manager has none, who wait in vain for its half of the proof. */
 uint64_t vf_handshake_wrong_password(void);
+uint64_t vf_handshake_with_password(void);
 
 /* Whether some can be accepted by TaskVine. */
 int vf_handshake_ready(void);

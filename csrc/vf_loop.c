@@ -225,6 +225,7 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 	VF_SET(&loop->counters, joins_without_ssl, vf_handshake_without_tls());
 	VF_SET(&loop->counters, joins_with_ssl, vf_handshake_with_tls());
 	VF_SET(&loop->counters, joins_wrong_password, vf_handshake_wrong_password());
+	VF_SET(&loop->counters, joins_with_password, vf_handshake_with_password());
 	VF_SET(&loop->counters, joins_other_protocol, vf_line_other_protocol());
 	if (inflight->giving_up && !inflight->breaking)
 		break_wait(loop);

@@ -362,7 +362,7 @@ cdef extern from "vf_counters.h" nogil:
         uint64_t files_moved, file_bytes_moved, manager_bytes_sent, manager_bytes_received
         uint64_t workers_joined, slots_replaced, workers_connected, slots
         uint64_t accept_errno, transfer_rate, joins_without_ssl, joins_with_ssl
-        uint64_t joins_wrong_password, joins_other_protocol
+        uint64_t joins_wrong_password, joins_with_password, joins_other_protocol
         uint64_t max_cores, max_memory, max_disk, max_gpus
         uint64_t files_looked_at
         uint64_t log_bytes_dropped, log_bytes_unwritten, log_errno, event_log_errno

@@ -16,6 +16,8 @@ static void test_tls(void)
 	CHECK(vf_greeting_may_be_tls(hello, 1) && vf_greeting_may_be_tls("", 0));
 	CHECK(!vf_greeting_may_be_tls("auth", 4) && !vf_greeting_may_be_tls("\x16\x02", 2));
 	CHECK(vf_greeting_is_plain("auth password sha1\n", 19) && !vf_greeting_is_plain("GET ", 4));
+	CHECK(vf_greeting_has_password("auth password sha1\n", 19));
+	CHECK(!vf_greeting_has_password(GREETING, strlen(GREETING)));
 }
 
 static void test_whole(void)

@@ -177,6 +177,18 @@ static void test_requests(void)
 	vf_handshake_end();
 }
 
+static void test_a_password_where_there_is_none(void)
+{
+	vf_handshake_begin(NULL);
+	CHECK(!link_accept(server, 0));
+	int worker = come();
+	say(worker, "auth password sha1\nabc\n");
+	CHECK(!becomes_ready(20) && is_closed(worker));
+	CHECK(vf_handshake_with_password() == 1 && !vf_handshake_wrong_password());
+	close(worker);
+	vf_handshake_end();
+}
+
 struct visitor {
 	const char *password;
 	int number, is_welcome;
@@ -422,6 +434,7 @@ int main(void)
 	CHECK(server);
 	test_greeting();
 	test_requests();
+	test_a_password_where_there_is_none();
 	test_password();
 	test_many();
 	test_lines();

@@ -252,6 +252,18 @@ def test_a_failed_start_leaves_no_thread_and_no_descriptor(make_executor, monkey
     assert this.num_fds() <= before[1]
 
 
+def test_a_worker_with_a_password_where_there_is_none(make_executor, tmp_path, mark, caplog):
+    """It would wait for a quarter of an hour, and nobody would say why."""
+    secret = tmp_path / "secret"
+    secret.write_text("one\n")
+    executor = make_executor(worker_launch_method="manual", require_password=False)
+    lost = start_by_hand(command_by_hand(executor, "--password", str(secret)), tmp_path)
+    assert wait_until(lambda: any("A worker with a password has come" in said for said in caplog.messages), 30)
+    assert executor.stats()["joins_with_password"]
+    lost.terminate()
+    lost.wait(10)
+
+
 def test_wrong_password_keeps_a_worker_out(make_executor, tmp_path, mark, caplog):
     secret = tmp_path / "secret"
     secret.write_text("right\n")

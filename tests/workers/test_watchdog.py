@@ -178,6 +178,7 @@ def test_workers_that_speak_otherwise_are_told_of_once(watch, caplog, name, word
     ("name", "words", "way_out"),
     [
         ("joins_wrong_password", "with another password, or none,", "'vinefast worker'"),
+        ("joins_with_password", "with a password", "without the option --password"),
         ("joins_other_protocol", "of another release of TaskVine", f"TaskVine {TASKVINE_VERSION}"),
     ],
 )

@@ -80,6 +80,7 @@ COUNTERS: dict[str, tuple[Counter, ...]] = {
         Counter("joins_without_ssl", "workers", "came without TLS to a manager with it, and were sent away."),
         Counter("joins_with_ssl", "workers", "came with TLS to a manager without it, and were sent away."),
         Counter("joins_wrong_password", "workers", "came with another password, or none, and were sent away."),
+        Counter("joins_with_password", "workers", "came with a password to a manager without, and were sent away."),
         Counter("joins_other_protocol", "workers", "came with another protocol of TaskVine's, and were sent away."),
         Counter("accept_errno", "errno", "why some worker could not be accepted, at last; 0: all could."),
     ),

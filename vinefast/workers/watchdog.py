@@ -38,6 +38,8 @@ LOST = {
     "joins_wrong_password": "A worker with another password, or none, has come to executor %s, and was sent away: "
     "start it by 'vinefast worker' and the directory of the run, or with the options of worker_command and a copy of "
     "the file",
+    "joins_with_password": "A worker with a password has come to executor %s, which has none (require_password=False), "
+    "and was sent away: start it without the option --password, or by 'vinefast worker' and the directory of the run",
     "joins_other_protocol": "A worker of another release of TaskVine has come to executor %s, with another protocol, "
     f"and was sent away: start vine_worker of TaskVine {TASKVINE_VERSION}, with which vinefast is built, or build "
     "vinefast with the worker's release",
