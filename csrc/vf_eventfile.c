@@ -128,41 +128,65 @@ static int is_open(struct vf_eventfile *file)
 	return file->nbytes > 0 || !begin_file(file);
 }
 
-/* The definitions that say of what a record is about, up to there, are not repeated any more: they
-get the kind 0. */
-static void mark_ended(struct vf_buffer *defined, size_t end, const struct vf_event_about *ended)
+static uint64_t key_of(const struct vf_event_about *about)
 {
-	struct vf_event_about each;
-	for (size_t at = 0; at < end; at += each.event.nbytes) {
-		memcpy(&each.event, defined->data + at, sizeof each.event);
-		if (each.event.of != ended->event.of)
-			continue;
-		memcpy(&each, defined->data + at, sizeof each);
-		if (each.number == ended->number)
-			memset(defined->data + at, 0, sizeof each.event.kind);
-	}
+	return (uint64_t)about->event.of << 32 | about->number;
 }
 
-/* What has come to its end is known to the file in which it has, and to the one before. */
-static void forget_ended(struct vf_buffer *defined)
+static int compare(const void *one, const void *other)
+{
+	uint64_t a, b;
+	memcpy(&a, one, sizeof a);
+	memcpy(&b, other, sizeof b);
+	return (a > b) - (a < b);
+}
+
+/* What some definitions say to have come to its end, sorted. Returns 0, or -1 when memory is short. */
+static int find_ended(const struct vf_buffer *defined, struct vf_buffer *ended)
 {
 	struct vf_event_about each;
-	size_t kept = 0;
 	for (size_t at = 0; at < defined->nbytes; at += each.event.nbytes) {
 		memcpy(&each.event, defined->data + at, sizeof each.event);
 		if ((each.event.kind & VF_EVENT_ENDS) != VF_EVENT_ENDS)
 			continue;
 		memcpy(&each, defined->data + at, sizeof each);
-		mark_ended(defined, at + each.event.nbytes, &each);
+		uint64_t key = key_of(&each);
+		if (append_bytes(ended, &key, sizeof key))
+			return -1;
+	}
+	if (ended->nbytes)
+		qsort(ended->data, ended->nbytes / sizeof(uint64_t), sizeof(uint64_t), compare);
+	return 0;
+}
+
+static int is_among(const struct vf_buffer *ended, uint64_t key)
+{
+	return bsearch(&key, ended->data, ended->nbytes / sizeof key, sizeof key, compare) != NULL;
+}
+
+/* What has come to its end is known to the file in which it has, and to the one before: it is not
+repeated any more. There may be thousands. */
+static void forget_ended(struct vf_buffer *defined)
+{
+	struct vf_event_about each;
+	struct vf_buffer ended = {0};
+	size_t kept = 0;
+	if (find_ended(defined, &ended) || !ended.nbytes) {
+		vf_buffer_free(&ended);
+		return;
 	}
 	for (size_t at = 0; at < defined->nbytes; at += each.event.nbytes) {
 		memcpy(&each.event, defined->data + at, sizeof each.event);
-		if (!each.event.kind)
-			continue;
+		if (each.event.of) {
+			memcpy(&each, defined->data + at, sizeof each);
+			if (is_among(&ended, key_of(&each)))
+				continue;
+		}
 		memmove(defined->data + kept, defined->data + at, each.event.nbytes);
 		kept += each.event.nbytes;
 	}
 	defined->nbytes = kept;
+	vf_buffer_free(&ended);
 }
 
 /* A file that cannot be renamed begins anew under its own name. */

@@ -20,8 +20,8 @@ enum {
 	VF_EVENT_VERSION = 1,
 	/* In a record's `kind`: it is repeated in the beginning of each later file. */
 	VF_EVENT_DEFINES = 0x8000,
-	/* As well: in the beginning of later files neither this one is repeated any more, nor the
-	definitions before it of the same `of` and `number`. */
+	/* As well: in the beginning of later files neither this one is repeated any more, nor other
+	definitions of the same `of` and `number`. Its `of` is not 0. */
 	VF_EVENT_ENDS = VF_EVENT_DEFINES | 0x4000,
 	/* The only kind that this unit writes by itself: so many records are missing. */
 	VF_EVENT_LEFT_OUT = 1,

@@ -131,12 +131,18 @@ static void test_each_file_has_the_definitions(void)
 	unlink(old_path);
 }
 
-static void put_about(struct vf_eventfile *file, uint16_t kind, uint16_t of, uint32_t number)
+static void put_with(struct vf_eventfile *file, uint16_t kind, uint16_t of, uint32_t number,
+		size_t nbytes)
 {
-	struct vf_event_about *about = vf_eventfile_put(file, kind, sizeof *about + 8 * number);
+	struct vf_event_about *about = vf_eventfile_put(file, kind, sizeof *about + nbytes);
 	CHECK(about);
 	about->event.of = of;
 	about->number = number;
+}
+
+static void put_about(struct vf_eventfile *file, uint16_t kind, uint16_t of, uint32_t number)
+{
+	put_with(file, kind, of, number, 8 * number);
 }
 
 static void test_what_has_come_to_its_end_is_defined_no_more(void)
@@ -177,6 +183,30 @@ static void test_what_has_come_to_its_end_is_defined_no_more(void)
 		n++;
 	}
 	CHECK(n == 6 && about.event.kind == NUMBER);
+	unlink(old_path);
+}
+
+/* The writer has time for little else than what comes. */
+static void test_many_that_have_come_to_their_end_are_soon_forgotten(void)
+{
+	enum { ENDED = VF_EVENT_ENDS | 4, N = 200000 };
+	struct stat written = {0};
+	unlink(path);
+	struct vf_eventfile *file = vf_eventfile_open(path, 1 << 20);
+	for (uint32_t number = 1; number <= N; number++) {
+		put_with(file, DEFINITION, 1, number, 0);
+		if (number > 1)
+			put_with(file, ENDED, 1, number, 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		for (uint64_t k = 0; k < 1000; k++)
+			CHECK(put(file, NUMBER, k));
+		vf_eventfile_hand_over(file);
+		wait_for_write(&written);
+	}
+	vf_eventfile_close(file);
+	/* A head, one definition, and the rest. */
+	CHECK(!stat(path, &written) && written.st_size == 32 + 24 + 1000 * 16);
 	unlink(old_path);
 }
 
@@ -303,6 +333,7 @@ int main(void)
 	test_records_come_whole_and_while_it_is_open();
 	test_each_file_has_the_definitions();
 	test_what_has_come_to_its_end_is_defined_no_more();
+	test_many_that_have_come_to_their_end_are_soon_forgotten();
 	test_what_finds_no_room_is_counted_and_writing_goes_on();
 	test_a_file_system_that_hangs_holds_up_nobody();
 	test_a_fork_writes_nothing();
