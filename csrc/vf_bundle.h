@@ -64,8 +64,9 @@ struct vf_bundle {
 	double expected_ns;       /* its run time; negative: nothing is known */
 	/* On a worker; when TaskVine offers it to another, that one was lost. */
 	int has_run;
-	uint32_t n_given_back,
-			given_back_by; /* in a row, by the worker of that number, which stayed */
+	uint32_t n_given_back; /* in a row, by workers that stayed */
+	/* Of these the last ones, by the worker of that number. */
+	uint32_t n_given_back_by_one, given_back_by;
 	uint64_t orphaned_ns; /* when the library that had it ended; 0: it has not */
 	/* While the member with a like name is not 0; the last: n_cancelled. */
 	LIST_ENTRY(vf_bundle) orphan, giving_up, reader, cancelling;

@@ -115,21 +115,23 @@ static int runs_another(const struct vf_worker *worker, const struct vf_bundle *
 
 /* Regular mode: whether the worker that had a task is still there, and has given it back without
 having run it, mostly since it failed to get a file. That is no fault of the calls, unless it goes
-on: then the loss counts, and the worker begins anew, with nothing that it had, unless it runs what
-would be lost with that. */
+on, on whatever workers: then the loss counts. If it was always the same one, that worker begins
+anew, with nothing that it had, unless it runs what would be lost with that. */
 static int is_given_back(struct vf_watch *watch, struct vf_bundle *bundle)
 {
 	struct vf_worker *worker = bundle->worker;
 	if (!watch->config->command || !worker || !bundle->n_calls)
 		return 0;
 	if (bundle->given_back_by != worker->number)
-		bundle->n_given_back = 0;
+		bundle->n_given_back_by_one = 0;
 	bundle->given_back_by = worker->number;
+	bundle->n_given_back_by_one++;
 	if (++bundle->n_given_back < GIVEN_BACK_MAX)
 		return 1;
 	bundle->n_given_back = 0;
-	if (runs_another(worker, bundle))
+	if (bundle->n_given_back_by_one < GIVEN_BACK_MAX || runs_another(worker, bundle))
 		return 0;
+	bundle->n_given_back_by_one = 0;
 	debug(D_VINE | D_NOTICE,
 			"ending the connection of worker %u, which has given back task %d %d "
 			"times; is its disk full?",

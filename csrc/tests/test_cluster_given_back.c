@@ -107,6 +107,25 @@ static void test_a_worker_that_runs_another_call_keeps_its_connection(void)
 	cluster_end(&cluster, jobs, 2);
 }
 
+/* As where a disk is full that they share. None of them is to blame by itself. */
+static void test_a_call_that_worker_after_worker_gives_back_fails(void)
+{
+	struct vine_file *input;
+	begin_regular(&input, 1);
+	job_run(&cluster, &jobs[0], 0);
+	struct worker *worker = cluster_join(&cluster, 1);
+	for (int n = 0; n <= GIVEN_BACK_MAX; n++) {
+		give_back(worker);
+		if (n == GIVEN_BACK_MAX / 2) {
+			worker_leave(worker); /* so this time it is lost */
+			worker = cluster_join(&cluster, 1);
+		}
+	}
+	UNTIL(&cluster, jobs[0].n_back == 1);
+	CHECK(jobs[0].engine_result == VINE_RESULT_MAX_RETRIES && worker->fd >= 0);
+	cluster_end(&cluster, jobs, 1);
+}
+
 static void test_a_call_that_is_given_back_for_ever_fails(void)
 {
 	struct vine_file *input;
@@ -128,6 +147,7 @@ int main(void)
 	test_a_file_that_a_worker_failed_to_get_is_tried_again();
 	test_a_worker_that_gives_back_all_it_gets_begins_anew();
 	test_a_worker_that_runs_another_call_keeps_its_connection();
+	test_a_call_that_worker_after_worker_gives_back_fails();
 	test_a_call_that_is_given_back_for_ever_fails();
 	return 0;
 }
