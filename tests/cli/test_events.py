@@ -154,6 +154,27 @@ def test_an_executor_whose_label_has_spaces(tmp_path):
     assert "task 3, try 1 (call 7): done" in invoke("why", tmp_path, "3").output
 
 
+def test_a_task_is_found_in_parsls_log_as_json(tmp_path):
+    """Else its number would be taken for the executor's, which is another call's."""
+    label = "vines 'of' mine"
+    log = LogWriter(tmp_path / "vines")
+    log.run(SECOND, label=label)
+    log.function(1, "relax")
+    log.ended(1, [7, 3], [0, 0], sent_ns=2 * SECOND, returned_ns=3 * SECOND, run_ns=SECOND)
+    others = [dict(executor="another", task="3", executor_task="3"), dict(executor=label, task="x", executor_task="3")]
+    own = dict(executor=label, task="3", executor_task="7")
+    with open(tmp_path / "parsl.jsonlog", "w") as file:
+        for known in (*others, own):
+            record = {
+                "name": "parsl.dataflow.dflow",
+                "msg": "Parsl task 9 try 9 launched on executor a with executor id 9",
+            }
+            record |= {f"parsl.{name}": value for name, value in ({"try": "1"} | known).items()}
+            print(json.dumps(record), file=file)
+        file.write(json.dumps(record)[:-20])  # it is being written
+    assert "task 3, try 1 (call 7): done" in invoke("why", tmp_path, "3").output
+
+
 def test_a_log_whose_beginning_is_gone_says_so(log, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     log.path.write_bytes(log.path.read_bytes().replace(log.head, log.head_of(3), 1))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_where_nothing_can_be_written(run_dir, command):
     ended = run('exec "$@" > /dev/full', command, run_dir)
     assert ended.returncode and "Error: [Errno 28] No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["report", "trace --format chrome"])
+def test_a_file_that_cannot_be_written_is_named_and_not_left_half_written(run_dir, tmp_path, command):
+    ended = run(f'ulimit -f 1; "$@" {command} "{run_dir}" -o "{tmp_path}/out"')
+    assert ended.returncode == 1 and ended.stderr == f"Error: [Errno 27] File too large: '{tmp_path}/out'\n"
+    assert not (tmp_path / "out").exists()
+    ended = run(f'"$@" {command} "{run_dir}" -o /dev/full')
+    assert ended.returncode == 1 and ended.stderr == "Error: [Errno 28] No space left on device: '/dev/full'\n"
+    assert Path("/dev/full").exists()
 
 
 @pytest.mark.parametrize("command", ["info", "status", "why"])

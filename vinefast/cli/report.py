@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vinefast.cli.newest import newest_run
-from vinefast.cli.outputs import runs_and_outputs
+from vinefast.cli.outputs import runs_and_outputs, written
 from vinefast.errors import EventLogError
 from vinefast.events.report import report_of
 
@@ -26,7 +26,9 @@ def report(run_dir: str | None, output: Path | None) -> None:
     """
     try:
         for run, directory, target in runs_and_outputs(run_dir or newest_run(), output or Path("report.html")):
-            target.write_text(report_of(run, directory), encoding="utf-8", errors="replace")
+            page = report_of(run, directory).encode("utf-8", "replace")
+            with written(target) as file:
+                file.write(page)
             click.echo(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     except ImportError as error:
         raise click.ClickException(f"{error}: pip install 'vinefast[report]'") from None

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from vinefast.cli.newest import newest_run
-from vinefast.cli.outputs import runs_and_outputs
+from vinefast.cli.outputs import runs_and_outputs, written
 from vinefast.display.progress import Progress
 from vinefast.display.state import Counts
 from vinefast.errors import EventLogError
@@ -60,7 +60,7 @@ def trace(run_dir: str | None, output: Path | None, name: str, max_calls: int, a
             found = trace_of(run, max_calls)
             if name == "perfetto":
                 perfetto_trace.load()  # before a file is touched
-            with open(target, "wb") as file, _Bar(str(target), len(found.calls)) as bar:
+            with written(target) as file, _Bar(str(target), len(found.calls)) as bar:
                 write(found, file, bar.tell)
             figures.append(
                 {

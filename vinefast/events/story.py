@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from contextlib import suppress
@@ -280,6 +281,8 @@ def _lines_of(directory: str, task: int) -> list[str]:
 def tries_of_parsl(directory: str, label: str) -> dict[int, tuple[int, int]]:
     """Give the numbers that Parsl has given to tasks and their tries, by the executor's numbers of the calls.
 
+    They are in Parsl's log, or, with its ``JSONLogging``, in the one that has an object on each line.
+
     Parameters
     ----------
     directory : str
@@ -292,9 +295,26 @@ def tries_of_parsl(directory: str, label: str) -> dict[int, tuple[int, int]]:
     dict of int to (int, int)
         In the order of the log; empty if there is none, or nothing of this executor's is in it.
     """
+    found = {}
+    for name, launched_by in (("parsl.log", _launched_by_text), ("parsl.jsonlog", _launched_by_json)):
+        with suppress(OSError), open(os.path.join(directory, name), errors="replace") as file:
+            for task, attempt, of, number in filter(None, map(launched_by, file)):
+                if of == label:
+                    found[int(number)] = int(task), int(attempt)
+    return found
+
+
+def _launched_by_text(line: str) -> tuple[str, ...] | None:
+    match = _LAUNCHED.search(line)
+    return match.groups() if match else None
+
+
+def _launched_by_json(line: str) -> tuple[str, ...] | None:
+    if '"parsl.dataflow.dflow"' not in line or '"parsl.executor_task"' not in line:
+        return None
     try:
-        with open(os.path.join(directory, "parsl.log"), errors="replace") as file:
-            launched = [match.groups() for line in file if (match := _LAUNCHED.search(line))]
-    except OSError:
-        return {}
-    return {int(number): (int(task), int(attempt)) for task, attempt, of, number in launched if of == label}
+        record = json.loads(line)
+        launched = tuple(str(record[f"parsl.{name}"]) for name in ("task", "try", "executor", "executor_task"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # it has been cut, say
+    return launched if all(map(str.isdecimal, (*launched[:2], launched[3]))) else None
