@@ -141,7 +141,8 @@ static int compare(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
-/* What some definitions say to have come to its end, sorted. Returns 0, or -1 when memory is short. */
+/* What some definitions say to have come to its end, sorted. Returns 0, or -1 when memory is
+short. */
 static int find_ended(const struct vf_buffer *defined, struct vf_buffer *ended)
 {
 	struct vf_event_about each;
