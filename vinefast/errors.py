@@ -328,7 +328,7 @@ class CallDied(VineFastError):
 
     def __str__(self) -> str:
         if self.signal_number is not None:
-            cause = f"was killed by {_signal_text(self.signal_number)}"
+            cause = f"was killed by {signal_text(self.signal_number)}"
         elif self.exit_code is not None:
             cause = f"exited with status {self.exit_code}"
         else:
@@ -402,7 +402,8 @@ _SIGNAL_HINTS = {
 }
 
 
-def _signal_text(number: int) -> str:
+def signal_text(number: int) -> str:
+    """Name a signal, and say what it means."""
     try:
         name = signal.Signals(number)
     except ValueError:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -231,3 +232,38 @@ def test_a_view_of_any_width_ends_with_its_terminal(log, tmp_path, width):
     finally:
         view.kill()
         view.wait()
+
+
+def test_calls_with_one_limit_are_one_group_whoever_was_the_first_to_end_them(log):
+    """Parsl does, or vinefast, which knows the limit."""
+    log.function(2, "relax")
+    statuses = [protocol.STATUS_EXCEPTION, protocol.STATUS_TIMED_OUT, protocol.STATUS_TIMED_OUT]
+    log.ended(2, [7, 8, 9], statuses, sent_ns=2 * SECOND, returned_ns=3 * SECOND, run_ns=SECOND, function=2)
+    log.failure(7, statuses[0], ("parsl.app.errors.AppTimeout", "", "Traceback", None))
+    log.failure(8, statuses[1], (2.5, "stack"))
+    log.failure(9, statuses[2], (3.0, "stack"))
+    groups = json.loads(invoke("why", "--json", log.directory).output)[NASTY]
+    (group,) = (group for group in groups if "CallTimedOut" in group["name"])
+    assert group["name"] == "CallTimedOut: relax ran for longer than its limit and was ended"
+    assert group["numbers"] == [7, 8, 9]
+    text = invoke("why", "--call", log.directory, "8").output
+    assert "its limit of 2.5 s" in text and "0 of the library with process 99" in text
+
+
+def test_what_was_not_done_when_the_executor_was_shut_down(log):
+    log.put(layout.SENT, layout.SENT_BODY.pack(3 * SECOND, 3, 11, 2, 1, 1, 400))
+    log.name(layout.COUNTER_NAMES, 0, "calls_waiting others")
+    log.put(layout.COUNTERS, np.array([4 * SECOND, 5, 6], "u8").tobytes())
+    assert (
+        "5 waiting at the end" in invoke("status", log.directory).output
+    )  # lost: no process has that number and start
+    log.run(SECOND, host="another")
+    assert "5 waiting, 2 with workers, 2 done" in invoke("status", log.directory).output
+    assert "call 11: with a worker\n" in invoke("why", "--call", log.directory, "11").output
+    log.stopped(5 * SECOND)
+    assert "5 waiting at the end, 2 with workers at the end, 2" in invoke("status", log.directory).output
+    assert (
+        "call 11: with a worker when the executor was shut down\n"
+        in invoke("why", "--call", log.directory, "11").output
+    )
+    assert "or the run ended before a worker had it" in invoke("why", "--call", log.directory, "99").output

@@ -157,7 +157,7 @@ def test_an_address_needs_a_password(run, option, without_tls):
         option,
     ]
     assert run("[::1]:9123", option)[3:5] == ["::1", "9123"]
-    assert "give --password FILE" in run("head:9123")
+    assert "No password is given for head:9123: --password FILE" in run("head:9123")
     assert run("--no-password", "head:9123")[3:] == ["head", "9123"]
     assert run("head:9123", "--cores", "1", "--no-password")[3:] == ["head", "9123", "--cores", "1"]
 

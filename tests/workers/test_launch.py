@@ -117,12 +117,13 @@ def test_local_workers_come_and_go(start, manager):
         connection.close()
 
 
-def test_a_worker_that_was_killed_is_replaced(start, manager):
+def test_a_worker_that_was_killed_is_replaced(start, manager, caplog):
     launcher = start()
     worker_on(manager).close()
     (process,) = processes_of(launcher)
     process.kill()
     worker_on(manager).close()
+    assert f"vine_worker (pid {process.pid}) was killed by SIGKILL (often " in caplog.text
     assert processes_of(launcher) != [process]
 
 
@@ -472,6 +473,7 @@ def test_local_workers_larger_than_this_machine_are_warned_of(tmp_path, caplog):
             launch.make_launcher("factory", TaskVineFactoryConfig(**fields, **counts), str(tmp_path), None)
     launch.make_launcher("factory", TaskVineFactoryConfig(batch_type="condor", cores=9999), str(tmp_path), None)
     told = [record.getMessage().split(",")[0] for record in caplog.records]
+    assert "calls will be given more than there is" in caplog.text
     cores, memory, disk = (
         f"factory_config.{name} of executor {tmp_path.name} is {value}"
         for name, value in (("cores", 9999), ("memory", 10**9), ("disk", 10**12))

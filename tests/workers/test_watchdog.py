@@ -253,6 +253,8 @@ def test_where_no_larger_worker_can_come_calls_fail_at_once(watch):
     (error,) = engine.refused
     assert "cores=3" in str(error) and "cores=2" in str(error) and "memory" not in str(error)
     one.meet(CallSpec(cores=2.0, memory=500))
+    with pytest.raises(InvalidResourceSpecification, match="asks for memory=20000000,"):
+        one.meet(CallSpec(memory=20_000_000))
     one.meet(CallSpec(disk=901))  # somebody may make room there
     with pytest.raises(InvalidResourceSpecification, match="gpus=1.*gpus=0.*factory_config") as caught:
         one.meet(CallSpec(gpus=1))

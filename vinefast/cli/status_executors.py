@@ -9,6 +9,7 @@ from vinefast.display.text import duration, one_line, verbatim
 from vinefast.events.state import State
 
 _ROWS = 10
+_OVER = ("ended", "lost")
 _SAID = {"lost": "lost, its program was killed or has ended without shutting it down"}
 
 
@@ -35,9 +36,10 @@ def _head(state: State) -> Table:
     table.add_column(overflow="fold")
     table.add_row("program", verbatim(f"{state.program or '?'} (process {state.pid} on {state.host})"))
     table.add_row("run directory", verbatim(state.directory))
+    is_over = state.state in _OVER
     parts = (
-        (state.waiting, "waiting"),
-        (state.running, "with workers"),
+        (state.waiting, "waiting at the end" if is_over else "waiting"),
+        (state.running, "with workers at the end" if is_over else "with workers"),
         (state.done, "done"),
         (state.failed, "failed"),
         (state.cancelled, "cancelled"),
@@ -50,7 +52,7 @@ def _head(state: State) -> Table:
     if counters:
         now = f"{counters.get('workers_connected', 0):,} with {counters.get('slots', 0):,} slots"
         joined = f"{counters.get('workers_joined', 0):,} joined so far"
-        table.add_row("workers", joined if state.state in ("ended", "lost") else f"{now}; {joined}")
+        table.add_row("workers", joined if is_over else f"{now}; {joined}")
         table.add_row(
             "bytes",
             f"{_size(counters.get('bytes_sent', 0))} sent, {_size(counters.get('bytes_returned', 0))} returned; "
@@ -65,8 +67,8 @@ def _workers(state: State) -> Table | None:
     if not state.workers or state.state == "ended":
         return None
     table = Table(title="workers", title_justify="left")
-    for name in ("", "host", "address", "slots", "calls", "done", "runs"):
-        table.add_column(name, justify="right" if name in ("", "slots", "calls", "done") else "left")
+    for name in ("", "host", "address", "slots", "has", "ended", "runs"):
+        table.add_column(name, justify="right" if name in ("", "slots", "has", "ended") else "left")
     busiest = sorted(state.workers, key=lambda worker: (-worker.running, worker.number))
     for worker in busiest[:_ROWS]:
         runs = ", ".join(f"{name} x {n}" if n > 1 else name for name, n in worker.functions.items())

@@ -44,8 +44,9 @@ def why(what: tuple[str, ...], is_call: bool, as_json: bool) -> None:
     stories = [story for run in runs for story in _stories(run, task, is_call)]
     if not stories:
         raise click.ClickException(
-            f"Nothing is known of {'call' if is_call else 'task'} {task} in {directory}: it waits, was not given to an "
-            "executor of vinefast's, or its records have made room for later ones"
+            f"Nothing is known of {'call' if is_call else 'task'} {task} in {directory}: it waits, or the run ended "
+            "before a worker had it, it was not given to an executor of vinefast's, or its records have made room for "
+            "later ones"
         )
     if as_json:
         click.echo(json.dumps([story.as_dict() for story in stories], indent=2))
@@ -148,7 +149,7 @@ def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
         ("ended", _moment(story.returned_s)),
         ("ran for", _seconds(story.ran_s)),
         ("worker", " on ".join(filter(None, (story.worker, story.host)))),
-        ("slot", "" if story.slot is None else f"{story.slot}, process {story.pid}"),
+        ("slot", "" if story.slot is None else f"{story.slot} of the library with process {story.pid}"),
     ]
     rows += [
         ("tried", f"until {_moment(each.at_s)}, worker {each.worker or '?'}: {each.reason}") for each in story.tries

@@ -65,8 +65,8 @@ def _find(where: str, options: tuple[str, ...], no_password: bool) -> WorkerStar
         raise click.UsageError(f"{where!r} is no directory; accepted: the directory of a run, or HOST:PORT")
     if not no_password and not any(_PASSWORD.fullmatch(option) for option in options):
         raise click.UsageError(
-            f"{where} has no password; give --password FILE: a copy of the file password-... in the directory of the "
-            f"run. A manager that asks for none is for {_NO_PASSWORD}"
+            f"No password is given for {where}: --password FILE takes a copy of the file password-... in the "
+            f"directory of the run. A manager that asks for none is for {_NO_PASSWORD}"
         )
     host, port = found["host"].strip("[]"), int(found["port"])
     if not 0 < port <= _MAX_PORT:

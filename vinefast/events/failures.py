@@ -27,17 +27,20 @@ class Reason:
         Of one line or more.
     detail : str
         The traceback, the stack, or the end of the output of the process, if there is one.
+    in_common : str
+        What the message is without what differs from call to call; empty: its first line without numbers.
     """
 
     name: str
     message: str
     detail: str = ""
+    in_common: str = ""
 
     @property
     def group(self) -> str:
         """What it has in common with others: its name and message, without the numbers in that."""
-        line = self.message.strip().partition("\n")[0][:_MESSAGE_NCHARS]
-        return f"{self.name}: {_NUMBERS.sub('N', line)}" if line else self.name
+        line = self.in_common or _NUMBERS.sub("N", self.message.strip().partition("\n")[0][:_MESSAGE_NCHARS])
+        return f"{self.name}: {line}" if line else self.name
 
 
 def reason_of(failure: Failure, app: str, result: int) -> Reason:
@@ -61,7 +64,7 @@ def reason_of(failure: Failure, app: str, result: int) -> Reason:
     try:
         known = [whole(value) if isinstance(value, str) else value for value in fields]
         reason = _REASONS[failure.status](app, *known)
-        return Reason(*map(_as_text, (reason.name, reason.message, reason.detail)))
+        return Reason(*map(_as_text, (reason.name, reason.message, reason.detail, reason.in_common)))
     except (KeyError, TypeError, ValueError):
         return Reason("unknown", f"this vinefast does not know status {failure.status}, or what goes with it")
 
@@ -75,8 +78,14 @@ def _as_text(value: object) -> str:
 def _raised(app: str, name: str, message: str, trace: str, wrapped: bytes | None) -> Reason:
     if name == _WALLTIME and not message:
         # Parsl's own walltime, which says nothing; its future has the same exception as the executor's.
-        return Reason(errors.CallTimedOut.__name__, f"{app} ran for longer than its walltime and was ended", trace)
+        return _timed_out(app, f"{app} ran for longer than its walltime and was ended", trace)
     return Reason(name, message, trace)
+
+
+def _timed_out(app: str, message: str, stack: str) -> Reason:
+    # Of calls with one walltime some are ended by Parsl and some by vinefast, whichever is the first.
+    in_common = f"{app} ran for longer than its limit and was ended"
+    return Reason(errors.CallTimedOut.__name__, message, stack, in_common)
 
 
 def _died(
@@ -99,5 +108,7 @@ _REASONS: dict[int, Callable[..., Reason]] = {
     protocol.STATUS_DIED: _died,
     protocol.STATUS_TOO_LARGE: lambda app, *fields: _of(errors.ResultTooLarge(*fields)),
     protocol.STATUS_INPUT_CHANGED: lambda app, *fields: _of(errors.InputChanged(*fields)),
-    protocol.STATUS_TIMED_OUT: lambda app, limit_s, stack: _of(errors.CallTimedOut(app, limit_s, ""), stack),
+    protocol.STATUS_TIMED_OUT: lambda app, limit_s, stack: _timed_out(
+        app, str(errors.CallTimedOut(app, limit_s)), stack
+    ),
 }

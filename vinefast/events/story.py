@@ -53,7 +53,8 @@ class Story:
     task, attempt : int or None
         Parsl's numbers of the task and of its try; None: Parsl's log does not have them.
     outcome : str
-        ``done``, ``failed``, ``cancelled``, ``with a worker``, or ``waiting``: no worker has it, as far as is known.
+        ``done``, ``failed``, ``cancelled``, ``with a worker``, ``with a worker when the executor was shut down``, or
+        ``waiting``: no worker has it, as far as is known.
     sent_s, returned_s : float or None
         Seconds since 1970, of its last bundle.
     waited_s, ran_s : float or None
@@ -61,7 +62,7 @@ class Story:
     companions : int
         Calls of the same bundle.
     worker, host, slot, pid : str, str, int or None, int or None
-        Where it ran.
+        Where it ran; the process is that of the library, whose children slots are.
     tries : list of Try
         Earlier ones that came to nothing.
     reason : Reason or None
@@ -239,9 +240,10 @@ class Stories:
                 worker = self._name(sent.worker), self._host(sent.worker)
                 companions = sent.n_calls - 1
                 at_s = self._run.wall_s(sent.at_ns)
-                return Story(
-                    number, name, "with a worker", at_s, companions=companions, worker=worker[0], host=worker[1]
-                )
+                outcome = "with a worker"
+                if self._run.stopped_ns is not None:
+                    outcome += " when the executor was shut down"
+                return Story(number, name, outcome, at_s, companions=companions, worker=worker[0], host=worker[1])
         return None
 
     def _worker(self, number: int) -> Worker | None:

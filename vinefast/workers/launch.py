@@ -28,7 +28,7 @@ from parsl.providers.base import ExecutionProvider
 
 from vinefast._log_fields import fields
 from vinefast._teardown import join
-from vinefast.errors import EngineFailure, EngineStartError
+from vinefast.errors import EngineFailure, EngineStartError, signal_text
 from vinefast.library.process import GRACE_S
 from vinefast.library.protocol import VINEFAST_LIBRARY
 from vinefast.workers import batch_jobs, by_hand
@@ -320,12 +320,16 @@ class _CrewLauncher(Launcher):
         early = lived_s < _SOON_S and process.returncode != -signal.SIGKILL
         self._early_ends[index] = self._early_ends[index] + 1 if early else 0
         log_path = self._log_path(index)
-        how = f"{self.program} (pid {process.pid}) ended after {lived_s:.1f} s with status {process.returncode}"
+        how = f"{self.program} (pid {process.pid}) {_end_of(process.returncode)} after {lived_s:.1f} s"
         # One that was killed may have been in somebody's way; one that gave up will do so again.
         if self._early_ends[index] >= _MAX_EARLY_ENDS and process.returncode > 0:
             excerpt = log_excerpt(log_path, self._log_starts[index])
             raise EngineFailure(f"No worker can be started: {how}, like those before it. {excerpt}")
         logger.warning("%s; starting another. Its log is %s", how, log_path, extra=fields(self._label, pid=process.pid))
+
+
+def _end_of(returncode: int) -> str:
+    return f"ended with status {returncode}" if returncode >= 0 else f"was killed by {signal_text(-returncode)}"
 
 
 def local_scratch_dir(config: TaskVineFactoryConfig) -> str | None:
@@ -520,8 +524,8 @@ def warn_of_more_than_here(config: TaskVineFactoryConfig, label: str) -> None:
         wanted = getattr(config, name)
         if wanted and wanted > there_is:
             logger.warning(
-                "factory_config.%s of executor %s is %s, but this machine has %d%s: workers here will share out what "
-                "is not there",
+                "factory_config.%s of executor %s is %s, but this machine has %d%s: calls will be given more than there "
+                "is",
                 name,
                 label,
                 wanted,

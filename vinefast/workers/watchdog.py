@@ -263,4 +263,4 @@ def _short(specification: CallSpec, most: Mapping[str, int]) -> list[str]:
 
 
 def _listed(values: Mapping[str, float], names: Iterable[str]) -> str:
-    return ", ".join(f"{name}={values[name]:g}" if name in values else f"{name}=?" for name in names)
+    return ", ".join(f"{name}={values[name]:.10g}" if name in values else f"{name}=?" for name in names)
