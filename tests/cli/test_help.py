@@ -51,6 +51,13 @@ def test_completion(shell):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("command", ["status", "why", "info", "worker", "doctor", "report", "trace"])
+def test_run_directories_are_completed(command):
+    words = {"COMP_WORDS": f"vinefast {command} runinfo/0", "COMP_CWORD": "2", "_VINEFAST_COMPLETE": "bash_complete"}
+    kind, text = CliRunner().invoke(main, prog_name="vinefast", env=words).output.strip().split(",")
+    assert kind in ("dir", "file") and text == "runinfo/0"
+
+
 def test_a_shell_completes(tmp_path):
     code = "from vinefast.cli import main; main(prog_name='vinefast')"
     (tmp_path / "vinefast").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from vinefast.cli.newest import complete_run
 from vinefast.display.text import verbatim
 from vinefast.doctor.facts import facts, facts_of_run
 
@@ -18,7 +19,7 @@ _WIDTH = 120
 
 
 @click.command(short_help="Show versions, places and limits.")
-@click.argument("run", required=False, metavar="[RUN_DIR|HOST:PORT]")
+@click.argument("run", required=False, metavar="[RUN_DIR|HOST:PORT]", shell_complete=complete_run)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
 def info(run: str | None, as_json: bool) -> None:
     """Show versions, where things are, and which limits there are.

@@ -13,6 +13,7 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
+from vinefast.cli.newest import complete_run
 from vinefast.cli.status_executors import draw_executors
 from vinefast.cli.status_managers import draw_catalog, draw_manager, look_at_manager
 from vinefast.errors import EventLogError
@@ -27,7 +28,7 @@ _ENDED_S = 60.0
 
 
 @click.command()
-@click.argument("where", required=False, metavar="[RUN_DIR|HOST:PORT]")
+@click.argument("where", required=False, metavar="[RUN_DIR|HOST:PORT]", shell_complete=complete_run)
 @click.option("--all", "every", is_flag=True, help="Show what TaskVine's catalog lists, too: managers of whomever.")
 @click.option(
     "--catalog", metavar="HOST:PORT", help="Which catalog (with --all; else CATALOG_HOST, else TaskVine's own)."

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from vinefast.cli.newest import newest_run
+from vinefast.cli.newest import complete_run, newest_run
 from vinefast.display.text import moment, one_line, verbatim
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
@@ -20,7 +20,7 @@ _NUMBERS = 12
 
 
 @click.command()
-@click.argument("what", metavar="[RUN_DIR] [TASK]", nargs=-1)
+@click.argument("what", metavar="[RUN_DIR] [TASK]", nargs=-1, shell_complete=complete_run)
 @click.option("--call", "is_call", is_flag=True, help="TASK is the executor's number of a call, not Parsl's of a task.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def why(what: tuple[str, ...], is_call: bool, as_json: bool) -> None:

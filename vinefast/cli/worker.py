@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from vinefast.cli.newest import complete_run
 from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.by_hand import WorkerStart
@@ -30,7 +31,7 @@ _MAX_PORT = 65535
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     options_metavar="[--no-password]",
 )
-@click.argument("where", metavar="RUN_DIR|HOST:PORT")
+@click.argument("where", metavar="RUN_DIR|HOST:PORT", shell_complete=complete_run)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION OF vine_worker]...")
 @click.option(_NO_PASSWORD, is_flag=True, help="For a manager that asks for none (require_password=False).")
 def worker(where: str, options: tuple[str, ...], no_password: bool) -> None:
