@@ -1,6 +1,9 @@
 """How it is with an executor, by its event log."""
 
+import numpy as np
+
 from tests.events.logs import LogWriter
+from vinefast.events import layout
 from vinefast.events.run import Run
 from vinefast.events.state import FunctionState, state_of
 from vinefast.library import protocol
@@ -25,3 +28,20 @@ def test_functions_of_one_name_are_counted_together(tmp_path):
         FunctionState("relax", 4, 1, 8.0, 2.0, 3.0),
         FunctionState("other", 1, 0, 3.0, 3.0, 3.0),
     ]
+
+
+def test_without_a_worker_what_taskvine_was_given_waits_too(tmp_path):
+    log = LogWriter(tmp_path / "executor")
+    log.run(SECOND)
+    names = ("calls_waiting", "workers_connected", "calls_sent", "calls_returned", "calls_handed_back", "calls_lost")
+    log.name(layout.COUNTER_NAMES, 0, " ".join(names))
+
+    def waiting(*counters):
+        log.put(layout.COUNTERS, np.array([2 * SECOND, *counters], "u8").tobytes())
+        run = Run(log.path)
+        run.update()
+        return state_of(run, "").waiting
+
+    assert waiting(4, 0, 1, 0, 0, 0) == 5
+    assert waiting(4, 0, 9, 3, 2, 1) == 7
+    assert waiting(4, 1, 9, 3, 2, 1) == 4  # the other three are on their way

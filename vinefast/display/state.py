@@ -62,6 +62,8 @@ def counts_of(stats: Mapping[str, int], before: Counts | None = None) -> Counts:
     before = before or Counts(0, 0)
     # The manager thread counts what waits: a moment later than calls come and go.
     waiting = min(stats.get("calls_waiting", 0), outstanding)
+    if not stats.get("workers_connected", 0):
+        waiting = outstanding  # what TaskVine was given waits there
     return Counts(
         submitted - before.done,
         submitted - outstanding - before.done,

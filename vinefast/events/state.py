@@ -13,6 +13,7 @@ from vinefast.events.run import Run
 from vinefast.library import process, protocol
 
 _RATE_S = 5.0
+_CAME_BACK = ("calls_returned", "calls_handed_back", "calls_missed", "calls_lost")
 RESULTS = (protocol.STATUS_NONE, protocol.STATUS_PICKLE, protocol.STATUS_PARSL, protocol.STATUS_BUFFERS)
 
 
@@ -131,7 +132,7 @@ def state_of(run: Run, directory: str) -> State:
         pid=int(about.get("pid", 0)),
         state=state,
         seconds=(now_ns - run.first_ns) * 1e-9 if run.first_ns else 0.0,
-        waiting=last.get("calls_waiting", 0),
+        waiting=_waiting(run, last),
         running=sum(sent.n_calls for sent in run.away.values()),
         done=int(np.count_nonzero(is_result & ~is_cancelled)),
         failed=int(np.count_nonzero(~is_result & ~is_cancelled)),
@@ -145,6 +146,14 @@ def state_of(run: Run, directory: str) -> State:
         left_out=run.n_left_out,
         lacks=run.lacks(),
     )
+
+
+def _waiting(run: Run, counters: dict[str, int]) -> int:
+    waiting = counters.get("calls_waiting", 0)
+    if run.stopped_ns is None and not counters.get("workers_connected", 0) and not run.away:
+        # TaskVine has been given a bundle or two, and keeps them until a worker comes.
+        waiting += max(0, counters.get("calls_sent", 0) - sum(counters.get(name, 0) for name in _CAME_BACK))
+    return waiting
 
 
 def _now_ns(run: Run, state: str) -> int:
