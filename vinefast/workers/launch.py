@@ -524,8 +524,8 @@ def warn_of_more_than_here(config: TaskVineFactoryConfig, label: str) -> None:
         wanted = getattr(config, name)
         if wanted and wanted > there_is:
             logger.warning(
-                "factory_config.%s of executor %s is %s, but this machine has %d%s: calls will be given more than there "
-                "is",
+                "factory_config.%s of executor %s is %s, but this machine has %d%s: "
+                "calls will be given more than there is",
                 name,
                 label,
                 wanted,
