@@ -17,6 +17,9 @@ from click.testing import CliRunner
 from tests.events.logs import LogWriter
 from vinefast.cli import main
 from vinefast.events import layout
+from vinefast.events.failures import Reason
+from vinefast.events.run import Run
+from vinefast.events.story import Stories
 from vinefast.library import process, protocol
 
 SECOND = 10**9
@@ -197,6 +200,44 @@ def test_many_reasons_are_told_without_taskvines_logs(log, monkeypatch):
     assert invoke("why", log.directory).exit_code == 0 and not [path for path in read if "transactions" in path]
     (story,) = json.loads(invoke("why", log.directory, "--call", "2", "--json").output)
     assert story["log"] == ["0 17 TASK 1 WAITING", "1 17 TASK 1 RUNNING"]
+
+
+def test_each_failure_with_a_reason_of_its_own(tmp_path):
+    """As where messages name files: each reason takes a time that does not grow with the run."""
+    n_failed, n = 4_000, 400_000
+    log = LogWriter(tmp_path / "executor")
+    log.run(SECOND)
+    log.function(1, "f")
+    lost = np.arange(n_failed, dtype="u8")
+    log.put(layout.LOST, layout.LOST_BODY.pack(SECOND, 1, 1, 0, n_failed, 0) + lost.tobytes())
+    statuses = [protocol.STATUS_EXCEPTION] * n_failed + [protocol.STATUS_PICKLE] * (n - n_failed)
+    for first in (0, n):
+        numbers = range(first, first + n)
+        log.ended(2, numbers, statuses, sent_ns=2 * SECOND, returned_ns=3 * SECOND, run_ns=SECOND)
+        statuses = [protocol.STATUS_PICKLE] * n
+    for number in range(n_failed):
+        name = "".join(chr(97 + int(digit)) for digit in str(number))
+        log.failure(number, protocol.STATUS_EXCEPTION, ("OSError", f"no {name}", "", None))
+    run = Run(log.directory)
+    run.update()
+    began_s = time.process_time()
+    groups = Stories(run).failed()
+    assert len(groups) == n_failed and all(len(group.example.tries) == 1 for group in groups)
+    assert time.process_time() - began_s < 2.0
+
+
+@pytest.mark.parametrize(
+    ("message", "group"),
+    [
+        ("no 3f2b8c1e-9d4a-4e5f-8a7b-abcdefabcdef", "no N"),
+        ("no /tmp/dcc2f1ae, 17 tries", "no /tmp/N, N tries"),
+        ("digest 0a1b2c3d4e5f60718293a4b5c6d7e8f9", "digest N"),
+        ("a decade of defaced facades at 0xfe", "a decade of defaced facades at N"),
+        ("file12345678.txt", "fileN.txt"),
+    ],
+)
+def test_what_differs_in_numbers_alone_is_one_reason(message, group):
+    assert Reason("OSError", message).group == f"OSError: {group}"
 
 
 @pytest.mark.processes

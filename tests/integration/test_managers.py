@@ -1,17 +1,23 @@
 """``vinefast status HOST:PORT``: a manager of TaskVine, as that describes itself."""
 
+import io
 import json
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from tests.helpers.waiting import wait_until
 from vinefast.cli import main
+from vinefast.cli.status_managers import draw_catalog
+from vinefast.errors import EngineStartError
+from vinefast.workers import managers
 
 STATUS = [sys.executable, "-c", "from vinefast.cli import main; main()", "status"]
 
@@ -52,17 +58,22 @@ def test_a_manager_with_a_password_says_nothing(make_executor):
 def test_calls_that_run_are_no_hindrance(make_executor):
     """Their bundles are in what a manager says of its workers, in characters that TaskVine's own program refuses."""
     executor = make_executor(require_password=False)
-    futures = [executor.submit(time.sleep, {}, 0.5) for _ in range(10)]
+    futures = [executor.submit(time.sleep, {}, 3) for _ in range(6)]
     assert wait_until(futures[0].running, 60)
     code, output, errors = run(f"127.0.0.1:{executor.port}", "--json")
     assert (code, errors) == (0, "")
     (worker,) = json.loads(output)["connected"]
     assert worker["running"] > 1  # the library, too
-    assert [future.result(60) for future in futures] == [None] * 10
+    assert [future.result(60) for future in futures] == [None] * 6
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"[", b"{}", b"[1, 2]", b"[" * 100_000, b'[{"owner": 5, "port": "x", "starttime": Infinity}]']
+    "answer",
+    [
+        *(b"", b"[", b"{}", b"[1, 2]", b"[" * 100_000),
+        b'[{"owner": 5, "port": "x", "starttime": Infinity}]',
+        b'[{"owner": 5, "port": %s, "workers": NaN, "starttime": -1e300}]' % (b"9" * 4000),
+    ],
 )
 def test_what_is_no_manager(answer):
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -83,6 +94,53 @@ def test_what_is_no_manager(answer):
     else:
         assert code == 1 and f"the manager at 127.0.0.1:{port} does not say how it is with it" in errors
         assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 100 Continue\n\n", b"HTTP/1.1 200 OK\n\n ", b"H"], ids=repr)
+def test_an_answer_that_goes_on_for_ever(monkeypatch, answer):
+    """It is never silent for long."""
+    monkeypatch.setattr(managers, "_LOOK_S", 1)
+    began_s = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(100)
+                while time.monotonic() < began_s + 20:
+                    connection.sendall(answer)
+                    time.sleep(0.1)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(EngineStartError, match="no whole answer in 1 s"):
+            managers.ask("127.0.0.1", server.getsockname()[1], False)
+    assert time.monotonic() - began_s < 10
+
+
+@pytest.mark.parametrize("command", ["status", "info"])
+@pytest.mark.parametrize("where", ["a" * 70 + ":80", "..:80", "a b:80", "127.0.0.1:99999", "caf\udce9:80"])
+def test_an_address_that_cannot_be_one(command, where):
+    ended = CliRunner().invoke(main, [command, where])
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    said = " ".join(ended.output.split())
+    assert "does not say how it is with it" in said if command == "status" else "answers no: " in said
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 4711"), OSError("No username set")], ids=repr)
+def test_a_user_who_has_a_number_alone(monkeypatch, error):
+    """As in some containers; the error is another one from Python 3.13 on."""
+
+    class Listed(managers.Catalog):
+        def look(self, wait=False):
+            return [managers.ManagerState("melting", "4711", "node7", 9123, "7", 1, True, 0.0, 0, 0, 0, 0)]
+
+    def user():
+        raise error
+
+    monkeypatch.setattr("getpass.getuser", user)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(draw_catalog(Listed()))
+    assert "melting" in console.export_text()
 
 
 def test_nobody_listens():

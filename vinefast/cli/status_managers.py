@@ -61,7 +61,7 @@ def draw_catalog(catalog: Catalog) -> RenderableType:
     numbers = ("port", "waiting", "running", "done", "workers")
     for name in ("project", "owner", "host", *numbers):
         table.add_column(name, justify="right" if name in numbers else "left")
-    me = getpass.getuser()
+    me = _user()
     shown = sorted(managers, key=lambda manager: manager.owner != me)
     for manager in shown[:_ROWS]:
         table.add_row(
@@ -74,6 +74,13 @@ def draw_catalog(catalog: Catalog) -> RenderableType:
     if len(shown) > _ROWS:
         table.caption = f"and {len(shown) - _ROWS} more"
     return table
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, a user may have a number alone
+        return ""
 
 
 def _workers(workers: list[WorkerOfManager]) -> Table:

@@ -112,7 +112,7 @@ def _of_address(host: str, port: int) -> dict[str, Any]:
     found: dict[str, Any] = {"manager": f"{host}:{port}"}
     try:
         socket.create_connection((host, port), _KNOCK_S).close()
-    except (OSError, OverflowError) as problem:
+    except (OSError, UnicodeError, OverflowError) as problem:
         return {**found, "answers": f"no: {problem}"}
     return {**found, "answers": True, "speaks TLS": speaks_tls(host, port)}
 

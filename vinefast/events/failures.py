@@ -10,7 +10,11 @@ from vinefast import errors
 from vinefast.events.run import Failure, whole
 from vinefast.library import protocol
 
-_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
+# Also those of UUIDs, of digests and of temporary files, which would make each failure a group of its own.
+_NUMBERS = re.compile(
+    r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+    r"|(?<![a-zA-Z0-9])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}(?![a-zA-Z0-9])|\d+"
+)
 _MESSAGE_NCHARS = 200
 _WALLTIME = "parsl.app.errors.AppTimeout"
 

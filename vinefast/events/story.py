@@ -13,7 +13,7 @@ import numpy as np
 
 from vinefast import errors
 from vinefast.events.failures import Reason, reason_of
-from vinefast.events.run import Run, Worker
+from vinefast.events.run import Lost, Run, Worker
 from vinefast.events.state import RESULTS
 
 _LAUNCHED = re.compile(r"Parsl task (\d+) try (\d+) launched on executor (.+) with executor id (\d+)")
@@ -134,6 +134,10 @@ class Stories:
         self._calls, self._bundles = run.calls, run.bundles
         self._bundle_of = np.repeat(np.arange(len(self._bundles)), self._bundles["n_calls"].astype(np.int64))
         self._parsl_tries: dict[int, tuple[int, int]] | None = None
+        self._lost: dict[int, list[Lost]] = {}
+        for lost in run.losses:
+            for number in lost.numbers.tolist():
+                self._lost.setdefault(number, []).append(lost)
 
     def tries_of_parsl(self) -> dict[int, tuple[int, int]]:
         """Give Parsl's numbers of task and try of each call, by the executor's; empty: Parsl's log has none."""
@@ -151,11 +155,11 @@ class Stories:
 
     def _of(self, number: int) -> Story | None:
         (found,) = np.nonzero(self._calls["number"] == number)
-        index = int(found[-1]) if len(found) else None
+        return self._told(number, int(found[-1]) if len(found) else None)
+
+    def _told(self, number: int, index: int | None) -> Story | None:
         story = self._away(number) if index is None else self._ended(index)
-        lost = [
-            (lost.at_ns, lost.worker, result_name(lost.result)) for lost in self._run.losses if number in lost.numbers
-        ]
+        lost = [(lost.at_ns, lost.worker, result_name(lost.result)) for lost in self._lost.get(number, ())]
         if index is not None:
             task = int(self._bundles["task"][self._bundle_of[index]])
             sent = self._run.lost_with_worker.get(task, [])
@@ -179,7 +183,7 @@ class Stories:
             number = int(self._calls["number"][index])
             group = groups.get(reason.group)
             if group is None:
-                example = self._of(number)
+                example = self._told(number, index)
                 assert example is not None
                 group = groups[reason.group] = FailureGroup(reason.group, [], {}, {}, example)
             group.numbers.append(number)

@@ -150,7 +150,7 @@ def speaks_tls(host: str, port: int) -> bool:
             return manager.recv(1) == _ALERT
     except ConnectionResetError:
         return False
-    except OSError:
+    except (OSError, UnicodeError, OverflowError):  # the latter two: no machine, and no port, can have this name
         return True
 
 

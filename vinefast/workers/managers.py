@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
+import queue
 import re
+import resource
+import signal
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, InvalidURL
 from typing import Any
 
 from vinefast.errors import EngineStartError
@@ -20,8 +24,13 @@ from vinefast.workers.programs import find_program
 _ANSWER_S = 10
 # Managers tell the catalog how it is with them once a minute.
 _CATALOG_S = 15.0
-# One of ten thousand workers says some 20 MB.
-_MAX_NBYTES = 256 * 1024 * 1024
+# For how long all of an answer may take.
+_LOOK_S = 2 * _ANSWER_S
+# One of ten thousand workers says some 20 MB. What is read of an answer may take 25 times its bytes.
+_MAX_NBYTES = 64 * 1024 * 1024
+# What vine_status may take: with 100,000 managers it is 170 MB.
+_MEMORY_NBYTES = 1024 * 1024 * 1024
+_NO_END = f"its answer has no end, after {_MAX_NBYTES:,} bytes"
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class _Query:
 
     def __init__(self, hosts: str | None) -> None:
         command = [find_program("vine_status"), "--verbose", f"--timeout={_ANSWER_S}"]
+        self._until_s = time.monotonic() + _LOOK_S
         # In a file: what a pipe holds is less than what a catalog lists.
         self._output = tempfile.TemporaryFile()
         self._errors = tempfile.TemporaryFile()
@@ -116,11 +126,14 @@ class _Query:
             stderr=self._errors,
             start_new_session=True,
         )
+        with suppress(ProcessLookupError):  # it has ended
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (_MAX_NBYTES, _MAX_NBYTES))
+            resource.prlimit(self._process.pid, resource.RLIMIT_AS, (_MEMORY_NBYTES, _MEMORY_NBYTES))
 
     @property
     def is_done(self) -> bool:
-        """Whether the answer is there."""
-        return self._process.poll() is not None
+        """Whether the answer is there, or has been waited for long enough."""
+        return self._process.poll() is not None or time.monotonic() >= self._until_s
 
     def answer(self) -> list[dict[str, Any]]:
         """Wait for the objects that are the answer.
@@ -131,15 +144,17 @@ class _Query:
             If there is none; with the reason.
         """
         try:
-            code = self._process.wait(2 * _ANSWER_S)
+            code = self._process.wait(max(0.0, self._until_s - time.monotonic()))
             self._output.seek(0)
             self._errors.seek(0)
             said = self._errors.read(4096).decode(errors="replace").strip()
+            if code == -signal.SIGXFSZ:
+                raise EngineStartError(_NO_END)
             if code:
                 raise EngineStartError(_reason(said) if said else f"vine_status has ended with status {code}")
             return _objects(self._output.read())
         except subprocess.TimeoutExpired:
-            raise EngineStartError(f"no answer in {2 * _ANSWER_S} s") from None
+            raise EngineStartError(f"no answer in {_LOOK_S} s") from None
         finally:
             self.close()
 
@@ -217,6 +232,26 @@ def ask(host: str, port: int, tls: bool) -> tuple[ManagerState, list[WorkerOfMan
     EngineStartError
         If it does not answer; with the reason.
     """
+    answers: queue.SimpleQueue[tuple[ManagerState, list[WorkerOfManager]] | Exception] = queue.SimpleQueue()
+
+    def answer() -> None:
+        try:
+            answers.put(_ask(host, port, tls))
+        except Exception as error:
+            answers.put(error)
+
+    # A resolver may hang, and one that sends a byte now and then is never silent.
+    threading.Thread(target=answer, name="vinefast-ask", daemon=True).start()
+    try:
+        found = answers.get(timeout=_LOOK_S)
+    except queue.Empty:
+        raise EngineStartError(f"no whole answer in {_LOOK_S} s") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _ask(host: str, port: int, tls: bool) -> tuple[ManagerState, list[WorkerOfManager]]:
     managers = _get(host, port, tls, "/manager_status")
     if not managers:
         raise EngineStartError("what has answered says nothing of itself")
@@ -225,29 +260,34 @@ def ask(host: str, port: int, tls: bool) -> tuple[ManagerState, list[WorkerOfMan
 
 
 def _get(host: str, port: int, tls: bool, path: str) -> list[dict[str, Any]]:
-    connection = HTTPConnection(host, port, timeout=_ANSWER_S)
-    if tls:
-        # The certificate of a manager is its own; what comes is shown, and nothing else.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = HTTPSConnection(host, port, timeout=_ANSWER_S, context=context)
-    deadline_s = time.monotonic() + _ANSWER_S
     data = bytearray()
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        while part := answer.read1(1 << 16):
-            data += part
-            if len(data) > _MAX_NBYTES or time.monotonic() > deadline_s:
-                raise EngineStartError(f"its answer has no end, after {len(data):,} bytes")
+        with closing(_connection(host, port, tls)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            while part := answer.read1(1 << 16):
+                data += part
+                if len(data) > _MAX_NBYTES:
+                    raise EngineStartError(_NO_END)
+    except InvalidURL as error:
+        raise EngineStartError(str(error)) from None
     except HTTPException as error:
         raise EngineStartError(f"it does not speak HTTP ({type(error).__name__})") from None
     except OSError as error:
         raise EngineStartError(error.strerror or str(error)) from None
-    finally:
-        connection.close()
+    except (UnicodeError, OverflowError) as error:  # no machine, and no port, can have this name
+        raise EngineStartError(str(error)) from None
     return _objects(bytes(data))
+
+
+def _connection(host: str, port: int, tls: bool) -> HTTPConnection:
+    if not tls:
+        return HTTPConnection(host, port, timeout=_ANSWER_S)
+    # The certificate of a manager is its own; what comes is shown, and nothing else.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return HTTPSConnection(host, port, timeout=_ANSWER_S, context=context)
 
 
 def _objects(data: bytes) -> list[dict[str, Any]]:
@@ -304,4 +344,5 @@ def _text(said: dict[str, Any], name: str) -> str:
 
 def _number(said: dict[str, Any], name: str) -> int:
     value = said.get(name, 0)
-    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0
+    # No count is larger, and a float holds each of these.
+    return int(value) if isinstance(value, (int, float)) and abs(value) < 1 << 64 else 0
