@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -110,15 +111,22 @@ static int begin_file(struct vf_eventfile *file)
 	return 0;
 }
 
+/* Another executor may still write what has the name: its records go on there, and not into ours. */
+static int open_new(const char *path)
+{
+	struct stat former;
+	if (!lstat(path, &former) && S_ISREG(former.st_mode))
+		unlink(path);
+	return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+}
+
 static int is_open(struct vf_eventfile *file)
 {
 	if (file->again_ms && vf_now_ms() < file->again_ms)
 		return 0;
 	file->again_ms = 0;
 	if (file->fd < 0) {
-		file->fd = open(file->path,
-				O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY,
-				0600);
+		file->fd = open_new(file->path);
 		file->nbytes = 0;
 		if (file->fd < 0) {
 			note_error(file, errno);
@@ -190,17 +198,29 @@ static void forget_ended(struct vf_buffer *defined)
 	vf_buffer_free(&ended);
 }
 
-/* A file that cannot be renamed begins anew under its own name. */
+static int another_has_the_name(const struct vf_eventfile *file)
+{
+	struct stat named, ours;
+	return !stat(file->path, &named) && !fstat(file->fd, &ours) &&
+			(named.st_ino != ours.st_ino || named.st_dev != ours.st_dev);
+}
+
+/* A file that cannot be renamed begins anew under its own name, and one that has no name any more
+where it is. */
 static void rotate(struct vf_eventfile *file)
 {
+	file->generation++;
+	forget_ended(&file->defined);
+	if (another_has_the_name(file) && !ftruncate(file->fd, 0)) {
+		file->nbytes = 0;
+		return;
+	}
 	if (rename(file->path, file->old_path) && errno != ENOENT) {
 		atomic_store(&file->error, errno);
 		unlink(file->path);
 	}
 	close(file->fd);
 	file->fd = -1;
-	file->generation++;
-	forget_ended(&file->defined);
 }
 
 /* Remember the definitions among some records, and count the others. */

@@ -57,7 +57,8 @@ struct vf_event_left_out {
 
 struct vf_eventfile;
 
-/* A file that is new, or emptied; the thread writes it until the file is closed. `max_nbytes`
+/* A file that is new, in the place of one that has the name: who writes that goes on, for nobody.
+The thread writes it until the file is closed. `max_nbytes`
 counts the file before it, too. Returns NULL with errno if there is no memory for it, or no
 thread. One that cannot be opened now may be later. */
 struct vf_eventfile *vf_eventfile_open(const char *path, uint64_t max_nbytes);

@@ -313,6 +313,34 @@ static void test_a_fork_writes_nothing(void)
 	CHECK(found.n_numbers == 2 && found.last == 2);
 }
 
+static void test_the_last_of_two_with_one_name_has_it(void)
+{
+	struct stat written = {0}, status;
+	unlink(path);
+	struct vf_eventfile *first = vf_eventfile_open(path, 2048);
+	CHECK(put(first, DEFINITION, 1) && put(first, NUMBER, 1));
+	vf_eventfile_hand_over(first);
+	wait_for_write(&written);
+	struct vf_eventfile *last = vf_eventfile_open(path, 1 << 20);
+	CHECK(put(last, NUMBER, 1));
+	vf_eventfile_hand_over(last);
+	wait_for_write(&written);
+	/* It goes on for more than the bytes that it may have. */
+	for (uint64_t n = 2; n <= 400; n++) {
+		CHECK(put(first, NUMBER, n));
+		if (n % 100 == 0) {
+			vf_eventfile_hand_over(first);
+			usleep(100000);
+		}
+	}
+	vf_eventfile_close(first);
+	CHECK(put(last, NUMBER, 2));
+	vf_eventfile_close(last);
+	struct found found = read_file(path);
+	CHECK(found.n_numbers == 2 && !found.n_definitions && !found.head.generation);
+	CHECK(!stat(path, &status) && status.st_ino == written.st_ino && access(old_path, F_OK));
+}
+
 static void test_without_memory_or_a_thread_there_is_none(void)
 {
 	for (int n = 0; n < 4; n++) {
@@ -337,6 +365,7 @@ int main(void)
 	test_what_finds_no_room_is_counted_and_writing_goes_on();
 	test_a_file_system_that_hangs_holds_up_nobody();
 	test_a_fork_writes_nothing();
+	test_the_last_of_two_with_one_name_has_it();
 	test_without_memory_or_a_thread_there_is_none();
 	unlink(path);
 	CHECK(!rmdir(directory));
