@@ -111,7 +111,7 @@ static int begin_file(struct vf_eventfile *file)
 	return 0;
 }
 
-/* Another executor may still write what has the name: its records go on there, and not into ours. */
+/* Another executor may still write what has the name: its records go on there, not into ours. */
 static int open_new(const char *path)
 {
 	struct stat former;

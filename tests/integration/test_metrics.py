@@ -17,6 +17,7 @@ from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.waiting import wait_until
+from vinefast import VineFastExecutor
 from vinefast._core import STAGES
 
 
@@ -196,6 +197,13 @@ def test_the_usual_registry_and_one_that_forgets(make_executor):
         assert REGISTRY.get_sample_value("vinefast_running", {"executor": "usual"}) == 1
     finally:
         REGISTRY.unregister(metrics)
+
+
+def test_a_label_that_is_no_whole_text():
+    registry = CollectorRegistry()
+    executor = VineFastExecutor(label="caf\udce9")
+    executor.metrics(registry)
+    assert rb'vinefast_running{executor="caf\\udce9"} 0.0' in generate_latest(registry)
 
 
 def test_a_registry_does_not_keep_an_executor():

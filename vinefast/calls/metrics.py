@@ -145,7 +145,9 @@ class Metrics(Collector):
         for label, source in list(self._sources.items()):
             reading = source.read()
             if reading is not None:
-                families.add(label, reading, source.done(reading.stats))
+                # A label that is the name of some file may be no whole text, and what is served would end there.
+                text = label.encode("utf-8", "backslashreplace").decode()
+                families.add(text, reading, source.done(reading.stats))
         return families.all()
 
 
