@@ -201,9 +201,9 @@ def test_the_usual_registry_and_one_that_forgets(make_executor):
 
 def test_a_label_that_is_no_whole_text():
     registry = CollectorRegistry()
-    executor = VineFastExecutor(label="caf\udce9")
+    executor = VineFastExecutor(label="na\udcefve")
     executor.metrics(registry)
-    assert rb'vinefast_running{executor="caf\\udce9"} 0.0' in generate_latest(registry)
+    assert rb'vinefast_running{executor="na\\udcefve"} 0.0' in generate_latest(registry)
 
 
 def test_a_registry_does_not_keep_an_executor():
