@@ -124,6 +124,7 @@ def state_of(run: Run, directory: str) -> State:
     recent = bundles["returned_ns"] > now_ns - _RATE_S * 1e9
     counters = run.counters
     last = {name: int(counters[-1][name]) for name in counters.dtype.names[1:]} if len(counters) else {}
+    waiting, running = _waiting_and_running(run, last)
     return State(
         label=str(about.get("label", "")),
         directory=directory,
@@ -132,8 +133,8 @@ def state_of(run: Run, directory: str) -> State:
         pid=int(about.get("pid", 0)),
         state=state,
         seconds=(now_ns - run.first_ns) * 1e-9 if run.first_ns else 0.0,
-        waiting=_waiting(run, last),
-        running=sum(sent.n_calls for sent in run.away.values()),
+        waiting=waiting,
+        running=running,
         done=int(np.count_nonzero(is_result & ~is_cancelled)),
         failed=int(np.count_nonzero(~is_result & ~is_cancelled)),
         cancelled=int(np.count_nonzero(is_cancelled)),
@@ -148,12 +149,14 @@ def state_of(run: Run, directory: str) -> State:
     )
 
 
-def _waiting(run: Run, counters: dict[str, int]) -> int:
-    waiting = counters.get("calls_waiting", 0)
-    if run.stopped_ns is None and not counters.get("workers_connected", 0) and not run.away:
-        # TaskVine has been given a bundle or two, and keeps them until a worker comes.
-        waiting += max(0, counters.get("calls_sent", 0) - sum(counters.get(name, 0) for name in _CAME_BACK))
-    return waiting
+def _waiting_and_running(run: Run, counters: dict[str, int]) -> tuple[int, int]:
+    waiting, running = counters.get("calls_waiting", 0), sum(sent.n_calls for sent in run.away.values())
+    has_worker = counters.get("workers_connected", 1) or any(each.left_ns is None for each in run.workers.values())
+    if run.stopped_ns is None and not has_worker:
+        # TaskVine keeps what it was given until a worker comes: what one had that was lost, and a bundle or two.
+        given = counters.get("calls_sent", 0) - sum(counters.get(name, 0) for name in _CAME_BACK)
+        waiting, running = waiting + max(given, running), 0
+    return waiting, running
 
 
 def _now_ns(run: Run, state: str) -> int:
