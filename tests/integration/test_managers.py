@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -163,3 +164,21 @@ def test_a_program_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr("vinefast.workers.programs._built_with", lambda: None)
     ended = CliRunner().invoke(main, ["status", "--all", "--json"])
     assert ended.exit_code == 0 and "There is no program 'vine_status'" in json.loads(ended.output)["catalog_error"]
+
+
+def test_a_user_with_lower_limits(tmp_path):
+    """As on the login node of a cluster; the catalog is asked within them."""
+    program = tmp_path / "bin" / "vine_status"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nsleep 1\necho "[{\\"project\\": \\"$(ulimit -Hf) $(ulimit -Hv)\\"}]"\n')
+    program.chmod(0o755)
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1000; exec "$@"', "sh", *STATUS, "--all", "--json"],
+        env={**os.environ, "VINEFAST_TASKVINE_PREFIX": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    (manager,) = json.loads(ended.stdout)["managers"]
+    assert manager["project"] == "1000 1048576"

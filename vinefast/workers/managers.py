@@ -99,6 +99,13 @@ class WorkerOfManager:
     done: int
 
 
+def _limit(pid: int, kind: int, nbytes: int) -> None:
+    # A user whose own limit is lower may not raise it.
+    known = [each for each in resource.prlimit(pid, kind) if each != resource.RLIM_INFINITY]
+    least = min([nbytes, *known])
+    resource.prlimit(pid, kind, (least, least))
+
+
 class _Query:
     """One run of ``vine_status``, which asks a catalog.
 
@@ -127,8 +134,8 @@ class _Query:
             start_new_session=True,
         )
         with suppress(ProcessLookupError):  # it has ended
-            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (_MAX_NBYTES, _MAX_NBYTES))
-            resource.prlimit(self._process.pid, resource.RLIMIT_AS, (_MEMORY_NBYTES, _MEMORY_NBYTES))
+            _limit(self._process.pid, resource.RLIMIT_FSIZE, _MAX_NBYTES)
+            _limit(self._process.pid, resource.RLIMIT_AS, _MEMORY_NBYTES)
 
     @property
     def is_done(self) -> bool:
