@@ -150,7 +150,17 @@ def test_one_that_is_early_and_waits_for_its_node():
     wait_for(call)
     assert not radio.sent
     told_of.note_node(ABOUT, 4, True, 1)
-    told_of.close()
+    assert told(radio) == [(5, 1, True, "node7", "3"), (5, 1, False, "node7", "3")]
+
+
+def test_one_that_is_early_while_another_worker_leaves():
+    radio, call = Radio(), CallFuture()
+    told_of = CallReports("vines", radio, "run", True)
+    told_of.note_node(ABOUT, 4, True, 1)
+    told_of.note_node(ABOUT, 4, True, 2)
+    told_of.note_calls(1, 0, 77, [(call, 1, 2)])
+    told_of.note_node(ABOUT, 4, False, 2)
+    wait_for(call)
     assert told(radio) == [(5, 1, True, "node7", "3"), (5, 1, False, "node7", "3")]
 
 

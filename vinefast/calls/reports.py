@@ -95,12 +95,14 @@ class CallReports:
         """Note that a worker has joined or left; `about` is what its node told (`library/node.py`)."""
         if self._node_rows is not None:
             self._node_rows.note(about, slots, joined)
-        # Of a worker that leaves all, as long as it is known where it was.
-        self._tell_early(time.monotonic() - (_EARLY_S if joined else 0))
+        self._tell_early(time.monotonic() - _EARLY_S)
         if joined:
             self._nodes[worker] = json.loads(about)
             self._tell_waiting(worker)
+            self._tell_early_of(worker, lambda run: run.task is not None)
         else:
+            # As long as it is known where it was.
+            self._tell_early_of(worker, lambda run: True)
             self._nodes.pop(worker, None)
 
     def note_calls(self, worker: int, slot: int, pid: int, runs: list[tuple[CallFuture[Any], int, int]]) -> None:
@@ -159,7 +161,7 @@ class CallReports:
         if early.worker in self._nodes:
             self._tell(early.worker, [run])
         else:
-            self._early[number] = early._replace(run=run)  # until its node is known, if that is soon
+            self._early[number] = early._replace(run=run)  # until its node is known
 
     def _tell_early(self, until_s: float) -> None:
         """Tell of calls that were noted until then as they are, and of those that are too many."""
@@ -167,8 +169,16 @@ class CallReports:
         for index, (number, early) in enumerate(all_early):
             if early.noted_s > until_s and len(all_early) - index <= _MOST_EARLY:
                 return
-            if (still := self._early.pop(number, None)) is not None:
-                self._tell_on_node(still.worker, [still.run])
+            self._tell_early_call(number)
+
+    def _tell_early_of(self, worker: int, is_told: Callable[[_Run], bool]) -> None:
+        for number, early in list(self._early.items()):
+            if early.worker == worker and is_told(early.run):
+                self._tell_early_call(number)
+
+    def _tell_early_call(self, number: int) -> None:
+        if (early := self._early.pop(number, None)) is not None:
+            self._tell_on_node(early.worker, [early.run])
 
     def _tell_on_node(self, worker: int, runs: list[_Run]) -> None:
         """Tell of calls once it is known where their worker is."""
