@@ -308,3 +308,20 @@ def test_what_was_not_done_when_the_executor_was_shut_down(log):
         in invoke("why", "--call", log.directory, "11").output
     )
     assert "or the run ended before a worker had it" in invoke("why", "--call", log.directory, "99").output
+
+
+def test_a_call_whose_worker_has_left_waits(log):
+    """TaskVine keeps its bundle, and gives it to the next worker."""
+    log.run(SECOND, host="another")
+    log.worker(2, SECOND)
+    log.put(layout.SENT, layout.SENT_BODY.pack(3 * SECOND, 3, 11, 2, 1, 1, 400))
+    log.name(layout.WORKER_LEFT, 1, "", 4 * SECOND)
+    assert "2 waiting, 2 done" in invoke("status", log.directory).output
+    (story,) = json.loads(invoke("why", "--json", "--call", log.directory, "11").output)
+    assert (story["outcome"], story["worker"]) == ("waiting", "")
+    log.put(layout.SENT, layout.SENT_BODY.pack(5 * SECOND, 3, 11, 2, 1, 2, 400))
+    assert "0 waiting, 2 with workers, 2 done" in invoke("status", log.directory).output
+    (again,) = json.loads(invoke("why", "--json", "--call", log.directory, "11").output)
+    assert (again["outcome"], again["worker"]) == ("with a worker", "2 (10.0.0.2:9)")
+    tries = [{"at_s": 4.0, "worker": "1 (10.0.0.1:9)", "reason": "its worker left"}]
+    assert story["tries"] == again["tries"] == tries

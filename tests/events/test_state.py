@@ -65,4 +65,6 @@ def test_what_a_worker_had_that_is_lost_waits_for_another_one(tmp_path):
     log.name(layout.WORKER_LEFT, 1, "", 3 * SECOND)
     assert counts(2, 0, 3, 0) == (5, 0)
     log.worker(2, 5 * SECOND)
-    assert counts(2, 0, 3, 0) == (2, 3)  # it has come since what was counted
+    assert counts(2, 1, 3, 0) == (5, 0)
+    log.put(layout.SENT, layout.SENT_BODY.pack(6 * SECOND, 7, 1, 3, 1, 2, 0))
+    assert counts(2, 0, 3, 0) == (2, 3)  # the worker has come since what was counted

@@ -63,7 +63,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Sent:
-    """A bundle that is on its way, or with its worker.
+    """A bundle that is on its way, or with its worker; if that has left, it waits for another one.
 
     `numbers` are those of its calls; None: they follow each other from `first_call` on.
     """
@@ -312,6 +312,10 @@ class Run:
         """The executor's counters, as `vinefast.VineFastExecutor.stats` has them, at the moments `at_ns`."""
         self._samples = [b"".join(self._samples)]
         return np.frombuffer(self._samples[0], self._sample)
+
+    def left_ns(self, worker: int) -> int | None:
+        """Give the moment when a worker left; None: it has not, as far as is known."""
+        return self.workers[worker].left_ns if worker in self.workers else None
 
     def lacks(self) -> list[str]:
         """Say what is not in the log, so that there are more calls than are known; empty: nothing."""

@@ -151,12 +151,16 @@ def state_of(run: Run, directory: str) -> State:
 
 def _waiting_and_running(run: Run, counters: dict[str, int]) -> tuple[int, int]:
     waiting, running = counters.get("calls_waiting", 0), sum(sent.n_calls for sent in run.away.values())
-    has_worker = counters.get("workers_connected", 1) or any(each.left_ns is None for each in run.workers.values())
-    if run.stopped_ns is None and not has_worker:
-        # TaskVine keeps what it was given until a worker comes: what one had that was lost, and a bundle or two.
+    if run.stopped_ns is not None:
+        return waiting, running
+    # TaskVine keeps what it was given until a worker comes: what one had that has left, ...
+    kept = sum(sent.n_calls for sent in run.away.values() if run.left_ns(sent.worker) is not None)
+    running -= kept
+    if not running and not counters.get("workers_connected", 0):
+        # ... and a bundle or two that none has had.
         given = counters.get("calls_sent", 0) - sum(counters.get(name, 0) for name in _CAME_BACK)
-        waiting, running = waiting + max(given, running), 0
-    return waiting, running
+        kept = max(kept, given)
+    return waiting + kept, running
 
 
 def _now_ns(run: Run, state: str) -> int:

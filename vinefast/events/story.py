@@ -13,7 +13,7 @@ import numpy as np
 
 from vinefast import errors
 from vinefast.events.failures import Reason, reason_of
-from vinefast.events.run import Lost, Run, Worker
+from vinefast.events.run import Lost, Run, Sent, Worker
 from vinefast.events.state import RESULTS
 
 _LAUNCHED = re.compile(r"Parsl task (\d+) try (\d+) launched on executor (.+) with executor id (\d+)")
@@ -158,12 +158,9 @@ class Stories:
         return self._told(number, int(found[-1]) if len(found) else None)
 
     def _told(self, number: int, index: int | None) -> Story | None:
-        story = self._away(number) if index is None else self._ended(index)
+        story, sent = self._away(number) if index is None else (self._ended(index), self._sent_before(index))
         lost = [(lost.at_ns, lost.worker, result_name(lost.result)) for lost in self._lost.get(number, ())]
-        if index is not None:
-            task = int(self._bundles["task"][self._bundle_of[index]])
-            sent = self._run.lost_with_worker.get(task, [])
-            lost += [(self._left_ns(each.worker) or each.at_ns, each.worker, "its worker left") for each in sent]
+        lost += [(self._run.left_ns(each.worker) or each.at_ns, each.worker, "its worker left") for each in sent]
         tries = [Try(self._run.wall_s(at_ns), self._name(worker), reason) for at_ns, worker, reason in sorted(lost)]
         if story is None and not tries:
             return None
@@ -234,28 +231,32 @@ class Stories:
             bundle=int(bundle["task"]) if sent_ns else None,
         )
 
-    def _away(self, number: int) -> Story | None:
-        for sent in self._run.away.values():
+    def _sent_before(self, index: int) -> list[Sent]:
+        return self._run.lost_with_worker.get(int(self._bundles["task"][self._bundle_of[index]]), [])
+
+    def _away(self, number: int) -> tuple[Story | None, list[Sent]]:
+        """Tell of a call that has not come back, and with which workers it was lost."""
+        for task, sent in self._run.away.items():
             if sent.has(number):
+                before = self._run.lost_with_worker.get(task, [])
                 name = self._run.functions.get(sent.function, "?")
                 if number != sent.first_call:
                     # Of the others the log has it when they have ended.
                     name += ", or another one: it is that of the first call of its bundle"
-                worker = self._name(sent.worker), self._host(sent.worker)
                 companions = sent.n_calls - 1
                 at_s = self._run.wall_s(sent.at_ns)
                 outcome = "with a worker"
                 if self._run.stopped_ns is not None:
                     outcome += " when the executor was shut down"
-                return Story(number, name, outcome, at_s, companions=companions, worker=worker[0], host=worker[1])
-        return None
+                elif self._run.left_ns(sent.worker) is not None:
+                    return Story(number, name, "waiting", at_s, companions=companions), [*before, sent]
+                worker = self._name(sent.worker), self._host(sent.worker)
+                story = Story(number, name, outcome, at_s, companions=companions, worker=worker[0], host=worker[1])
+                return story, before
+        return None, []
 
     def _worker(self, number: int) -> Worker | None:
         return self._run.workers.get(number)
-
-    def _left_ns(self, number: int) -> int | None:
-        worker = self._worker(number)
-        return worker.left_ns if worker else None
 
     def _name(self, number: int) -> str:
         worker = self._worker(number)
