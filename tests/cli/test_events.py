@@ -41,7 +41,7 @@ def log(tmp_path):
     failed = protocol.STATUS_EXCEPTION
     log.ended(1, range(5), [0, 1, failed, failed, 4], sent_ns=2 * SECOND, returned_ns=3 * SECOND, run_ns=SECOND)
     log.failure(2, failed, (NASTY, f"no {NASTY} \udcff \u4e2d", f"Traceback {NASTY}\r\n  \udcff", None))
-    log.failure(3, failed, (5, [NASTY], {}, None))
+    log.failure(3, failed, (5, [NASTY], {}, None, NASTY))
     log.failure(4, protocol.STATUS_DIED, (None, 9, NASTY, None))
     return log
 

@@ -75,7 +75,7 @@ def frame_of(*records):
 
 
 def test_finish_by_every_status():
-    raised = pickle.dumps(("KeyError", "'k'", "traceback", None))
+    raised = pickle.dumps(("KeyError", "'k'", "traceback", None, 1 << 20))
     died = pickle.dumps((None, 11, "the log", None))
     by_parsl = parsl.serialize.serialize("tagged")
     array = b"".join(buffers.pack(np.arange(1_000), 0))
@@ -148,10 +148,11 @@ def test_a_table_of_buffers_is_not_believed(payload):
     ("status", "fields"),
     [
         (3, None),
-        (3, ["KeyError", "k", "", None]),
-        (3, ("KeyError", "k", "")),
-        (3, (KeyError, "k", "", None)),
-        (3, ("KeyError", "k", "", "wrapped")),
+        (3, ["KeyError", "k", "", None, 0]),
+        (3, ("KeyError", "k", "", None)),
+        (3, (KeyError, "k", "", None, 0)),
+        (3, ("KeyError", "k", "", "wrapped", 0)),
+        (3, ("KeyError", "k", "", None, "much")),
         (4, ("1", None, "")),
         (4, (None, 11, b"log")),
         (4, (None, 11, "", "")),

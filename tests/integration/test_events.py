@@ -223,6 +223,27 @@ def test_what_is_not_there(tmp_path, arguments):
     assert ended.returncode == 2 and "Traceback" not in ended.stderr and ended.stderr
 
 
+def print_and_take(n, nbytes):
+    print(f"words of {n}")
+    taken = bytearray(nbytes)
+    if n == 3:
+        raise ValueError(f"{n} of {len(taken)} bytes")
+
+
+def test_why_tells_what_a_call_has_printed_and_how_much_memory_its_process_took(make_executor):
+    executor = make_executor()
+    futures = [executor.submit(print_and_take, {}, n, 80_000_000) for n in range(6)]
+    assert [future.exception(60) is None for future in futures] == [n != 3 for n in range(6)]
+    executor.shutdown()
+    number = str(futures[3].parsl_executor_task_id)
+    (story,) = json.loads(command("why", executor.run_dir, number, "--call", "--json").stdout)
+    assert story["output"] == "words of 3\n" and 80e6 < story["reason"]["peak_nbytes"] < 1e9
+    text = command("why", executor.run_dir, number, "--call").stdout
+    assert re.search(r"its process had \d+ MB at the most", text) and "end of its output" in text
+    (story,) = json.loads(command("why", executor.run_dir, str(int(number) + 1), "--call", "--json").stdout)
+    assert story["output"] == "words of 4\n" and story["reason"] is None
+
+
 def test_why_in_the_newest_run(load, tmp_path):
     import parsl
 

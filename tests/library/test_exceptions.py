@@ -35,7 +35,7 @@ def test_kinds(worker, function, args, kind):
 
 def test_traceback_begins_in_the_users_frame(worker):
     record = worker.run([Call(calls.fail, ("see me",))]).records[0]
-    name, message, text, _ = record.value
+    name, message, text, *_ = record.value
     assert (name, message) == ("ValueError", "see me")
     assert "in fail" in text and "in run_bundle" not in text
     frames = traceback.extract_tb(record.exception.__traceback__)
@@ -49,26 +49,27 @@ def test_cause(worker):
 
 
 def test_exception_that_the_other_side_cannot_rebuild(worker):
-    name, message, _, wrapped = worker.run([Call(calls.fail_needing_two)]).records[0].value
+    name, message, _, wrapped, _ = worker.run([Call(calls.fail_needing_two)]).records[0].value
     assert (name, message) == ("calls.NeedsTwo", "1 and 2")
     assert wrapped is not None
 
 
 def test_exception_that_cannot_be_serialized(worker):
-    name, message, text, wrapped = worker.run([Call(calls.fail_holding_generator)]).records[0].value
+    name, message, text, wrapped, peak = worker.run([Call(calls.fail_holding_generator)]).records[0].value
     assert (name, message, wrapped) == ("calls.HoldsLock", "holds a lock", None)
+    assert 1e6 < peak < 1e9
     assert "in fail_holding_generator" in text
 
 
 def test_exception_that_cannot_be_told(worker):
-    name, message, _, _ = worker.run([Call(calls.fail_unspeakably)]).records[0].value
+    name, message, *_ = worker.run([Call(calls.fail_unspeakably)]).records[0].value
     assert name == "calls.Unspeakable"
     assert "RuntimeError" in message
 
 
 def test_what_python_app_catches(worker):
     record = worker.run([Call(wrap_error(calls.fail), ("wrapped",))]).records[0]
-    name, message, text, _ = record.value
+    name, message, text, *_ = record.value
     assert (name, message) == ("ValueError", "wrapped")
     assert "in fail" in text
     assert repr(record.exception) == "ValueError('wrapped')"
@@ -110,7 +111,7 @@ def test_python_without_parsl(start_worker, tmp_path):
     (tmp_path / "broken" / "parsl").mkdir(parents=True)
     (tmp_path / "broken" / "parsl" / "__init__.py").write_text("raise ImportError('half installed')")
     worker = start_worker(env={"PYTHONPATH": str(tmp_path / "broken")})
-    name, message, _, wrapped = worker.run([Call(calls.add, (1,))]).records[0].value
+    name, message, _, wrapped, _ = worker.run([Call(calls.add, (1,))]).records[0].value
     assert name.endswith("ParslMissing") and wrapped is None
     assert "cannot import parsl: ImportError: half installed" in message
     assert "version 3." in message and "python" in message

@@ -71,7 +71,7 @@ def test_results_that_pickle_cannot_carry(worker):
 
 def test_result_that_nothing_can_carry(worker):
     result = worker.run([Call(calls.make_generator), Call(calls.add, (1,))])
-    name, message, text, _ = result.records[0].value
+    name, message, text, *_ = result.records[0].value
     assert name == "parsl.serialize.errors.SerializationError"
     assert (
         "function make_generator: its result, of type generator, cannot be serialized (TypeError: cannot pickle "

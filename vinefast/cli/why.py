@@ -156,12 +156,16 @@ def _print_story(console: Console, story: Story, with_log: bool = True) -> None:
     ]
     if story.reason is not None:
         rows.append(("because", ": ".join(filter(None, (story.reason.name, story.reason.message)))))
+        if story.reason.peak_nbytes:
+            rows.append(("memory", f"its process had {story.reason.peak_nbytes / 1e6:,.0f} MB at the most"))
     for name, text in rows:
         if text:
             table.add_row(name, verbatim(text))
     console.print(table)
     if story.reason is not None and story.reason.detail.strip():
         _print_lines(console, "traceback, stack or last output", _end_of(story.reason.detail))
+    if story.output.strip():
+        _print_lines(console, "end of its output", story.output.rstrip())
     if story.log and with_log:
         _print_lines(console, "TaskVine's log of its bundle", "\n".join(story.log))
 

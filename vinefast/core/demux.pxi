@@ -10,7 +10,7 @@ cdef inline object payload_of(const vf_record *record):
 
 
 # What the payloads are that tell why there is no result.
-cdef tuple RAISED = (str, str, str, (bytes, type(None)))
+cdef tuple RAISED = (str, str, str, (bytes, type(None)), int)
 cdef tuple DIED = ((int, type(None)), (int, type(None)), str, (tuple, type(None)))
 cdef tuple TOO_LARGE = (str, int, str)
 cdef tuple CHANGED = (str, list)
@@ -73,9 +73,10 @@ def rebuild_exception(tuple failure):
     Parameters
     ----------
     failure : tuple
-        Name of its type, message, text of the traceback, and the exception by `parsl.serialize` or None.
+        Name of its type, message, text of the traceback, the exception by `parsl.serialize` or None, and how many bytes
+        of memory its process had at the most.
     """
-    type_name, message, traceback_text, wrapped = failure
+    type_name, message, traceback_text, wrapped, _ = failure
     cause = None
     if wrapped is not None:
         try:

@@ -33,12 +33,15 @@ class Reason:
         The traceback, the stack, or the end of the output of the process, if there is one.
     in_common : str
         What the message is without what differs from call to call; empty: its first line without numbers.
+    peak_nbytes : int
+        How much memory the process of the call had at the most, which may have run other calls before; 0: not known.
     """
 
     name: str
     message: str
     detail: str = ""
     in_common: str = ""
+    peak_nbytes: int = 0
 
     @property
     def group(self) -> str:
@@ -68,7 +71,8 @@ def reason_of(failure: Failure, app: str, result: int) -> Reason:
     try:
         known = [whole(value) if isinstance(value, str) else value for value in fields]
         reason = _REASONS[failure.status](app, *known)
-        return Reason(*map(_as_text, (reason.name, reason.message, reason.detail, reason.in_common)))
+        name, message, detail = map(_as_text, (reason.name, reason.message, reason.detail))
+        return Reason(name, message, detail, _as_text(reason.in_common), _as_size(reason.peak_nbytes))
     except (KeyError, TypeError, ValueError):
         return Reason("unknown", f"this vinefast does not know status {failure.status}, or what goes with it")
 
@@ -79,11 +83,17 @@ def _as_text(value: object) -> str:
     return value
 
 
-def _raised(app: str, name: str, message: str, trace: str, wrapped: bytes | None) -> Reason:
+def _as_size(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 64:
+        raise TypeError(f"{value!r} in the place of a size")
+    return value
+
+
+def _raised(app: str, name: str, message: str, trace: str, wrapped: bytes | None, peak_nbytes: int = 0) -> Reason:
     if name == _WALLTIME and not message:
         # Parsl's own walltime, which says nothing; its future has the same exception as the executor's.
         return _timed_out(app, f"{app} ran for longer than its walltime and was ended", trace)
-    return Reason(name, message, trace)
+    return Reason(name, message, trace, peak_nbytes=peak_nbytes)
 
 
 def _timed_out(app: str, message: str, stack: str) -> Reason:
@@ -99,12 +109,12 @@ def _died(
         return _of(errors.CallDied(exit_code, signal_number), log_tail)
     limit, peak = memory
     if limit:
-        return _of(errors.MemoryLimitExceeded(app, limit >> 20, peak >> 20), log_tail)
-    return _of(errors.OutOfMemory(app, peak >> 20), log_tail)
+        return _of(errors.MemoryLimitExceeded(app, limit >> 20, peak >> 20), log_tail, peak)
+    return _of(errors.OutOfMemory(app, peak >> 20), log_tail, peak)
 
 
-def _of(error: BaseException, detail: str = "") -> Reason:
-    return Reason(type(error).__name__, str(error), detail)
+def _of(error: BaseException, detail: str = "", peak_nbytes: int = 0) -> Reason:
+    return Reason(type(error).__name__, str(error), detail, peak_nbytes=peak_nbytes)
 
 
 _REASONS: dict[int, Callable[..., Reason]] = {

@@ -13,6 +13,7 @@ import numpy as np
 
 from vinefast import errors
 from vinefast.events.failures import Reason, reason_of
+from vinefast.events.printed import end_of_output
 from vinefast.events.run import Lost, Run, Sent, Worker
 from vinefast.events.state import RESULTS
 
@@ -71,6 +72,8 @@ class Story:
         TaskVine's number of its last bundle's task.
     log : list of str
         TaskVine's own lines about that, the last ones; not of an example of a group.
+    output : str
+        The end of what it has printed in its last try, if the run directory has that; not of an example of a group.
     """
 
     number: int
@@ -89,6 +92,7 @@ class Story:
     reason: Reason | None = None
     bundle: int | None = None
     log: list[str] = field(default_factory=list)
+    output: str = ""
     task: int | None = None
     attempt: int | None = None
 
@@ -150,7 +154,9 @@ class Stories:
         """Tell of a call; None: nothing is known of one of that number."""
         story = self._of(number)
         if story is not None and story.bundle is not None:
-            story.log = _lines_of(os.path.dirname(self._run.path), story.bundle)
+            directory = os.path.dirname(self._run.path)
+            story.log = _lines_of(directory, story.bundle)
+            story.output = end_of_output(directory, number)
         return story
 
     def _of(self, number: int) -> Story | None:

@@ -82,7 +82,7 @@ class ContextFailure:
     """
 
     name: str
-    reason: tuple[str, str, str, bytes | None]
+    reason: tuple[str, str, str, bytes | None, int]
 
     def get_exception(self) -> BaseException:
         """Build the exception of the call, on the submit side: workers do not have its class."""
@@ -222,4 +222,4 @@ def _pack_failure(name: str, error: BaseException) -> bytes:
     """Payload of status STATUS_EXCEPTION."""
     reason = pickle.loads(pack_exception(error))
     wrapped = parsl_side.serialize(ContextFailure(name, reason))
-    return pickle.dumps(("vinefast.errors.ContextError", f"{name}: {reason[1]}", reason[2], wrapped), 5)
+    return pickle.dumps(("vinefast.errors.ContextError", f"{name}: {reason[1]}", reason[2], wrapped, reason[4]), 5)

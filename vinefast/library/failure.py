@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import traceback
 from types import TracebackType
 from typing import Any
@@ -131,4 +132,9 @@ def _pack(kind: type, exception: BaseException, trace: TracebackType | None, wra
         text = "".join(traceback.format_exception(kind, exception, trace))
     except BaseException:
         text = "".join(traceback.format_tb(trace)) + f"{name}: {message}\n"
-    return pickle.dumps((name, message, text, wrapped), 5)
+    return pickle.dumps((name, message, text, wrapped, _peak_nbytes()), 5)
+
+
+def _peak_nbytes() -> int:
+    """Give the most memory that this process has had at a time; a slot's has run other calls before, perhaps."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

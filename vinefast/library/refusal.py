@@ -123,7 +123,7 @@ def _decode(command, sandbox):
 
 def _answer(frame, problem, n_slots):
     _, n_calls, *_ = BUNDLE_HEADER.unpack_from(frame)
-    payload = pickle.dumps(("UnfitWorker", problem, "", None), 2)
+    payload = pickle.dumps(("UnfitWorker", problem, "", None, 0), 2)
     records = n_calls * (RESULT_RECORD.pack(STATUS_EXCEPTION, len(payload), 0) + payload)
     nbytes = RESULT_HEADER.size + len(records)
     answer = RESULT_HEADER.pack(RESULT_MAGIC, n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY, 0, 0) + records

@@ -10,6 +10,9 @@ from contextlib import suppress
 
 from vinefast.library.context import Context
 
+OUTPUT = "output"
+"""Name of the directory, in an executor's part of the run directory, with the output of slots."""
+
 
 class RunFiles:
     """An executor's part of the run directory.
@@ -55,7 +58,7 @@ class RunFiles:
 
     def make_output(self) -> str:
         """Make the directory of what calls print."""
-        path = os.path.join(self.directory, "output")
+        path = os.path.join(self.directory, OUTPUT)
         os.makedirs(path, 0o700, exist_ok=True)
         return path
 
