@@ -20,7 +20,7 @@ from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
 from vinefast.events.running import find_running
 from vinefast.events.state import State, state_of
-from vinefast.workers.contact import ADDRESS
+from vinefast.workers.contact import ADDRESS, speaks_tls
 from vinefast.workers.managers import Catalog
 
 # For how long an executor is shown that has ended while one looks.
@@ -113,13 +113,14 @@ class _Manager:
     is_over = False
 
     def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+        # Asked once, not before each look: the manager takes each question for a worker that may come.
+        self._where = host, port, speaks_tls(host, port)
 
     def draw(self, wait: bool = False) -> RenderableType:
-        return draw_manager(*look_at_manager(self._host, self._port))
+        return draw_manager(*look_at_manager(*self._where))
 
     def as_data(self) -> Any:
-        manager, workers = look_at_manager(self._host, self._port)
+        manager, workers = look_at_manager(*self._where)
         return {**asdict(manager), "connected": [asdict(worker) for worker in workers]}
 
     def close(self) -> None:

@@ -11,13 +11,12 @@ from rich.table import Table
 
 from vinefast.display.text import duration, one_line, verbatim
 from vinefast.errors import EngineStartError
-from vinefast.workers.contact import speaks_tls
 from vinefast.workers.managers import Catalog, ManagerState, WorkerOfManager, ask
 
 _ROWS = 20
 
 
-def look_at_manager(host: str, port: int) -> tuple[ManagerState, list[WorkerOfManager]]:
+def look_at_manager(host: str, port: int, tls: bool) -> tuple[ManagerState, list[WorkerOfManager]]:
     """Ask a manager how it is with it.
 
     Raises
@@ -26,7 +25,7 @@ def look_at_manager(host: str, port: int) -> tuple[ManagerState, list[WorkerOfMa
         If it does not answer.
     """
     try:
-        return ask(host, port, speaks_tls(host, port))
+        return ask(host, port, tls)
     except EngineStartError as error:
         raise click.ClickException(
             f"the manager at {host}:{port} does not say how it is with it: {error}. A manager that has a password "
