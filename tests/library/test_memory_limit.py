@@ -261,6 +261,18 @@ def pauses_of(gauge, n_gauges, seconds):
     return longest
 
 
+def fork_to(function, *args):
+    """Run a function in a child that leads its group, and give its number."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setpgid(0, 0)
+            function(*args)
+        finally:
+            os._exit(0)
+    return pid
+
+
 def test_what_shares_memory_is_looked_at_while_its_measurement_has_to_wait(monkeypatch):
     """What it has grown by since is seen without."""
 
@@ -271,13 +283,7 @@ def test_what_shares_memory_is_looked_at_while_its_measurement_has_to_wait(monke
         return measure(pid)
 
     measure = memory_usage._proportional
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setpgid(0, 0)
-            calls.share_with_forks(100, 4, 60)
-        finally:
-            os._exit(0)
+    pid = fork_to(calls.share_with_forks, 100, 4, 60)
     tree = Tree(pid)
     try:
         assert wait_until(lambda: tree.look() > 500 * MB and len(tree.processes) == 5)
@@ -303,13 +309,7 @@ def test_split_limit():
 
 
 def test_a_tree_is_what_comes_from_a_process():
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setpgid(0, 0)
-            calls.fork_with_memory(3, 50, 60)
-        finally:
-            os._exit(0)
+    pid = fork_to(calls.fork_with_memory, 3, 50, 60)
     try:
         tree = Tree(pid)
 
