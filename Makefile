@@ -113,14 +113,14 @@ docs: build .venv/.docs ## the site, in build/docs; and check that what the docu
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
 	$(BIN)/python -m pytest -q -m 'not processes' tests/test_docs.py tests/docs
 
-# A wheel is tried as it would be used: alone, in an environment of its own.
-wheels: build ## a wheel of this Python in dist/, with which the README's first program runs
-	rm -rf build/wheel dist/*.whl
-	$(PIP) wheel -q --no-deps -w dist .
-	$(BIN)/python -m venv build/wheel
-	build/wheel/bin/python -m pip --disable-pip-version-check install -q dist/*.whl
-	awk '/^```python/ { inside = 1; next } /^```/ && inside { exit } inside' README.md > build/wheel/first.py
-	cd build/wheel && bin/python first.py
+.venv/.wheels: pyproject.toml | build
+	@$(PIP) install -q 'vinefast[wheels]'
+	@touch $@
+
+# Such as PYTHONS=python3.12; all that are found without it.
+wheels: build .venv/.wheels ## wheels with the engine inside, in dist/; and try each where there is nothing but Python
+	$(BIN)/python wheels/build.py $(PYTHONS)
+	VINEFAST_WHEELS=$(CURDIR)/dist $(BIN)/python -m pytest -n0 -q tests/wheels $(PYTEST_ARGS)
 
 # C unit tests. Every test is linked with an archive of all of csrc, from which the linker takes what it calls; in a group with the
 # engine, since the engine calls the functions that replace its own.

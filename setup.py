@@ -1,5 +1,7 @@
 """Build the compiled core of vinefast against the TaskVine that is found; everything else is in pyproject.toml."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,10 @@ sys.path.insert(0, str(HERE / "conf"))
 import taskvine  # noqa: E402
 
 # The engine's thousand global names (debug, list_create, ...) must not meet those of other libraries.
-HIDE_ENGINE = "-Wl,--exclude-libs,ALL"
+HIDE_ENGINE = "-Wl,--version-script=csrc/exports.map"
+
+# wheels/build.py sets it: what is built brings the engine's programs, and finds them beside itself.
+ENGINE_INSIDE = os.environ.get("VINEFAST_ENGINE_INSIDE") == "1"
 
 
 def relative(pattern):
@@ -61,6 +66,11 @@ class BuildCore(build_ext):
 
     def run(self):
         super().run()
+        if ENGINE_INSIDE:
+            inside = Path(self.build_lib) / "vinefast/_taskvine"
+            shutil.rmtree(inside, ignore_errors=True)
+            for part in ("bin", "share"):
+                shutil.copytree(self.prefix / part, inside / part)
         # The run time looks for vine_worker where the build found the engine.
         roots = [Path(self.build_lib), *([HERE] if self.inplace else [])]
         for root in roots:
@@ -79,10 +89,13 @@ class BuildCore(build_ext):
                 ' that release. After the build, vinefast._core.check_border("some/new/directory") tries it.',
                 file=sys.stderr,
             )
+        self.prefix = engine.installation.prefix
+        beside = 'os.path.join(os.path.dirname(os.path.abspath(__file__)), "_taskvine")'
         self.build_info = (
             '"""What vinefast was built with. Written by setup.py."""\n\n'
-            f"TASKVINE_VERSION = {engine.version!r}\n"
-            f"TASKVINE_PREFIX = {str(engine.installation.prefix)!r}\n"
+            + ("import os\n\n" if ENGINE_INSIDE else "")
+            + f"TASKVINE_VERSION = {engine.version!r}\n"
+            f"TASKVINE_PREFIX = {beside if ENGINE_INSIDE else repr(str(self.prefix))}\n"
             f"TASKVINE_FEATURES: frozenset[str] = frozenset({engine.features!r})\n"
         )
         for extension in self.of_the_core():

@@ -6,8 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class DebianError(Exception):
@@ -62,10 +65,10 @@ class PrivateApt:
         # Third parties fail the signature check; this only spares trying them first.
         return sorted(dict.fromkeys(bases), key=lambda base: "debian" not in base)
 
-    def use(self, mirror: str, suite: str, keyring: Path) -> None:
-        """Replace the machine's sources by one release of Debian."""
+    def use(self, mirror: str, suite: str, keyring: Path, kind: str = "deb") -> None:
+        """Replace the machine's sources by one release of Debian; kind is deb-src for the sources of packages."""
         sources = self.home / "sources.list"
-        sources.write_text(f"deb [signed-by={keyring}] {mirror} {suite} main\n")
+        sources.write_text(f"{kind} [signed-by={keyring}] {mirror} {suite} main\n")
         with self.config.open("a") as config:
             config.write(f'Dir::Etc::sourcelist "{sources}";\nDir::Etc::sourceparts "{self.home}/none";\n')
 
@@ -81,6 +84,29 @@ class PrivateApt:
         except DebianError as error:
             raise DebianError(f"{trouble}{error}") from None
         return sorted((self.home / "debs").glob("*.deb"))
+
+    def download_all(self, packages: Sequence[str]) -> list[Path]:
+        """Download the packages and what they depend on."""
+        self.get("update")
+        self.get("install", "-y", "--no-install-recommends", "--download-only", *packages)
+        return sorted((self.home / "cache/archives").glob("*.deb"))
+
+    def download_source(self, package: str, wanted: str) -> tuple[str, Path]:
+        """Return Debian's version and what upstream published for the newest release that begins as wanted."""
+        self.get("update")
+        shown = run("apt-cache", "-c", self.config, "showsrc", "--only-source", package)
+        versions = re.findall(r"^Version: (.+)$", shown, re.M)
+        fitting = [version for version in versions if version.split(":")[-1].startswith(wanted)]
+        failures = [f"it has the versions {', '.join(versions) or 'of none'}"]
+        # A mirror may lack some of the files that its index names.
+        for version in reversed(fitting):
+            try:
+                self.get("source", "--download-only", "--tar-only", f"{package}={version}")
+            except DebianError as error:
+                failures.append(str(error))
+                continue
+            return version, next((self.home / "debs").glob(f"{package}_*.orig.tar.?z*"))
+        raise DebianError(f"no sources of {package} {wanted}: " + "\n".join(failures))
 
 
 def unpack(packages: Sequence[str], root: Path, home: Path, suite: str | None = None) -> dict[str, str]:
@@ -99,7 +125,39 @@ def unpack(packages: Sequence[str], root: Path, home: Path, suite: str | None = 
     return versions
 
 
+def install_into(root: Path, packages: Sequence[str], home: Path, suite: str) -> None:
+    """Unpack the packages, and all that they depend on, into root, which has no packages; no script of theirs is run.
+
+    They come from the first mirror in the machine's sources that has them; home, for apt's files, must be new.
+    """
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise DebianError("This machine has no apt-get and dpkg-deb, so it is no Debian.")
+    what = f"{', '.join(packages)} of {suite}"
+    for deb in _first_mirror(home, [suite], "deb", lambda apt: apt.download_all(packages), what):
+        contents = home / "contents.tar"
+        with contents.open("wb") as file:
+            subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], stdout=file, check=True)
+        # /bin is a link to /usr/bin, and stays one.
+        run("tar", "xf", contents, "-C", root, "--keep-directory-symlink")
+
+
 def download(packages: Sequence[str], home: Path, suite: str) -> list[Path]:
+    return _first_mirror(home, [suite], "deb", lambda apt: apt.download(packages), f"the packages of {suite}")
+
+
+def download_source(package: str, wanted: str, home: Path, suites: Sequence[str]) -> tuple[str, Path]:
+    """Return the version of a Debian source package, and the archive of upstream's sources in it.
+
+    They are of the newest release that begins as wanted, from the first mirror in the machine's sources, and the first
+    of the suites, that has them; home, for apt's files and the archive, must be new.
+    """
+    if not shutil.which("apt-get"):
+        raise DebianError("This machine has no apt-get, so it is no Debian.")
+    what = f"the sources of {package} {wanted}"
+    return _first_mirror(home, suites, "deb-src", lambda apt: apt.download_source(package, wanted), what)
+
+
+def _first_mirror(home: Path, suites: Sequence[str], kind: str, get: Callable[[PrivateApt], T], what: str) -> T:
     keyrings = [Path("/usr/share/keyrings/debian-archive-keyring" + ext) for ext in (".gpg", ".pgp")]
     keyring = next((path for path in keyrings if path.is_file()), None)
     if keyring is None:
@@ -109,14 +167,13 @@ def download(packages: Sequence[str], home: Path, suite: str) -> list[Path]:
         )
     failures = []
     for number, mirror in enumerate(PrivateApt(home / "sources").mirrors()):
-        apt = PrivateApt(home / str(number))
-        apt.use(mirror, suite, keyring)
-        try:
-            return apt.download(packages)
-        except DebianError as error:
-            failures.append(f"{mirror}: {error}")
+        for suite in suites:
+            apt = PrivateApt(home / f"{number}-{suite}")
+            apt.use(mirror, suite, keyring, kind)
+            try:
+                return get(apt)
+            except DebianError as error:
+                failures.append(f"{mirror} {suite}: {error}")
     if not failures:
         raise DebianError("The apt configuration of this machine names no Debian mirror.")
-    raise DebianError(
-        f"No mirror in the apt configuration of this machine gave the packages of {suite}:\n" + "\n".join(failures)
-    )
+    raise DebianError(f"No mirror in the apt configuration of this machine gave {what}:\n" + "\n".join(failures))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import re
 import shlex
@@ -23,6 +24,7 @@ SYSTEM_PREFIX = Path("/usr")
 GLIBC_SHIM = CHECKOUT / "csrc" / "vf_glibc_shim.c"
 ENV_PREFIX = "VINEFAST_TASKVINE_PREFIX"
 ARCHIVES = ("libtaskvine.a", "libdttools.a")
+LIBRARY_ARCHIVES = ("libssl.a", "libcrypto.a", "libz.a")
 OLDEST = (7, 14)
 
 COMPILE_ARGS = ["-std=gnu11", "-Werror=implicit-function-declaration", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
@@ -157,6 +159,7 @@ class Trial:
     def __init__(self, compiler, directory: Path) -> None:
         self.compile_command: list[str] = compiler.compiler_so
         self.link_command: list[str] = compiler.linker_exe
+        self.share_command: list[str] = compiler.linker_so
         self.directory = directory
         self.words = ""
         self.count = 0
@@ -174,6 +177,10 @@ class Trial:
     def link(self, objects: Sequence[str], args: Sequence[str]) -> str | None:
         """Return the program, or None; then self.words is what the linker said."""
         return self._make(".out", [*self.link_command, *objects, *args, "-pthread"])
+
+    def share(self, objects: Sequence[str], args: Sequence[str]) -> str | None:
+        """Return the shared library, or None; then self.words is what the linker said."""
+        return self._make(".so", [*self.share_command, *objects, *args, "-pthread"])
 
     def find_tool(self, name: str) -> str:
         """Return the binary tool that goes with the compiler, unless the environment names one."""
@@ -204,7 +211,11 @@ class Trial:
 
 
 def library_args(trial: Trial, installation: Installation) -> list[str]:
-    """Return the linker arguments for the libraries under the engine, from what this machine has."""
+    """Return the linker arguments for the libraries under the engine: of the prefix, or what this machine has."""
+    own = [installation.libdir / name for name in LIBRARY_ARCHIVES]
+    if all(path.is_file() for path in own) and not any(installation.libdir.glob("libcrypto.so*")):
+        # A prefix made for wheels (wheels/engine.py), which need no library but the C library's.
+        return [*map(str, own), "-lm"]
     args = []
     if installation.prefix != SYSTEM_PREFIX and any(installation.libdir.glob("libcrypto.so*")):
         # Such as conda, whose libraries no default search path knows.
@@ -249,6 +260,27 @@ def check_compiler(trial: Trial, python_include: Sequence[Path]) -> str:
     return c11
 
 
+def check_linker(trial: Trial) -> None:
+    """Raise unless the linker replaces functions (--wrap) as GNU ld does: where another object calls them alone."""
+    seen = '__attribute__((visibility("default"))) int'
+    inner = trial.compile(f"int inner(void) {{ return 1; }} {seen} own(void) {{ return inner(); }}", [], ["-fPIC"])
+    outer = trial.compile(
+        f"int inner(void); {seen} other(void) {{ return inner(); }} int __wrap_inner(void) {{ return 2; }}",
+        [],
+        ["-fPIC"],
+    )
+    linked = inner and outer and trial.share([inner, outer], ["-Wl,--wrap=inner"])
+    command = " ".join(trial.share_command)
+    if not linked:
+        raise TaskVineError(f"The linker ({command}) makes no shared library:\n{trial.last_words()}")
+    library = ctypes.CDLL(linked)
+    if (library.other(), library.own()) != (2, 1):
+        raise TaskVineError(
+            f"The linker ({command}) replaces functions otherwise than GNU ld does, or not at all (--wrap), and"
+            " vinefast would hang: link with GNU ld, for example with LDFLAGS=-fuse-ld=bfd."
+        )
+
+
 def check_architecture(installation: Installation, sample: str) -> None:
     ours = elf_machine(Path(sample).read_bytes())
     for archive in installation.archives:
@@ -266,6 +298,7 @@ def probe(compiler, installation: Installation | None = None, python_include: Se
     with tempfile.TemporaryDirectory(prefix="vinefast-probe-") as directory:
         trial = Trial(compiler, Path(directory))
         check_architecture(installation, check_compiler(trial, python_include))
+        check_linker(trial)
 
         include = [installation.include]
         if not trial.compile('#include "taskvine.h"', include):

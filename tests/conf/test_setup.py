@@ -153,6 +153,22 @@ def test_compiler_that_is_broken(monkeypatch, tmp_path):
     assert "does not compile an empty program" in message and "cc1: out of order" in message
 
 
+@pytest.mark.parametrize(
+    "linker",
+    [
+        # As lld does: also what an object calls that is its own.
+        'exec gcc -shared "$@" -Wl,--defsym=inner=__wrap_inner -Wl,-z,muldefs',
+        # Not at all.
+        'for w; do shift; case $w in -Wl,--wrap=*) ;; *) set -- "$@" "$w" ;; esac; done; exec gcc -shared "$@"',
+    ],
+    ids=["own calls", "nothing"],
+)
+def test_linker_that_replaces_functions_otherwise(monkeypatch, tmp_path, linker):
+    monkeypatch.setenv("LDSHARED", str(program(tmp_path / "ld", linker)))
+    message = refusal()
+    assert "otherwise than GNU ld" in message and "-fuse-ld=bfd" in message and str(tmp_path / "ld") in message
+
+
 def test_python_headers_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(taskvine, "python_include", lambda: [tmp_path])
     # CFLAGS of a conda Python, and CPATH, may point to other Python headers.
@@ -309,7 +325,11 @@ def test_installer_passes_on_what_apt_says_and_cleans_up(tmp_path):
         ' *) echo "E: the signatures are invalid" >&2; exit 100;; esac',
     )
     run = install("--prefix", str(tmp_path / "new"), PATH=path)
-    assert run.returncode == 1 and "mirror:: apt-get failed:" in run.stderr and "signatures are invalid" in run.stderr
+    assert (
+        run.returncode == 1
+        and "mirror: trixie: apt-get failed:" in run.stderr
+        and "signatures are invalid" in run.stderr
+    )
     assert not list(tmp_path.glob("new*"))
 
 

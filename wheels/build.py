@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Build wheels of vinefast with the engine inside, for one or several Pythons, into dist/.
+
+Beside them go the sdist, and in dist/sources what the GPL asks for: the sources of all that is inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import engine
+import pythons
+import toolchain
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "build" / "wheels"
+DIST = ROOT / "dist"
+
+
+def run(*command: str | Path, **options) -> None:
+    if subprocess.run(command, **options).returncode:
+        sys.exit(f"build.py: {Path(command[0]).name} failed: {' '.join(map(str, command))}")
+
+
+def make_sdist() -> Path:
+    """Make the sdist in dist/; return the tree that it unpacks to, from which the wheels are built."""
+    run(sys.executable, "-m", "build", "-q", "--sdist", "--no-isolation", "-o", DIST, ROOT, stdout=subprocess.DEVNULL)
+    (sdist,) = DIST.glob("*.tar.gz")
+    tree = WORK / "sdist"
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
+    run("tar", "xf", sdist, "-C", tree, "--strip-components=1")
+    return tree
+
+
+def make_wheel(python: str, tree: Path, prefix: Path, env: dict[str, str]) -> Path:
+    """Build the wheel of one Python, and have auditwheel prove what C library it needs, and name it so."""
+    raw, done = WORK / "raw", WORK / "audited"
+    for directory in (raw, done):
+        shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(tree / "build", ignore_errors=True)
+    inside = {"VINEFAST_TASKVINE_PREFIX": str(prefix), "VINEFAST_ENGINE_INSIDE": "1"}
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    run(*pip, "wheel", "-q", "--no-deps", "-w", raw, tree, env={**env, **inside})
+    tools = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    audit = [sys.executable, "-m", "auditwheel", "repair", "--strip", "--plat", toolchain.PLATFORM, "-w", done]
+    log = WORK / "auditwheel.log"
+    with log.open("w") as words:
+        if subprocess.run([*audit, *raw.glob("*.whl")], stdout=words, stderr=words, env=tools).returncode:
+            sys.exit(f"build.py: auditwheel refuses the wheel:\n{log.read_text()}")
+    (wheel,) = done.glob("*.whl")
+    return Path(shutil.move(wheel, DIST / wheel.name))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "pythons", nargs="*", metavar="PYTHON", help="Pythons to build for (default: all that are found)"
+    )
+    wanted = parser.parse_args().pythons
+    chosen = wanted or list(pythons.find().values())
+    if unfit := [python for python in wanted if pythons.about(python) is None]:
+        sys.exit(f"build.py: {', '.join(unfit)}: no CPython with headers")
+    if not shutil.which("perl"):
+        sys.exit("build.py: OpenSSL is configured by perl, which is not here: on Debian, apt install perl")
+    WORK.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(DIST, ignore_errors=True)
+    env = toolchain.make(WORK / "toolchain")
+    try:
+        prefix = engine.build(WORK / "engine", env)
+    except engine.ERRORS as error:
+        sys.exit(f"build.py: the engine cannot be built: {error}")
+    shutil.copytree(WORK / "engine/sources", DIST / "sources")
+    tree = make_sdist()
+    for python in chosen:
+        start = time.monotonic()
+        wheel = make_wheel(python, tree, prefix, env)
+        size, seconds = wheel.stat().st_size / 1e6, time.monotonic() - start
+        print(f"{wheel.name}: {size:.1f} MB, in {seconds:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
