@@ -21,12 +21,12 @@ LOG = Path(__file__).resolve().parent.parent / "build/wheels/engine.log"
 JOBS = f"-j{os.cpu_count()}"
 PROGRAMS = ("vine_worker", "vine_factory", "vine_status", "cctools_gpu_autodetect")
 
-# TaskVine and vinefast want TLS, certificates and digests of it. It reads no configuration, and loads no part of itself,
-# from a machine that it does not know.
+# TaskVine and vinefast want TLS, certificates and digests of it. It reads no configuration from the machines where it
+# comes to run, and loads no part of itself there.
 OPENSSL_WITHOUT = (
-    "apps argon2 aria async autoload-config bf blake2 camellia cast cmp cms comp ct docs dso dtls ec2m engine gost http "
-    "idea legacy md4 mdc2 ml-dsa module quic rc2 rc4 rfc3779 rmd160 scrypt seed shared siphash slh-dsa sm2 sm3 sm4 srp "
-    "srtp ssl-trace tests ts ui-console whirlpool zlib"
+    "apps argon2 aria async autoload-config bf blake2 camellia cast cmp cms comp ct docs dso dtls ec2m engine gost "
+    "http idea legacy md4 mdc2 ml-dsa module quic rc2 rc4 rfc3779 rmd160 scrypt seed shared siphash slh-dsa sm2 sm3 "
+    "sm4 srp srtp ssl-trace tests ts ui-console whirlpool zlib"
 ).split()
 CCTOOLS_WITHOUT = "chirp doc ftp-lite grow makeflow parrot".split()
 CCTOOLS_NO_PATHS = "fuse perl python python3 readline swig uuid".split()
