@@ -172,7 +172,9 @@ def test_workflows_run_targets_and_nothing_else():
         steps = re.findall(r"run: (.+)", path.read_text())
         named = [step.split()[1] for step in steps if step.startswith("make ")]
         assert named and set(named) <= targets(), path
-        assert all(step.startswith(("make ", "apt-get ")) for step in steps), path
+        # How a release is told of stands in the workflow itself.
+        others = ("scripts/cut-release ", "gh release ") if path.name == "release.yml" else ()
+        assert all(step.startswith(("make ", "apt-get ", *others)) for step in steps), path
 
 
 def test_help_tells_of_every_target():

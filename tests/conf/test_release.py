@@ -34,7 +34,7 @@ def test_what_is_unreleased_gets_version_and_day(project):
     )
     assert (project / "pyproject.toml").read_text().count('version = "0.2.0"') == 1
     assert 'version = "9"' in (project / "pyproject.toml").read_text()
-    assert cut_release.notes(project) == "### Added\n\n- That."
+    assert cut_release.notes(project, "v0.2.0") == "### Added\n\n- That."
     with pytest.raises(SystemExit, match="nothing under Unreleased"):
         cut_release.cut(project, "0.3.0", TODAY)
 
@@ -52,14 +52,19 @@ def test_versions_only_grow(project, version, words):
 def test_a_version_that_was_not_cut_has_no_notes(project):
     (project / "pyproject.toml").write_text('version = "0.2.0"\n')
     with pytest.raises(SystemExit, match="says nothing of 0.2.0: cut the release first"):
-        cut_release.notes(project)
+        cut_release.notes(project, "v0.2.0")
+
+
+def test_a_tag_is_of_the_version_that_was_cut(project):
+    with pytest.raises(SystemExit, match="the tag is v0.2.0, but pyproject.toml has the version 0.1.0"):
+        cut_release.notes(project, "v0.2.0")
 
 
 def test_this_project_can_be_cut(tmp_path):
     for name in ("CHANGELOG.md", "pyproject.toml"):
         (tmp_path / name).write_text((CHECKOUT / name).read_text())
     cut_release.cut(tmp_path, "99.0.0", TODAY)
-    assert len(cut_release.notes(tmp_path)) > 10
+    assert len(cut_release.notes(tmp_path, "v99.0.0")) > 10
     run = subprocess.run([sys.executable, CHECKOUT / "scripts/cut-release"], capture_output=True, text=True)
     assert run.returncode == 2 and "usage:" in run.stderr
 
