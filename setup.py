@@ -18,7 +18,7 @@ import taskvine  # noqa: E402
 HIDE_ENGINE = "-Wl,--version-script=csrc/exports.map"
 
 # wheels/build.py sets it: what is built brings the engine's programs, and finds them beside itself.
-ENGINE_INSIDE = os.environ.get("VINEFAST_ENGINE_INSIDE") == "1"
+ENGINE_INSIDE = os.environ.get(taskvine.ENGINE_INSIDE_VARIABLE) == "1"
 
 
 def relative(pattern):

@@ -24,7 +24,9 @@ SYSTEM_PREFIX = Path("/usr")
 GLIBC_SHIM = CHECKOUT / "csrc" / "vf_glibc_shim.c"
 ENV_PREFIX = "VINEFAST_TASKVINE_PREFIX"
 ARCHIVES = ("libtaskvine.a", "libdttools.a")
+# In the prefix that wheels/build.py makes, and nowhere else: what is linked by wheels/link.py alone.
 LIBRARY_ARCHIVES = ("libssl.a", "libcrypto.a", "libz.a")
+ENGINE_INSIDE_VARIABLE = "VINEFAST_ENGINE_INSIDE"
 OLDEST = (7, 14)
 
 COMPILE_ARGS = ["-std=gnu11", "-Werror=implicit-function-declaration", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
@@ -212,10 +214,8 @@ class Trial:
 
 def library_args(trial: Trial, installation: Installation) -> list[str]:
     """Return the linker arguments for the libraries under the engine: of the prefix, or what this machine has."""
-    own = [installation.libdir / name for name in LIBRARY_ARCHIVES]
-    if all(path.is_file() for path in own) and not any(installation.libdir.glob("libcrypto.so*")):
-        # A prefix made for wheels (wheels/engine.py), which need no library but the C library's.
-        return [*map(str, own), "-lm"]
+    if os.environ.get(ENGINE_INSIDE_VARIABLE) == "1":
+        return [*(str(installation.libdir / name) for name in LIBRARY_ARCHIVES), "-lm"]
     args = []
     if installation.prefix != SYSTEM_PREFIX and any(installation.libdir.glob("libcrypto.so*")):
         # Such as conda, whose libraries no default search path knows.

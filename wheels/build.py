@@ -19,6 +19,10 @@ import pythons
 import toolchain
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "conf"))
+
+from taskvine import ENGINE_INSIDE_VARIABLE, ENV_PREFIX  # noqa: E402
+
 WORK = ROOT / "build" / "wheels"
 DIST = ROOT / "dist"
 
@@ -45,7 +49,7 @@ def make_wheel(python: str, tree: Path, prefix: Path, env: dict[str, str]) -> Pa
     for directory in (raw, done):
         shutil.rmtree(directory, ignore_errors=True)
     shutil.rmtree(tree / "build", ignore_errors=True)
-    inside = {"VINEFAST_TASKVINE_PREFIX": str(prefix), "VINEFAST_ENGINE_INSIDE": "1"}
+    inside = {ENV_PREFIX: str(prefix), ENGINE_INSIDE_VARIABLE: "1"}
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
     run(*pip, "wheel", "-q", "--no-deps", "-w", raw, tree, env={**env, **inside})
     tools = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -135,6 +135,10 @@ def test_first_result_where_there_is_nothing_but_python(wheel, tmp_path):
     )
     seconds = time.monotonic() - start
     assert run.returncode == 0 and run.stdout == "333283335000\n", run
+    # It runs a call with TLS, and one without.
+    found = root_directory.enter(root, "cd && v/bin/vinefast doctor --json", 300)
+    levels = {check["name"]: check["level"] for check in json.loads(found.stdout)["checks"]}
+    assert levels["engine"] == levels["engine with TLS"] == "ok", found.stdout
     told = root_directory.enter(root, "cd && v/bin/vinefast info --json", 60)
     engine = json.loads(told.stdout)["engine"]["vine_worker"]
     assert "/root/v/lib" in engine and "the prefix of the build" in engine
