@@ -81,9 +81,9 @@ lint: build .venv/.lint $(patsubst csrc/%.c,build/lint/%.ok,$(CSRC) $(PRELOAD)) 
 	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/*/*.[ch]
 	$(BIN)/codespell
 	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=. basedpyright --verifytypes vinefast --ignoreexternal
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist conf/stubtest.txt --concise \
-	  --ignore-missing-stub --ignore-disjoint-bases vinefast._core
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --concise --ignore-missing-stub --ignore-disjoint-bases vinefast._core
 
 # Without optimization, which would take faults away before they are seen. What gcc's analyzer is not asked for: it thinks that a pointer
 # may be NULL because it was compared with one that is, and does not see that memcpy() sets a pointer; memcpy() of no bytes from NULL

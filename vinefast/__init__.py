@@ -25,6 +25,7 @@ from vinefast.errors import (
     VineFastError,
 )
 from vinefast.executor import VineFastExecutor
+from vinefast.settings.resources import ResourceSpecification
 from vinefast.settings.tuning import Tuning
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "MemoryLimitExceeded",
     "OutOfMemory",
     "RemoteError",
+    "ResourceSpecification",
     "ResultTooLarge",
     "TaskFailure",
     "TempFile",

@@ -57,7 +57,7 @@ def _patient() -> Iterator[None]:
 class Teardown:
     """What is to be undone, last thing first, each once."""
 
-    begun = False
+    begun: bool = False
 
     def __init__(self) -> None:
         self._pid = os.getpid()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import signal
+from typing import Any
 
 from parsl.app.errors import AppTimeout
 from parsl.errors import ParslError
@@ -148,7 +149,7 @@ class ResultTooLarge(StdoutMissing):
 
     def __init__(self, app: str, nbytes: int, reason: str) -> None:
         super().__init__(reason)
-        self.args = (app, nbytes, reason)
+        self.args: tuple[Any, ...] = (app, nbytes, reason)
         self.app = app
         self.nbytes = nbytes
 
@@ -356,7 +357,7 @@ class MemoryLimitExceeded(CallDied):
 
     def __init__(self, app: str, limit_mb: int = 0, peak_mb: int = 0, log_tail: str = "") -> None:
         super().__init__(None, signal.SIGKILL, log_tail)
-        self.args = (app, limit_mb, peak_mb, log_tail)
+        self.args: tuple[Any, ...] = (app, limit_mb, peak_mb, log_tail)
         self.app = app
         self.limit_mb = limit_mb
         self.peak_mb = peak_mb
@@ -384,7 +385,7 @@ class OutOfMemory(CallDied):
 
     def __init__(self, app: str, peak_mb: int = 0, log_tail: str = "") -> None:
         super().__init__(None, signal.SIGKILL, log_tail)
-        self.args = (app, peak_mb, log_tail)
+        self.args: tuple[Any, ...] = (app, peak_mb, log_tail)
         self.app = app
         self.peak_mb = peak_mb
 

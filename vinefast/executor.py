@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from parsl.data_provider.staging import Staging
 from parsl.dataflow.rundirs import make_rundir
@@ -40,18 +40,21 @@ from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, ane
 from vinefast.settings import checks, rules
 from vinefast.settings.arguments import SSL, known_only
 from vinefast.settings.given import chosen
-from vinefast.settings.resources import CallSpec, SpecReader, with_limit, without_output
+from vinefast.settings.resources import CallSpec, ResourceSpecification, SpecReader, with_limit, without_output
 
 if TYPE_CHECKING:
+    from parsl.monitoring.radios.base import MonitoringRadioReceiver
     from prometheus_client import CollectorRegistry
     from typing_extensions import Self
 
     from vinefast.calls.metrics import Metrics, Reading
 
 P = ParamSpec("P")
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Types of an empty specification; anything else that is empty is read, and may be refused.
 _NO_SPECIFICATION = (dict, type(None))
@@ -157,10 +160,16 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         self.label = label
         self.worker_launch_method = worker_launch_method
         self.function_exec_mode = function_exec_mode
-        self.manager_config = TaskVineManagerConfig(port=0) if manager_config is None else manager_config
-        self.factory_config = TaskVineFactoryConfig() if factory_config is None else factory_config
+        self.manager_config: TaskVineManagerConfig = (
+            TaskVineManagerConfig(port=0) if manager_config is None else manager_config
+        )
+        self.factory_config: TaskVineFactoryConfig = (
+            TaskVineFactoryConfig() if factory_config is None else factory_config
+        )
         self.storage_access = storage_access
-        self.remote_monitoring_radio = FilesystemRadio() if remote_monitoring_radio is None else remote_monitoring_radio
+        self.remote_monitoring_radio: RadioConfig | None = (
+            FilesystemRadio() if remote_monitoring_radio is None else remote_monitoring_radio
+        )
         self.working_dir = working_dir
         self.strict_resources = strict_resources
         self.priority_order = priority_order
@@ -204,7 +213,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         with self._lifecycle:
             if self._teardown is not None:
                 raise EngineStartError(f"Executor {self.label} has been started before; make a new one")
-            super().start()
+            super().start()  # type: ignore[no-untyped-call]
             self._teardown = Teardown()
             weakref.finalize(self, self._teardown.run_at_end)
             self._starting = True
@@ -253,7 +262,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
     def submit(  # type: ignore[override]
         self,
         func: Callable[P, T],
-        resource_specification: Mapping[str, Any] | None = None,
+        resource_specification: ResourceSpecification | None = None,
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -264,8 +273,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         ----------
         func : callable
             The function to call on a worker.
-        resource_specification : mapping or None
-            Any of cores, memory (MB), disk (MB), gpus, priority, category, enforce_memory, capture_output,
+        resource_specification : ResourceSpecification or None
+            A dict with any of cores, memory (MB), disk (MB), gpus, priority, category, enforce_memory, capture_output,
             running_time_min and running_time_max (seconds). A call that runs for longer than the latter, or than the
             `walltime` of a Python app, is ended, and fails with `CallTimedOut`.
         *args, **kwargs
@@ -282,6 +291,8 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         ------
         EngineStopped
             Before start and after shutdown.
+        TypeError
+            If `func` cannot be called.
         parsl.executors.errors.InvalidResourceSpecification
             If a key is not known or its value cannot work, also because no worker can ever have so much.
         parsl.serialize.errors.SerializationError
@@ -298,7 +309,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)
 
-    def _read(self, resource_specification: Mapping[str, Any] | None) -> CallSpec | None:
+    def _read(self, resource_specification: ResourceSpecification | None) -> CallSpec | None:
         spec = self._specs.read(resource_specification)
         if spec is not None and self._parts.watchdog is not None:
             self._parts.watchdog.meet(spec)
@@ -313,7 +324,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         func: Callable[..., T],
         arguments: Iterable[tuple[Any, ...]],
         /,
-        resource_specification: Mapping[str, Any] | None = None,
+        resource_specification: ResourceSpecification | None = None,
         max_outstanding: int = 100_000,
     ) -> CallsAhead[T]:
         """Call a function for each of many tuples of arguments, beside Parsl's data flow kernel.
@@ -326,7 +337,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         func : callable
         arguments : iterable of tuples
             Positional arguments of each call.
-        resource_specification : mapping, optional
+        resource_specification : ResourceSpecification, optional
             As for `submit`, for all calls.
         max_outstanding : int
             Calls that are submitted and not done, at the most.
@@ -363,6 +374,46 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
 
         return submit
 
+    # As typeshed has the builtin `map`, for fewer iterables.
+    @overload
+    def map(
+        self,
+        func: Callable[[A], T],
+        iterable: Iterable[A],
+        /,
+        *,
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        resource_specification: ResourceSpecification | None = None,
+    ) -> Results[T]: ...
+
+    @overload
+    def map(
+        self,
+        func: Callable[[A, B], T],
+        iterable: Iterable[A],
+        iterable_2: Iterable[B],
+        /,
+        *,
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        resource_specification: ResourceSpecification | None = None,
+    ) -> Results[T]: ...
+
+    @overload
+    def map(
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Any],
+        iterable_2: Iterable[Any],
+        iterable_3: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        resource_specification: ResourceSpecification | None = None,
+    ) -> Results[T]: ...
+
     def map(
         self,
         func: Callable[..., T],
@@ -370,7 +421,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
-        resource_specification: Mapping[str, Any] | None = None,
+        resource_specification: ResourceSpecification | None = None,
     ) -> Results[T]:
         """Call ``func`` for each item, and yield the results in order, as `concurrent.futures.Executor.map` does.
 
@@ -388,7 +439,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             Seconds from this call until the last result is taken.
         chunksize : int, optional
             Items of a chunk; if not given, as many as run for some milliseconds. Results that are kept make no chunks.
-        resource_specification : mapping, optional
+        resource_specification : ResourceSpecification, optional
             As for `submit`, for all chunks; `running_time_max` is of each item. `capture_output` has no effect, since
             there are no futures: see `submit_many`.
 
@@ -404,10 +455,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         Raises
         ------
         InvalidConfiguration
-            If `chunksize` is not positive, or there is no iterable.
+            If `timeout` is no number, `chunksize` is not positive, or there is no iterable.
         Exception
             As `submit`, and whatever iterating over the iterables raises.
         """
+        rules.require("timeout", timeout, rules.optional(rules.SECONDS))
         rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
         spec = without_output(self._read(resource_specification))
@@ -416,7 +468,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         submit = self._submit_of(func, spec, chunk=True)
         return results_of_chunks(submit, iterables, chunksize, self.stats().get("slots", 1), timeout)
 
-    def cancel(self, future: Future) -> bool:
+    def cancel(self, future: Future[Any]) -> bool:
         """Cancel a call, also one that runs: its future is cancelled at once, and its worker ends it within a second.
 
         A call that runs gets a KeyboardInterrupt, and so, as SIGINT, does what it has started. If the call has not
@@ -464,7 +516,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         futures = [] if self._parts.engine is None else self._parts.engine.futures(name, category)
         return sum(cancel(future) for future in futures)
 
-    def stdout(self, future: Future) -> str | None:
+    def stdout(self, future: Future[Any]) -> str | None:
         """Give what a call has printed, as `stdout` of the future that `submit` returns does; also by an app's future.
 
         Parameters
@@ -487,7 +539,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         call = call_of(future)
         return None if call is None else call.stdout
 
-    def stack(self, future: Future, timeout: float = 10.0) -> str | None:
+    def stack(self, future: Future[Any], timeout: float = 10.0) -> str | None:
         """Ask where a call is that runs: its worker has the call's process write its Python stack, which goes on.
 
         Parameters
@@ -508,11 +560,14 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         ------
         TypeError
             If it is the future of something else.
+        InvalidConfiguration
+            If `timeout` is no number.
         TimeoutError
             If the worker has not answered in time.
         WaitInCallback
             In a callback of a call, on whose thread the answer would come.
         """
+        rules.require("timeout", timeout, rules.SECONDS)
         call = call_of(future)
         if call is None or self._parts.engine is None:
             return None
@@ -546,7 +601,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 return
         self._teardown.run_apart(wait=not finishes_futures())
         super().shutdown()
-        self.monitoring_receiver = None
+        self.monitoring_receiver: MonitoringRadioReceiver | None = None
 
     @property
     def port(self) -> int:
@@ -585,6 +640,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         since : mapping, optional
             What `stats` returned at an earlier moment; if not given, all calls count.
         """
+        rules.require("since", since, rules.optional(rules.instance_of(Mapping)))
         return overhead(self.stats(), since)
 
     def metrics(self, registry: CollectorRegistry | None = None) -> Metrics:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,28 +31,26 @@ _WIDTH = 150
 _QUIET_LOAD_PER_CORE = 0.3
 
 
-class _Names(click.ParamType):
-    """Names from a list, separated by commas."""
+def _names(what: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], list[str]]:
+    """Make the callback of an option that takes names from a list, separated by commas; without it, it has none."""
 
-    name = "names"
-
-    def __init__(self, what: str, known: Iterable[str]) -> None:
-        self._what = what
-        self._known = list(known)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+    def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str]:
+        if value is None:
+            return []
         names = [name.strip() for name in value.split(",") if name.strip()]
         for name in names:
-            if name not in self._known:
-                self.fail(f"there is no {self._what} {name!r}; known: {', '.join(self._known)}", param, ctx)
+            if name not in known:
+                raise click.BadParameter(f"there is no {what} {name!r}; known: {', '.join(known)}")
         if not names:
-            self.fail(f"no {self._what} is named; known: {', '.join(self._known)}", param, ctx)
+            raise click.BadParameter(f"no {what} is named; known: {', '.join(known)}")
         return list(dict.fromkeys(names))
+
+    return convert
 
 
 @click.command(short_help="Measure vinefast beside other executors on this machine.")
-@click.option("--executors", type=_Names("executor", PEERS), metavar="A,B", help="Default: all that are installed.")
-@click.option("--measures", type=_Names("measure", MEASURES), metavar="A,B", help="Default: all.")
+@click.option("--executors", callback=_names("executor", PEERS), metavar="A,B", help="Default: all that are installed.")
+@click.option("--measures", callback=_names("measure", MEASURES), metavar="A,B", help="Default: all.")
 @click.option("--rounds", type=click.IntRange(1), help="Default: 3; 1 with --quick.")
 @click.option("--slots", type=click.IntRange(1), help="Calls at a time in each executor. Default: as many as cores.")
 @click.option("--quick", is_flag=True, help="Few calls: vinefast and Parsl's own executors take a minute.")
@@ -74,8 +72,8 @@ class _Names(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="Print the record in place of tables.")
 @click.option("--list", "only_list", is_flag=True, help="Say what can be measured here, and end.")
 def bench(
-    executors: list[str] | None,
-    measures: list[str] | None,
+    executors: list[str],
+    measures: list[str],
     rounds: int | None,
     slots: int | None,
     quick: bool,
@@ -140,9 +138,9 @@ def _console(file: Any) -> Console:
     return Console(file=file, width=None if file.isatty() else _WIDTH, highlight=False)
 
 
-def _installed(chosen: list[str] | None) -> list[str]:
+def _installed(chosen: list[str]) -> list[str]:
     missing = {name: reason for name, peer in PEERS.items() if (reason := peer.why_missing())}
-    for name in chosen or ():
+    for name in chosen:
         if name in missing:
             raise click.UsageError(f"{name} cannot be measured: {missing[name]}, or leave it out of --executors")
     return chosen or [name for name in PEERS if name not in missing]

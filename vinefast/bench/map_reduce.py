@@ -79,7 +79,8 @@ def spectrum(*arrays: Array) -> Array:
 
 def add(*spectra: Array) -> Array:
     """Add spectra."""
-    return np.sum(spectra, axis=0)
+    total: Array = np.sum(spectra, axis=0)
+    return total
 
 
 def answer(found: Array) -> Answer:

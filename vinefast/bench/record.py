@@ -124,7 +124,7 @@ def summarize(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _goodness(row: dict[str, Any]) -> float:
     """Turn the first metric into a number of which more is better."""
     name, metric = next(iter(MEASURES[row["measure"]].metrics.items()))
-    median = row["metrics"][name]["median"]
+    median: float = row["metrics"][name]["median"]
     if metric.more_is_better:
         return median
     return 1 / median if median else 0.0

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import parsl
+from parsl.dataflow.futures import AppFuture
 
 from vinefast.calls.context import name_of, parameters_before
 from vinefast.errors import InvalidConfiguration
 from vinefast.settings import rules
+
+if TYPE_CHECKING:
+    from parsl.dataflow.dflow import DataFlowKernel
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -114,6 +119,35 @@ def mark(
     return function
 
 
+class ParslArguments(TypedDict, total=False):
+    """What else `python_app` takes, which is what Parsl's takes."""
+
+    data_flow_kernel: DataFlowKernel | None
+    cache: bool
+    executors: list[str] | Literal["all"]
+    ignore_for_cache: Sequence[str] | None
+
+
+@overload
+def python_app(
+    function: Callable[..., Any],
+    *,
+    context: Callable[[], Any] | None = None,
+    keep: bool = False,
+    **parsl_arguments: Unpack[ParslArguments],
+) -> Callable[..., AppFuture]: ...
+
+
+@overload
+def python_app(
+    function: None = None,
+    *,
+    context: Callable[[], Any] | None = None,
+    keep: bool = False,
+    **parsl_arguments: Unpack[ParslArguments],
+) -> Callable[[Callable[..., Any]], Callable[..., AppFuture]]: ...
+
+
 def python_app(
     function: Callable[..., Any] | None = None,
     *,
@@ -142,7 +176,8 @@ def python_app(
     known = ["context", "keep", *inspect.signature(parsl.python_app).parameters]
     rules.refuse_unknown("python_app", parsl_arguments, known)
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        return parsl.python_app(mark(function, context=context, keep=keep), **parsl_arguments)
+    def decorate(function: Callable[..., Any]) -> Callable[..., AppFuture]:
+        app: Callable[..., AppFuture] = parsl.python_app(mark(function, context=context, keep=keep), **parsl_arguments)
+        return app
 
     return decorate if function is None else decorate(function)

@@ -27,7 +27,7 @@ from vinefast.library.files import WORKER_PACKAGE
 sys.modules.setdefault(WORKER_PACKAGE, library)
 sys.modules.setdefault(f"{WORKER_PACKAGE}.by_value", by_value)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _NO_LIMIT = 0xFFFFFFFF
 MISSING = object()

@@ -154,7 +154,7 @@ class Chunks:
         self._one_column = len(iterables) == 1
         self._adapts = chunksize is None
         self._most = max(1, min(most, _CHUNK_MAX_ITEMS))
-        self.size = chunksize or 1
+        self.size: int = chunksize or 1
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Give each chunk by columns, one per argument."""

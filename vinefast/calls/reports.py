@@ -22,7 +22,7 @@ from vinefast._log_fields import fields
 from vinefast.calls.retries import dataflow_kernel_of, task_record_of
 from vinefast.workers.monitoring import NodeRows
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Calls that came back before their worker has told of its node; more of them are told of without.
 _MOST_WAITING = 10_000

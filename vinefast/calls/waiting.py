@@ -19,6 +19,7 @@ from vinefast._core import subscribe, unsubscribe
 from vinefast.display import screen
 from vinefast.display.progress import Progress
 from vinefast.display.state import Counts
+from vinefast.settings import rules
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Future[Any])
@@ -44,6 +45,8 @@ def as_completed(futures: Iterable[F], timeout: float | None = None, *, progress
 
     Raises
     ------
+    ValueError
+        If `timeout` is no number.
     TypeError
         If something else is among the futures.
     TimeoutError
@@ -51,7 +54,7 @@ def as_completed(futures: Iterable[F], timeout: float | None = None, *, progress
     vinefast.errors.WaitInCallback, vinefast.errors.EngineStopped
         By the iterator, where nobody would finish a call: as `result` of its future.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     return _as_completed(_checked(futures), timeout, deadline, progress)
 
 
@@ -101,7 +104,7 @@ def wait(
     Raises
     ------
     ValueError
-        If `return_when` is something else.
+        If `return_when` is something else, or `timeout` no number.
     TypeError
         If something else is among the futures.
     vinefast.errors.WaitInCallback, vinefast.errors.EngineStopped
@@ -111,7 +114,7 @@ def wait(
         raise ValueError(
             f"return_when is {return_when!r}; accepted: {ALL_COMPLETED!r}, {FIRST_COMPLETED!r} or {FIRST_EXCEPTION!r}"
         )
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     not_done = _checked(futures)
     done = {future for future in not_done if future.done()}
     not_done -= done
@@ -132,7 +135,14 @@ def wait(
     return DoneAndNotDoneFutures(done, not_done)
 
 
+def _deadline(timeout: float | None) -> float | None:
+    rules.require("timeout", timeout, rules.optional(rules.SECONDS))
+    return None if timeout is None else time.monotonic() + timeout
+
+
 def _checked(futures: Iterable[F]) -> set[F]:
+    if not isinstance(futures, Iterable):
+        raise TypeError(f"{futures!r} is no iterable; accepted: a list, say, of what submit, or apps, have returned")
     found = set(futures)
     for future in found:
         if not isinstance(future, Future):

@@ -161,6 +161,8 @@ cdef class FunctionRegistry:
 
     cdef tuple serialize(self, object func):
         cdef bytes body
+        if not callable(func):
+            raise TypeError(f"{func!r} cannot be called; accepted: a function, as in submit(function, None, argument)")
         options = options_of(func)
         try:
             body, uses = serialize_with_context(func, options.context, self.context)

@@ -106,11 +106,13 @@ class CachedFile(File):
         rules.require("writable", writable, rules.FLAG)
         super().__init__(source)
         if not urlsplit(self.url).scheme:
-            self.path, self.filename = self.url, os.path.basename(self.url)  # as it is, whatever a URL would make of it
+            # As it is, whatever a URL would make of it.
+            self.path: str = self.url
+            self.filename: str = os.path.basename(self.url)
         self.cache = cache
         self.unpack = unpack
         self.writable = writable
-        self.is_remote = self.scheme != "file"
+        self.is_remote: bool = self.scheme != "file"
         # Parsl has nothing to do before the call, whatever staging the executor has.
         self.scheme = "file"
 

@@ -85,7 +85,7 @@ class Planner:
 
 def _run_first(
     submit: Submit, engine: Engine, function: Callable[..., Any], *args: Any, output: str | None = None
-) -> tuple[Future, Forget]:
+) -> tuple[Future[Any], Forget]:
     """Run a function of the library before all calls of the user's.
 
     `output` is a place on this machine, to which nothing comes any more after what is given beside the future was

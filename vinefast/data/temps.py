@@ -17,7 +17,7 @@ from vinefast.library import files as on_worker
 from vinefast.settings import rules
 
 Forget = Callable[[], None]
-Bring = Callable[..., tuple[Future, Forget]]
+Bring = Callable[..., tuple[Future[Any], Forget]]
 
 
 def without_maker(name: str) -> InputMissing:
@@ -45,7 +45,7 @@ class Store:
         self._directory = ""
         # Memory may be cleaned up at any point, and whatever that calls may come here.
         self._lock = threading.RLock()
-        self._fetched: tuple[str, Future] | None = None
+        self._fetched: tuple[str, Future[Any]] | None = None
 
     def claim(self, handle: TempHandle, engine: object, bring: Bring, directory: str) -> TempHandle | None:
         """Let a call make the file: the first one, or one after those before have failed.
@@ -97,13 +97,13 @@ class Store:
         """Whether the file lies on the workers of an engine, where the engine's calls can read it."""
         return self.handle is not None and self.handle.belongs_to(engine)
 
-    def run(self, function: Callable[..., Any], *args: Any, output: str | None = None) -> tuple[Future, Forget]:
+    def run(self, function: Callable[..., Any], *args: Any, output: str | None = None) -> tuple[Future[Any], Forget]:
         """Run a function of the library where the file is, as `claim` says."""
         if self._bring is None or self.handle is None or not self.handle.temp.has_maker:
             raise without_maker(self.name)
         return self._bring(function, *args, output=output)
 
-    def wait(self, future: Future, timeout: float | None) -> Any:
+    def wait(self, future: Future[Any], timeout: float | None) -> Any:
         """Wait for the result of what `run` has begun, on whatever thread."""
         assert self.handle is not None
         return self.handle.result_of(future, timeout)
@@ -130,7 +130,7 @@ class Store:
         return place
 
 
-def _is_gone(place: str, future: Future) -> bool:
+def _is_gone(place: str, future: Future[Any]) -> bool:
     """Whether a file could not be fetched, or is not there any more."""
     return future.done() and (future.cancelled() or future.exception() is not None or not os.path.lexists(place))
 
@@ -178,7 +178,8 @@ class TempFile(File):
     def _begin(self, store: Store) -> None:
         super().__init__(f"file:{store.name}")
         # As it is, whatever a URL would make of it.
-        self.path = self.filename = store.name
+        self.path: str = store.name
+        self.filename: str = store.name
         self._store = store
 
     def cleancopy(self) -> TempFile:
@@ -211,6 +212,8 @@ class TempFile(File):
 
         Raises
         ------
+        InvalidConfiguration
+            If `timeout` is no number.
         vinefast.errors.InputMissing
             If no app makes the file.
         TimeoutError
@@ -220,6 +223,7 @@ class TempFile(File):
         Exception
             What failed the app that makes the file, or what keeps the file from coming.
         """
+        rules.require("timeout", timeout, rules.optional(rules.SECONDS))
         return self._store.fetch(self, None if path is None else os.fspath(path), timeout)
 
     def __repr__(self) -> str:
@@ -266,11 +270,14 @@ class Kept:
 
         Raises
         ------
+        InvalidConfiguration
+            If `timeout` is no number.
         TimeoutError
             If the value has not come in time.
         Exception
             What keeps the value from coming.
         """
+        rules.require("timeout", timeout, rules.optional(rules.SECONDS))
         return self._store.wait(self._store.run(on_worker.identity, self)[0], timeout)
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ from vinefast.display.text import duration, one_line
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # The rate is that of the last seconds.
 _RATE_S = 15.0
@@ -46,7 +46,7 @@ class Progress:
     """
 
     def __init__(self, title: str, count: Callable[[], Counts], ends_itself: bool = True) -> None:
-        self.title = one_line(title)
+        self.title: str = one_line(title)
         self._count = count
         self._ends_itself = ends_itself
         self._counts = Counts(0, 0)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _REFRESH_S = 0.2
 # For how long an end may wait for a terminal that takes nothing.

@@ -58,13 +58,14 @@ class Figures:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.calls, self.bundles = run.calls, run.bundles
-        self.bundle_of = np.repeat(np.arange(len(self.bundles)), self.bundles["n_calls"].astype(np.int64))
+        self.calls: Array = run.calls
+        self.bundles: Array = run.bundles
+        self.bundle_of: Array = np.repeat(np.arange(len(self.bundles)), self.bundles["n_calls"].astype(np.int64))
         ends = [run.first_ns + 1, run.stopped_ns or 0, *run.counters["at_ns"][-1:], *self.bundles["returned_ns"][-1:]]
         self._start_ns, self._end_ns = run.first_ns, int(max(ends))
-        self.edges_s = np.linspace(0, (self._end_ns - self._start_ns) * 1e-9, N_BINS + 1)
-        self.is_result = np.isin(self.calls["status"], RESULTS)
-        self.is_cancelled = self.calls["is_cancelled"] != 0
+        self.edges_s: Array = np.linspace(0, (self._end_ns - self._start_ns) * 1e-9, N_BINS + 1)
+        self.is_result: Array = np.isin(self.calls["status"], RESULTS)
+        self.is_cancelled: Array = self.calls["is_cancelled"] != 0
 
     def seconds(self, at_ns: Array) -> Array:
         """Give seconds since the beginning."""

@@ -66,7 +66,7 @@ class EventFile:
         self._file: BinaryIO = _open(path)
         self._rest = b""
         try:
-            self.head = self._read_head()
+            self.head: Head = self._read_head()
         except BaseException:
             self._file.close()
             raise

@@ -159,7 +159,7 @@ class Run:
     """
 
     def __init__(self, directory: str) -> None:
-        self.path = find(directory)
+        self.path: str = find(directory)
         self._file: EventFile | None = None
         self._begin()
 
@@ -174,12 +174,12 @@ class Run:
         self.failures: dict[int, Failure] = {}
         self.losses: list[Lost] = []
         self.lost_with_worker: dict[int, list[Sent]] = {}
-        self.n_left_out = 0
-        self.is_cut = False
-        self.damage = ""
-        self.first_ns = 0
+        self.n_left_out: int = 0
+        self.is_cut: bool = False
+        self.damage: str = ""
+        self.first_ns: int = 0
         self.stopped_ns: int | None = None
-        self.wall_offset_ns = 0
+        self.wall_offset_ns: int = 0
         self._bundles: list[bytes] = []
         self._calls: list[bytes] = []
         self._samples: list[bytes] = []

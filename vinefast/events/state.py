@@ -224,4 +224,5 @@ def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]
 
 def _known(numbers: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
     """Give numbers below `n` as they are, and `n` for all others, whose definitions were lost."""
-    return np.minimum(numbers, n)
+    known: np.ndarray[Any, Any] = np.minimum(numbers, n)
+    return known

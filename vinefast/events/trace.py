@@ -253,7 +253,8 @@ def _slots(bundles: Array, calls: Array) -> tuple[list[Slot], Array, Array, Arra
 
 
 def _durations(calls: Array) -> Array:
-    return np.minimum(calls["duration_ns"], _MOST_NS).astype(np.int64)
+    durations_ns: Array = np.minimum(calls["duration_ns"], _MOST_NS)
+    return durations_ns.astype(np.int64)
 
 
 def _calls(bundles: Array, calls: Array, slot_of: Array, begin_ns: Array, took_ns: Array) -> Calls:

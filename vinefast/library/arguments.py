@@ -3,7 +3,7 @@
 import argparse
 
 
-def library_arguments():
+def library_arguments() -> argparse.Namespace:
     """Parse the command line of a library."""
     parser = argparse.ArgumentParser(prog="vinefast_library")
     for name in ("--in-pipe-fd", "--out-pipe-fd", "--task-id", "--worker-pid"):

@@ -55,9 +55,9 @@ class Captures:
     """
 
     def __init__(self, log: LogFile, memory: SlotMemory, size: Callable[[], int], fd: Callable[[], int]) -> None:
-        self.is_sent = log.is_to_be_sent(1)
-        self.is_full = False
-        self.cutting = threading.RLock()
+        self.is_sent: bool = log.is_to_be_sent(1)
+        self.is_full: bool = False
+        self.cutting: threading.RLock = threading.RLock()
         self._log = log
         self._memory = memory
         self._size = size
@@ -212,7 +212,7 @@ class Captured:
     def __init__(self, function: Callable[..., object], begin: Callable[[], None]) -> None:
         self._function = function
         self._begin = begin
-        self.__name__ = getattr(function, "__name__", None) or type(function).__name__
+        self.__name__: str = getattr(function, "__name__", None) or type(function).__name__
 
     def __call__(self, /, *args: object, **kwargs: object) -> object:
         """Call the function."""

@@ -18,7 +18,7 @@ from .protocol import VINEFAST_INIT_COMMAND, VINEFAST_INIT_STATUS, VINEFAST_PROB
 _LAST_WORDS_NBYTES = 1000
 
 
-def _last_words():
+def _last_words() -> str:
     """Give the end of what was written to our standard output so far; a worker takes it into a file."""
     try:
         if not stat.S_ISREG(os.fstat(1).st_mode):
@@ -32,7 +32,7 @@ def _last_words():
     return "Its last words: " + words if words else "It said nothing."
 
 
-def _problem(version):
+def _problem(version: str) -> str:
     """Say why no call can run here; empty if they can."""
     if VINEFAST_PROBLEM in os.environ:
         return os.environ[VINEFAST_PROBLEM]
@@ -48,7 +48,7 @@ def _problem(version):
     )
 
 
-def main():
+def main() -> None:
     """Run what the arguments say, or answer calls with the reason why not."""
     version, module = sys.argv[1:3]
     del sys.argv[1:3]

@@ -302,7 +302,8 @@ class _Child:
             self._queue.socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
         except OSError:
             return NOTHING  # another child was faster
-        return REQUEST.unpack_from(self._buffer)[1]
+        serial: int = REQUEST.unpack_from(self._buffer)[1]
+        return serial
 
     def _run(self, message: bytes, received_ns: int, resume: Resume | None) -> int:
         try:

@@ -72,8 +72,8 @@ class ForkServer:
         self.pid = pid
         self.log = log
         self.channel = channel
-        self.loaded = False
-        self.has_forked = False
+        self.loaded: bool = False
+        self.has_forked: bool = False
         channel.setblocking(False)
 
     @classmethod

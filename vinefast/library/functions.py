@@ -63,7 +63,7 @@ class FunctionCache:
         max_nbytes: int = 64 << 20,
         n_slots: int = 1,
     ) -> None:
-        self.n_loaded = 0
+        self.n_loaded: int = 0
         self._contexts = contexts or Contexts()
         self._capacity = max(1, capacity)
         self._max_nbytes = max_nbytes

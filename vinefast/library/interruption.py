@@ -156,7 +156,7 @@ class Interruption:
         if frame is None:
             return time.monotonic_ns()
         variables = frame.f_locals
-        began_ns = variables["last_ns"]
+        began_ns: int = variables["last_ns"]
         if isinstance(variables, dict) and sys.gettrace() is sys.getprofile() is None:
             # Up to Python 3.12 a frame keeps this copy, and all that is in it: what the call was given, say. A function
             # that traces has it written back.

@@ -79,8 +79,8 @@ class LogFile:
         spare = os.path.abspath(name)
         self._paths = [spare]
         wanted = int(os.environ.get(VINEFAST_OUTPUT_NBYTES) or 0)
-        self.limit = (wanted or _UNKEPT_NBYTES) // 2
-        self.kept_name = f"{os.uname().nodename}-{os.getpid()}-{os.path.basename(name)}"
+        self.limit: int = (wanted or _UNKEPT_NBYTES) // 2
+        self.kept_name: str = f"{os.uname().nodename}-{os.getpid()}-{os.path.basename(name)}"
         # Whether the program wants what is in the file, but will not find it there: True if not even a path is known.
         self._is_wanted = wanted > 0
         if kept := output_prefix(os.getpid()):
@@ -309,7 +309,7 @@ class LogWatch:
     def __init__(self, logs: Sequence[tuple[LogFile, SlotMemory]], clock: Callable[[], float] = time.monotonic) -> None:
         self._logs = logs
         self._sizes = [-1] * len(logs)
-        self.look_at = clock() + _REST_S
+        self.look_at: float = clock() + _REST_S
 
     def look(self, now: float) -> None:
         """Cut what is too long."""

@@ -117,12 +117,12 @@ class SlotMemory:
         # Shared and anonymous: nothing on disk, gone with the last process that maps it.
         view = memoryview(mmap.mmap(-1, _NBYTES))
         self._counter_bytes = view[:_COUNTERS_NBYTES]
-        self.counters = self._counter_bytes.cast("Q")
+        self.counters: memoryview[int] = self._counter_bytes.cast("Q")
         self._bundle_counters = self._counter_bytes[: len(_NOTHING)]
-        self.captured = memoryview(mmap.mmap(-1, _CAPTURED_NBYTES))
-        self.limit = min(int(os.environ.get(VINEFAST_RESULT_NBYTES) or 1 << 30), _RECORD_MAX_NBYTES)
+        self.captured: memoryview[int] = memoryview(mmap.mmap(-1, _CAPTURED_NBYTES))
+        self.limit: int = min(int(os.environ.get(VINEFAST_RESULT_NBYTES) or 1 << 30), _RECORD_MAX_NBYTES)
         # In half a frame, so that what lies there never takes one beyond the limit.
-        self.area = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
+        self.area: memoryview[int] = view[_AREA_AT : max(_AREA_AT, min(_NBYTES, self.limit // 2) - _LAST_NBYTES)]
         self._records = view[_AREA_AT:]
         self._frame = view[_COUNTERS_NBYTES:]
         # How many records `count` has walked over, how far it came, and how long their calls took.
@@ -150,7 +150,8 @@ class SlotMemory:
 
     def n_records(self) -> int:
         """Give how many records the last bundle has that was finished."""
-        return RESULT_HEADER.unpack_from(self._frame)[1]
+        n_records: int = RESULT_HEADER.unpack_from(self._frame)[1]
+        return n_records
 
     def append(self, file: ResultFile, status: int, duration_ns: int, *payload: bytes | memoryview) -> bool:
         """Append one record, its payload in parts: the thorough way, for what the hot loop does not do in place.

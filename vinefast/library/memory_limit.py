@@ -67,7 +67,7 @@ class Gauge:
     def __init__(self, tree: Tree, limit: int) -> None:
         self.tree = tree
         self.limit = limit
-        self.peak = 0
+        self.peak: int = 0
         self._time_left = _AT_ONCE_S
         self._looked_at = time.monotonic()
 

@@ -196,6 +196,6 @@ def _copy(result_fd: int) -> int:
 
 
 if __name__ == "__main__":
-    exit_code = _main()
+    _exit_code = _main()
     sys.stdout.flush()
-    os._exit(exit_code)
+    os._exit(_exit_code)

@@ -58,9 +58,9 @@ class Output:
     def __init__(self, log: LogFile, memory: SlotMemory) -> None:
         self.attention: list[Output | None] = []
         self.rest: Iterator[Any] = iter(())
-        self.n_left = -1
-        self.streamed = 0
-        self.lost = 0
+        self.n_left: int = -1
+        self.streamed: int = 0
+        self.lost: int = 0
         self.log = log
         self._memory = memory
         self._pid = os.getpid()
@@ -71,7 +71,7 @@ class Output:
         self._end = -1
         self._foreign = 0
         self._log = identity(1)
-        self.captures = Captures(log, memory, self._size, lambda: 1 if self.is_log(1) else -1)
+        self.captures: Captures = Captures(log, memory, self._size, lambda: 1 if self.is_log(1) else -1)
         self.look()
 
     def install(self) -> None:
@@ -207,9 +207,10 @@ class Output:
     # The file
 
     def _size(self) -> int:
-        for look in (lambda: os.fstat(1), lambda: os.stat(self.log.path)):
+        places: tuple[int | str, ...] = (1, self.log.path)
+        for place in places:
             with suppress(OSError):
-                status = look()
+                status = os.stat(place)
                 if (status.st_dev, status.st_ino) == self._log:
                     return status.st_size
         return max(0, self._end)

@@ -10,6 +10,18 @@ from typing import Any
 from . import by_value
 from .lazy_package import import_from_package
 
+__all__ = [
+    "ParslMissing",
+    "RemoteExceptionWrapper",
+    "SerializationError",
+    "available",
+    "deserialize",
+    "deserialize_function",
+    "problem",
+    "serialize",
+    "versions",
+]
+
 _problem: BaseException | None = None
 
 import_from_package("parsl", ("parsl.serialize", "parsl.app.errors", "parsl.version"))
@@ -22,8 +34,8 @@ try:
     from parsl.serialize.errors import SerializationError
     from parsl.serialize.facade import methods_for_code
     from parsl.version import VERSION
-except BaseException as error:  # a broken installation may raise anything, and the library must be able to tell
-    _problem = error
+except BaseException as _error:  # a broken installation may raise anything, and the library must be able to tell
+    _problem = _error
 
     class RemoteExceptionWrapper:  # type: ignore[no-redef]
         """Stands in where Parsl cannot be imported; never instantiated."""

@@ -38,7 +38,7 @@ def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
 def adopt_orphans() -> bool:
     """Become the parent of all descendants whose own parent ends; tells whether that worked. Linux only."""
     try:
-        return ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False
 

@@ -12,6 +12,7 @@ import select
 import signal
 import struct
 import termios
+from argparse import Namespace
 
 from .arguments import library_arguments
 from .protocol import (
@@ -38,7 +39,7 @@ _MESSAGE = re.compile(rb"(\d+) (.*) (.+) (\3/[^/]+)", re.DOTALL)
 _LOOK_S = 0.05
 
 
-def refuse_call(problem):
+def refuse_call(problem: str) -> None:
     """Be the process of one call in the regular mode: its standard output carries the result."""
     with open(FRAME_FILE, "rb") as file:
         answer = _answer(file.read(), problem, 1)
@@ -52,7 +53,7 @@ def refuse_call(problem):
         output.write(answer)
 
 
-def refuse_calls(problem):
+def refuse_calls(problem: str) -> None:
     """Be the library until the worker leaves."""
     arguments = library_arguments()
     print("vinefast: " + problem, flush=True)
@@ -66,7 +67,7 @@ def refuse_calls(problem):
         pass  # the worker is gone
 
 
-def _serve(arguments, problem):
+def _serve(arguments: Namespace, problem: str) -> None:
     parent_pid = os.getppid()
     hello = {"name": LIBRARY_NAME, "taskid": arguments.task_id, "exec_mode": "fork"}
     _tell(arguments, json.dumps(hello).encode())
@@ -89,7 +90,7 @@ def _serve(arguments, problem):
             _refuse_bundle(arguments, rest[: int(length)], problem)
 
 
-def _refuse_bundle(arguments, message, problem):
+def _refuse_bundle(arguments: Namespace, message: bytes, problem: str) -> None:
     parts = _MESSAGE.fullmatch(message)
     assert parts is not None
     task_id, command, sandbox, result_path = parts.groups()
@@ -99,14 +100,14 @@ def _refuse_bundle(arguments, message, problem):
     _tell(arguments, task_id + b" 0")
 
 
-def _tell(arguments, body):
+def _tell(arguments: Namespace, body: bytes) -> None:
     message = b"%d\n%s" % (len(body), body)
     while message:
         message = message[os.write(arguments.out_pipe_fd, message) :]
     os.kill(arguments.worker_pid, signal.SIGCHLD)
 
 
-def _decode(command, sandbox):
+def _decode(command: bytes, sandbox: bytes) -> bytes:
     if command[:1] == COMMAND_LIMITED:
         command = command.partition(b" ")[2]
     if command[:1] == ENCODING_PLAIN:
@@ -121,12 +122,13 @@ def _decode(command, sandbox):
         return file.read()
 
 
-def _answer(frame, problem, n_slots):
+def _answer(frame: bytes, problem: str, n_slots: int) -> bytes:
     _, n_calls, *_ = BUNDLE_HEADER.unpack_from(frame)
     payload = pickle.dumps(("UnfitWorker", problem, "", None, 0), 2)
-    records = n_calls * (RESULT_RECORD.pack(STATUS_EXCEPTION, len(payload), 0) + payload)
+    records: bytes = n_calls * (RESULT_RECORD.pack(STATUS_EXCEPTION, len(payload), 0) + payload)
     nbytes = RESULT_HEADER.size + len(records)
-    answer = RESULT_HEADER.pack(RESULT_MAGIC, n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY, 0, 0) + records
+    header = RESULT_HEADER.pack(RESULT_MAGIC, n_calls, nbytes, 0, 0, 0, os.getpid(), n_slots, *_PLENTY, 0, 0)
+    answer = header + records
     if nbytes > INLINE_NBYTES:
         return answer
     zero = next(bytes([value]) for value in range(255, 0, -1) if value not in answer)

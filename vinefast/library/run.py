@@ -523,14 +523,19 @@ def _append(
         return False
 
 
-def _unpack(kind: int, payload: memoryview) -> tuple[tuple, dict]:
-    if kind == PAYLOAD_BUFFERS:
-        return buffers.unpack(payload)
+def _unpack(kind: int, payload: memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if kind == PAYLOAD_NONE:
         return (), {}
     if kind == STOPPED:
         raise CallStopped("the call has been cancelled")
-    return pickle.loads(payload) if kind == PAYLOAD_PICKLE else parsl_side.deserialize(bytes(payload))
+    unpacked: tuple[tuple[Any, ...], dict[str, Any]]
+    if kind == PAYLOAD_BUFFERS:
+        unpacked = buffers.unpack(payload)
+    elif kind == PAYLOAD_PICKLE:
+        unpacked = pickle.loads(payload)
+    else:
+        unpacked = parsl_side.deserialize(bytes(payload))
+    return unpacked
 
 
 def _run_with_files(function: Callable[..., Any], kind: int, payload: memoryview) -> Any:
@@ -544,7 +549,7 @@ def _run_with_files(function: Callable[..., Any], kind: int, payload: memoryview
     return files.run(plan, sealed, call, getattr(function, "__name__", repr(function)))
 
 
-def _run_chunk(function: Callable[..., Any], columns: tuple[list, ...]) -> list[Any] | tuple[list[Any], bytes]:
+def _run_chunk(function: Callable[..., Any], columns: tuple[Any, ...]) -> list[Any] | tuple[list[Any], bytes]:
     """Call the function for each row; gives the results, and if one raised, those before it and the failure."""
     results: list[Any] = []
     try:

@@ -46,21 +46,21 @@ class Slot:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.memory = SlotMemory()
-        self.stops = Stops()
-        self.stack = Stack()
-        self.log = LogFile(f"slot-{index}.log")
+        self.memory: SlotMemory = SlotMemory()
+        self.stops: Stops = Stops()
+        self.stack: Stack = Stack()
+        self.log: LogFile = LogFile(f"slot-{index}.log")
         self.pid = 0
         self.channel: socket.socket | None = None
         self.outgoing: memoryview | None = None
         self.listens_for_room = False
         self.bundle: Bundle | None = None
-        self.spawn_at = 0.0
+        self.spawn_at: float = 0.0
         self.respawn_s = FIRST_RESPAWN_S
         self.is_replaced = False
         self.has_had_child = False
         self.cause: Cause | None = None
-        self.kill_at = 0.0
+        self.kill_at: float = 0.0
         self.timed_out: bytes | None = None
 
     def is_busy(self) -> bool:

@@ -82,7 +82,7 @@ class Slots:
         self._slots = [Slot(index) for index in range(n_slots)]
         # The slot used last is the warmest: with little to do, few slots load many functions.
         self._idle: list[Slot] = []
-        self.waiting = WaitingBundles()
+        self.waiting: WaitingBundles = WaitingBundles()
         self._stopping = Stopping(self._home)
         self._time_limits = TimeLimits()
         self._asked_stacks = AskedStacks(self._home, answer_stack)

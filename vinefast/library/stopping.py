@@ -55,7 +55,7 @@ class Asked:
         self.serial = serial
         self.ends: dict[int, float] = {}
         self.pause_s = _ASK_AGAIN_S
-        self.ask_at = 0.0
+        self.ask_at: float = 0.0
         self.published = self.index = -1
 
     def look_at(self) -> float:

@@ -82,8 +82,8 @@ class Surroundings:
 
     def __init__(self, log_path: str, output: Output | None = None) -> None:
         self.directory: bytes | None = None
-        self.look_at_ns = 0
-        self.spoilt = False
+        self.look_at_ns: int = 0
+        self.spoilt: bool = False
         self._log_path = os.path.abspath(log_path)
         self._output = output
         # Functions, by digest: of the last bundle; that have left everything as it was; that have not.

@@ -27,7 +27,7 @@ class Timed:
         self._function = function
         self._counters = memory.counters
         self._pid = os.getpid()
-        self.__name__ = getattr(function, "__name__", None) or type(function).__name__
+        self.__name__: str = getattr(function, "__name__", None) or type(function).__name__
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""

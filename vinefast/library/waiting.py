@@ -39,8 +39,8 @@ class Bundle:
         self.task_id = task_id
         self.message = message
         self.received_ns = received_ns
-        self.hand_back_at = received_ns * 1e-9 + _LONGEST_WAIT_S
-        self.history = History()
+        self.hand_back_at: float = received_ns * 1e-9 + _LONGEST_WAIT_S
+        self.history: History = History()
         self.stopped: set[int] = set()
         self.memory_limit = memory_limit
 
@@ -63,7 +63,7 @@ class WaitingBundles:
     def __init__(self) -> None:
         # By serial number, oldest first. Those for which the queue has no room wait in `_overflow`.
         self._queue_in, queue_out = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.reader = child.Queue(queue_out, shared_number())
+        self.reader: child.Queue = child.Queue(queue_out, shared_number())
         self._queued: dict[int, Bundle] = {}
         # Those that were found to be in the queue no more: a child has taken them and will say so, unless it has died.
         self._taken: dict[int, Bundle] = {}
@@ -98,9 +98,11 @@ class WaitingBundles:
 
     def _next_queued(self) -> int | None:
         try:
-            return child.REQUEST.unpack(self.reader.socket.recv(child.REQUEST.size, socket.MSG_DONTWAIT))[1]
+            request = self.reader.socket.recv(child.REQUEST.size, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
+        serial: int = child.REQUEST.unpack(request)[1]
+        return serial
 
     def take_all_back(self) -> list[Bundle]:
         """Take back all that no child has taken, and so get to know what they have."""

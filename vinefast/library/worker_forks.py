@@ -54,10 +54,10 @@ class WorkerForks:
         self._sockets = {target for fd, target in sockets_of(worker_pid).items() if fd > 2}
         self._workspace = os.path.dirname(directory_of(os.getpid()))
         # What the worker was may be somebody else by now: who has adopted us, or has its number.
-        self.worker_was_there = directory_of(worker_pid) == self._workspace or not self._find_left()
+        self.worker_was_there: bool = directory_of(worker_pid) == self._workspace or not self._find_left()
         if not self.worker_was_there:
             self._worker = {}
-        self.are_there = any(self._is_one(pid) for pid in children_of(worker_pid))
+        self.are_there: bool = any(self._is_one(pid) for pid in children_of(worker_pid))
 
     def _is_one(self, pid: int) -> bool:
         return (

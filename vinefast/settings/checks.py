@@ -33,6 +33,7 @@ from vinefast.settings.rules import (
     is_environment,
     is_int,
     is_names,
+    is_staging,
     one_of,
     optional,
     refuse,
@@ -41,7 +42,7 @@ from vinefast.settings.rules import (
 from vinefast.settings.tuning import Tuning
 from vinefast.workers.monitoring import RADIO
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # TaskVine keeps challenge and password in a buffer of 2 KB and does not look.
 _PASSWORD_MAX_NBYTES = 1024
@@ -62,7 +63,7 @@ EXECUTOR_RULES: dict[str, Rule] = {
     "forward_output": FLAG,
     "require_password": FLAG,
     "priority_order": one_of("highest_first", "lowest_first"),
-    "storage_access": optional(instance_of(list)),
+    "storage_access": optional((is_staging, "a list of Staging, as Parsl has it")),
     "working_dir": optional(instance_of(str)),
     "remote_monitoring_radio": optional(RADIO),
 }

@@ -84,7 +84,7 @@ class Parameter(Generic[T]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.attribute = name
-        self.name = name.replace("_", "-")
+        self.name: str = name.replace("_", "-")
         self.__doc__ = (
             f"{self.doc}\n\n{self.kind}, {self.range}. Unit: {self.unit or 'none'}. Default: {self.default!r}."
         )
@@ -156,7 +156,7 @@ class Choice(Parameter[str]):
     def __init__(self, doc: str, default: str, *, choices: Mapping[str, str], **facts: Any) -> None:
         super().__init__(doc, default, **facts)
         self.choices = choices
-        self.range = ", ".join(
+        self.range: str = ", ".join(
             word if since == OLDEST else f"{word} (TaskVine {since} or newer)" for word, since in choices.items()
         )
 
@@ -182,12 +182,12 @@ class _Numeric(Parameter[T]):
         super().__init__(doc, default, unit, **facts)
         self.least = least
         self.most = most
-        self.also = also or {}
+        self.also: Mapping[float, str] = also or {}
         span = f"{least:g} or more" if most >= INT_MAX else f"{least:g} to {most:g}"
         extra = [f"{number:g}: {meaning}" for number, meaning in self.also.items()]
         if isinstance(default, Real) and not self._accepts(float(default)):
             extra.append(f"{default:g} if it is not set")
-        self.range = "; ".join([span, *extra])
+        self.range: str = "; ".join([span, *extra])
 
     def _accepts(self, number: float) -> bool:
         return self.least <= number <= self.most or number in self.also
@@ -279,18 +279,19 @@ class ParameterSet(dict[str, Any]):
         parameter = self.find(name)
         super().__setitem__(parameter.name, parameter.checked(value))
 
-    if not TYPE_CHECKING:  # for a type checker, any name would do then
+    # A type checker would take any name for an attribute then, and knows the others as a dict has them.
+    if not TYPE_CHECKING:
 
         def __setattr__(self, name, value):
             self.find(name).__set__(self, value)
 
-    # A dict's own would go around __setitem__.
-    update = MutableMapping.update
-    setdefault = MutableMapping.setdefault
+        # A dict's own would go around __setitem__.
+        update = MutableMapping.update
+        setdefault = MutableMapping.setdefault
 
-    def __ior__(self, values: Any) -> Self:  # type: ignore[override, misc]
-        self.update(values)
-        return self
+        def __ior__(self, values):
+            self.update(values)
+            return self
 
     def __repr__(self) -> str:
         values = (f"{name.replace('-', '_')}={value!r}" for name, value in self.items())

@@ -6,14 +6,59 @@ import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from parsl.executors.errors import InvalidResourceSpecification
 
 from vinefast._log_fields import fields
 from vinefast.settings.rules import FLAG, Rule, did_you_mean, is_int_valued, is_name, is_number
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
+
+
+class ResourceSpecification(TypedDict, total=False):
+    """What a call can ask for: a dict with any of these keys, for type checkers. None is the same as no key.
+
+    Attributes
+    ----------
+    cores : float
+        Cores.
+    memory, disk : int
+        In MB.
+    gpus : int
+        GPUs.
+    priority : float
+        See ``priority_order`` of the executor.
+    category : str
+        TaskVine's category.
+    running_time_min : int
+        Seconds that the worker must have left to live.
+    running_time_max : float
+        Seconds that the call may run; then it is ended, and fails with `CallTimedOut`.
+    enforce_memory : bool
+        Whether the call fails when it takes more than ``memory``; if not given, as the executor has it.
+    capture_output : bool
+        Whether what the call prints comes back with its result; if not given, as the executor has it.
+    exec_mode : "serverless" or "regular"
+        As ``function_exec_mode`` of the executor, and nothing else.
+
+    Examples
+    --------
+    >>> large: vinefast.ResourceSpecification = {"cores": 4, "memory": 8000}
+    >>> future = executor.submit(relax, large, structure)
+    """
+
+    cores: float | None
+    memory: int | None
+    disk: int | None
+    gpus: int | None
+    priority: float | None
+    category: str | None
+    running_time_min: int | None
+    running_time_max: float | None
+    enforce_memory: bool | None
+    capture_output: bool | None
+    exec_mode: Literal["serverless", "regular"] | None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
+from parsl.data_provider.staging import Staging
+
 from vinefast.errors import InvalidConfiguration
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -50,6 +52,11 @@ def is_name(value: object) -> bool:
 def is_names(value: object) -> bool:
     """Tell whether it is a list of strings that are not empty."""
     return isinstance(value, (list, tuple)) and all(map(is_name, value))
+
+
+def is_staging(value: object) -> bool:
+    """Tell whether it is a list of what Parsl stages files with."""
+    return isinstance(value, list) and all(isinstance(item, Staging) for item in value)
 
 
 def is_path(value: object) -> bool:
@@ -98,6 +105,7 @@ def _is_pair(value: object) -> TypeGuard[tuple[object, object]]:
 
 
 COUNT: Rule = (lambda value: is_int(value) and value >= 0, "a whole number, 0 or more")
+SECONDS: Rule = (lambda value: isinstance(value, Real), "a number of seconds")
 POSITIVE: Rule = (lambda value: is_int(value) and value > 0, "a positive whole number")
 FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
 TEXT: Rule = (is_text, "a string")

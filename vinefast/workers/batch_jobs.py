@@ -9,7 +9,7 @@ from collections.abc import Collection
 from parsl.jobs.states import JobStatus
 from parsl.providers.base import ExecutionProvider
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Less than a shutdown waits for whoever asks.
 _ANSWER_S = 3

@@ -20,7 +20,7 @@ from parsl.addresses import address_by_route, get_any_address
 from vinefast._log_fields import fields
 from vinefast.errors import EngineStartError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 ADDRESS = re.compile(r"(?P<host>[^/:\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]+)")
 """HOST:PORT, the host being a name, or a number, that of IPv6 in brackets."""

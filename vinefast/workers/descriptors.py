@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Some programs close all descriptors that they may have before they start another one: not millions.
 _ENOUGH = 1 << 20

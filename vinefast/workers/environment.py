@@ -27,7 +27,7 @@ from vinefast._log_fields import fields
 from vinefast.errors import InvalidConfiguration
 from vinefast.workers import packing
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Workers need the same one, to the minor version: calls hold byte code.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -17,7 +17,7 @@ from vinefast._log_fields import fields
 from vinefast.workers.output_files import safe_name
 from vinefast.workers.sent_output import Pieces
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Between two looks at the files, at least; and as many times what the last one took, for there may be many of them.
 _LOOK_S = 0.2
@@ -105,7 +105,7 @@ class Followed:
     """
 
     def __init__(self, path: str) -> None:
-        self.lines = Lines(os.path.basename(path).removesuffix(".log"))
+        self.lines: Lines = Lines(os.path.basename(path).removesuffix(".log"))
         self._path = path
         self._inode = -1
         self._offset = 0

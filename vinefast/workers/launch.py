@@ -39,7 +39,7 @@ from vinefast.workers.listening import listening_variables
 from vinefast.workers.programs import find_program
 from vinefast.workers.scratch import Scratch, sweep
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 START_SCRIPT = os.path.join(os.path.dirname(__file__), "start-worker.sh")
 """Runs a worker, the rest of its arguments, in a directory that is the worker's alone."""
@@ -94,25 +94,25 @@ class Launcher:
         Shell command that starts one worker; empty before `start`.
     """
 
-    local = False
+    local: bool = False
     """Whether workers run on this machine, and so see the same files."""
 
-    fixed = False
+    fixed: bool = False
     """Whether all workers are here from the start, and alike: none will be larger."""
 
-    ends_workers = False
+    ends_workers: bool = False
     """Whether `stop` ends workers that have not heard from the manager that they are to leave."""
 
-    brings_python = False
+    brings_python: bool = False
     """Whether workers run in an environment that was sent to them."""
 
-    idle_timeout_s = 0
+    idle_timeout_s: int = 0
     """Workers that have nothing to do for so long are to leave; 0: none is."""
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         self.config = config
         self.directory = directory
-        self.worker_command = ""
+        self.worker_command: str = ""
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start workers; `on_failure` is called, on another thread, if it turns out that none can run."""
@@ -170,7 +170,7 @@ class ProviderLauncher(Launcher):
     def __init__(self, config: TaskVineFactoryConfig, directory: str, provider: ExecutionProvider) -> None:
         super().__init__(config, directory)
         self.provider = provider
-        self.local = isinstance(provider, LocalProvider)
+        self.local: bool = isinstance(provider, LocalProvider)
         self._worker = find_program(config.worker_executable) if self.local else config.worker_executable
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
@@ -186,7 +186,7 @@ class ProviderLauncher(Launcher):
         variables = listening_variables(contact.listen_address) if self.local else {}
         assignments = "".join(f"{name}={shlex.quote(value)} " for name, value in variables.items())
         worker = _word_for_a_shell(self._worker)
-        self.worker_command = f"{assignments}sh {shlex.quote(script)} {worker} {shlex.join(arguments)}"
+        self.worker_command: str = f"{assignments}sh {shlex.quote(script)} {worker} {shlex.join(arguments)}"
 
     def diagnosis(self) -> str:
         """Point to the files that the provider makes, and show what a block had to say."""
@@ -358,7 +358,7 @@ class LocalLauncher(_CrewLauncher):
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
-        self.count = config.min_workers
+        self.count: int = config.min_workers
         self._worker = find_program(config.worker_executable)
         self._workspaces: dict[int, str] = {}
 
@@ -413,16 +413,17 @@ class FactoryLauncher(_CrewLauncher):
 
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
-        self.local = self.ends_workers = config.batch_type == "local"
-        self.idle_timeout_s = config.worker_timeout if config.min_workers < config.max_workers else 0
+        self.local: bool = config.batch_type == "local"
+        self.ends_workers: bool = self.local
+        self.idle_timeout_s: int = config.worker_timeout if config.min_workers < config.max_workers else 0
         # It takes up to 5 s to end its workers. Here they leave by themselves, or with its session.
-        self.grace_s = _LOCAL_FACTORY_GRACE_S if self.local else _BATCH_GRACE_S
+        self.grace_s: float = _LOCAL_FACTORY_GRACE_S if self.local else _BATCH_GRACE_S
         self._factory = find_program(self.program)
         self._worker = find_program(config.worker_executable)
         self._environment: Environment | None = None
         if config.python_env is not None:
             self._environment = named_environment("factory_config.python_env", config.python_env, self._label)
-        self.brings_python = self._environment is not None
+        self.brings_python: bool = self._environment is not None
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the factory."""

@@ -15,7 +15,7 @@ from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadio
 from vinefast._log_fields import fields
 from vinefast.settings.rules import Rule
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _TIED_TO_OTHER_EXECUTORS = (HTEXRadio, MultiprocessingQueueRadio)
 

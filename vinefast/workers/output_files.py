@@ -16,7 +16,7 @@ from vinefast._log_fields import fields
 from vinefast.library.log_file import LogFile, append_line, mark
 from vinefast.workers.sent_output import Piece, Pieces
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _LOOK_S = 60.0
 _JOIN_S = 5.0

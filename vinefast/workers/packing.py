@@ -61,7 +61,8 @@ def conda_prefix(field: str, name: str) -> str:
     """
     conda_pack = _import("conda_pack", "conda-pack", field)
     try:
-        return conda_pack.CondaEnv.from_name(name, ignore_editable_packages=True).prefix
+        prefix: str = conda_pack.CondaEnv.from_name(name, ignore_editable_packages=True).prefix
+        return prefix
     except (conda_pack.CondaPackException, OSError) as error:
         raise InvalidConfiguration(
             f"{field} is {name!r}, which is neither a file nor a directory here, nor the name of a conda environment: "

@@ -33,8 +33,8 @@ class RunFiles:
     """
 
     def __init__(self, run_dir: str, label: str, vine_log_dir: str | None) -> None:
-        self.directory = os.path.join(os.path.abspath(run_dir), label)
-        self.runtime_dir = os.path.abspath(vine_log_dir or os.path.join(self.directory, "taskvine"))
+        self.directory: str = os.path.join(os.path.abspath(run_dir), label)
+        self.runtime_dir: str = os.path.abspath(vine_log_dir or os.path.join(self.directory, "taskvine"))
         for path in (self.directory, self.runtime_dir):
             os.makedirs(path, exist_ok=True)
 

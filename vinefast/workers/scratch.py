@@ -39,7 +39,7 @@ class Scratch:
     def __init__(self, parent: str | None, janitor: bool = True) -> None:
         self._fd = -1
         while self._fd < 0:
-            self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+            self.path: str = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
             self._fd = _lock(self.path, fcntl.LOCK_EX)
         self._janitor: subprocess.Popen[bytes] | None = None
         if not janitor:

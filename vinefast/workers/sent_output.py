@@ -32,7 +32,7 @@ class Pieces:
         self._put_nbytes = 0
         self._taken_nbytes = 0
         self._dropped: dict[str, int] = {}
-        self.dropped_nbytes = 0
+        self.dropped_nbytes: int = 0
 
     def put(self, name: str, gone: int, text: bytes) -> None:
         """Hand a piece over, without waiting for anything."""

@@ -20,7 +20,7 @@ from vinefast.settings.resources import CallSpec
 from vinefast.workers.descriptors import why_none_is_left
 from vinefast.workers.launch import Launcher
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
 _NO_WORKER_S = 30.0

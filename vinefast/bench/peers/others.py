@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 from vinefast.bench.peers.base import Function, Peer
 
@@ -44,11 +44,12 @@ class ProcessPool(Peer):
 
     def start(self) -> None:
         """Make the pool; its processes come with the first calls."""
-        self.executor = ProcessPoolExecutor(self.slots)
+        self.executor: Any = ProcessPoolExecutor(self.slots)
 
     def map(self, function: Function, items: Iterable[Any]) -> Iterable[Any] | None:
         """Use the pool's map in chunks of 100."""
-        return self.executor.map(function, items, chunksize=100)
+        results: Iterable[Any] = self.executor.map(function, items, chunksize=100)
+        return results
 
     def stop(self) -> None:
         """End the pool without waiting for calls that have not begun."""
@@ -59,8 +60,8 @@ class Dask(Peer):
     """Dask distributed: a local cluster with one process per slot."""
 
     name = "dask"
-    package = "distributed"
-    module = "distributed"
+    package: ClassVar[str | None] = "distributed"
+    module: ClassVar[str | None] = "distributed"
 
     def start(self) -> None:
         """Start cluster and client."""
@@ -74,7 +75,7 @@ class Dask(Peer):
             dashboard_address=None,
             local_directory=self.directory,
         )
-        self.executor = distributed.Client(self._cluster)
+        self.executor: Any = distributed.Client(self._cluster)
 
     def submit(self, function: Function, *args: Any) -> Any:
         """Submit one call, not to be answered from an earlier one's result."""
@@ -87,7 +88,8 @@ class Dask(Peer):
 
     def wait(self, futures: Sequence[Any]) -> list[Any]:
         """Gather the results, which is much faster than one by one."""
-        return self.executor.gather(list(futures))
+        results: list[Any] = self.executor.gather(list(futures))
+        return results
 
     def stop(self) -> None:
         """End client and cluster."""
@@ -99,8 +101,8 @@ class Ray(Peer):
     """Ray on this machine."""
 
     name = "ray"
-    package = "ray"
-    module = "ray"
+    package: ClassVar[str | None] = "ray"
+    module: ClassVar[str | None] = "ray"
 
     def start(self) -> None:
         """Start Ray's processes."""
@@ -114,8 +116,8 @@ class Ray(Peer):
             object_store_memory=2 * 10**9,
             _temp_dir=os.path.join(self.directory, "ray"),
         )
-        self.executor = ray
-        self._remotes: dict[Function, Any] = {}
+        self.executor: Any = ray
+        self._remotes: dict[Function, Function] = {}
 
     def submit(self, function: Function, *args: Any) -> Any:
         """Submit one call."""
@@ -128,7 +130,8 @@ class Ray(Peer):
 
     def wait(self, futures: Sequence[Any]) -> list[Any]:
         """Get the results."""
-        return self.executor.get(list(futures))
+        results: list[Any] = self.executor.get(list(futures))
+        return results
 
     def _remote(self, function: Function) -> Function:
         if function not in self._remotes:

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from vinefast.bench.peers.base import Function, Peer
 
@@ -19,8 +19,8 @@ def put_programs_on_path() -> None:
 class _ParslPeer(Peer):
     """An executor that Parsl starts. Calls go to its submit, as Parsl's own do; apps go through Parsl."""
 
-    package = "parsl"
-    module = "parsl"
+    package: ClassVar[str | None] = "parsl"
+    module: ClassVar[str | None] = "parsl"
     through_parsl = True
 
     def make(self) -> Any:
@@ -30,7 +30,7 @@ class _ParslPeer(Peer):
         import parsl
 
         put_programs_on_path()
-        self.executor = self.make()
+        self.executor: Any = self.make()
         self._kernel = parsl.load(
             parsl.Config(
                 executors=[self.executor],
@@ -59,8 +59,8 @@ class VineFast(_ParslPeer):
     """vinefast with one worker on this machine."""
 
     name = "vinefast"
-    package = "vinefast"
-    module = "vinefast"
+    package: ClassVar[str | None] = "vinefast"
+    module: ClassVar[str | None] = "vinefast"
     full_size = True
 
     def make(self) -> Any:
@@ -115,8 +115,8 @@ class TaskVine(_ParslPeer):
     """Parsl's own TaskVineExecutor, its calls as function invocations."""
 
     name = "taskvine"
-    package = "ndcctools"
-    module = "ndcctools.taskvine"
+    package: ClassVar[str | None] = "ndcctools"
+    module: ClassVar[str | None] = "ndcctools.taskvine"
 
     def make(self) -> Any:
         """Make the executor."""
