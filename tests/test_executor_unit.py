@@ -472,7 +472,7 @@ def test_an_interrupted_start_leaves_nothing(make, monkeypatch):
     def interrupted(self, contact, on_failure):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vinefast.workers.launch.LocalLauncher.start", interrupted)
+    monkeypatch.setattr("vinefast.workers.launch.local.LocalLauncher.start", interrupted)
     executor = make()
     with pytest.raises(KeyboardInterrupt):
         executor.start()

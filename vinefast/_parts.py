@@ -31,7 +31,8 @@ from vinefast.workers.command import program_path
 from vinefast.workers.contact import Contact, catalog_hosts, listening_address, manager_address, name_in_catalog
 from vinefast.workers.descriptors import raise_limit
 from vinefast.workers.environment import calls_environment
-from vinefast.workers.launch import Launcher, make_launcher
+from vinefast.workers.launch import make_launcher
+from vinefast.workers.launch.launcher import Launcher
 from vinefast.workers.run_files import RunFiles
 from vinefast.workers.run_output import RunOutput
 from vinefast.workers.watchdog import Watchdog

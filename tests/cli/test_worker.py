@@ -14,8 +14,7 @@ from click.testing import CliRunner
 
 from vinefast.cli import main
 from vinefast.workers import by_hand
-from vinefast.workers.launch import START_SCRIPT
-from vinefast.workers.programs import find_program
+from vinefast.workers.programs import START_SCRIPT, find_program
 
 # The command in vinefast.cli has the module's name.
 worker = importlib.import_module("vinefast.cli.worker")

@@ -100,7 +100,9 @@ def test_a_warning_names_its_executor(logged, records):
     with parsl.load(logged(executor)):
         os.kill(worker_of_call().result(60), signal.SIGKILL)
         assert wait_until(lambda: executor.stats()["workers_joined"] == 2)
-    (lost,) = (record for record in records("vinefast.workers.launch") if record["levelname"] == "WARNING")
+    (lost,) = (
+        record for record in records("vinefast.workers.launch.process_launcher") if record["levelname"] == "WARNING"
+    )
     assert lost["parsl.executor"] == "vines"
     assert f"(pid {lost['parsl.pid']})" in lost["formatted"]
 

@@ -21,10 +21,16 @@ from parsl.providers import LocalProvider, SlurmProvider
 
 from tests.helpers.processes import is_alive
 from tests.helpers.waiting import wait_until
-from vinefast.errors import EngineFailure, EngineStartError
-from vinefast.workers import launch, programs
+from vinefast.errors import EngineFailure
 from vinefast.workers.contact import Contact
 from vinefast.workers.environment import PYTHON
+from vinefast.workers.launch import factory, make_launcher, process_launcher, processes
+from vinefast.workers.launch.factory import FactoryLauncher
+from vinefast.workers.launch.local import LocalLauncher
+from vinefast.workers.launch.manual import ManualLauncher
+from vinefast.workers.launch.processes import session_members
+from vinefast.workers.launch.provider import ProviderLauncher
+from vinefast.workers.programs import START_SCRIPT
 
 pytestmark = pytest.mark.processes
 
@@ -64,7 +70,7 @@ def start(tmp_path, temporary, manager):
     directory.mkdir()
 
     def start(on_failure=lambda error: None, provider=None, method="factory", **fields):
-        launcher = launch.make_launcher(method, TaskVineFactoryConfig(**fields), str(directory), provider)
+        launcher = make_launcher(method, TaskVineFactoryConfig(**fields), str(directory), provider)
         started.append(launcher)
         port = manager.getsockname()[1]
         launcher.start(Contact("127.0.0.1", port, password_file=str(password)), on_failure)
@@ -93,15 +99,15 @@ def processes_of(launcher):
 
 def test_methods_have_their_launchers(tmp_path, archive):
     def kind(method="factory", provider=None, **fields):
-        return type(launch.make_launcher(method, TaskVineFactoryConfig(**fields), str(tmp_path), provider))
+        return type(make_launcher(method, TaskVineFactoryConfig(**fields), str(tmp_path), provider))
 
-    assert kind() is launch.LocalLauncher
-    assert kind(min_workers=3, max_workers=3) is launch.LocalLauncher
-    assert kind(min_workers=1, max_workers=3) is launch.FactoryLauncher
-    assert kind(batch_type="slurm") is launch.FactoryLauncher
-    assert kind(python_env=archive) is launch.FactoryLauncher
-    assert kind("manual") is launch.ManualLauncher
-    assert kind("provider", LocalProvider()) is launch.ProviderLauncher
+    assert kind() is LocalLauncher
+    assert kind(min_workers=3, max_workers=3) is LocalLauncher
+    assert kind(min_workers=1, max_workers=3) is FactoryLauncher
+    assert kind(batch_type="slurm") is FactoryLauncher
+    assert kind(python_env=archive) is FactoryLauncher
+    assert kind("manual") is ManualLauncher
+    assert kind("provider", LocalProvider()) is ProviderLauncher
 
 
 def test_local_workers_come_and_go(start, manager):
@@ -140,7 +146,7 @@ def test_a_worker_is_replaced_once_there_are_descriptors_again(start, manager, c
                 taken.append(os.dup(0))
         process.kill()
         assert wait_until(lambda: "No vine_worker can be started" in caplog.text)
-        time.sleep(3 * launch._POLL_S)
+        time.sleep(3 * process_launcher._POLL_S)
     finally:
         for descriptor in taken:
             os.close(descriptor)
@@ -162,7 +168,7 @@ def test_a_worker_is_replaced_once_there_is_room_again(start, manager, monkeypat
         raise OSError(lack, os.strerror(lack))
 
     with monkeypatch.context() as patched:
-        patched.setattr(launch.subprocess, "Popen", refuse)
+        patched.setattr(processes.subprocess, "Popen", refuse)
         process.kill()
         assert wait_until(lambda: len(tried) > 1)
     worker_on(manager).close()
@@ -191,12 +197,12 @@ def test_a_retired_launcher_replaces_no_worker(start, manager):
     launcher.retire()
     (process,) = processes_of(launcher)
     process.kill()
-    time.sleep(3 * launch._POLL_S)
+    time.sleep(3 * process_launcher._POLL_S)
     assert processes_of(launcher) == [process]
 
 
 def test_workers_that_soon_end_by_signals_are_replaced_for_ever(start, manager, monkeypatch):
-    monkeypatch.setattr(launch, "_LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(process_launcher, "_LONGEST_PAUSE_S", 0.0)
     failures = []
     launcher = start(failures.append)
     launcher._early_ends = [5000]  # as after half a day
@@ -237,7 +243,7 @@ def test_the_factory_makes_workers_and_takes_them_along(start, manager):
     launcher = start(min_workers=1, max_workers=2, cores=1)
     worker_on(manager).close()
     (process,) = processes_of(launcher)
-    members = launch._session_members(process.pid)
+    members = session_members(process.pid)
     assert len(members) >= 3
     began = time.monotonic()
     launcher.stop()
@@ -247,7 +253,7 @@ def test_the_factory_makes_workers_and_takes_them_along(start, manager):
 
 def test_a_factory_that_cannot_run_is_given_up(start, archive, monkeypatch):
     failures = []
-    monkeypatch.setattr(launch, "SCRIPT", "/no/such/script")
+    monkeypatch.setattr(factory, "SCRIPT", "/no/such/script")
     start(failures.append, max_workers=2, python_env=archive)
     assert wait_until(lambda: failures)
     assert "factory.log" in str(failures[0])
@@ -256,7 +262,7 @@ def test_a_factory_that_cannot_run_is_given_up(start, archive, monkeypatch):
 def test_factory_fields_become_options(tmp_path, archive):
     def options(password_file=None, project_name=None, ssl=False, **fields):
         config = TaskVineFactoryConfig(**{"batch_type": "slurm", **fields})
-        launcher = launch.FactoryLauncher(config, str(tmp_path))
+        launcher = FactoryLauncher(config, str(tmp_path))
         arguments = launcher._arguments(Contact("head", 9123, project_name, password_file=password_file, ssl=ssl))
         return arguments
 
@@ -284,7 +290,7 @@ def test_factory_fields_become_options(tmp_path, archive):
         assert value(f"--{name}", **{name: 3}) == "3"
         assert f"--{name}" not in options()
     start_script = [option for option in options() if option.startswith("--wrapper")]
-    assert start_script == [f"--wrapper-input={launch.START_SCRIPT}", "--wrapper=sh start-worker.sh"]
+    assert start_script == [f"--wrapper-input={START_SCRIPT}", "--wrapper=sh start-worker.sh"]
     # Each is put before the one that was given before it: what unpacks the environment comes first.
     wrappers = [option for option in options(python_env=archive) if option.startswith("--wrapper=")]
     assert wrappers[0] == start_script[1] and "environment.sh" in wrappers[1]
@@ -338,7 +344,7 @@ def test_a_providers_command_starts_a_worker(start, manager, tmp_path, monkeypat
 
 
 def remote(tmp_path, **fields):
-    return launch.make_launcher("provider", TaskVineFactoryConfig(**fields), str(tmp_path), SlurmProvider())
+    return make_launcher("provider", TaskVineFactoryConfig(**fields), str(tmp_path), SlurmProvider())
 
 
 def test_remote_blocks_get_their_target(tmp_path):
@@ -391,45 +397,14 @@ def test_what_remote_blocks_say_is_shown(tmp_path):
     assert "vine_worker: not found" in launcher.diagnosis()
 
 
-def test_programs_are_found_in_the_chosen_prefix_first(tmp_path, monkeypatch):
-    program = tmp_path / "bin" / "vine_worker"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    assert programs.find_program("vine_worker") != str(program)
-    assert programs.find_program(str(program)) == str(program)
-    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path))
-    assert programs.find_program("vine_worker") == str(program)
-    assert programs.find_program("vine_factory")
-
-
-def test_a_missing_program_is_answered_with_places_and_remedies(monkeypatch):
-    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", "/chosen")
-    with pytest.raises(EngineStartError, match="/chosen/bin.*conda.*Debian.*install-taskvine"):
-        programs.find_program("vine_wanderer")
-    with pytest.raises(EngineStartError, match="/no/such/vine_worker"):
-        programs.find_program("/no/such/vine_worker")
-
-
-def test_log_excerpts(tmp_path):
-    log = tmp_path / "log"
-    assert "cannot be read" in launch.log_excerpt(str(log))
-    log.write_text("")
-    assert "(empty)" in launch.log_excerpt(str(log))
-    log.write_text("old\n" + "".join(f"line {n}\n" for n in range(100)))
-    excerpt = launch.log_excerpt(str(log), start=4)
-    assert "line 0\n" in excerpt and "line 99" in excerpt
-    assert "old" not in excerpt and "line 50" not in excerpt
-
-
 def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
     program = tmp_path / "program.py"
     program.write_text(
         "import sys, time\n"
         "from parsl.executors.taskvine import TaskVineFactoryConfig\n"
-        "from vinefast.workers import launch\n"
         "from vinefast.workers.contact import Contact\n"
-        "launcher = launch.FactoryLauncher(TaskVineFactoryConfig(max_workers=2), sys.argv[1])\n"
+        "from vinefast.workers.launch.factory import FactoryLauncher\n"
+        "launcher = FactoryLauncher(TaskVineFactoryConfig(max_workers=2), sys.argv[1])\n"
         "launcher.start(Contact('127.0.0.1', int(sys.argv[2])), print)\n"
         "print(launcher._processes[0].pid, flush=True)\n"
         "time.sleep(100)\n"
@@ -443,35 +418,17 @@ def test_workers_leave_when_the_program_is_killed(tmp_path, manager):
         session = int(process.stdout.readline())
         while not manager.accept()[0].recv(100).startswith(b"taskvine"):
             pass
-        assert len(launch._session_members(session)) >= 3
+        assert len(session_members(session)) >= 3
         process.kill()
-    assert wait_until(lambda: not launch._session_members(session), seconds=20)
+    assert wait_until(lambda: not session_members(session), seconds=20)
     assert not list(tmp_path.glob("vinefast-*"))
-
-
-def test_local_workers_keep_their_files_in_memory_if_there_is_room(monkeypatch, tmp_path):
-    config = TaskVineFactoryConfig()
-    monkeypatch.delenv("TMPDIR", raising=False)
-    monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path))
-    monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1)
-    if not os.statvfs(tmp_path).f_flag & os.ST_NOEXEC:
-        assert launch.local_scratch_dir(config) == str(tmp_path)
-    assert launch.local_scratch_dir(TaskVineFactoryConfig(scratch_dir="/else")) == "/else"
-    monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1 << 60)
-    assert launch.local_scratch_dir(config) is None
-    monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path / "absent"))
-    assert launch.local_scratch_dir(config) is None
-    monkeypatch.setattr(launch, "_MEMORY_DIR", str(tmp_path))
-    monkeypatch.setattr(launch, "_MEMORY_MIN_NBYTES", 1)
-    monkeypatch.setenv("TMPDIR", "/users/choice")
-    assert launch.local_scratch_dir(config) is None
 
 
 def test_local_workers_larger_than_this_machine_are_warned_of(tmp_path, caplog):
     for fields in ({"cores": 9999}, {"memory": 10**9}, {"disk": 10**12}, {"cores": 1, "memory": 100, "disk": 100}):
         for counts in ({}, {"min_workers": 1, "max_workers": 2}):
-            launch.make_launcher("factory", TaskVineFactoryConfig(**fields, **counts), str(tmp_path), None)
-    launch.make_launcher("factory", TaskVineFactoryConfig(batch_type="condor", cores=9999), str(tmp_path), None)
+            make_launcher("factory", TaskVineFactoryConfig(**fields, **counts), str(tmp_path), None)
+    make_launcher("factory", TaskVineFactoryConfig(batch_type="condor", cores=9999), str(tmp_path), None)
     told = [record.getMessage().split(",")[0] for record in caplog.records]
     assert "calls will be given more than there is" in caplog.text
     cores, memory, disk = (

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from tests.helpers.waiting import wait_until
 from vinefast.workers import scratch
@@ -115,3 +116,21 @@ def test_where_nothing_can_be_locked_nothing_is_swept(tmp_path, monkeypatch):
     assert os.path.exists(made.path)
     made.close()
     assert os.listdir(tmp_path) == []
+
+
+def test_local_workers_keep_their_files_in_memory_if_there_is_room(monkeypatch, tmp_path):
+    config = TaskVineFactoryConfig()
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(scratch, "_MEMORY_DIR", str(tmp_path))
+    monkeypatch.setattr(scratch, "_MEMORY_MIN_NBYTES", 1)
+    if not os.statvfs(tmp_path).f_flag & os.ST_NOEXEC:
+        assert scratch.local_scratch_dir(config) == str(tmp_path)
+    assert scratch.local_scratch_dir(TaskVineFactoryConfig(scratch_dir="/else")) == "/else"
+    monkeypatch.setattr(scratch, "_MEMORY_MIN_NBYTES", 1 << 60)
+    assert scratch.local_scratch_dir(config) is None
+    monkeypatch.setattr(scratch, "_MEMORY_DIR", str(tmp_path / "absent"))
+    assert scratch.local_scratch_dir(config) is None
+    monkeypatch.setattr(scratch, "_MEMORY_DIR", str(tmp_path))
+    monkeypatch.setattr(scratch, "_MEMORY_MIN_NBYTES", 1)
+    monkeypatch.setenv("TMPDIR", "/users/choice")
+    assert scratch.local_scratch_dir(config) is None

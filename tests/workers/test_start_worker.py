@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.processes import descendants
 from tests.helpers.waiting import wait_for_file, wait_until
-from vinefast.workers.launch import START_SCRIPT
+from vinefast.workers.programs import START_SCRIPT
 
 pytestmark = pytest.mark.processes
 

@@ -16,8 +16,8 @@ from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.by_hand import WorkerStart
 from vinefast.workers.contact import ADDRESS, speaks_tls
-from vinefast.workers.launch import RECONNECT_S, START_SCRIPT
-from vinefast.workers.programs import find_program
+from vinefast.workers.launch.arguments import RECONNECT_S
+from vinefast.workers.programs import START_SCRIPT, find_program
 
 _PASSWORD = re.compile(r"--pass[word]*(=.*)?|-P.*")
 _NO_PASSWORD = "--no-password"

@@ -19,7 +19,8 @@ from vinefast.settings import checks
 from vinefast.workers import packing
 from vinefast.workers.contact import is_loopback, listening_address, manager_address
 from vinefast.workers.environment import PYTHON, named_environment
-from vinefast.workers.launch import Launcher, make_launcher
+from vinefast.workers.launch import make_launcher
+from vinefast.workers.launch.launcher import Launcher
 
 # By the names that TaskVine and Parsl's providers have for batch systems.
 _SUBMIT_COMMANDS = {

@@ -20,7 +20,7 @@ from vinefast.errors import EngineStartError, EventLogError
 from vinefast.events.run import find_all
 from vinefast.workers import by_hand
 from vinefast.workers.contact import ADDRESS, manager_address, speaks_tls
-from vinefast.workers.launch import local_scratch_dir
+from vinefast.workers.scratch import local_scratch_dir
 
 _KNOCK_S = 3.0
 _ANSWER_S = 5.0

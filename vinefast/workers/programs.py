@@ -1,4 +1,4 @@
-"""Where TaskVine's programs are."""
+"""Where TaskVine's programs are, and the script that starts its worker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from vinefast.errors import EngineStartError
 
 # TaskVine's own name for it.
 RESOURCE_MONITOR_VARIABLE = "CCTOOLS_RESOURCE_MONITOR"
+
+START_SCRIPT: str = os.path.join(os.path.dirname(__file__), "start-worker.sh")
+"""Runs a worker, the rest of its arguments, in a directory that is the worker's alone."""
 
 _PREFIX_VARIABLE = "VINEFAST_TASKVINE_PREFIX"
 

@@ -11,6 +11,11 @@ import subprocess
 import tempfile
 from contextlib import suppress
 
+from parsl.executors.taskvine import TaskVineFactoryConfig
+
+_MEMORY_DIR = "/dev/shm"
+_MEMORY_MIN_NBYTES = 2 << 30
+
 _PREFIX = f"vinefast-scratch-{re.sub(r'[^A-Za-z0-9.]', '_', platform.node())}-"
 _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
 
@@ -21,6 +26,23 @@ trap '' HUP INT TERM
 read -r _ && exit
 for _ in 1 2 3 4 5 6; do rm -rf "$1"; sleep 0.5; done
 """
+
+
+def local_scratch_dir(config: TaskVineFactoryConfig) -> str | None:
+    """Choose where workers on this machine keep their files; None: where temporary files are.
+
+    For every bundle a worker makes and removes a directory and two files, which takes half a millisecond on a disk and
+    a tenth of that in memory. Calls work elsewhere, so what lies there is small.
+    """
+    if config.scratch_dir is not None or "TMPDIR" in os.environ:
+        return config.scratch_dir
+    try:
+        memory = os.statvfs(_MEMORY_DIR)
+    except OSError:
+        return None
+    roomy = memory.f_bavail * memory.f_frsize >= _MEMORY_MIN_NBYTES
+    usable = not memory.f_flag & os.ST_NOEXEC and os.access(_MEMORY_DIR, os.W_OK | os.X_OK)
+    return _MEMORY_DIR if roomy and usable else None
 
 
 class Scratch:

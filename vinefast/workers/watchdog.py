@@ -18,7 +18,7 @@ from vinefast._log_fields import fields
 from vinefast._teardown import join
 from vinefast.settings.resources import CallSpec
 from vinefast.workers.descriptors import why_none_is_left
-from vinefast.workers.launch import Launcher
+from vinefast.workers.launch.launcher import Launcher
 
 logger: logging.Logger = logging.getLogger(__name__)
 
