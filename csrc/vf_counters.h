@@ -10,7 +10,8 @@ names. */
 
 /* clang-format off */
 #define VF_COUNTERS(_) \
-	_(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) _(calls_lost) \
+	_(calls_taken) _(calls_sent) _(calls_returned) _(calls_handed_back) _(calls_missed) \
+	_(calls_lost) \
 	_(bundles_sent) _(bundles_spilled) _(bundles_lost) _(bytes_sent) _(bytes_returned) \
 	_(pack_ns) _(wait_ns) _(run_ns) \
 	_(queue_ns) _(dispatch_ns) _(transfer_ns) _(library_ns) _(bundle_ns) _(calls_ns) \

@@ -218,6 +218,15 @@ void vf_place_unplaced(struct vf_place *place)
 	}
 }
 
+uint64_t vf_place_calls_unplaced(const struct vf_place *place)
+{
+	uint64_t n_calls = 0;
+	const struct vf_bundle *bundle;
+	LIST_FOREACH(bundle, &place->unplaced, there)
+		n_calls += bundle->n_calls;
+	return n_calls;
+}
+
 struct vine_worker_info *vf_place_choose(struct vf_place *place, struct vine_task *task)
 {
 	struct vf_bundle *bundle =

@@ -48,6 +48,9 @@ void vf_place_begin(struct vf_place *place, struct vf_bundle *bundle);
 void vf_place_bundle(struct vf_place *place, struct vf_bundle *bundle, struct vf_worker *worker);
 void vf_place_end(struct vf_bundle *bundle);
 
+/* The calls of the bundles that TaskVine keeps until a worker takes them. */
+uint64_t vf_place_calls_unplaced(const struct vf_place *place);
+
 /* Bundles without a worker get those that have room, before others do. */
 void vf_place_unplaced(struct vf_place *place);
 

@@ -42,6 +42,7 @@ void vf_send_take(struct vf_send *send, struct vf_link *submitted)
 		if (call->files)
 			vf_files_begin(send->files, call);
 		vf_waiting_add(send->waiting, call);
+		send->n_taken++;
 	}
 }
 
@@ -403,7 +404,10 @@ int vf_send_waiting(struct vf_send *send)
 		passed = group->next_passed;
 		vf_queue_put(&send->waiting->queue, group);
 	}
-	VF_SET(send->counters, calls_waiting, send->waiting->n);
+	VF_SET(send->counters, calls_waiting,
+			send->waiting->n + send->waiting->held_up.n +
+					vf_place_calls_unplaced(send->place));
+	VF_SET(send->counters, calls_taken, send->n_taken); /* after what has these among them */
 	VF_SET(send->counters, bundles_running, send->inflight->n);
 	return served == SERVED_FULL;
 }

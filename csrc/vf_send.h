@@ -33,6 +33,7 @@ struct vf_send {
 	const struct vf_library *library;
 	struct vf_inflight *inflight;
 	struct vf_end *end;
+	uint64_t n_taken; /* calls, ever */
 	uint64_t stamp; /* of the last bundle */
 	struct vf_buffer frame, command;
 	struct vf_call *chosen[VF_SIZING_MAX_CALLS];

@@ -354,7 +354,8 @@ cdef extern from "vf_counters.h" nogil:
         pass
 
     struct vf_snapshot:
-        uint64_t calls_waiting, calls_too_large, calls_sent, calls_returned, calls_handed_back, calls_missed, calls_lost
+        uint64_t calls_taken, calls_waiting, calls_too_large, calls_sent, calls_returned
+        uint64_t calls_handed_back, calls_missed, calls_lost
         uint64_t bundles_sent, bundles_spilled, bundles_lost, bundles_running, bytes_sent, bytes_returned
         uint64_t pack_ns, wait_ns, run_ns
         uint64_t queue_ns, dispatch_ns, transfer_ns, library_ns, bundle_ns, calls_ns

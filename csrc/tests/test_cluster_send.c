@@ -130,6 +130,31 @@ static void test_what_was_cancelled_never_runs(void)
 	end(N);
 }
 
+/* Of those that know nothing of each other one bundle goes before there is a worker, which TaskVine
+keeps; and again when its worker has left. */
+static void test_what_taskvine_keeps_until_a_worker_comes_waits(int is_regular)
+{
+	cluster_open(&cluster);
+	if (is_regular)
+		cluster_settings(&cluster)->command = "run";
+	cluster_start(&cluster);
+	job_run(&cluster, &jobs[0], 0);
+	UNTIL(&cluster, COUNT(&cluster, calls_sent) == 1);
+	job_run(&cluster, &jobs[1], 1);
+	UNTIL(&cluster, COUNT(&cluster, calls_waiting) == 2);
+	struct worker *worker = cluster_join(&cluster, 2);
+	for (int n = 0; n < 2; n++) {
+		UNTIL(&cluster, COUNT(&cluster, calls_waiting) == 0 && worker->n_bundles == 2);
+		cluster_lose(&cluster, worker);
+		UNTIL(&cluster, COUNT(&cluster, calls_waiting) == 2);
+		worker = cluster_join(&cluster, 2);
+	}
+	for (int i = 0; i < 2; i++)
+		worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
+	UNTIL(&cluster, n_back(2) == 2);
+	end(2);
+}
+
 /* It waits without a sound, lets others pass, and may be cancelled. */
 static void test_a_call_that_is_too_large_waits(int is_regular)
 {
@@ -276,6 +301,8 @@ int main(void)
 	test_the_highest_priority_goes_first();
 	test_calls_travel_together_and_what_is_handed_back_goes_first();
 	test_what_was_cancelled_never_runs();
+	test_what_taskvine_keeps_until_a_worker_comes_waits(0);
+	test_what_taskvine_keeps_until_a_worker_comes_waits(1);
 	test_a_call_that_is_too_large_waits(0);
 	test_a_call_that_is_too_large_waits(1);
 	test_a_large_call_goes_where_it_fits();

@@ -127,7 +127,7 @@ static void test_workers(void)
 	name = only(VF_EVENT_RUN);
 	CHECK(strstr(name->text, "label"));
 	name = only(VF_EVENT_COUNTER_NAMES);
-	CHECK(!strncmp(name->text, "calls_sent calls_returned ", 26));
+	CHECK(!strncmp(name->text, "calls_taken calls_sent ", 23));
 	name = only(VF_EVENT_WORKER_LEFT);
 	CHECK(name->about.number == 1 && name->about.event.of == VF_EVENT_OF_WORKER);
 	only(VF_EVENT_STOPPED);

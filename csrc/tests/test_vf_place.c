@@ -100,6 +100,7 @@ int main(void)
 
 	CHECK(mprotect(others, nbytes, PROT_NONE) == 0);
 	vf_place_left(&loop.place, id(0));
+	CHECK(vf_place_calls_unplaced(&loop.place) == FEW - 1);
 	for (uint32_t i = 0; i < FEW; i++) {
 		CHECK(!own[i]->worker && own[i]->given_up == !i);
 		vf_place_end(own[i]);

@@ -24,17 +24,6 @@ def test_counts_since_a_moment():
     assert counts_of(STATS, before) == Counts(400, 100, 4, 2, 120, 180, 1, 2)
 
 
-def test_calls_that_have_gone_are_not_said_to_wait():
-    counts = counts_of({"calls_submitted": 5, "calls_outstanding": 2, "calls_waiting": 4, "workers_connected": 1})
-    assert (counts.waiting, counts.running) == (2, 0)
-
-
-def test_without_a_worker_all_calls_wait():
-    """Also the first of them, which TaskVine has been given."""
-    counts = counts_of({"calls_submitted": 7, "calls_outstanding": 5, "calls_waiting": 4, "workers_connected": 0})
-    assert (counts.waiting, counts.running) == (5, 0)
-
-
 def test_a_line():
     counts = counts_of(STATS)
     assert State("x", "not started", Counts(0, 0)).line() == "not started"

@@ -30,41 +30,30 @@ def test_functions_of_one_name_are_counted_together(tmp_path):
     ]
 
 
-def test_without_a_worker_what_taskvine_was_given_waits_too(tmp_path):
-    log = LogWriter(tmp_path / "executor")
-    log.run(SECOND)
-    names = ("calls_waiting", "workers_connected", "calls_sent", "calls_returned", "calls_handed_back", "calls_lost")
-    log.name(layout.COUNTER_NAMES, 0, " ".join(names))
-
-    def waiting(*counters):
-        log.put(layout.COUNTERS, np.array([2 * SECOND, *counters], "u8").tobytes())
-        run = Run(log.path)
-        run.update()
-        return state_of(run, "").waiting
-
-    assert waiting(4, 0, 1, 0, 0, 0) == 5
-    assert waiting(4, 0, 9, 3, 2, 1) == 7
-    assert waiting(4, 1, 9, 3, 2, 1) == 4  # the other three are on their way
-
-
 def test_what_a_worker_had_that_is_lost_waits_for_another_one(tmp_path):
+    """The counter has that, but is a second old."""
     log = LogWriter(tmp_path / "executor")
     log.run(SECOND)
     log.worker(1, SECOND)
-    log.name(layout.COUNTER_NAMES, 0, "calls_waiting workers_connected calls_sent calls_returned")
+    log.name(layout.COUNTER_NAMES, 0, "calls_waiting others")
     log.put(layout.SENT, layout.SENT_BODY.pack(2 * SECOND, 7, 1, 3, 1, 1, 0))
 
-    def counts(*counters):
-        log.put(layout.COUNTERS, np.array([4 * SECOND, *counters], "u8").tobytes())
+    def counted(at_s, n_waiting):
+        log.put(layout.COUNTERS, np.array([at_s * SECOND, n_waiting, 0], "u8").tobytes())
+        return now()
+
+    def now():
         run = Run(log.path)
         run.update()
         state = state_of(run, "")
         return state.waiting, state.running
 
-    assert counts(2, 1, 3, 0) == (2, 3)
-    log.name(layout.WORKER_LEFT, 1, "", 3 * SECOND)
-    assert counts(2, 0, 3, 0) == (5, 0)
-    log.worker(2, 5 * SECOND)
-    assert counts(2, 1, 3, 0) == (5, 0)
-    log.put(layout.SENT, layout.SENT_BODY.pack(6 * SECOND, 7, 1, 3, 1, 2, 0))
-    assert counts(2, 0, 3, 0) == (2, 3)  # the worker has come since what was counted
+    assert counted(3, 2) == (2, 3)
+    log.name(layout.WORKER_LEFT, 1, "", 4 * SECOND)
+    assert now() == (5, 0)
+    assert counted(5, 5) == (5, 0)
+    log.worker(2, 6 * SECOND)
+    assert now() == (5, 0)
+    log.put(layout.SENT, layout.SENT_BODY.pack(7 * SECOND, 7, 1, 3, 1, 2, 0))
+    assert now() == (2, 3)
+    assert counted(8, 2) == (2, 3)

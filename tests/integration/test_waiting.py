@@ -227,6 +227,19 @@ def test_apps_and_calls_in_one_as_completed(load):
     assert vinefast.wait(futures).not_done == set()
 
 
+def test_without_a_worker_all_calls_wait_at_any_moment(make_executor):
+    """In the ring, in the manager thread, and the first one in TaskVine."""
+    executor = make_executor(worker_launch_method="manual")
+    for n in range(1, 100):
+        executor.submit(inverse, None, n)
+        assert f"calls: {n} waiting, 0 running" in repr(executor)
+    assert wait_until(lambda: executor.stats()["calls_sent"] == 1)
+    assert executor.stats()["calls_waiting"] == 99
+    executor.cancel_all()
+    assert wait_until(lambda: executor.outstanding() == 0)
+    assert executor.stats()["calls_waiting"] == 0
+
+
 def test_the_state_of_an_executor(make_executor):
     executor = make_executor(start=False)
     assert repr(executor).startswith("<VineFastExecutor 'vinefast0': not started")

@@ -27,6 +27,7 @@ class Counter(NamedTuple):
 COUNTERS: dict[str, tuple[Counter, ...]] = {
     "Calls, since the start": (
         Counter("calls_submitted", "calls", "`submit` has taken; a chunk of `map` is one."),
+        Counter("calls_taken", "calls", "the manager thread has taken up."),
         Counter("calls_sent", "calls", "have left for a worker; those that are sent again count again."),
         Counter("calls_returned", "calls", "have come back: with a result, an exception or the reason for neither."),
         Counter("calls_failed", "calls", "have an exception; cancelled ones do not count."),
@@ -38,7 +39,7 @@ COUNTERS: dict[str, tuple[Counter, ...]] = {
     ),
     "Calls, now": (
         Counter("calls_outstanding", "calls", "are submitted and not done."),
-        Counter("calls_waiting", "calls", "of these wait for a worker."),
+        Counter("calls_waiting", "calls", "of these no worker has: they wait here or in TaskVine."),
         Counter("calls_too_large", "calls", "of these ask for more than any worker has."),
     ),
     "Bundles and bytes, since the start": (

@@ -192,10 +192,15 @@ cdef class Engine:
         """
         cdef vf_snapshot snapshot
         vf_counters_read(&self.loop.c_loop.counters, &snapshot)
+        # The manager thread does not know yet what is in the ring, and counts what has gone until its next turn.
+        cdef uint64_t n_outstanding = self.calls.n_calls()
+        snapshot.calls_waiting = min(
+            snapshot.calls_waiting + self.calls.n_submitted - snapshot.calls_taken, n_outstanding
+        )
         return dict(
             snapshot,
             calls_submitted=self.calls.n_submitted,
-            calls_outstanding=self.calls.n_calls(),
+            calls_outstanding=n_outstanding,
             calls_failed=self.submitter.n_failed,
             calls_cancelled=self.submitter.n_cancelled,
             functions_serialized=self.submitter.n_functions(),

@@ -60,10 +60,7 @@ def counts_of(stats: Mapping[str, int], before: Counts | None = None) -> Counts:
     """
     submitted, outstanding = stats.get("calls_submitted", 0), stats.get("calls_outstanding", 0)
     before = before or Counts(0, 0)
-    # The manager thread counts what waits: a moment later than calls come and go.
-    waiting = min(stats.get("calls_waiting", 0), outstanding)
-    if not stats.get("workers_connected", 0):
-        waiting = outstanding  # what TaskVine was given waits there
+    waiting = stats.get("calls_waiting", 0)
     return Counts(
         submitted - before.done,
         submitted - outstanding - before.done,

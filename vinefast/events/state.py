@@ -13,7 +13,6 @@ from vinefast.events.run import Run
 from vinefast.library import process, protocol
 
 _RATE_S = 5.0
-_CAME_BACK = ("calls_returned", "calls_handed_back", "calls_missed", "calls_lost")
 RESULTS = (protocol.STATUS_NONE, protocol.STATUS_PICKLE, protocol.STATUS_PARSL, protocol.STATUS_BUFFERS)
 
 
@@ -124,7 +123,7 @@ def state_of(run: Run, directory: str) -> State:
     recent = bundles["returned_ns"] > now_ns - _RATE_S * 1e9
     counters = run.counters
     last = {name: int(counters[-1][name]) for name in counters.dtype.names[1:]} if len(counters) else {}
-    waiting, running = _waiting_and_running(run, last)
+    waiting, running = _waiting_and_running(run, last.get("calls_waiting", 0))
     return State(
         label=str(about.get("label", "")),
         directory=directory,
@@ -149,18 +148,17 @@ def state_of(run: Run, directory: str) -> State:
     )
 
 
-def _waiting_and_running(run: Run, counters: dict[str, int]) -> tuple[int, int]:
-    waiting, running = counters.get("calls_waiting", 0), sum(sent.n_calls for sent in run.away.values())
-    if run.stopped_ns is not None:
-        return waiting, running
-    # TaskVine keeps what it was given until a worker comes: what one had that has left, ...
-    kept = sum(sent.n_calls for sent in run.away.values() if run.left_ns(sent.worker) is not None)
-    running -= kept
-    if not running and not counters.get("workers_connected", 0):
-        # ... and a bundle or two that none has had.
-        given = counters.get("calls_sent", 0) - sum(counters.get(name, 0) for name in _CAME_BACK)
-        kept = max(kept, given)
-    return waiting + kept, running
+def _waiting_and_running(run: Run, calls_waiting: int) -> tuple[int, int]:
+    counted_ns = int(run.counters["at_ns"][-1]) if len(run.counters) else 0
+    waiting, running = calls_waiting, 0
+    for sent in run.away.values():
+        left_ns = run.left_ns(sent.worker)
+        if left_ns is None:
+            running += sent.n_calls
+            waiting -= sent.n_calls if sent.at_ns > counted_ns else 0
+        elif left_ns > counted_ns:
+            waiting += sent.n_calls  # TaskVine keeps them until another worker comes
+    return max(0, waiting), running
 
 
 def _now_ns(run: Run, state: str) -> int:
