@@ -138,8 +138,8 @@ CTEST_FLAGS_coverage := -O0 --coverage -fprofile-update=atomic
 # What counts calls malloc(), too, which is replaced by ours.
 CTEST_LIBS_coverage := -lgcov
 # What csrc calls for memory, or for what takes some: in the tests csrc/tests/faults.c has a function of its own for each, which can fail.
-FAULTS := malloc calloc realloc aligned_alloc strdup strndup asprintf __asprintf_chk pthread_create itable_create itable_insert \
-  hash_table_create hash_table_insert vine_task_create vine_declare_buffer vine_declare_temp vine_declare_file
+FAULTS := malloc calloc realloc aligned_alloc strdup strndup asprintf __asprintf_chk pthread_create vine_task_create \
+  vine_declare_buffer vine_declare_temp vine_declare_file
 OBJCOPY ?= objcopy
 CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/%.ok) \
   $(CTESTS_THREADED:%=build/ctest/thread/%.ok)

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "itable.h"
 #include "taskvine_private.h"
 #include "vf_clock.h"
 #include "vf_config.h"
@@ -66,28 +65,22 @@ static struct vine_file *unpacked(
 
 struct vf_declared *vf_declare_find(const struct vf_declare *declare, const void *file_or_source)
 {
-	return declare->inputs && file_or_source ?
-			itable_lookup(declare->inputs, (uintptr_t)file_or_source) :
-			NULL;
+	return file_or_source ? vf_table_find(&declare->inputs, (uintptr_t)file_or_source) : NULL;
 }
 
 /* Find the input by TaskVine's file, and by its source. */
 static int index_file(struct vf_declare *declare, struct vine_file *file, struct vf_declared *input)
 {
-	if (!declare->inputs && !(declare->inputs = itable_create(0)))
-		return 0;
-	return itable_insert(declare->inputs, (uintptr_t)file, input) &&
-			itable_insert(declare->inputs, (uintptr_t)vine_file_source(file), input);
+	return !vf_table_put(&declare->inputs, (uintptr_t)file, input) &&
+			!vf_table_put(&declare->inputs, (uintptr_t)vine_file_source(file), input);
 }
 
 static void end_file(struct vf_declare *declare, struct vine_file *file)
 {
 	if (!file)
 		return;
-	if (declare->inputs) {
-		itable_remove(declare->inputs, (uintptr_t)file);
-		itable_remove(declare->inputs, (uintptr_t)vine_file_source(file));
-	}
+	vf_table_take(&declare->inputs, (uintptr_t)file);
+	vf_table_take(&declare->inputs, (uintptr_t)vine_file_source(file));
 	vine_undeclare_file(declare->config->manager, file);
 }
 
@@ -158,22 +151,15 @@ void vf_declare_end(struct vf_declare *declare, struct vf_declared *input)
 
 void vf_declare_free(struct vf_declare *declare)
 {
-	if (!declare->inputs)
-		return;
-	uint64_t key;
-	void *value;
 	struct vf_declared *input, *all = NULL;
-	itable_firstkey(declare->inputs);
-	while (itable_nextkey(declare->inputs, &key, &value)) {
-		input = value;
+	for (size_t at = 0; (input = vf_table_next(&declare->inputs, &at));) {
 		/* Each is found by several keys. */
-		if (key != (uintptr_t)input->file)
+		if (vf_table_key(&declare->inputs, at) != (uintptr_t)input->file)
 			continue;
 		input->older = all;
 		all = input;
 	}
-	itable_delete(declare->inputs);
-	declare->inputs = NULL;
+	vf_table_free(&declare->inputs);
 	while ((input = all)) {
 		all = input->older;
 		forget(input);

@@ -6,15 +6,15 @@
 #include <stdint.h>
 
 #include "vf_file.h"
+#include "vf_table.h"
 
-struct itable;
 struct vf_config;
 struct vf_replicas;
 
 struct vf_declare {
 	const struct vf_config *config;
 	struct vf_replicas *replicas;
-	struct itable *inputs; /* struct vf_declared by TaskVine's files and their sources */
+	struct vf_table inputs; /* struct vf_declared by TaskVine's files and their sources */
 	/* Of the names that we make, so that those of another program are different. */
 	uint64_t stamp;
 	uint32_t n_names;

@@ -2,42 +2,33 @@
 
 #include <string.h>
 
-#include "itable.h"
 #include "taskvine.h"
 
-int vf_inflight_begin(struct vf_inflight *inflight)
+void vf_inflight_begin(struct vf_inflight *inflight)
 {
 	memset(inflight, 0, sizeof *inflight);
-	inflight->bundles = itable_create(0);
-	if (!inflight->bundles || vf_taskids_begin(&inflight->ids))
-		return -1;
-	return 0;
+	vf_taskids_begin(&inflight->ids);
 }
 
 void vf_inflight_end(struct vf_inflight *inflight)
 {
-	if (inflight->bundles)
-		itable_delete(inflight->bundles);
-	inflight->bundles = NULL;
+	vf_table_free(&inflight->bundles);
 	vf_taskids_end(&inflight->ids);
 }
 
 void vf_inflight_drop(struct vf_inflight *inflight)
 {
-	uint64_t id;
-	void *item;
-	itable_firstkey(inflight->bundles);
-	while (itable_nextkey(inflight->bundles, &id, &item)) {
-		struct vf_bundle *bundle = item;
+	struct vf_bundle *bundle;
+	for (size_t at = 0; (bundle = vf_table_next(&inflight->bundles, &at));) {
 		vine_task_delete(bundle->task); /* TaskVine has its own hold on the task */
 		vf_bundle_free(bundle);
 	}
-	itable_clear(inflight->bundles, NULL);
+	vf_table_free(&inflight->bundles);
 }
 
 int vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint64_t task_id)
 {
-	if (!itable_insert(inflight->bundles, task_id, bundle))
+	if (vf_table_put(&inflight->bundles, task_id, bundle))
 		return -1;
 	inflight->n += bundle->n_calls > 0;
 	return 0;
@@ -46,7 +37,7 @@ int vf_inflight_add(struct vf_inflight *inflight, struct vf_bundle *bundle, uint
 int vf_inflight_submit(struct vf_inflight *inflight, struct vine_manager *manager,
 		struct vf_bundle *bundle, struct vine_task *task)
 {
-	vf_taskids_prepare(&inflight->ids, manager, inflight->bundles);
+	vf_taskids_prepare(&inflight->ids, manager, &inflight->bundles);
 	int id = vine_submit(manager, task);
 	if (!id) {
 		vine_task_delete(task);
@@ -65,21 +56,19 @@ int vf_inflight_submit(struct vf_inflight *inflight, struct vine_manager *manage
 void vf_inflight_each(const struct vf_inflight *inflight,
 		void (*function)(struct vf_bundle *bundle, void *arg), void *arg)
 {
-	uint64_t id;
-	void *item;
-	itable_firstkey(inflight->bundles);
-	while (itable_nextkey(inflight->bundles, &id, &item))
-		function(item, arg);
+	struct vf_bundle *bundle;
+	for (size_t at = 0; (bundle = vf_table_next(&inflight->bundles, &at));)
+		function(bundle, arg);
 }
 
 struct vf_bundle *vf_inflight_find(const struct vf_inflight *inflight, uint64_t task_id)
 {
-	return itable_lookup(inflight->bundles, task_id);
+	return vf_table_find(&inflight->bundles, task_id);
 }
 
 struct vf_bundle *vf_inflight_take(struct vf_inflight *inflight, uint64_t task_id)
 {
-	struct vf_bundle *bundle = itable_remove(inflight->bundles, task_id);
+	struct vf_bundle *bundle = vf_table_take(&inflight->bundles, task_id);
 	if (bundle) {
 		inflight->n -= bundle->n_calls > 0;
 		vf_bundle_unlist(bundle);
@@ -96,11 +85,8 @@ void vf_inflight_give_up(struct vf_inflight *inflight, struct vf_bundle *bundle)
 
 void vf_inflight_give_all_up(struct vf_inflight *inflight)
 {
-	uint64_t id;
-	void *item;
-	itable_firstkey(inflight->bundles);
-	while (itable_nextkey(inflight->bundles, &id, &item)) {
-		struct vf_bundle *bundle = item;
+	struct vf_bundle *bundle;
+	for (size_t at = 0; (bundle = vf_table_next(&inflight->bundles, &at));) {
 		if (bundle->n_calls && !bundle->given_up)
 			vf_inflight_give_up(inflight, bundle);
 	}

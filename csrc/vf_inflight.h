@@ -6,23 +6,22 @@
 #include <stdint.h>
 
 #include "vf_bundle.h"
+#include "vf_table.h"
 #include "vf_taskids.h"
 
-struct itable;
 struct vine_manager;
 struct vine_task;
 
 struct vf_inflight {
-	struct itable *bundles; /* by task id */
+	struct vf_table bundles; /* by task id */
 	struct vf_taskids ids;
-	uint32_t n;             /* but for those without calls */
+	uint32_t n; /* but for those without calls */
 	struct vf_bundles given_up;
 	int giving_up; /* some bundles are to be cancelled, */
 	int breaking;  /* for which vine_wait() has been told to return */
 };
 
-/* Returns 0, or -1 when memory is short. */
-int vf_inflight_begin(struct vf_inflight *inflight);
+void vf_inflight_begin(struct vf_inflight *inflight);
 void vf_inflight_end(struct vf_inflight *inflight);
 
 /* TaskVine has got a bundle as this task; it has given it back. The first returns 0, or -1 when

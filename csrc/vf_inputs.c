@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "hash_table.h"
 #include "taskvine_private.h"
 #include "vf_call.h"
 #include "vf_clock.h"
@@ -59,9 +58,7 @@ int vf_inputs_have_seen(struct vf_inputs *inputs)
 
 struct vf_declared *vf_inputs_find(const struct vf_inputs *inputs, const struct vf_file *file)
 {
-	return inputs->by_source ?
-			hash_table_lookup(inputs->by_source, file->key ? file->key : file->source) :
-			NULL;
+	return vf_table_find_text(&inputs->by_source, file->key ? file->key : file->source);
 }
 
 static void unlink_idle(struct vf_inputs *inputs, struct vf_declared *input)
@@ -75,7 +72,7 @@ static void unlink_idle(struct vf_inputs *inputs, struct vf_declared *input)
 static void forget(struct vf_inputs *inputs, struct vf_declared *input)
 {
 	if (!input->stale)
-		hash_table_remove(inputs->by_source, input->source);
+		vf_table_take_text(&inputs->by_source, input->source);
 	vf_declare_end(inputs->declare, input);
 }
 
@@ -109,7 +106,7 @@ static int is_current(const struct vf_declared *input, const struct vf_file *fil
 /* Let only those bundles know it that have it already. */
 static void retire(struct vf_inputs *inputs, struct vf_declared *input)
 {
-	hash_table_remove(inputs->by_source, input->source);
+	vf_table_take_text(&inputs->by_source, input->source);
 	input->stale = 1;
 	if (!input->n_users) {
 		unlink_idle(inputs, input);
@@ -147,8 +144,6 @@ struct vf_declared *vf_inputs_use(
 	struct vf_look now = {0}, declared = {0};
 	const struct vf_look *seen = NULL;
 	uint64_t seen_ns = UINT64_MAX;
-	if (!inputs->by_source && !(inputs->by_source = hash_table_create(0, 0)))
-		return NULL;
 	int alone = vf_inputs_is_alone(file);
 	struct vf_declared *input = alone ? NULL : vf_inputs_find(inputs, file);
 	uint32_t n_failed = 0;
@@ -191,7 +186,7 @@ struct vf_declared *vf_inputs_use(
 			return NULL;
 		if (alone)
 			input->stale = input->final = 1;
-		else if (!hash_table_insert(inputs->by_source, input->source, input)) {
+		else if (vf_table_put_text(&inputs->by_source, input->source, input)) {
 			vf_declare_end(inputs->declare, input);
 			return NULL;
 		}
@@ -205,10 +200,7 @@ struct vf_declared *vf_inputs_use(
 void vf_inputs_free(struct vf_inputs *inputs)
 {
 	vf_looks_free(&inputs->looks);
-	if (!inputs->by_source)
-		return;
-	hash_table_delete(inputs->by_source);
-	inputs->by_source = NULL;
+	vf_table_free(&inputs->by_source);
 	inputs->newest = inputs->oldest = NULL;
 	inputs->n_idle = 0;
 }

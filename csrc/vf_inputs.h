@@ -11,8 +11,8 @@ turn. */
 
 #include "vf_file.h"
 #include "vf_look.h"
+#include "vf_table.h"
 
-struct hash_table;
 struct vf_call;
 struct vf_counters;
 struct vf_declare;
@@ -28,7 +28,7 @@ struct vf_inputs {
 	/* When a turn first asked what an input is: the last one that did. */
 	uint64_t asked_turn;
 	uint64_t asked_ns;
-	struct hash_table *by_source;
+	struct vf_table by_source; /* those that are not stale */
 	struct vf_declared *newest, *oldest; /* of those that nobody uses */
 	uint32_t n_idle;
 };

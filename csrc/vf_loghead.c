@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hash_table.h"
-
 static const char MANAGER[] = "MANAGER ";
 static const char WORKER[] = "WORKER ";
 static const char CONNECTION[] = " CONNECTION ";
@@ -52,8 +50,7 @@ static void note_begin(struct vf_loghead *head, const char *line, const char *en
 	if (add(&head->lines, head->nbytes, line, (size_t)(end - line)))
 		return;
 	head->nbytes += (size_t)(end - line);
-	if (starts && !head->workers)
-		head->workers = hash_table_create(0, 0);
+	head->has_workers |= starts;
 }
 
 static void free_worker(struct worker *worker)
@@ -67,10 +64,10 @@ static void free_worker(struct worker *worker)
 
 static struct worker *get_worker(struct vf_loghead *head, const char *name)
 {
-	struct worker *worker = hash_table_lookup(head->workers, name);
+	struct worker *worker = vf_table_find_text(&head->workers, name);
 	if (worker || !(worker = calloc(1, sizeof *worker)))
 		return worker;
-	if (hash_table_insert(head->workers, name, worker))
+	if (!vf_table_put_text(&head->workers, name, worker))
 		return worker;
 	free(worker);
 	return NULL;
@@ -86,7 +83,7 @@ static void note_worker(struct vf_loghead *head, const char *line, const char *e
 		return;
 	char *key = strndup(name, (size_t)(event - name));
 	if (key && leaves) {
-		free_worker(hash_table_remove(head->workers, key));
+		free_worker(vf_table_take_text(&head->workers, key));
 	} else if (key) {
 		struct worker *worker = get_worker(head, key);
 		char **place = !worker ? NULL : comes ? &worker->connection : &worker->resources;
@@ -102,12 +99,12 @@ static void note_worker(struct vf_loghead *head, const char *line, const char *e
 void vf_loghead_note(struct vf_loghead *head, const char *data, size_t nbytes)
 {
 	const char *end = data + nbytes, *newline;
-	for (const char *line = data; (!head->is_whole || head->workers) &&
+	for (const char *line = data; (!head->is_whole || head->has_workers) &&
 			(newline = memchr(line, '\n', (size_t)(end - line))) != NULL;
 			line = newline + 1) {
 		if (!head->is_whole)
 			note_begin(head, line, newline + 1);
-		if (head->is_whole && head->workers &&
+		if (head->is_whole && head->has_workers &&
 				begins_with(subject_of(line, newline), newline, WORKER))
 			note_worker(head, line, newline + 1);
 	}
@@ -118,12 +115,8 @@ size_t vf_loghead_get(const struct vf_loghead *head, struct vf_buffer *buffer)
 	if (!head->nbytes || add(buffer, 0, head->lines.data, head->nbytes))
 		return 0;
 	size_t used = head->nbytes;
-	if (!head->workers)
-		return used;
-	char *name;
-	struct worker *worker;
-	hash_table_firstkey(head->workers);
-	while (hash_table_nextkey(head->workers, &name, (void **)&worker)) {
+	const struct worker *worker;
+	for (size_t at = 0; (worker = vf_table_next(&head->workers, &at));) {
 		const char *lines[] = {worker->connection, worker->resources};
 		for (int i = 0; i < 2 && worker->connection && lines[i]; i++) {
 			size_t nbytes = strlen(lines[i]);
@@ -143,10 +136,10 @@ const char *vf_loghead_foot(const struct vf_loghead *head)
 
 void vf_loghead_free(struct vf_loghead *head)
 {
-	if (head->workers) {
-		hash_table_clear(head->workers, (void *)free_worker);
-		hash_table_delete(head->workers);
-	}
+	struct worker *worker;
+	for (size_t at = 0; (worker = vf_table_next(&head->workers, &at));)
+		free_worker(worker);
+	vf_table_free(&head->workers);
 	vf_buffer_free(&head->lines);
 	memset(head, 0, sizeof *head);
 }

@@ -10,14 +10,14 @@ worker of which they have not read that it has come. */
 #include <stddef.h>
 
 #include "vf_buffer.h"
-
-struct hash_table;
+#include "vf_table.h"
 
 struct vf_loghead {
 	struct vf_buffer lines;
 	size_t nbytes;
-	int is_whole;               /* what follows is no part of it */
-	struct hash_table *workers; /* their lines by their names; NULL: the log has none */
+	int is_whole; /* what follows is no part of it */
+	int has_workers; /* the log tells of them */
+	struct vf_table workers; /* their lines by their names */
 };
 
 /* Note what has been written to the log: some lines, the last of which may not be whole. Without

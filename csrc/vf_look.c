@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "hash_table.h"
 #include "vf_clock.h"
 #include "vf_wake.h"
 
@@ -170,26 +169,19 @@ static int has_answer(struct vf_looker *looker, uint64_t since_ns, int *is_busy)
 one. */
 static struct vf_looker *find_looker(struct vf_looks *looks)
 {
-	char *source;
-	void *value;
 	struct vf_looker *found = looks->idle;
 	looks->idle = NULL;
 	if (found)
 		return found;
-	if (looks->n_slow) {
-		hash_table_firstkey(looks->slow);
-		while (!found && hash_table_nextkey(looks->slow, &source, &value)) {
-			int is_busy;
-			if (!has_answer(value, 0, &is_busy) && !is_busy)
-				found = value;
-		}
-		if (found) {
-			hash_table_remove(looks->slow, found->source);
-			looks->n_slow--;
-		}
-	}
-	if (found || looks->n_slow >= SLOW_MAX)
+	for (size_t at = 0; (found = vf_table_next(&looks->slow, &at));) {
+		int is_busy;
+		if (has_answer(found, 0, &is_busy) || is_busy)
+			continue;
+		vf_table_take_text(&looks->slow, found->source);
 		return found;
+	}
+	if (looks->slow.n >= SLOW_MAX)
+		return NULL;
 	found = start_looker(looks->wake);
 	looks->lacks |= !found; /* else one that hangs tells when it ends */
 	return found;
@@ -198,9 +190,9 @@ static struct vf_looker *find_looker(struct vf_looks *looks)
 static const struct vf_look *note(
 		struct vf_looks *looks, const char *source, const struct vf_look *look)
 {
-	free(hash_table_remove(looks->seen, source));
+	free(vf_table_take_text(&looks->seen, source));
 	struct vf_look *seen = malloc(sizeof *seen);
-	if (!seen || !hash_table_insert(looks->seen, source, seen)) {
+	if (!seen || vf_table_put_text(&looks->seen, source, seen)) {
 		free(seen);
 		looks->lacks = 1;
 		return NULL;
@@ -228,14 +220,12 @@ static const struct vf_look *look_by(
 		return NULL;
 	}
 	free(former);
-	if (ask(looker, looks->n_slow ? SHORT_PATIENCE_MS : PATIENCE_MS)) {
+	if (ask(looker, looks->slow.n ? SHORT_PATIENCE_MS : PATIENCE_MS)) {
 		looks->idle = looker;
 		return note(looks, source, &looker->look);
 	}
-	if (hash_table_insert(looks->slow, source, looker)) {
-		looks->n_slow++;
-	} else { /* nobody would find its answer */
-		leave(looker);
+	if (vf_table_put_text(&looks->slow, source, looker)) {
+		leave(looker); /* nobody would find its answer */
 		looks->lacks = 1;
 	}
 	return NULL;
@@ -247,37 +237,32 @@ static const struct vf_look *look_by(
 
 static void forget_seen(struct vf_looks *looks)
 {
-	if (hash_table_size(looks->seen))
-		hash_table_clear(looks->seen, free);
+	void *seen;
+	for (size_t at = 0; (seen = vf_table_next(&looks->seen, &at));)
+		free(seen);
+	vf_table_free(&looks->seen);
 }
 
 const struct vf_look *vf_look(
 		struct vf_looks *looks, uint64_t turn, const char *source, uint64_t since_ns)
 {
-	if ((!looks->slow && !(looks->slow = hash_table_create(0, 0))) ||
-			(!looks->seen && !(looks->seen = hash_table_create(0, 0)))) {
-		looks->lacks = 1;
-		return NULL;
-	}
 	if (looks->turn != turn)
 		forget_seen(looks);
 	looks->turn = turn;
-	const struct vf_look *seen = hash_table_lookup(looks->seen, source);
+	const struct vf_look *seen = vf_table_find_text(&looks->seen, source);
 	if (seen && seen->asked_ns >= since_ns)
 		return seen;
-	struct vf_looker *looker = looks->n_slow ? hash_table_lookup(looks->slow, source) : NULL;
+	struct vf_looker *looker = vf_table_find_text(&looks->slow, source);
 	int is_busy = 0;
 	if (looker && has_answer(looker, since_ns, &is_busy))
 		return note(looks, source, &looker->look);
 	if (is_busy)
 		return NULL;
 	looks->n_made++;
-	if (looker) {
-		hash_table_remove(looks->slow, source);
-		looks->n_slow--;
-	} else if (!(looker = find_looker(looks))) {
+	if (looker)
+		vf_table_take_text(&looks->slow, source);
+	else if (!(looker = find_looker(looks)))
 		return NULL;
-	}
 	return look_by(looks, looker, source);
 }
 
@@ -292,19 +277,12 @@ int vf_looks_ended(struct vf_looks *looks)
 
 void vf_looks_free(struct vf_looks *looks)
 {
-	char *source;
-	void *looker;
+	struct vf_looker *looker;
 	if (looks->idle)
 		leave(looks->idle);
-	if (looks->slow) {
-		hash_table_firstkey(looks->slow);
-		while (hash_table_nextkey(looks->slow, &source, &looker))
-			leave(looker);
-		hash_table_delete(looks->slow);
-	}
-	if (looks->seen) {
-		forget_seen(looks);
-		hash_table_delete(looks->seen);
-	}
+	for (size_t at = 0; (looker = vf_table_next(&looks->slow, &at));)
+		leave(looker);
+	vf_table_free(&looks->slow);
+	forget_seen(looks);
 	memset(looks, 0, sizeof *looks);
 }

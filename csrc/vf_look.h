@@ -11,7 +11,8 @@ answer when it is there. */
 #include <sys/types.h>
 #include <time.h>
 
-struct hash_table;
+#include "vf_table.h"
+
 struct vf_looker;
 struct vf_wake;
 
@@ -32,12 +33,11 @@ struct vf_looks {
 	struct vf_wake *wake; /* who asks, when a look has ended that took long; NULL: nobody */
 	struct vf_looker *idle;
 	/* Struct vf_looker by source: looks that took long, or do so still. */
-	struct hash_table *slow;
-	struct hash_table *seen; /* struct vf_look by source, in `turn` */
+	struct vf_table slow;
+	struct vf_table seen; /* struct vf_look by source, in `turn` */
 	uint64_t turn;
 	uint64_t n_ended; /* slow ones that had ended when vf_looks_ended() was asked last */
 	uint64_t n_made;
-	int n_slow;
 	int lacks; /* a thread, or memory, for a look since vf_looks_ended() was asked last */
 };
 

@@ -123,8 +123,8 @@ int vf_loop_init(struct vf_loop *loop)
 	vf_ring_init(&loop->let_go);
 	vf_ring_init(&loop->ask.questions);
 	vf_waiting_init(&loop->waiting);
-	if (vf_wake_open(&loop->wake) || vf_done_begin(&loop->done) ||
-			vf_inflight_begin(&loop->inflight) || vf_replica_begin(&loop->replicas)) {
+	vf_inflight_begin(&loop->inflight);
+	if (vf_wake_open(&loop->wake) || vf_done_begin(&loop->done)) {
 		vf_loop_free(loop);
 		return -1;
 	}

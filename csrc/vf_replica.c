@@ -2,30 +2,22 @@
 
 #include <stdlib.h>
 
-#include "itable.h"
 #include "taskvine_private.h"
 #include "vf_bundle.h"
 #include "vf_locality.h"
 #include "vf_workers.h"
 
-int vf_replica_begin(struct vf_replicas *replicas)
-{
-	replicas->data = itable_create(0);
-	return replicas->data ? 0 : -1;
-}
-
 void vf_replica_end(struct vf_replicas *replicas)
 {
-	if (!replicas->data)
-		return;
-	itable_clear(replicas->data, free);
-	itable_delete(replicas->data);
-	replicas->data = NULL;
+	void *datum;
+	for (size_t at = 0; (datum = vf_table_next(&replicas->data, &at));)
+		free(datum);
+	vf_table_free(&replicas->data);
 }
 
 struct vf_datum *vf_replica_of(const struct vf_replicas *replicas, const struct vine_file *file)
 {
-	return file ? itable_lookup(replicas->data, (uintptr_t)file) : NULL;
+	return file ? vf_table_find(&replicas->data, (uintptr_t)file) : NULL;
 }
 
 struct vf_datum *vf_replica_know(
@@ -39,7 +31,7 @@ struct vf_datum *vf_replica_know(
 	datum = calloc(1, sizeof *datum);
 	uint32_t index = datum ? vf_locality_add_file(replicas->locality, vine_file_size(file)) :
 				 VF_LOCALITY_NONE;
-	if (index == VF_LOCALITY_NONE || !itable_insert(replicas->data, (uintptr_t)file, datum)) {
+	if (index == VF_LOCALITY_NONE || vf_table_put(&replicas->data, (uintptr_t)file, datum)) {
 		if (index != VF_LOCALITY_NONE)
 			vf_locality_forget_file(replicas->locality, index);
 		free(datum);
@@ -69,7 +61,7 @@ void vf_replica_forget(struct vf_replicas *replicas, struct vf_datum *datum)
 {
 	if (--datum->n_users)
 		return;
-	itable_remove(replicas->data, (uintptr_t)datum->file);
+	vf_table_take(&replicas->data, (uintptr_t)datum->file);
 	vf_locality_forget_file(replicas->locality, datum->index);
 	free(datum);
 }

@@ -11,8 +11,8 @@ with the same inputs are to follow it. */
 #include <stdint.h>
 
 #include "vf_file.h"
+#include "vf_table.h"
 
-struct itable;
 struct vf_bundle;
 struct vf_locality;
 struct vf_workers;
@@ -21,11 +21,9 @@ struct vine_file;
 struct vf_replicas {
 	struct vf_locality *locality;
 	struct vf_workers *workers;
-	struct itable *data; /* struct vf_datum by address of its vine_file */
+	struct vf_table data; /* struct vf_datum by address of its vine_file */
 };
 
-/* Returns 0, or -1 when memory is short. */
-int vf_replica_begin(struct vf_replicas *replicas);
 void vf_replica_end(struct vf_replicas *replicas);
 
 /* Of a file that is `temp`, or with NULL an input. Returns NULL when memory is short. */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "itable.h"
 #include "taskvine.h"
 
 enum {
@@ -12,30 +11,26 @@ enum {
 	SPARE = 1 << 20,
 };
 
-int vf_taskids_begin(struct vf_taskids *ids)
+void vf_taskids_begin(struct vf_taskids *ids)
 {
 	memset(ids, 0, sizeof *ids);
 	ids->last = INT_MAX - SPARE;
-	ids->libraries = itable_create(0);
-	return ids->libraries ? 0 : -1;
 }
 
 void vf_taskids_end(struct vf_taskids *ids)
 {
-	if (ids->libraries)
-		itable_delete(ids->libraries);
-	ids->libraries = NULL;
+	vf_table_free(&ids->libraries);
 }
 
 void vf_taskids_sending(struct vf_taskids *ids, struct vine_task *task)
 {
 	if (vine_task_get_library_provided(task))
-		itable_insert(ids->libraries, (uint64_t)vine_task_get_id(task), ids);
+		vf_table_put(&ids->libraries, (uint64_t)vine_task_get_id(task), ids);
 }
 
 void vf_taskids_ended(struct vf_taskids *ids, struct vine_task *library)
 {
-	itable_remove(ids->libraries, (uint64_t)vine_task_get_id(library));
+	vf_table_take(&ids->libraries, (uint64_t)vine_task_get_id(library));
 }
 
 static int compare(const void *one, const void *other)
@@ -44,29 +39,26 @@ static int compare(const void *one, const void *other)
 	return (*a > *b) - (*a < *b);
 }
 
-static size_t collect(struct itable *table, int64_t *used, size_t n)
+static size_t collect(const struct vf_table *table, int64_t *used, size_t n)
 {
-	uint64_t id;
-	void *item;
-	itable_firstkey(table);
-	while (itable_nextkey(table, &id, &item))
-		used[n++] = (int64_t)id;
+	for (size_t at = 0; vf_table_next(table, &at);)
+		used[n++] = (int64_t)vf_table_key(table, at);
 	return n;
 }
 
 /* The widest gap between numbers in use; without memory the one behind the former count, which has
 lasted longest. */
-static void find_gap(
-		const struct vf_taskids *ids, struct itable *bundles, int64_t *first, int64_t *last)
+static void find_gap(const struct vf_taskids *ids, const struct vf_table *bundles, int64_t *first,
+		int64_t *last)
 {
-	size_t n = (size_t)itable_size(ids->libraries) + (size_t)itable_size(bundles);
+	size_t n = ids->libraries.n + bundles->n;
 	int64_t *used = malloc((n + 2) * sizeof *used);
 	*first = 1;
 	*last = INT_MAX - SPARE;
 	if (!used)
 		return;
 	used[0] = 0;
-	n = collect(bundles, used, collect(ids->libraries, used, 1));
+	n = collect(bundles, used, collect(&ids->libraries, used, 1));
 	used[n++] = INT_MAX;
 	qsort(used, n, sizeof *used, compare);
 	int64_t widest = 0;
@@ -81,8 +73,8 @@ static void find_gap(
 	free(used);
 }
 
-void vf_taskids_prepare(
-		struct vf_taskids *ids, struct vine_manager *manager, struct itable *bundles)
+void vf_taskids_prepare(struct vf_taskids *ids, struct vine_manager *manager,
+		const struct vf_table *bundles)
 {
 	int next = vine_set_task_id_min(manager, 0);
 	if (next > 0 && next <= ids->last)

@@ -9,18 +9,18 @@ bundles under way, and of libraries, which last as long as their worker. */
 
 #include <stdint.h>
 
-struct itable;
+#include "vf_table.h"
+
 struct vine_manager;
 struct vine_task;
 
 struct vf_taskids {
-	struct itable *libraries; /* their numbers */
+	struct vf_table libraries; /* by their numbers, which is all that is known of them */
 	int64_t last; /* the last number before the count is to begin anew */
 	uint64_t renewed; /* how often it has */
 };
 
-/* Returns 0, or -1 when memory is short. */
-int vf_taskids_begin(struct vf_taskids *ids);
+void vf_taskids_begin(struct vf_taskids *ids);
 void vf_taskids_end(struct vf_taskids *ids);
 
 /* TaskVine is about to send a task; a library has ended. */
@@ -29,7 +29,7 @@ void vf_taskids_ended(struct vf_taskids *ids, struct vine_task *library);
 
 /* Outside of TaskVine's own iterations, before a task is submitted: have the next number be one
 that nobody uses. `bundles` are those under way, by their numbers. */
-void vf_taskids_prepare(
-		struct vf_taskids *ids, struct vine_manager *manager, struct itable *bundles);
+void vf_taskids_prepare(struct vf_taskids *ids, struct vine_manager *manager,
+		const struct vf_table *bundles);
 
 #endif

@@ -14,8 +14,6 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "hash_table.h"
-#include "itable.h"
 #include "taskvine.h"
 
 enum {
@@ -95,12 +93,6 @@ FAULT(void *, calloc, (size_t n, size_t nbytes), (n, nbytes))
 FAULT(void *, realloc, (void *block, size_t nbytes), (block, nbytes))
 FAULT(char *, strdup, (const char *text), (text))
 FAULT(char *, strndup, (const char *text, size_t nbytes), (text, nbytes))
-FAULT(struct itable *, itable_create, (int n), (n))
-FAULT(int, itable_insert, (struct itable * table, uint64_t key, const void *value),
-		(table, key, value))
-FAULT(struct hash_table *, hash_table_create, (int n, hash_func_t function), (n, function))
-FAULT(int, hash_table_insert, (struct hash_table * table, const char *key, const void *value),
-		(table, key, value))
 FAULT(struct vine_task *, vine_task_create, (const char *command), (command))
 FAULT(struct vine_file *, vine_declare_buffer,
 		(struct vine_manager * manager, const char *data, size_t nbytes,

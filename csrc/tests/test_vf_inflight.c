@@ -7,13 +7,6 @@
 
 static struct vf_inflight inflight;
 
-static void test_short_memory_leaves_it_without_a_table(void)
-{
-	faults_begin(FAULTS_ALL);
-	CHECK(vf_inflight_begin(&inflight) == -1 && faults_end() == 1 && !inflight.bundles);
-	vf_inflight_end(&inflight);
-}
-
 static void test_short_memory_leaves_a_bundle_to_its_sender(void)
 {
 	struct vf_call call = {0}, *calls[] = {&call};
@@ -27,7 +20,8 @@ static void test_short_memory_leaves_a_bundle_to_its_sender(void)
 			vf_bundle_free(bundle);
 	}
 	struct vf_bundle *bundle = vf_bundle_create(1, calls);
-	CHECK(bundle && !vf_inflight_begin(&inflight));
+	CHECK(bundle);
+	vf_inflight_begin(&inflight);
 	faults_begin(FAULTS_ALL);
 	CHECK(vf_inflight_add(&inflight, bundle, 7) == -1 && faults_end() == 1);
 	CHECK(!inflight.n && !vf_inflight_find(&inflight, 7));
@@ -41,7 +35,6 @@ static void test_short_memory_leaves_a_bundle_to_its_sender(void)
 
 int main(void)
 {
-	test_short_memory_leaves_it_without_a_table();
 	test_short_memory_leaves_a_bundle_to_its_sender();
 	return 0;
 }

@@ -9,7 +9,6 @@
 #include "check.h"
 #include "cluster.h"
 #include "faults.h"
-#include "itable.h"
 #include "taskvine.h"
 
 enum {
@@ -26,9 +25,9 @@ static int next_id(void)
 	return vine_set_task_id_min(cluster.manager, 0);
 }
 
-static void use(struct itable *table, uint64_t id)
+static void use(struct vf_table *table, uint64_t id)
 {
-	CHECK(itable_insert(table, id, &ids));
+	CHECK(!vf_table_put(table, id, &ids));
 }
 
 /* What was submitted here comes back. */
@@ -46,7 +45,7 @@ static void submit(int wanted)
 	CHECK(vine_cancel_by_task_id(cluster.manager, wanted));
 }
 
-static int renewed_at(struct itable *bundles)
+static int renewed_at(const struct vf_table *bundles)
 {
 	uint64_t before = ids.renewed;
 	vf_taskids_prepare(&ids, cluster.manager, bundles);
@@ -59,28 +58,28 @@ static int renewed_at(struct itable *bundles)
 
 static void test_the_count_begins_in_the_widest_gap(void)
 {
-	struct itable *bundles = itable_create(0);
+	struct vf_table bundles = {0};
 	cluster_open(&cluster);
-	CHECK(bundles && !vf_taskids_begin(&ids));
-	vf_taskids_prepare(&ids, cluster.manager, bundles);
+	vf_taskids_begin(&ids);
+	vf_taskids_prepare(&ids, cluster.manager, &bundles);
 	CHECK(!ids.renewed && next_id() == 1);
 
 	vine_set_task_id_min(cluster.manager, INT_MAX - SPARE + 1);
-	CHECK(renewed_at(bundles) == 1 && ids.last == INT_MAX - SPARE);
+	CHECK(renewed_at(&bundles) == 1 && ids.last == INT_MAX - SPARE);
 
 	/* Those of bundles and libraries are left out. */
-	use(bundles, 1000000);
-	use(ids.libraries, 7);
-	use(bundles, INT_MAX - 5);
-	use(bundles, 3000000);
+	use(&bundles, 1000000);
+	use(&ids.libraries, 7);
+	use(&bundles, INT_MAX - 5);
+	use(&bundles, 3000000);
 	vine_set_task_id_min(cluster.manager, INT_MAX - SPARE + 1);
-	CHECK(renewed_at(bundles) == 3000001 && ids.last == INT_MAX - 5 - SPARE);
+	CHECK(renewed_at(&bundles) == 3000001 && ids.last == INT_MAX - 5 - SPARE);
 
 	/* Upwards it goes without a step behind the last number. */
-	use(bundles, 1 << 30);
+	use(&bundles, 1 << 30);
 	ids.last = 3000001;
 	vine_set_task_id_min(cluster.manager, 3000002);
-	int id = renewed_at(bundles);
+	int id = renewed_at(&bundles);
 	CHECK(id == (1 << 30) + 1 || id == 3000001);
 
 	/* Where TaskVine has counted on by itself. */
@@ -88,30 +87,27 @@ static void test_the_count_begins_in_the_widest_gap(void)
 	drain();
 	submit(INT_MAX);
 	CHECK(next_id() <= 0);
-	CHECK(renewed_at(bundles) > 0);
+	CHECK(renewed_at(&bundles) > 0);
 
 	drain();
-	itable_delete(bundles);
+	vf_table_free(&bundles);
 	vf_taskids_end(&ids);
 	cluster_close(&cluster);
 }
 
 static void test_short_memory(void)
 {
-	struct itable *bundles = itable_create(0);
+	struct vf_table bundles = {0};
 	cluster_open(&cluster);
-	faults_begin(FAULTS_ALL);
-	CHECK(vf_taskids_begin(&ids) && faults_end() == 1);
-	vf_taskids_end(&ids);
-	CHECK(!vf_taskids_begin(&ids));
+	vf_taskids_begin(&ids);
 	vine_set_task_id_min(cluster.manager, INT_MAX - SPARE + 1);
 	faults_begin(FAULTS_ALL);
-	vf_taskids_prepare(&ids, cluster.manager, bundles); /* no task for the step: later */
+	vf_taskids_prepare(&ids, cluster.manager, &bundles); /* no task for the step: later */
 	CHECK(faults_end() == 2 && !ids.renewed && next_id() == INT_MAX - SPARE + 1);
 	submit(INT_MAX - SPARE + 1);
-	CHECK(renewed_at(bundles) == 1);
+	CHECK(renewed_at(&bundles) == 1);
 	drain();
-	itable_delete(bundles);
+	vf_table_free(&bundles);
 	vf_taskids_end(&ids);
 	cluster_close(&cluster);
 }
