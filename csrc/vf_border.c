@@ -256,6 +256,11 @@ int __wrap_link_readline(struct link *link, char *line, size_t length, time_t st
 			vf_cut_is(link) ? VF_LINE_NONE : vf_line_read(link, line, length, stoptime);
 	seeks_complete = said == VF_LINE_COMPLETE;
 	knows_none = 0;
+	if (said == VF_LINE_FOREIGN) {
+		if (owned.foreign)
+			owned.foreign(owned.arg, line);
+		said = VF_LINE_NONE;
+	}
 	/* TaskVine would ask for the updates that there are, and wait an hour for the answer. */
 	int result = said == VF_LINE_CACHED ?
 			can_be_cached(line) :

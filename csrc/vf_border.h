@@ -30,6 +30,8 @@ struct vf_border {
 	has ended. */
 	void (*joined)(void *arg, struct vine_worker_info *worker, int fd);
 	void (*left)(void *arg, struct vine_worker_info *worker);
+	/* Called when a worker has greeted the manager in another protocol, with that line. */
+	void (*foreign)(void *arg, const char *greeting);
 	/* Called when a task is about to get a worker. Tells whether it may have one now, */
 	int (*may_run)(void *arg, struct vine_task *task);
 	/* and which; NULL for none. */

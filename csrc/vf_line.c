@@ -37,16 +37,10 @@ static _Thread_local const char *last_line;
 static _Thread_local int64_t last_line_ms;
 
 static _Thread_local int64_t n_unasked;
-static _Thread_local uint64_t n_other_protocol;
 
 int64_t vf_line_unasked(void)
 {
 	return n_unasked;
-}
-
-uint64_t vf_line_other_protocol(void)
-{
-	return n_other_protocol;
 }
 
 void vf_line_forget(void)
@@ -87,7 +81,6 @@ static int is_protocol(const char *line)
 	long long spoken;
 	if (sscanf(line, "taskvine %lld", &spoken) < 1 || spoken == VINE_PROTOCOL)
 		return 1;
-	n_other_protocol++;
 	debug(D_VINE | D_NOTICE, "rejecting a worker with protocol %lld: the manager's is %d",
 			spoken, VINE_PROTOCOL);
 	return 0;
@@ -224,7 +217,7 @@ enum vf_line vf_line_read(struct link *link, char *line, size_t length, time_t s
 	if (begins_with(line, "complete"))
 		return take_complete(link, line) ? VF_LINE_COMPLETE : VF_LINE_NONE;
 	if (!vf_line_is_sound(line))
-		return VF_LINE_NONE;
+		return begins_with(line, "taskvine") ? VF_LINE_FOREIGN : VF_LINE_NONE;
 	begin_message(line);
 	if (begins_with(line, "cache-update"))
 		return VF_LINE_CACHED;

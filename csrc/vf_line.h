@@ -15,6 +15,7 @@ see is none, and the connection ends as it does for others that it cannot read. 
 
 enum vf_line {
 	VF_LINE_NONE = 0, /* the connection is to be ended */
+	VF_LINE_FOREIGN,  /* so is this one: its worker speaks another protocol */
 	VF_LINE_OTHER,
 	VF_LINE_COMPLETE, /* a task is */
 	VF_LINE_CACHED,   /* a worker has a file */
@@ -30,9 +31,6 @@ int64_t vf_line_unasked(void);
 
 /* What a worker says of a file that it has. Returns 0 if TaskVine will not understand it. */
 int vf_line_cached(const char *line, char name[VINE_LINE_MAX], int64_t *nbytes);
-
-/* How many workers have spoken another protocol than the manager, on the calling thread. */
-uint64_t vf_line_other_protocol(void);
 
 /* The message is over, and nothing else has begun. */
 void vf_line_forget(void);

@@ -7,7 +7,6 @@
 #include "vf_border.h"
 #include "vf_clock.h"
 #include "vf_handshake.h"
-#include "vf_line.h"
 #include "vf_unfetched.h"
 
 enum {
@@ -226,7 +225,6 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 	VF_SET(&loop->counters, joins_with_ssl, vf_handshake_with_tls());
 	VF_SET(&loop->counters, joins_wrong_password, vf_handshake_wrong_password());
 	VF_SET(&loop->counters, joins_with_password, vf_handshake_with_password());
-	VF_SET(&loop->counters, joins_other_protocol, vf_line_other_protocol());
 	if (inflight->giving_up && !inflight->breaking)
 		break_wait(loop);
 	inflight->breaking = inflight->giving_up;
@@ -259,6 +257,13 @@ static void left(void *arg, struct vine_worker_info *worker)
 {
 	struct vf_loop *loop = arg;
 	vf_place_left(&loop->place, worker);
+}
+
+static void foreign(void *arg, const char *greeting)
+{
+	struct vf_loop *loop = arg;
+	vf_foreign_note(&loop->foreign, greeting);
+	VF_COUNT(&loop->counters, joins_other_protocol, 1);
 }
 
 static int may_run(void *arg, struct vine_task *task)
@@ -349,6 +354,7 @@ void vf_loop_run(struct vf_loop *loop)
 			.turn = turn,
 			.joined = joined,
 			.left = left,
+			.foreign = foreign,
 			.may_run = may_run,
 			.choose = choose,
 			.sending = sending,

@@ -22,6 +22,7 @@ done (vf_done.h) and reads the counters; the steps know nothing of this unit. */
 #include "vf_eventlog.h"
 #include "vf_events.h"
 #include "vf_files.h"
+#include "vf_foreign.h"
 #include "vf_histogram.h"
 #include "vf_inflight.h"
 #include "vf_inputs.h"
@@ -45,6 +46,7 @@ struct vf_loop {
 	struct vf_config config; /* to be filled in before vf_loop_run() */
 	struct vf_counters counters;
 	struct vf_histogram histograms[VF_STAGES];
+	struct vf_foreign foreign;
 
 	/* What other threads give this one. */
 	struct vf_ring submitted; /* of struct vf_call */

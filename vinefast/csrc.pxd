@@ -372,6 +372,23 @@ cdef extern from "vf_counters.h" nogil:
     void vf_counters_read(const vf_counters *counters, vf_snapshot *snapshot)
 
 
+cdef extern from "taskvine_private.h" nogil:
+    enum:
+        VINE_PROTOCOL
+
+
+cdef extern from "vf_foreign.h" nogil:
+    struct vf_foreign_worker:
+        int64_t protocol
+        const char *host
+        const char *release
+
+    struct vf_foreign:
+        vf_foreign_worker *workers
+
+    unsigned vf_foreign_count(const vf_foreign *foreign)
+
+
 cdef extern from "vf_histogram.h" nogil:
     enum:
         VF_STAGE_RETURN
@@ -445,6 +462,7 @@ cdef extern from "vf_loop.h" nogil:
         vf_config config
         vf_counters counters
         vf_histogram *histograms  # an array, by stage
+        vf_foreign foreign
         vf_done done
         vf_eventlog log
 

@@ -212,6 +212,9 @@ static void take_file(struct worker *worker, const char *name)
 			worker->n_files++;
 		}
 	} while (is_directory);
+	/* Before, that was told of what a worker had got or made by itself alone. */
+	if (VINE_PROTOCOL >= 13 && worker_file(worker, name))
+		tell_of_file(worker, worker_file(worker, name), "X");
 }
 
 static void take_url(struct worker *worker, const char *line)
@@ -258,8 +261,7 @@ static void drop_task(struct worker *worker, const struct worker_task *task)
 	struct worker_task **at = &worker->tasks;
 	while (*at && *at != task)
 		at = &(*at)->next;
-	if (*at)
-		*at = task->next;
+	*at = *at ? task->next : NULL;
 }
 
 /* 7.14 takes the seventh number for the task, later ones the eighth. */
@@ -330,15 +332,14 @@ static void begin_task(struct worker *worker, struct worker_task *task)
 		return;
 	}
 	worker_open_bundle(worker, task);
+	worker->n_bundles += task->n_calls > 0;
 	if (!task->n_calls) {
 		worker->n_nodes++;
 		worker_answer(worker, task, !worker->script.keeps_node_to_itself, NODE);
 	} else if (worker->script.is_automatic) {
-		worker->n_bundles++;
 		worker_make(worker, task);
 		worker_answer(worker, task, task->n_calls, NULL);
 	} else {
-		worker->n_bundles++;
 		struct worker_task **at = &worker->tasks;
 		while (*at)
 			at = &(*at)->next;
@@ -358,11 +359,7 @@ static void take_task(struct worker *worker, struct worker_task *task)
 {
 	char line[LINE_NBYTES];
 	size_t nbytes;
-	for (;;) {
-		if (!read_line(worker, line)) {
-			free_task(task);
-			return;
-		}
+	while (read_line(worker, line)) {
 		if (sscanf(line, "cmd %zu", &nbytes) == 1) {
 			CHECK((task->command = calloc(1, nbytes + 1)));
 			read_bytes(worker, task->command, nbytes);
@@ -383,6 +380,7 @@ static void take_task(struct worker *worker, struct worker_task *task)
 			return;
 		}
 	}
+	free_task(task);
 }
 
 static void kill_task(struct worker *worker, long long id)
@@ -445,7 +443,9 @@ static void follow(struct worker *worker, const char *line)
 	} else if (sscanf(line, "kill %lld", &id) == 1) {
 		kill_task(worker, id);
 	} else if (!strcmp(line, "exit") || !strcmp(line, "release")) {
+		/* From 7.16 on the manager waits for that. */
 		worker->was_told_to_exit = 1;
+		end(worker);
 	}
 }
 

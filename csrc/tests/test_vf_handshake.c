@@ -24,6 +24,11 @@ no descriptors for long. */
 #include "vf_hooks.h"
 #include "vf_border.h"
 
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+#define PROTOCOL TEXT(VINE_PROTOCOL)
+#define FIRST_LINE "taskvine " PROTOCOL " host Linux machine 7"
+
 enum {
 	LONG_MS = 20000,
 	MANY = 600, /* more than are kept aside */
@@ -31,8 +36,7 @@ enum {
 	GREETING_MS = 60000,
 };
 
-static const char GREETING[] =
-		"taskvine 12 host Linux machine 7\ninfo worker-id a\nresources\ncores 1\nend\n";
+static const char GREETING[] = FIRST_LINE "\ninfo worker-id a\nresources\ncores 1\nend\n";
 
 static struct link *server;
 static int64_t skew_ms; /* time passes faster in these tests */
@@ -116,8 +120,7 @@ static void test_greeting(void)
 	CHECK(becomes_ready(LONG_MS));
 	struct link *link = link_accept(server, 0);
 	char line[64];
-	CHECK(link && link_readline(link, line, sizeof line, 0) &&
-			!strcmp(line, "taskvine 12 host Linux machine 7"));
+	CHECK(link && link_readline(link, line, sizeof line, 0) && !strcmp(line, FIRST_LINE));
 	link_close(link);
 	CHECK(!link_accept(server, 0) && is_closed(slow) && !is_closed(silent));
 
@@ -137,7 +140,7 @@ static void test_greeting(void)
 	many[sizeof many - 1] = 0;
 	int rubbish = come(), rich = come();
 	say(rubbish, many);
-	say(rich, "taskvine 12 host\ncache-update ");
+	say(rich, "taskvine " PROTOCOL " host\ncache-update ");
 	say(rich, many);
 	CHECK(becomes_ready(LONG_MS) && (link = link_accept(server, 0)));
 	for (int64_t end_ms = now_ms() + LONG_MS; !is_closed(rubbish) && now_ms() < end_ms;)

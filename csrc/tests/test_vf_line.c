@@ -65,7 +65,6 @@ static void test_lines(void)
 		CHECK(vf_line_is_sound(SOUND[i]));
 	for (size_t i = 0; i < sizeof UNSOUND / sizeof UNSOUND[0]; i++)
 		CHECK(!vf_line_is_sound(UNSOUND[i]));
-	CHECK(vf_line_other_protocol() == 2);
 }
 
 /* TaskVine has room for 256 bytes of a host's name, with the one that ends it. */

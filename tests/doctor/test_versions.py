@@ -7,6 +7,7 @@ import pytest
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast.doctor import machine, versions
 from vinefast.errors import EngineStartError
+from vinefast.workers import programs
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_one_of_another_prefix_and_protocol(worker):
     expected = {"path": path, "found_by": "VINEFAST_TASKVINE_PREFIX", "version": "7.17.1", "problem": None}
     assert versions.program("vine_worker") == expected
     found = machine._worker_program("vine_worker")
-    assert (found.level == "error") == (not versions.speak_alike(TASKVINE_VERSION, "7.17.1"))
+    assert (found.level == "error") == (not programs.speak_alike(TASKVINE_VERSION, "7.17.1"))
 
 
 def test_one_that_is_found_on_path(worker, tmp_path, monkeypatch):
@@ -54,21 +55,27 @@ def test_one_that_is_found_on_path(worker, tmp_path, monkeypatch):
 def test_one_that_does_not_say(worker, script, words):
     path = worker(script)
     with pytest.raises(EngineStartError) as failure:
-        versions.program_version(path)
+        programs.program_version(path)
     assert words in str(failure.value)
     found = machine._worker_program("vine_worker")
     assert found.level == "error" and words in found.seen
 
 
 def test_one_that_hangs(worker, monkeypatch):
-    monkeypatch.setattr(versions, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(programs, "_ANSWER_S", 0.3)
     with pytest.raises(EngineStartError, match="gives no answer in 0.3 s"):
-        versions.program_version(worker("exec sleep 30"))
+        programs.program_version(worker("exec sleep 30"))
 
 
 @pytest.mark.parametrize(
     ("one", "other", "alike"),
-    [("7.14.5", "7.16.5", True), ("7.16.5", "7.17.1", False), ("7.17.1", "8.0.0", True), ("7.14.5", "unknown", True)],
+    [
+        ("7.14.5", "7.16.5", True),
+        ("7.16.5", "7.17.1", False),
+        ("7.17.1", "8.0.0", True),
+        ("7.14.5", "unknown", True),
+        ("7.17.1", "unknown", True),
+    ],
 )
 def test_protocols(one, other, alike):
-    assert versions.speak_alike(one, other) == alike
+    assert programs.speak_alike(one, other) == alike

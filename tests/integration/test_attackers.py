@@ -22,9 +22,10 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 
 from tests.helpers.processes import WORKER_COMMAND, command_by_hand, start_by_hand
 from tests.helpers.waiting import wait_until
+from vinefast._core import PROTOCOL
 
 IDENTITY = b"auth password sha1\n"
-GREETING = b"taskvine 12 attacker Linux x86_64 7.14.5\ninfo worker-id attacker\n"
+GREETING = b"taskvine %d attacker Linux x86_64 7.14.5\ninfo worker-id attacker\n" % PROTOCOL
 NOBODY = 65534
 ENDED = (ConnectionError, ssl.SSLError)
 
@@ -120,7 +121,7 @@ def test_no_password(attacked, words):
 def test_a_worker_of_another_protocol_is_counted(attacked):
     executor, port, password = attacked
     one = proven(port, password)
-    one.say(b"ok\n" + GREETING.replace(b"taskvine 12", b"taskvine 99"))
+    one.say(b"ok\n" + GREETING.replace(b"taskvine %d" % PROTOCOL, b"taskvine 99"))
     one.is_refused()
     assert wait_until(lambda: executor.stats()["joins_other_protocol"] == 1)
     assert executor.submit(abs, {}, -1).result(30) == 1

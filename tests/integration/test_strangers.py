@@ -11,12 +11,13 @@ from parsl.executors.taskvine import TaskVineFactoryConfig, TaskVineManagerConfi
 
 from tests.helpers.processes import command_by_hand, processes_marked, start_by_hand
 from tests.helpers.waiting import wait_until
+from vinefast._core import PROTOCOL
 from vinefast.errors import EngineStartError
 
 N_STRANGERS = 300
 N_DRIPPING = 20
 N_CALLS = 200
-GREETING = b"taskvine 12 host Linux machine 7.14.5\ninfo worker-id stranger\n"
+GREETING = b"taskvine %d host Linux machine 7.14.5\ninfo worker-id stranger\n" % PROTOCOL
 
 # Each alone held up TaskVine for 5 s with a password, or for an hour without one.
 WORDS = [

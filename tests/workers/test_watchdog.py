@@ -13,6 +13,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from vinefast import _teardown
 from vinefast._build_info import TASKVINE_VERSION
+from vinefast._core import PROTOCOL
 from vinefast.settings.resources import CallSpec
 from vinefast.workers import watchdog
 
@@ -27,6 +28,7 @@ class Engine:
         self.accept_errno = 0
         self.log_errno = self.event_log_errno = 0
         self.lost = dict.fromkeys(watchdog.LOST, 0)
+        self.foreign = []
         self.waiting = {}
         self.refused = []
         self.looks = threading.Semaphore(0)
@@ -37,6 +39,9 @@ class Engine:
         known = {"workers_connected": self.workers, "accept_errno": self.accept_errno}
         known |= {"log_errno": self.log_errno, "event_log_errno": self.event_log_errno}
         return {**known, **self.lost, **(most if self.workers else dict.fromkeys(most, 0))}
+
+    def foreign_workers(self):
+        return list(self.foreign)
 
     def finishing_s(self):
         return 0.0
@@ -179,7 +184,6 @@ def test_workers_that_speak_otherwise_are_told_of_once(watch, caplog, name, word
     [
         ("joins_wrong_password", "with another password, or none,", "'vinefast worker'"),
         ("joins_with_password", "with a password", "without the option --password"),
-        ("joins_other_protocol", "of another release of TaskVine", f"TaskVine {TASKVINE_VERSION}"),
     ],
 )
 def test_workers_that_are_sent_away_are_told_of_once(watch, caplog, name, words, way_out):
@@ -190,6 +194,20 @@ def test_workers_that_are_sent_away_are_told_of_once(watch, caplog, name, words,
     watch(engine)
     (record,) = caplog.records
     assert f"A worker {words} has come to executor" in record.getMessage() and way_out in record.getMessage()
+
+
+def test_each_host_with_workers_of_another_protocol_is_told_of_once_with_both_versions(watch, caplog):
+    engine = Engine()
+    engine.foreign.append(("node1", 99, "9.9.9"))
+    watch(engine)
+    engine.foreign.append(("", -1, ""))
+    watch(engine)
+    watch(engine)
+    known, unknown = caplog.messages
+    assert "of another release of TaskVine has come to executor melting" in known
+    assert "vine_worker 9.9.9 on node1 speaks version 99 of TaskVine's protocol" in known
+    assert f"the manager, of TaskVine {TASKVINE_VERSION}, version {PROTOCOL}. Start vine_worker of" in known
+    assert "vine_worker on a host without a name speaks version -1" in unknown
 
 
 def test_logs_that_cannot_be_written_are_told_of_once_with_directory_and_reason(watch, caplog):

@@ -6,6 +6,7 @@ cdef double JOIN_SECONDS = 5.0
 cdef double LEAVE_SECONDS = 6.0
 
 # Those of csrc/vf_histogram.h, as `vinefast.calls.overhead` calls them.
+PROTOCOL = VINE_PROTOCOL
 STAGES = ("queue", "dispatch", "transfer", "library", "companions", "execute", "return")
 BOUNDS_NS = tuple([1 << (VF_HISTOGRAM_FIRST_BIT + i) for i in range(VF_HISTOGRAM_BUCKETS - 1)])
 
@@ -208,6 +209,24 @@ cdef class Engine:
             return_ns=self.finisher.return_ns,
             complete_ns=self.finisher.complete_ns,
         )
+
+    def foreign_workers(self):
+        """Which workers have come with another protocol of TaskVine's, and were sent away: the first of each host.
+
+        Returns
+        -------
+        list of tuple of (str, int, str)
+            What a worker has said of itself: its host, the protocol, and the release of its TaskVine. In the order in
+            which they came, and of some hosts at the most.
+        """
+        cdef const vf_foreign *foreign = &self.loop.c_loop.foreign
+        cdef const vf_foreign_worker *worker
+        cdef unsigned i
+        cdef list found = []
+        for i in range(vf_foreign_count(foreign)):
+            worker = &foreign.workers[i]
+            found.append((worker.host.decode("ascii"), worker.protocol, worker.release.decode("ascii")))
+        return found
 
     def histograms(self):
         """How the times of calls are spread, by stage.

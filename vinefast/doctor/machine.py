@@ -17,11 +17,12 @@ from vinefast._build_info import TASKVINE_VERSION
 from vinefast.doctor import limits
 from vinefast.doctor.check import Check, error, ok, refusal, warning
 from vinefast.doctor.openssl import configuration_files, what_keeps_workers_out
-from vinefast.doctor.versions import program, speak_alike
+from vinefast.doctor.versions import program
 from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.contact import manager_address
 from vinefast.workers.descriptors import why_none_is_left
+from vinefast.workers.programs import speak_alike
 
 _PATIENCE_S = 10.0
 _KNOCK_S = 3.0

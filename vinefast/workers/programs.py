@@ -1,10 +1,13 @@
-"""Where TaskVine's programs are, and the script that starts its worker."""
+"""Where TaskVine's programs are, of which release, and the script that starts its worker."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 
+from vinefast._build_info import TASKVINE_PREFIX, TASKVINE_VERSION
 from vinefast.errors import EngineStartError
 
 # TaskVine's own name for it.
@@ -14,6 +17,10 @@ START_SCRIPT: str = os.path.join(os.path.dirname(__file__), "start-worker.sh")
 """Runs a worker, the rest of its arguments, in a directory that is the worker's alone."""
 
 _PREFIX_VARIABLE = "VINEFAST_TASKVINE_PREFIX"
+_ANSWER_S = 5.0
+# TaskVine tells its protocol to nobody but the other end.
+_NEWER_PROTOCOL = ((7, 17), 13)
+_OLDER_PROTOCOL = 12
 
 
 def find_program(name: str) -> str:
@@ -37,6 +44,82 @@ def find_program(name: str) -> str:
         "coop-computing-tools (13 or newer), or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX "
         "names a prefix to look in first.",
     )
+
+
+def find_worker(name: str) -> str:
+    """Find the program of workers on this machine, which the manager of this process is to understand.
+
+    Parameters
+    ----------
+    name : str
+        As in `find_program`.
+
+    Raises
+    ------
+    EngineStartError
+        If it is nowhere, or speaks another protocol.
+    """
+    path = find_program(name)
+    # A script that starts one may do something else than to pass the question on.
+    if not _is_binary(path):
+        return path
+    try:
+        release = program_version(path)
+    except EngineStartError:
+        return path
+    if not speak_alike(release, TASKVINE_VERSION):
+        understood = protocol_of(TASKVINE_VERSION)
+        raise EngineStartError(
+            f"{path} is of TaskVine {release}, which speaks version {protocol_of(release)} of TaskVine's protocol, but "
+            f"vinefast is built with TaskVine {TASKVINE_VERSION}, which speaks version {understood}, "
+            f"and would send each such worker away. Name a vine_worker of TaskVine {TASKVINE_VERSION} "
+            f"(factory_config.worker_executable, {_PREFIX_VARIABLE}), or build vinefast anew with TaskVine {release}."
+        )
+    return path
+
+
+def program_version(path: str) -> str:
+    """Ask one of TaskVine's programs for its version.
+
+    Raises
+    ------
+    EngineStartError
+        If it does not answer.
+    """
+    try:
+        answer = subprocess.run(
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineStartError(f"{path} --version gives no answer in {_ANSWER_S:g} s") from None
+    except OSError as error:
+        raise EngineStartError(f"{path} cannot be run: {error.strerror}") from error
+    words = (answer.stdout + answer.stderr).strip()
+    found = re.search(r"version (\d+\.\d+\S*)", words)
+    if found is None:
+        raise EngineStartError(
+            f"{os.path.basename(path)} does not say its version (exit status {answer.returncode}): {words[-200:]}"
+        )
+    return found[1]
+
+
+def protocol_of(release: str) -> int | None:
+    """Give the version of TaskVine's protocol that a release of TaskVine speaks; None: the release is not known."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is None:
+        return None
+    since, newer = _NEWER_PROTOCOL
+    return newer if (int(found[1]), int(found[2])) >= since else _OLDER_PROTOCOL
+
+
+def speak_alike(one: str, other: str) -> bool:
+    """Tell whether two releases of TaskVine have the same protocol, as far as they are known."""
+    return len({protocol_of(one), protocol_of(other)} - {None}) < 2
 
 
 def found_by(path: str) -> str:
@@ -84,9 +167,13 @@ def _find(name: str, lack: str, advice: str) -> str:
     return os.path.abspath(found)
 
 
-def _built_with() -> str | None:
+def _is_binary(path: str) -> bool:
     try:
-        from vinefast._build_info import TASKVINE_PREFIX
-    except ImportError:
-        return None
+        with open(path, "rb") as program:
+            return program.read(4) == b"\x7fELF"
+    except OSError:
+        return False
+
+
+def _built_with() -> str | None:
     return TASKVINE_PREFIX

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from parsl.executors.errors import InvalidResourceSpecification
 
 from vinefast._build_info import TASKVINE_VERSION
-from vinefast._core import Engine
+from vinefast._core import PROTOCOL, Engine
 from vinefast._log_fields import fields
 from vinefast._teardown import join
 from vinefast.settings.resources import CallSpec
@@ -40,11 +40,15 @@ LOST = {
     "the file",
     "joins_with_password": "A worker with a password has come to executor %s, which has none (require_password=False), "
     "and was sent away: start it without the option --password, or by 'vinefast worker' and the directory of the run",
-    "joins_other_protocol": "A worker of another release of TaskVine has come to executor %s, with another protocol, "
-    f"and was sent away: start vine_worker of TaskVine {TASKVINE_VERSION}, with which vinefast is built, or build "
-    "vinefast with the worker's release",
 }
 """Of workers that do not speak as the manager does, by what counts them: what was seen, a colon, and what to do."""
+
+_FOREIGN = (
+    "A worker of another release of TaskVine has come to executor %s, and was sent away: vine_worker %son %s speaks "
+    f"version %d of TaskVine's protocol, the manager, of TaskVine {TASKVINE_VERSION}, version {PROTOCOL}. Start "
+    f"vine_worker of TaskVine {TASKVINE_VERSION} there, with which vinefast is built, or build vinefast with the "
+    "worker's release"
+)
 
 _UNWRITTEN = {
     "log_errno": "The logs of executor %s cannot be written in %s: %s. Calls go on; what is missing in the logs is "
@@ -97,6 +101,7 @@ class Watchdog:
         self._held_up = False
         self._unwritten: dict[str, int] = {}
         self._named_lost: set[str] = set()
+        self._n_foreign = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vinefast-watchdog", daemon=True)
 
@@ -181,6 +186,11 @@ class Watchdog:
             if stats[name] and name not in self._named_lost:
                 self._named_lost.add(name)
                 logger.warning(words, self._label, extra=fields(self._label))
+        foreign = self._engine.foreign_workers()
+        for host, protocol, release in foreign[self._n_foreign :]:
+            said = (f"{release} " if release else "", host or "a host without a name", protocol)
+            logger.warning(_FOREIGN, self._label, *said, extra=fields(self._label))
+        self._n_foreign = len(foreign)
 
     def _look_at_callbacks(self) -> None:
         if self._held_up or self._engine.finishing_s() < _CALLBACK_S:

@@ -21,7 +21,7 @@ from vinefast.workers.launch.arguments import (
 from vinefast.workers.launch.launcher import OnFailure
 from vinefast.workers.launch.process_launcher import ProcessLauncher
 from vinefast.workers.launch.processes import spawn
-from vinefast.workers.programs import START_SCRIPT, find_program
+from vinefast.workers.programs import START_SCRIPT, find_program, find_worker
 from vinefast.workers.scratch import Scratch, local_scratch_dir
 
 # Nobody answers there, and at once.
@@ -55,7 +55,7 @@ class FactoryLauncher(ProcessLauncher):
         # It takes up to 5 s to end its workers. Here they leave by themselves, or with its session.
         self.grace_s: float = _LOCAL_GRACE_S if self.local else _BATCH_GRACE_S
         self._factory = find_program(self.program)
-        self._worker = find_program(config.worker_executable)
+        self._worker = find_worker(config.worker_executable)
         self._environment: Environment | None = None
         if config.python_env is not None:
             self._environment = named_environment("factory_config.python_env", config.python_env, self._label)

@@ -24,7 +24,7 @@ from vinefast.workers.launch.arguments import (
 from vinefast.workers.launch.launcher import OnFailure
 from vinefast.workers.launch.process_launcher import ProcessLauncher
 from vinefast.workers.launch.processes import spawn
-from vinefast.workers.programs import find_program
+from vinefast.workers.programs import find_worker
 from vinefast.workers.scratch import Scratch, local_scratch_dir
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class LocalLauncher(ProcessLauncher):
     def __init__(self, config: TaskVineFactoryConfig, directory: str) -> None:
         super().__init__(config, directory)
         self.count: int = config.min_workers
-        self._worker = find_program(config.worker_executable)
+        self._worker = find_worker(config.worker_executable)
         self._workspaces: dict[int, str] = {}
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:

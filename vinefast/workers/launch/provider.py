@@ -17,7 +17,7 @@ from vinefast.workers.launch.arguments import leaving_arguments, password_argume
 from vinefast.workers.launch.launcher import Launcher, OnFailure
 from vinefast.workers.launch.processes import log_excerpt
 from vinefast.workers.listening import listening_variables
-from vinefast.workers.programs import START_SCRIPT, find_program
+from vinefast.workers.programs import START_SCRIPT, find_worker
 
 
 class ProviderLauncher(Launcher):
@@ -27,7 +27,7 @@ class ProviderLauncher(Launcher):
         super().__init__(config, directory)
         self.provider = provider
         self.local: bool = isinstance(provider, LocalProvider)
-        self._worker = find_program(config.worker_executable) if self.local else config.worker_executable
+        self._worker = find_worker(config.worker_executable) if self.local else config.worker_executable
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Compose the command for blocks."""
