@@ -108,7 +108,7 @@ static int count_open(void)
 
 static void test_greeting(void)
 {
-	static const char *const PARTS[] = {"task", "vine 12 host", " Linux machine 7\n",
+	static const char *const PARTS[] = {"task", "vine " PROTOCOL " host", " Linux machine 7\n",
 			"resources\ncores 1\n", "en", "d\n"};
 	vf_handshake_begin(NULL);
 	CHECK(!link_accept(server, 0));

@@ -60,8 +60,7 @@ def find_worker(name: str) -> str:
         If it is nowhere, or speaks another protocol.
     """
     path = find_program(name)
-    # A script that starts one may do something else than to pass the question on.
-    if not _is_binary(path):
+    if not _is_taskvines_own(path):
         return path
     try:
         release = program_version(path)
@@ -167,7 +166,10 @@ def _find(name: str, lack: str, advice: str) -> str:
     return os.path.abspath(found)
 
 
-def _is_binary(path: str) -> bool:
+def _is_taskvines_own(path: str) -> bool:
+    # A script that starts one may not pass a question on, but that of scripts/install-taskvine does.
+    if os.path.exists(os.path.join(os.path.dirname(path), os.pardir, "vinefast-install.json")):
+        return True
     try:
         with open(path, "rb") as program:
             return program.read(4) == b"\x7fELF"
