@@ -1,4 +1,4 @@
-"""The locks of `logging`'s handlers, which Ctrl-C can leave locked before Python 3.13."""
+"""The locks of `logging`'s handlers, which Ctrl-C can leave locked, other than in Python 3.13."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from vinefast._locks import IS_LEFT_LOCKED, held
+
 
 def hold_safely() -> None:
-    """Let handlers hold their locks as they do from Python 3.13 on, by `with`, in the whole process.
+    """Let handlers hold their locks by a `with` that Ctrl-C cannot leave locked, in the whole process.
 
-    Before, they called `acquire` and then began a `try`. KeyboardInterrupt, which has mostly come while the main thread
-    waited for the lock, is raised between the two. Then nobody releases it, and whichever thread logs next waits for
-    ever: one that runs Parsl's callbacks or launches tasks, and so the end of the program, which joins them. Between
-    the entry of a `with` and its body nothing is raised.
+    Before Python 3.13, they called `acquire` and then began a `try`. KeyboardInterrupt, which has mostly come while the
+    main thread waited for the lock, is raised between the two. Then nobody releases it, and whichever thread logs next
+    waits for ever: one that runs Parsl's callbacks or launches tasks, and so the end of the program, which joins them.
+    From 3.13 on they hold it by `with`, into which it comes from 3.14 on (`vinefast._locks`).
     """
     for owner, name, safely in (
         (logging.Handler, "handle", _handling),
         (logging.StreamHandler, "flush", _flushing),
     ):
         before = getattr(owner, name)
-        # As the standard library has it, and no newer one, nor what somebody else has put there.
-        if before.__module__ == logging.__name__ and "acquire" in before.__code__.co_names:
+        # As the standard library has it, and not as that of 3.13, nor what somebody else has put there.
+        if before.__module__ == logging.__name__ and (IS_LEFT_LOCKED or "acquire" in before.__code__.co_names):
             setattr(owner, name, safely(before))
 
 
@@ -39,7 +41,7 @@ def _handling(before: Callable[..., Any]) -> Callable[..., Any]:
             return before(self, record)
         passed: Any = self.filter(record)
         if passed:
-            with self.lock:  # type: ignore[union-attr]
+            with held(self.lock):
                 # From 3.12 on a filter may give another record.
                 self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
@@ -51,7 +53,7 @@ def _flushing(before: Callable[..., None]) -> Callable[..., None]:
     def flush(self: logging.StreamHandler[Any]) -> None:
         if not _is_plain(self):
             return before(self)
-        with self.lock:  # type: ignore[union-attr]
+        with held(self.lock):
             if self.stream and hasattr(self.stream, "flush"):
                 self.stream.flush()
         return None

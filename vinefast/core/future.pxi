@@ -36,6 +36,10 @@ class CallCondition(threading.Condition):
         return self._lock.__exit__(*args)
 
 
+if _locks.IS_LEFT_LOCKED:
+    CallCondition.__enter__ = _locks.enter
+
+
 cdef tuple NO_ARGUMENTS = ()
 cdef tuple NOTHING_PRINTED = (0, b"")
 cdef tuple NO_ROOM_FOR_PRINTED = (None, b"")

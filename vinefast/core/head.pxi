@@ -41,7 +41,7 @@ from parsl.app.errors import AppTimeout, RemoteExceptionWrapper
 from parsl.serialize.concretes import DillSerializer
 from parsl.serialize.errors import DeserializationError, SerializationError
 
-from vinefast import errors
+from vinefast import _locks, errors
 from vinefast._log_fields import fields
 from vinefast.calls.apps import options_of
 from vinefast.calls.context import name_of, serialize_with_context
