@@ -3,6 +3,7 @@
 import copy
 import io
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -276,6 +277,14 @@ def test_the_program_starts_whatever_init_command_does(tmp_path, shell, init_com
     options = ["--posix"] if shell == "bash" else []
     ran = subprocess.run([shell, *options, "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert ran.stdout.splitlines()[-1] == f"{status} {tmp_path} --in-pipe-fd 3", ran.stderr
+
+
+@pytest.mark.parametrize("init_command", ["", "set -eu"])
+def test_the_program_starts_where_there_is_no_python3(tmp_path, init_command):
+    (tmp_path / "told.py").write_text("print('started')")
+    command = [shutil.which("sh"), "-c", python_command("-m told", init_command)]
+    ran = subprocess.run(command, cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert ran.stdout == "started\n", ran.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a\0b", b"x" * 1025])

@@ -131,7 +131,8 @@ def python_command(program: str, init_command: str = "", python: str | None = sy
     if init_command:
         usable = f'[ "$vinefast_python" = "$vinefast_before" ] && {usable}'
     start = [
-        'vinefast_python="$(command -v python3)"',
+        # There may be none, which is to end no shell in which `init_command` has said `set -e`.
+        'vinefast_python="$(command -v python3)" || :',
         f"if {usable}; then vinefast_python={shlex.quote(python or '')}; fi",
         f'exec "${{vinefast_python:-python3}}" {program}',
     ]
