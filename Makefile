@@ -13,7 +13,7 @@ PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help engine demo test unit ctest coverage parsl-suite bench soak docs lint format wheels clean distclean
+.PHONY: build help engine demo test test-oldest unit ctest coverage parsl-suite bench soak docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -54,6 +54,27 @@ else
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 	$(MAKE) --no-print-directory parsl-suite
 endif
+
+# uv finds the lowest releases that have a wheel for this Python. vinefast itself is used as it lies, built for the newest. What the tests
+# need beside it need not be old. pandas is for Parsl's suite.
+OLDEST := .venv-oldest
+TEST_TOOLS := 'pytest<9' pytest-timeout pytest-xdist hypothesis 'parsl[monitoring]' pandas pytest-random-order pytest-rerunfailures
+
+$(OLDEST)/.installed: pyproject.toml | build
+	@echo 'Installing the oldest releases of what vinefast needs into $(OLDEST) ...'
+	@$(PIP) install -q 'vinefast[oldest]'
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(OLDEST)
+	@$(BIN)/uv pip compile -q --resolution lowest-direct --only-binary :all: --python $(OLDEST)/bin/python -o build/oldest.txt pyproject.toml
+	@$(BIN)/uv pip install -q --only-binary :all: --python $(OLDEST)/bin/python -r build/oldest.txt $(TEST_TOOLS)
+	@$(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | xargs -I{} sh -c 'pwd > {}/vinefast.pth'
+	@touch $@
+
+OLDEST_TESTS := tests/test_parsl_reliance.py tests/test_executor_unit.py tests/calls tests/settings tests/data \
+  $(addprefix tests/integration/test_,parsl.py calls.py monitoring.py files.py cancelling.py json_log.py time_limits.py)
+
+test-oldest: $(OLDEST)/.installed ## a part of them, and Parsl's suite, with the oldest releases that vinefast works with
+	$(OLDEST)/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS) $(OLDEST_TESTS)
+	$(OLDEST)/bin/python tests/parsl_suite/run.py serverless
 
 unit: build ctest-plain ## the quick tests: no sanitizers, and none that starts processes
 	$(BIN)/python -m pytest -q -m 'not processes' $(PYTEST_ARGS)
@@ -192,4 +213,4 @@ clean: ## what was built
 	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so vinefast/workers/*.so benches/*.so .venv/.[bdil]*
 
 distclean: clean ## and what was installed
-	rm -rf .venv .taskvine
+	rm -rf .venv $(OLDEST) .taskvine

@@ -6,11 +6,10 @@ from functools import partial
 
 import pytest
 from parsl.dataflow.dflow import DataFlowKernel
-from parsl.monitoring.message_type import MessageType
 
 from vinefast._core import CallFuture
 from vinefast.calls import reports
-from vinefast.calls.reports import CallReports
+from vinefast.calls.reports import RUNS, CallReports
 
 ABOUT = json.dumps({"uid": "abc", "hostname": "node7", "block_id": "3"}).encode()
 
@@ -24,7 +23,7 @@ class Radio:
         if self.error:
             raise self.error
         kind, row = message
-        if kind is MessageType.WORKER_TASK_INFO:
+        if kind is RUNS:
             self.sent.append(row)
 
 
