@@ -1,5 +1,6 @@
 """A drop-in Parsl executor on the TaskVine engine, with a Cython core for thousands of short Python calls a second."""
 
+from vinefast import _gil
 from vinefast._core import CallFuture
 from vinefast._version import VERSION as __version__
 from vinefast.calls.apps import mark, python_app
@@ -27,6 +28,8 @@ from vinefast.errors import (
 from vinefast.executor import VineFastExecutor
 from vinefast.settings.resources import ResourceSpecification
 from vinefast.settings.tuning import Tuning
+
+_gil.require()
 
 __all__ = [
     "CachedFile",

@@ -7,7 +7,7 @@ import ssl
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from vinefast import _core
+from vinefast import _core, _gil
 from vinefast._build_info import TASKVINE_PREFIX, TASKVINE_VERSION
 from vinefast._version import VERSION
 from vinefast.errors import EngineStartError
@@ -15,6 +15,7 @@ from vinefast.workers.programs import find_program, found_by, program_version
 
 _PACKAGES = ("parsl", "cloudpickle", "dill", "numpy", "psutil")
 _PROGRAMS = ("vine_worker", "vine_factory", "vine_status")
+_GIL_IS_ON = ", free-threaded, with the GIL switched on, which vinefast needs" if _gil.is_optional() else ""
 
 
 def versions() -> dict[str, str | None]:
@@ -23,7 +24,7 @@ def versions() -> dict[str, str | None]:
         "vinefast": VERSION,
         **{name: _version_of(name) for name in _PACKAGES},
         "TaskVine (built with)": TASKVINE_VERSION,
-        "Python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "Python": f"{platform.python_version()} ({platform.python_implementation()}{_GIL_IS_ON})",
         "Python program": sys.executable,
         "core": _core.__file__,
         "OpenSSL of Python": ssl.OPENSSL_VERSION,
