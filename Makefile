@@ -69,8 +69,7 @@ $(OLDEST)/.installed: pyproject.toml | build
 	@$(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | xargs -I{} sh -c 'pwd > {}/vinefast.pth'
 	@touch $@
 
-OLDEST_TESTS := tests/test_parsl_reliance.py tests/test_executor_unit.py tests/calls tests/settings tests/data \
-  $(addprefix tests/integration/test_,parsl.py calls.py monitoring.py files.py cancelling.py json_log.py time_limits.py)
+OLDEST_TESTS := tests/test_parsl_reliance.py tests/test_executor_unit.py tests/calls tests/integration/test_monitoring.py
 
 test-oldest: $(OLDEST)/.installed ## a part of them, and Parsl's suite, with the oldest releases that vinefast works with
 	$(OLDEST)/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS) $(OLDEST_TESTS)

@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 from parsl.dataflow.dflow import DataFlowKernel
+from parsl.monitoring.message_type import MessageType
 
 from vinefast._core import CallFuture
 from vinefast.calls import reports
-from vinefast.calls.reports import RUNS, CallReports
+from vinefast.calls.reports import CallReports
 
 ABOUT = json.dumps({"uid": "abc", "hostname": "node7", "block_id": "3"}).encode()
 
@@ -23,7 +24,7 @@ class Radio:
         if self.error:
             raise self.error
         kind, row = message
-        if kind is RUNS:
+        if kind is MessageType.WORKER_TASK_INFO:
             self.sent.append(row)
 
 

@@ -24,9 +24,6 @@ from vinefast.workers.monitoring import NodeRows
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-RUNS: MessageType = getattr(MessageType, "WORKER_TASK_INFO", MessageType.RESOURCE_INFO)
-"""The kind of message that says that a call runs, or has run; before Parsl 2026.5 that of measurements."""
-
 # Calls that came back before their worker has told of its node; more of them are told of without.
 _MOST_WAITING = 10_000
 # Calls that came back before Parsl has begun to wait for them. Nobody says of a call that it is none of Parsl's: so
@@ -222,7 +219,9 @@ class CallReports:
         try:
             for first, at_s in ((True, run.began_s), (False, run.ended_s)):
                 at = datetime.fromtimestamp(at_s)
-                radio.send((RUNS, row | {"first_msg": first, "last_msg": not first, "timestamp": at}))
+                radio.send(
+                    (MessageType.WORKER_TASK_INFO, row | {"first_msg": first, "last_msg": not first, "timestamp": at})
+                )
         except Exception:  # calls can do without; said once, for they may be millions
             if not self._failed:
                 self._failed = True
