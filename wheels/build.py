@@ -7,7 +7,9 @@ Beside them go the sdist, and in dist/sources what the GPL asks for: the sources
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,11 @@ from taskvine import ENGINE_INSIDE_VARIABLE, ENV_PREFIX  # noqa: E402
 
 WORK = ROOT / "build" / "wheels"
 DIST = ROOT / "dist"
+# What is called by name, with Debian's packages: perl configures OpenSSL, auditwheel calls strip, link.py GNU ld.
+TOOLS = {"perl": "perl", "make": "make", "xz": "xz-utils", "ld.bfd": "binutils", "strip": "binutils"}
+LICENCE = 'license = "GPL-2.0-or-later"\n'
+# See INSIDE.md.
+LICENCE_WITH_ENGINE = 'license = "GPL-3.0-or-later AND Apache-2.0 AND Zlib AND MIT"\n'
 
 
 def run(*command: str | Path, **options) -> None:
@@ -40,6 +47,11 @@ def make_sdist() -> Path:
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     run("tar", "xf", sdist, "-C", tree, "--strip-components=1")
+    project = tree / "pyproject.toml"
+    text = project.read_text()
+    if LICENCE not in text:
+        sys.exit(f"build.py: pyproject.toml lacks the line {LICENCE.strip()}")
+    project.write_text(text.replace(LICENCE, LICENCE_WITH_ENGINE))
     return tree
 
 
@@ -71,10 +83,26 @@ def main() -> int:
     chosen = wanted or list(pythons.find().values())
     if unfit := [python for python in wanted if pythons.about(python) is None]:
         sys.exit(f"build.py: {', '.join(unfit)}: no CPython with headers")
-    if not shutil.which("perl"):
-        sys.exit("build.py: OpenSSL is configured by perl, which is not here: on Debian, apt install perl")
+    if not chosen:
+        sys.exit("build.py: there is no Python to build for: name one, as in make wheels PYTHONS=python3.12")
+    if lacking := [tool for tool in TOOLS if not shutil.which(tool)]:
+        packages = " ".join(dict.fromkeys(TOOLS[tool] for tool in lacking))
+        sys.exit(f"build.py: this machine lacks {', '.join(lacking)}: on Debian, apt install {packages}")
+    if re.search(r"\s", str(ROOT)):
+        sys.exit(f"build.py: TaskVine and OpenSSL cannot be built in {ROOT}: the path must be without spaces")
     WORK.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(DIST, ignore_errors=True)
+    with (WORK / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("build.py: wheels are already being built in this clone: wait for them, or end that")
+        build(chosen)
+    return 0
+
+
+def build(chosen: list[str]) -> None:
+    if DIST.exists():
+        shutil.rmtree(DIST)
     env = toolchain.make(WORK / "toolchain")
     try:
         prefix = engine.build(WORK / "engine", env)
@@ -87,7 +115,6 @@ def main() -> int:
         wheel = make_wheel(python, tree, prefix, env)
         size, seconds = wheel.stat().st_size / 1e6, time.monotonic() - start
         print(f"{wheel.name}: {size:.1f} MB, in {seconds:.0f} s", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "conf"))
 
+import toolchain  # noqa: E402
 from debian import DebianError, download_source  # noqa: E402
 
 # Every command's output goes there, and its end into the error of one that fails.
 LOG = Path(__file__).resolve().parent.parent / "build/wheels/engine.log"
 JOBS = f"-j{os.cpu_count()}"
-PROGRAMS = ("vine_worker", "vine_factory", "vine_status", "cctools_gpu_autodetect")
+PROGRAMS = ("vine_worker", "vine_factory", "vine_status")
+# What these would tell of the machine and of whoever built them. INSTALL_PATH is also where programs are looked for.
+TOLD = {
+    "BUILD_HOST": "wheels",
+    "BUILD_USER": "vinefast",
+    "CCTOOLS_CONFIGURE_ARGUMENTS": "see wheels/engine.py in the sources of vinefast",
+    "CCTOOLS_SYSTEM_INFORMATION": "Linux",
+    "INSTALL_PATH": "/usr",
+}
 
 # TaskVine and vinefast want TLS, certificates and digests of it. It reads no configuration from the machines where it
 # comes to run, and loads no part of itself there.
@@ -31,6 +41,9 @@ OPENSSL_WITHOUT = (
 CCTOOLS_WITHOUT = "chirp doc ftp-lite grow makeflow parrot".split()
 CCTOOLS_NO_PATHS = "fuse perl python python3 readline swig uuid".split()
 CFLAGS = "-O2 -g0 -fPIC"
+# It searches there for certificates and parts of itself, if asked to: this must not be a directory of whoever built it,
+# which on another machine may be anyone's.
+OPENSSL_PLACES = ("--prefix=/usr", "--openssldir=/etc/ssl")
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ def build_zlib(source: Path, prefix: Path, env: dict[str, str]) -> None:
 
 def build_openssl(source: Path, prefix: Path, env: dict[str, str]) -> None:
     without = [f"no-{name}" for name in OPENSSL_WITHOUT]
-    run("./Configure", "linux-x86_64", *without, *CFLAGS.split(), f"--prefix={prefix}", cwd=source, env=env)
+    run("./Configure", "linux-x86_64", *without, *CFLAGS.split(), *OPENSSL_PLACES, cwd=source, env=env)
     run("make", JOBS, "-s", "build_libs", cwd=source, env=env)
     for library in ("libssl.a", "libcrypto.a"):
         shutil.copy(source / library, prefix / "lib")
@@ -90,6 +103,13 @@ def build_cctools(source: Path, prefix: Path, env: dict[str, str]) -> None:
         cwd=source,
         env={**env, **flags},
     )
+    settings = source / "config.mk"
+    text = settings.read_text()
+    for name, value in TOLD.items():
+        text, found = re.subn(rf"(?<= -D{name}=)'\"[^\n]*?\"'", lambda _, value=value: f"""'"{value}"'""", text)
+        if not found:
+            raise BuildError(f"TaskVine's config.mk defines no {name}")
+    settings.write_text(text)
     libraries = [prefix / "lib" / name for name in ("libssl.a", "libcrypto.a", "libz.a")]
     link = ["CCTOOLS_INTERNAL_LDFLAGS=-s", f"CCTOOLS_EXTERNAL_LINKAGE={' '.join(map(str, libraries))} -lpthread -lm"]
     for directory, *targets in (
@@ -122,13 +142,21 @@ def build(directory: Path, env: dict[str, str]) -> Path:
     prefix = directory / "prefix"
     stamp = directory / "built-by"
     here = Path(__file__).resolve().parent
-    lines = "".join((here / name).read_text() for name in ("engine.py", "toolchain.py"))
-    if stamp.exists() and stamp.read_text() == lines:
-        return prefix
-    shutil.rmtree(directory, ignore_errors=True)
+    lines = "".join((here / name).read_text() for name in ("engine.py", "toolchain.py")) + toolchain.version()
+    if not (stamp.exists() and stamp.read_text() == lines):
+        shutil.rmtree(directory, ignore_errors=True)
+        build_all(directory, prefix, env)
+        stamp.write_text(lines)
+    shutil.copy(here / "INSIDE.md", prefix / "share")
+    return prefix
+
+
+def build_all(directory: Path, prefix: Path, env: dict[str, str]) -> None:
     for made in ("bin", "include", "lib", "share"):
         (prefix / made).mkdir(parents=True)
     (directory / "sources").mkdir()
+    # Its compiler adds routines of its own to what it links.
+    shutil.copy(toolchain.ZIG.with_name("LICENSE"), prefix / "share/zig.LICENSE")
     built = {}
     for component in COMPONENTS:
         print(f"Building {component.package} ...", flush=True)
@@ -148,6 +176,3 @@ def build(directory: Path, env: dict[str, str]) -> Path:
             "home": component.home,
         }
     (prefix / "share/components.json").write_text(json.dumps(built, indent=1) + "\n")
-    shutil.copy(here / "INSIDE.md", prefix / "share")
-    stamp.write_text(lines)
-    return prefix

@@ -20,7 +20,8 @@ def main(words: list[str]) -> int:
     ours = [word for word in words if word.endswith((".o", ".a")) and Path(word).name not in LIBRARY_ARCHIVES]
     target = Path(words[words.index("-o") + 1])
     whole = target.with_name(target.name + ".o")
-    joined = subprocess.run(["ld", "-r", *wraps, *ours, "-o", whole]).returncode
+    # By its own name, since ld may be any linker.
+    joined = subprocess.run(["ld.bfd", "-r", *wraps, *ours, "-o", whole]).returncode
     if joined:
         return joined
     rest = [word for word in words if word not in ours and not word.startswith("-Wl,--wrap=")]

@@ -10,11 +10,15 @@ from pathlib import Path
 
 MINORS = range(10, 15)
 
-# Asked of a Python: its version, whether it has headers, and whether it has a GIL (a free-threaded one is another ABI).
+# Asked of a Python: its version, and what it lacks. A free-threaded one, and another than CPython, have another ABI.
 ABOUT = """
 import json, os, sys, sysconfig
-headers = os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))
-json.dump([sys.version_info[:2], headers, not sysconfig.get_config_var("Py_GIL_DISABLED"), sys.executable], sys.stdout)
+has = {
+    "headers": os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")),
+    "GIL": not sysconfig.get_config_var("Py_GIL_DISABLED"),
+    "CPython": sys.implementation.name == "cpython",
+}
+json.dump([sys.version_info[:2], [what for what in has if not has[what]], sys.executable], sys.stdout)
 """
 
 
@@ -22,11 +26,11 @@ def about(python: str | Path) -> tuple[tuple[int, int], str] | None:
     """Return version and path of a Python that can be built for; say why another one cannot."""
     try:
         run = subprocess.run([python, "-c", ABOUT], capture_output=True, text=True, timeout=60)
-        version, headers, gil, path = json.loads(run.stdout)
+        version, lacking, path = json.loads(run.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    if not headers or not gil:
-        print(f"{path}: no wheel, since it has {'no headers' if gil else 'no GIL'}.")
+    if lacking:
+        print(f"{path}: no wheel, since it has no {', no '.join(lacking)}.")
         return None
     return tuple(version), path
 

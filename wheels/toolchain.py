@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shlex
 import sys
@@ -18,6 +19,18 @@ ZIG = Path(ziglang.__file__).with_name("zig")
 # Zig would add checks that call a library of its own.
 OPTIONS = ["-target", f"{MACHINE}-linux-gnu.{GLIBC}", "-fno-sanitize=undefined"]
 
+# What would bring something of this machine, or of whoever calls, into a wheel: flags such as -march=native or the run
+# path of a conda, directories that compilers search without being told, and what an outer make was given.
+NOT_INHERITED = (
+    *("CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LIBS", "ARFLAGS"),
+    *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_RUN_PATH"),
+    *("MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL"),
+)
+
+
+def version() -> str:
+    return f"ziglang {importlib.metadata.version('ziglang')}"
+
 
 def make(directory: Path) -> dict[str, str]:
     """Write the programs of the toolchain into directory/bin; return the environment in which builds use them."""
@@ -28,7 +41,7 @@ def make(directory: Path) -> dict[str, str]:
         program.write_text(f'#!/bin/sh\nexec {shlex.join([str(ZIG), *words])} "$@"\n')
         program.chmod(0o755)
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in NOT_INHERITED},
         "PATH": f"{programs}:{os.environ['PATH']}",
         "CC": "cc",
         "CXX": "c++",

@@ -86,7 +86,14 @@ def test_a_wheel_has_the_programs_of_the_release_it_is_linked_with(unpacked):
     assert f"TASKVINE_VERSION = {release!r}" in (unpacked / "vinefast/_build_info.py").read_text()
     for name in PROGRAMS:
         said = subprocess.run([unpacked / "vinefast/_taskvine/bin" / name, "--version"], capture_output=True, text=True)
-        assert f"version {release} " in said.stdout, said
+        assert f"version {release} " in said.stdout and "Built by vinefast@wheels on " in said.stdout, said
+    assert {path.name for path in (unpacked / "vinefast/_taskvine/bin").iterdir()} == set(PROGRAMS)
+
+
+def test_a_wheel_tells_nothing_of_where_it_was_built(unpacked):
+    for path in binaries(unpacked):
+        assert os.fsencode(ROOT) not in path.read_bytes(), path
+        assert not re.search(r"\((RPATH|RUNPATH)\)", readelf("-d", path)), path
 
 
 def test_a_wheel_says_its_licences_and_its_sources_lie_beside_it(wheel, unpacked):
@@ -96,6 +103,9 @@ def test_a_wheel_says_its_licences_and_its_sources_lie_beside_it(wheel, unpacked
         assert (inside / f"{package}.LICENSE").stat().st_size > 500 and f"`{package}.LICENSE`" in text
         archive = DIST / "sources" / component["sources"]
         assert hashlib.sha256(archive.read_bytes()).hexdigest() == component["sha256"]
+    assert "MIT License" in (inside / "zig.LICENSE").read_text() and "`zig.LICENSE`" in text
+    metadata = next(unpacked.glob("*.dist-info/METADATA")).read_text()
+    assert "License-Expression: GPL-3.0-or-later AND Apache-2.0 AND Zlib AND MIT\n" in metadata
     assert "GNU GENERAL PUBLIC LICENSE" in (inside / "cctools.LICENSE").read_text()
     assert next(unpacked.glob("*.dist-info/licenses/LICENSE")).stat().st_size > 10_000
     version = wheel.name.split("-")[1]
