@@ -37,6 +37,16 @@ def test_one_of_another_prefix_and_protocol(worker):
     assert versions.program("vine_worker") == expected
     found = machine._worker_program("vine_worker")
     assert (found.level == "error") == (not programs.speak_alike(TASKVINE_VERSION, "7.17.1"))
+    assert found.level == "ok" or found.advice.startswith("unset VINEFAST_TASKVINE_PREFIX, or build vinefast anew")
+
+
+def test_it_is_named_by_its_path_where_path_does_not_have_it(worker, monkeypatch):
+    path = worker("echo vine_worker version 7.17.1 FINAL")
+    monkeypatch.setattr(machine, "manager_address", lambda *_, **__: "localhost")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert f"'ssh HOST {path}'" in machine._address("address").seen
+    monkeypatch.setenv("PATH", os.path.dirname(path))
+    assert "'ssh HOST vine_worker'" in machine._address("address").seen
 
 
 def test_one_that_is_found_on_path(worker, tmp_path, monkeypatch):

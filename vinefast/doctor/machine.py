@@ -6,6 +6,7 @@ import os
 import platform
 import queue
 import resource
+import shutil
 import socket
 import tempfile
 import threading
@@ -22,7 +23,7 @@ from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.contact import manager_address
 from vinefast.workers.descriptors import why_none_is_left
-from vinefast.workers.programs import speak_alike
+from vinefast.workers.programs import PREFIX_VARIABLE, speak_alike
 
 _PATIENCE_S = 10.0
 _KNOCK_S = 3.0
@@ -111,10 +112,14 @@ def _worker_program(name: str) -> Check:
         return refusal(name, found["problem"], "install TaskVine's programs anew")
     seen = f"{found['version']} in {found['path']}, found by {found['found_by']}"
     if not speak_alike(found["version"] or "", TASKVINE_VERSION):
+        if found["found_by"] == PREFIX_VARIABLE:
+            way_out = f"unset {PREFIX_VARIABLE}, or build vinefast anew with that release"
+        else:
+            way_out = "build vinefast anew with that release, or use its own vine_worker"
         return error(
             name,
             f"{seen}; vinefast is built with {TASKVINE_VERSION}, which has another protocol",
-            "build vinefast anew with that release, or use its own vine_worker: the manager sends others away",
+            f"{way_out}: the manager sends others away",
         )
     return ok(name, seen)
 
@@ -158,10 +163,12 @@ def _address(name: str) -> Check:
                 f"{number} does not answer even here, at port {port}: {problem}",
                 "open the manager's port in this machine's firewall, for example one chosen by manager_config.port",
             )
+    # On PATH there as well, or in the same place of a shared file system, as a wheel's is.
+    worker = "vine_worker" if shutil.which("vine_worker") else program("vine_worker")["path"] or "vine_worker"
     return ok(
         name,
         f"{number}, which answers here; whether a firewall is between it and another machine is seen from there "
-        "alone, for example by --worker-command 'ssh HOST vine_worker'",
+        f"alone, for example by --worker-command 'ssh HOST {worker}'",
     )
 
 

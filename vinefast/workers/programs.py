@@ -16,7 +16,7 @@ RESOURCE_MONITOR_VARIABLE = "CCTOOLS_RESOURCE_MONITOR"
 START_SCRIPT: str = os.path.join(os.path.dirname(__file__), "start-worker.sh")
 """Runs a worker, the rest of its arguments, in a directory that is the worker's alone."""
 
-_PREFIX_VARIABLE = "VINEFAST_TASKVINE_PREFIX"
+PREFIX_VARIABLE = "VINEFAST_TASKVINE_PREFIX"
 _ANSWER_S = 5.0
 # TaskVine tells its protocol to nobody but the other end.
 _NEWER_PROTOCOL = ((7, 17), 13)
@@ -37,13 +37,20 @@ def find_program(name: str) -> str:
     EngineStartError
         If it is in none of them.
     """
-    return _find(
-        name,
-        "There is no program",
-        "TaskVine's programs come with 'conda install -c conda-forge ndcctools', with Debian's package "
-        "coop-computing-tools (13 or newer), or with vinefast's scripts/install-taskvine. VINEFAST_TASKVINE_PREFIX "
-        "names a prefix to look in first.",
-    )
+    if engine_inside():
+        come_from = "vinefast's wheel has TaskVine's programs inside: install it again (pip install --force-reinstall)."
+    else:
+        come_from = (
+            "TaskVine's programs come with 'conda install -c conda-forge ndcctools', with Debian's package "
+            "coop-computing-tools (13 or newer), or with vinefast's scripts/install-taskvine."
+        )
+    return _find(name, "There is no program", f"{come_from} {PREFIX_VARIABLE} names a prefix to look in first.")
+
+
+def engine_inside() -> bool:
+    """Whether this vinefast was installed from a wheel that has TaskVine inside."""
+    prefix = _built_with()
+    return prefix is not None and os.path.dirname(prefix) == os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def find_worker(name: str) -> str:
@@ -72,7 +79,7 @@ def find_worker(name: str) -> str:
             f"{path} is of TaskVine {release}, which speaks version {protocol_of(release)} of TaskVine's protocol, but "
             f"vinefast is built with TaskVine {TASKVINE_VERSION}, which speaks version {understood}, "
             f"and would send each such worker away. Name a vine_worker of TaskVine {TASKVINE_VERSION} "
-            f"(factory_config.worker_executable, {_PREFIX_VARIABLE}), or build vinefast anew with TaskVine {release}."
+            f"(factory_config.worker_executable, {PREFIX_VARIABLE}), or build vinefast anew with TaskVine {release}."
         )
     return path
 
@@ -124,7 +131,7 @@ def speak_alike(one: str, other: str) -> bool:
 def found_by(path: str) -> str:
     """Say why `find_program` has found a program there."""
     directory = os.path.dirname(path)
-    prefixes = {_PREFIX_VARIABLE: os.environ.get(_PREFIX_VARIABLE), "the prefix of the build": _built_with()}
+    prefixes = {PREFIX_VARIABLE: os.environ.get(PREFIX_VARIABLE), "the prefix of the build": _built_with()}
     for reason, prefix in prefixes.items():
         if prefix and directory == os.path.abspath(os.path.join(prefix, "bin")):
             return reason
@@ -152,16 +159,24 @@ def _find(name: str, lack: str, advice: str) -> str:
     if os.sep in name:
         places = [os.path.dirname(os.path.abspath(name))]
     else:
-        chosen = os.environ.get(_PREFIX_VARIABLE)
+        chosen = os.environ.get(PREFIX_VARIABLE)
         if chosen and not os.path.isdir(os.path.join(chosen, "bin")):
+            unset = f"unset it{', since vinefast has TaskVine inside' if engine_inside() else ''}"
             raise EngineStartError(
-                f"{_PREFIX_VARIABLE} is {chosen!r}, but there is no {os.path.join(chosen, 'bin')}: unset it, or let it "
-                f"name a prefix in which TaskVine is installed. {advice}"
+                f"{PREFIX_VARIABLE} is {chosen!r}, but there is no {os.path.join(chosen, 'bin')}: {unset}, or let it "
+                f"name a prefix in which TaskVine is installed.{'' if engine_inside() else f' {advice}'}"
             )
         prefixes = [chosen, _built_with()]
         places = [os.path.join(prefix, "bin") for prefix in prefixes if prefix] + os.get_exec_path()
     found = shutil.which(os.path.basename(name), path=os.pathsep.join(places))
     if found is None:
+        for place in places:
+            path = os.path.join(place, os.path.basename(name))
+            if os.path.isfile(path):
+                raise EngineStartError(
+                    f"{path} is there, but cannot be executed: its mode or its file system (noexec) forbids that. "
+                    f"Run chmod +x {path}, or install what it belongs to elsewhere."
+                )
         raise EngineStartError(f"{lack} {name!r}; looked in {', '.join(places)}. {advice}")
     return os.path.abspath(found)
 
