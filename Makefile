@@ -11,7 +11,7 @@ SHELL := /bin/bash
 CSRC := $(wildcard csrc/*.c)
 PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
-  $(wildcard csrc/*.h benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
+  $(wildcard csrc/*.h csrc/*.map benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
 .PHONY: build help engine demo test test-oldest unit ctest coverage parsl-suite bench soak docs lint format wheels clean distclean
 

@@ -30,7 +30,7 @@ CSRC = relative("csrc/*.c")
 core = Extension(
     "vinefast._core",
     sources=["vinefast/_core.pyx", *CSRC],
-    depends=[*relative("csrc/*.h"), *relative("vinefast/**/*.px[di]")],
+    depends=["csrc/exports.map", *relative("csrc/*.h"), *relative("vinefast/**/*.px[di]")],
     include_dirs=["csrc"],
     extra_compile_args=taskvine.COMPILE_ARGS,
     extra_link_args=["-pthread", HIDE_ENGINE],

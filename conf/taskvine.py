@@ -29,7 +29,12 @@ LIBRARY_ARCHIVES = ("libssl.a", "libcrypto.a", "libz.a")
 ENGINE_INSIDE_VARIABLE = "VINEFAST_ENGINE_INSIDE"
 OLDEST = (7, 14)
 
-COMPILE_ARGS = ["-std=gnu11", "-Werror=implicit-function-declaration", "-O3", "-g1", "-fvisibility=hidden", "-pthread"]
+# Whatever CFLAGS say: when the linker compiles (LTO), it replaces no function (--wrap) that it sees whole.
+NO_LTO = "-fno-lto"
+COMPILE_ARGS = [
+    *("-std=gnu11", "-Werror=implicit-function-declaration", "-O3", "-g1", "-fvisibility=hidden", "-pthread"),
+    NO_LTO,
+]
 
 HOW_TO_INSTALL = """\
 TaskVine is part of cctools, which is not on PyPI. Install it in one of these ways:
@@ -273,7 +278,13 @@ def check_linker(trial: Trial) -> None:
     command = " ".join(trial.share_command)
     if not linked:
         raise TaskVineError(f"The linker ({command}) makes no shared library:\n{trial.last_words()}")
-    library = ctypes.CDLL(linked)
+    try:
+        library = ctypes.CDLL(linked)
+    except OSError as error:
+        raise TaskVineError(
+            f"What the linker ({command}) makes cannot be loaded: {error}\nIf files in {trial.directory.parent} must"
+            " not be executed (noexec), name another directory with TMPDIR."
+        ) from error
     if (library.other(), library.own()) != (2, 1):
         raise TaskVineError(
             f"The linker ({command}) replaces functions otherwise than GNU ld does, or not at all (--wrap), and"

@@ -169,6 +169,20 @@ def test_linker_that_replaces_functions_otherwise(monkeypatch, tmp_path, linker)
     assert "otherwise than GNU ld" in message and "-fuse-ld=bfd" in message and str(tmp_path / "ld") in message
 
 
+def test_link_time_optimization_is_switched_off(monkeypatch):
+    monkeypatch.setenv("CFLAGS", "-flto")
+    monkeypatch.setenv("LDFLAGS", "-flto")
+    assert probe().version
+
+
+def test_libraries_that_cannot_be_loaded(monkeypatch, tmp_path):
+    # As from a directory where nothing may be executed.
+    linker = 'for w; do before=$last last=$w; [ "$before" = -o ] && echo nothing > "$w"; done'
+    monkeypatch.setenv("LDSHARED", str(program(tmp_path / "ld", linker)))
+    message = refusal()
+    assert "cannot be loaded" in message and "TMPDIR" in message and str(tmp_path / "ld") in message
+
+
 def test_python_headers_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(taskvine, "python_include", lambda: [tmp_path])
     # CFLAGS of a conda Python, and CPATH, may point to other Python headers.
