@@ -49,6 +49,14 @@ def test_versions_only_grow(project, version, words):
     assert (project / "CHANGELOG.md").read_text() == before
 
 
+def test_a_first_release_is_a_version_as_well(project):
+    (project / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n- All.\n")
+    with pytest.raises(SystemExit, match="'v0.1.0' is no version"):
+        cut_release.cut(project, "v0.1.0", TODAY)
+    cut_release.cut(project, "0.1.0", TODAY)
+    assert cut_release.notes(project, "v0.1.0") == "- All."
+
+
 def test_a_version_that_was_not_cut_has_no_notes(project):
     (project / "pyproject.toml").write_text('version = "0.2.0"\n')
     with pytest.raises(SystemExit, match="says nothing of 0.2.0: cut the release first"):
@@ -63,6 +71,11 @@ def test_a_tag_is_of_the_version_that_was_cut(project):
 def test_this_project_can_be_cut(tmp_path):
     for name in ("CHANGELOG.md", "pyproject.toml"):
         (tmp_path / name).write_text((CHECKOUT / name).read_text())
+    changelog = tmp_path / "CHANGELOG.md"
+    # Nothing is under it in the commit of a release.
+    changelog.write_text(
+        changelog.read_text().replace(cut_release.UNRELEASED, f"{cut_release.UNRELEASED}\n- More.\n", 1)
+    )
     cut_release.cut(tmp_path, "99.0.0", TODAY)
     assert len(cut_release.notes(tmp_path, "v99.0.0")) > 10
     run = subprocess.run([sys.executable, CHECKOUT / "scripts/cut-release"], capture_output=True, text=True)
