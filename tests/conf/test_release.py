@@ -74,7 +74,7 @@ def test_this_project_can_be_cut(tmp_path):
     changelog = tmp_path / "CHANGELOG.md"
     # Nothing is under it in the commit of a release.
     changelog.write_text(
-        changelog.read_text().replace(cut_release.UNRELEASED, f"{cut_release.UNRELEASED}\n- More.\n", 1)
+        changelog.read_text().replace(cut_release.UNRELEASED, f"{cut_release.UNRELEASED}\n- More of the same.\n", 1)
     )
     cut_release.cut(tmp_path, "99.0.0", TODAY)
     assert len(cut_release.notes(tmp_path, "v99.0.0")) > 10
