@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -85,6 +86,8 @@ def main() -> int:
         sys.exit(f"build.py: {', '.join(unfit)}: no CPython with headers")
     if not chosen:
         sys.exit("build.py: there is no Python to build for: name one, as in make wheels PYTHONS=python3.12")
+    if platform.machine() != toolchain.MACHINE:
+        sys.exit(f"build.py: wheels are for {toolchain.MACHINE}, and built there; this machine is {platform.machine()}")
     if lacking := [tool for tool in TOOLS if not shutil.which(tool)]:
         packages = " ".join(dict.fromkeys(TOOLS[tool] for tool in lacking))
         sys.exit(f"build.py: this machine lacks {', '.join(lacking)}: on Debian, apt install {packages}")

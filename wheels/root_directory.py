@@ -48,17 +48,32 @@ def make(root: Path, home: Path, suite: str) -> Path:
     return root
 
 
-def enter(root: Path, script: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run a shell script in root; whatever it has left running ends with it.
+def alone(*command: str | Path) -> list[str | Path]:
+    """Give the command that runs one with processes and mounts of its own, which end with it.
 
-    It has processes and mounts of its own, and over them the rights of root, which no user needs to have for that.
+    Over them it has the rights of root, which no user needs to have for that.
     """
+    users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *users, "--mount", "--pid", "--fork", "--kill-child", *command]
+
+
+def why_not() -> str | None:
+    """Say why no root directory can be entered on this machine: containers and administrators may forbid it."""
+    there = "d=$(mktemp -d) && mount -t proc proc $d && umount $d; status=$?; rmdir $d; exit $status"
+    try:
+        tried = subprocess.run(alone("/bin/sh", "-c", there), capture_output=True, text=True)
+    except OSError as error:
+        return f"unshare, of util-linux, cannot be run: {error.strerror}"
+    return None if tried.returncode == 0 else f"no mounts of its own for a process: {tried.stderr.strip()}"
+
+
+def enter(root: Path, script: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in root; whatever it has left running ends with it."""
     there = shlex.quote(str(root))
     outside = (
         f"mount -t proc proc {there}/proc && mount --rbind /dev {there}/dev && mount -t tmpfs tmpfs {there}/dev/shm && "
         f'exec chroot {there} /bin/sh -c "$1"'
     )
-    users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *users, "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", outside, "sh", script]
+    command = alone("/bin/sh", "-c", outside, "sh", script)
     clean = {"HOME": "/root", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean)

@@ -14,6 +14,7 @@ from tests.helpers.markdown import ROOT
 pytest.importorskip("ziglang", reason="make wheels installs what wheels are built with")
 sys.path.insert(0, str(ROOT / "wheels"))
 
+import root_directory  # noqa: E402
 import toolchain  # noqa: E402
 
 
@@ -83,3 +84,12 @@ def test_no_python_at_all(clone, tmp_path):
     (tmp_path / "bin").mkdir()
     env = {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path)}
     assert "no Python to build for: name one" in refusal(clone("one"), **env)
+
+
+def test_where_no_root_directory_can_be_entered(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "cannot be run" in root_directory.why_not()
+    unshare = tmp_path / "unshare"
+    unshare.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2\nexit 1\n")
+    unshare.chmod(0o755)
+    assert root_directory.why_not().endswith("unshare failed: Operation not permitted")
