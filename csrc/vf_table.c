@@ -15,10 +15,13 @@ static size_t n_places(const struct vf_table *table)
 	return table->bits ? (size_t)1 << table->bits : 0;
 }
 
-/* Numbers that follow each other, and addresses, are spread by the upper bits of a product. */
+/* Numbers that follow each other, and addresses, are spread by the upper bits of a product; but at
+some distances, after a single one, they would still lie in a few long runs. */
 static size_t place_for(const struct vf_table *table, uint64_t key)
 {
-	return (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - table->bits));
+	for (int i = 0; i < 2; i++)
+		key = (key ^ key >> 32) * 0x9E3779B97F4A7C15u;
+	return (size_t)(key >> (64 - table->bits));
 }
 
 static size_t next_place(const struct vf_table *table, size_t i)

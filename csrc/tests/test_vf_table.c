@@ -12,6 +12,7 @@ and without memory is as it was. */
 enum {
 	MANY = 500,
 	STEPS = 200000,
+	SPREAD = 10000,
 };
 
 static char items[MANY];
@@ -171,8 +172,26 @@ static void test_short_memory(void)
 	vf_table_free(&texts);
 }
 
+/* Whatever the distance between numbers, what is tried to find one remains short. */
+static void test_are_spread(void)
+{
+	for (uint64_t distance = 16; distance <= 8192; distance += 16) {
+		struct vf_table table = {0};
+		for (uint64_t i = 0; i < SPREAD; i++)
+			CHECK(!vf_table_put(&table, 0x55d5c0001230u + i * distance, items));
+		uint32_t run = 0, longest = 0;
+		for (size_t i = 0; i < (size_t)1 << table.bits; i++) {
+			run = table.places[i].item ? run + 1 : 0;
+			longest = run > longest ? run : longest;
+		}
+		CHECK(longest < SPREAD / 20);
+		vf_table_free(&table);
+	}
+}
+
 int main(void)
 {
+	test_are_spread();
 	test_numbers(counted);
 	test_numbers(address);
 	test_numbers(high);
