@@ -1,13 +1,13 @@
 #include "vf_foreign.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
+/* In ASCII, whatever the locale takes for printable. */
 static void make_printable(char *word)
 {
 	for (; *word; word++) {
-		if (!isgraph((unsigned char)*word))
+		if (*word < '!' || *word > '~')
 			*word = '?';
 	}
 }

@@ -5,8 +5,10 @@ cdef double JOIN_SECONDS = 5.0
 # For as long as workers with TLS are waited for (csrc/vf_tls.c), and a little more.
 cdef double LEAVE_SECONDS = 6.0
 
-# Those of csrc/vf_histogram.h, as `vinefast.calls.overhead` calls them.
+# Of TaskVine, as the manager speaks it.
 PROTOCOL = VINE_PROTOCOL
+
+# Those of csrc/vf_histogram.h, as `vinefast.calls.overhead` calls them.
 STAGES = ("queue", "dispatch", "transfer", "library", "companions", "execute", "return")
 BOUNDS_NS = tuple([1 << (VF_HISTOGRAM_FIRST_BIT + i) for i in range(VF_HISTOGRAM_BUCKETS - 1)])
 
