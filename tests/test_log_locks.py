@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from vinefast import _locks
 
 pytestmark = pytest.mark.processes
 
@@ -46,6 +49,24 @@ over.set()
 other.join()
 print(left)
 """
+
+
+@pytest.mark.parametrize("before_3_14", [True, False])
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
+def test_any_lock_can_be_held(make, before_3_14, monkeypatch):
+    monkeypatch.setattr(_locks, "IS_LEFT_LOCKED", not before_3_14)
+    lock = make()
+
+    def is_free():
+        said = []
+        other = threading.Thread(target=lambda: said.append(lock.acquire(blocking=False) and not lock.release()))
+        other.start()
+        other.join()
+        return said == [True]
+
+    with _locks.held(lock):
+        assert not is_free()
+    assert is_free()
 
 
 def test_no_handler_stays_locked(tmp_path):

@@ -42,5 +42,5 @@ class _Held:
 
 
 def held(lock: Any) -> AbstractContextManager[Any]:
-    """Give what holds an `RLock` for the time of a `with`."""
-    return _Held(lock) if IS_LEFT_LOCKED else lock
+    """Give what holds a lock for the time of a `with`; one that is no `RLock` has to do it by itself."""
+    return _Held(lock) if IS_LEFT_LOCKED and hasattr(lock, "_recursion_count") else lock
