@@ -71,6 +71,11 @@ def test_one_that_does_not_say(worker, script, words):
     assert found.level == "error" and words in found.seen
 
 
+def test_one_that_says_what_is_no_text(worker):
+    with pytest.raises(EngineStartError, match="does not say its version"):
+        programs.program_version(worker(r"printf '\377\376'"))
+
+
 def test_one_that_hangs(worker, monkeypatch):
     monkeypatch.setattr(programs, "_ANSWER_S", 0.3)
     with pytest.raises(EngineStartError, match="gives no answer in 0.3 s"):

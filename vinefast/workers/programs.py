@@ -97,6 +97,7 @@ def program_version(path: str) -> str:
             [path, "--version"],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=_ANSWER_S,
             stdin=subprocess.DEVNULL,
             check=False,
