@@ -31,6 +31,7 @@ WRONG = {
     "stack": (lambda executor: executor.stack(executor.submit(str), "1 s"), InvalidConfiguration, NO_TIMEOUT),
     "overhead": (lambda executor: executor.overhead(3), InvalidConfiguration, "since is 3; accepted: a Mapping"),
     "wait": (lambda executor: vinefast.wait(3), TypeError, "3 is no iterable; accepted: a list"),
+    "wait, a list in a list": (lambda executor: vinefast.wait([[]]), TypeError, "[] is no future; accepted: what"),
     "as_completed": (lambda executor: vinefast.as_completed(3), TypeError, "3 is no iterable; accepted: a list"),
     "wait timeout": (lambda executor: vinefast.wait([], "1 s"), InvalidConfiguration, NO_TIMEOUT),
     "as_completed timeout": (lambda executor: vinefast.as_completed([], "1 s"), InvalidConfiguration, NO_TIMEOUT),

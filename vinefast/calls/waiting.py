@@ -141,12 +141,17 @@ def _deadline(timeout: float | None) -> float | None:
 
 
 def _checked(futures: Iterable[F]) -> set[F]:
-    if not isinstance(futures, Iterable):
-        raise TypeError(f"{futures!r} is no iterable; accepted: a list, say, of what submit, or apps, have returned")
-    found = set(futures)
-    for future in found:
+    try:
+        iterator = iter(futures)
+    except TypeError:
+        raise TypeError(
+            f"{futures!r} is no iterable; accepted: a list, say, of what submit, or apps, have returned"
+        ) from None
+    found = set()
+    for future in iterator:
         if not isinstance(future, Future):
             raise TypeError(f"{future!r} is no future; accepted: what submit, or an app, has returned")
+        found.add(future)
     return found
 
 
