@@ -120,7 +120,10 @@ def test_nobody_waits_for_a_worker_that_has_ended(start, tmp_path):
     process = start("trap 'exit 3' TERM; touch $said; while :; do sleep 0.05; done")
     wait_for_file(tmp_path / "said")
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(60) == 3  # not killed after 20 s
+    # Not killed after 20 s. bash may have lost how it has ended, and takes it for one that was ended by the signal.
+    start_s = time.monotonic()
+    assert process.wait(60) in (3, 128 + signal.SIGTERM)
+    assert time.monotonic() - start_s < 15
     assert wait_until(lambda: not descendants(process.pid))
 
 

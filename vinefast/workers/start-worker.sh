@@ -20,8 +20,12 @@ watch() {
         sleep "${VINEFAST_WORKER_GRACE_S:-20}" &
         sleeper=$!
         trap 'kill -KILL "$sleeper" 2>/dev/null; exit' ALRM
-        wait "$sleeper"
-        kill -KILL "$worker" 2>/dev/null
+        # If a signal comes as the worker ends, bash (5.2) loses how it has ended, and waits until any other child ends.
+        while kill -0 "$worker" 2>/dev/null; do
+            kill -0 "$sleeper" 2>/dev/null || kill -KILL "$worker" 2>/dev/null
+            sleep 0.2
+        done
+        kill -KILL "$sleeper" 2>/dev/null
     ) &
     watcher=$!
 }
@@ -63,6 +67,7 @@ if [ -z "$ended" ]; then
         # The one before has told how it has ended.
         [ "$code" = 127 ] && [ -n "$status" ] && break
         status=$code
+        [ "$code" = 255 ] && [ -n "$ended" ] && status=143 && break
         # A signal ends the wait as well.
         [ -n "$signalled" ] || break
     done
