@@ -460,6 +460,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             As `submit`, and whatever iterating over the iterables raises.
         """
         rules.require("timeout", timeout, rules.optional(rules.SECONDS))
+        timeout = None if timeout is None else float(timeout)  # locks take no float of NumPy with fewer bits
         rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
         spec = without_output(self._read(resource_specification))
@@ -568,6 +569,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             In a callback of a call, on whose thread the answer would come.
         """
         rules.require("timeout", timeout, rules.SECONDS)
+        timeout = float(timeout)
         call = call_of(future)
         if call is None or self._parts.engine is None:
             return None

@@ -7,6 +7,7 @@ import weakref
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
+import numpy as np
 import pytest
 from benches._stages import Stages
 from parsl.dataflow.futures import AppFuture
@@ -83,6 +84,11 @@ def test_what_is_not_done_in_time(make):
     assert vinefast.wait(futures, timeout=0) == ({futures[0]}, set(futures[1:]))
     assert vinefast.wait(futures, timeout=0.05) == ({futures[0]}, set(futures[1:]))
     assert callbacks(futures[1:]) == []
+
+
+def test_a_timeout_of_numpy_is_as_exact_as_any(monkeypatch):
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: 1e7 + 0.25)
+    assert waiting._deadline(np.float32(0.5)) == 1e7 + 0.75
 
 
 def test_whoever_stops_early_leaves_no_callbacks(make):

@@ -137,7 +137,8 @@ def wait(
 
 def _deadline(timeout: float | None) -> float | None:
     rules.require("timeout", timeout, rules.optional(rules.SECONDS))
-    return None if timeout is None else time.monotonic() + timeout
+    # A float of NumPy with fewer bits would have the sum lose what is below some milliseconds.
+    return None if timeout is None else time.monotonic() + float(timeout)
 
 
 def _checked(futures: Iterable[F]) -> set[F]:
