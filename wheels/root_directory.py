@@ -16,16 +16,8 @@ from debian import install_into  # noqa: E402
 SUITES = {(3, 11): "bookworm", (3, 13): "trixie", (3, 14): "forky"}
 # What any Debian has, of what a shell script takes for granted.
 PACKAGES = (
-    "base-files",
-    "base-passwd",
-    "coreutils",
-    "dash",
-    "grep",
-    "hostname",
-    "libstdc++6",
-    "sed",
-    "python3",
-    "python3-venv",
+    *("base-files", "base-passwd", "coreutils", "dash", "findutils", "grep", "hostname", "libstdc++6", "sed"),
+    *("python3", "python3-venv"),
 )
 
 
