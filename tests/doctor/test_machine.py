@@ -61,6 +61,20 @@ def test_room(monkeypatch, tmp_path, nbytes, level):
     assert machine._directory("x", str(tmp_path), "TMPDIR").level == level
 
 
+def test_openssl_inside_a_wheel_reads_no_configuration(monkeypatch, tmp_path):
+    path = tmp_path / "openssl.cnf"
+    path.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nVerifyMode = Require\n")
+    monkeypatch.setenv("OPENSSL_CONF", str(path))
+    monkeypatch.setattr(machine, "engine_inside", lambda: True)
+    found_by = {"found_by": machine.BUILD_PREFIX}
+    monkeypatch.setattr(machine, "program", lambda name: found_by)
+    found = machine._openssl("OpenSSL")
+    assert found.level == "ok" and "of their own inside" in found.seen
+    # That of another TaskVine reads it.
+    found_by["found_by"] = machine.PREFIX_VARIABLE
+    assert machine._openssl("OpenSSL").level == "error"
+
+
 def test_openssl_that_lets_nobody_in(monkeypatch, tmp_path):
     path = tmp_path / "openssl.cnf"
     path.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nVerifyMode = Require\n")

@@ -23,7 +23,7 @@ from vinefast.errors import EngineStartError
 from vinefast.workers import by_hand
 from vinefast.workers.contact import manager_address
 from vinefast.workers.descriptors import why_none_is_left
-from vinefast.workers.programs import PREFIX_VARIABLE, speak_alike
+from vinefast.workers.programs import BUILD_PREFIX, PREFIX_VARIABLE, engine_inside, speak_alike
 
 _PATIENCE_S = 10.0
 _KNOCK_S = 3.0
@@ -305,6 +305,8 @@ def _memory(name: str) -> Check:
 
 
 def _openssl(name: str) -> Check:
+    if engine_inside() and program("vine_worker")["found_by"] == BUILD_PREFIX:
+        return ok(name, "vinefast and its vine_worker have one of their own inside, which reads no configuration")
     bad, unread = {}, []
     files = configuration_files()
     for path in files:

@@ -17,6 +17,8 @@ START_SCRIPT: str = os.path.join(os.path.dirname(__file__), "start-worker.sh")
 """Runs a worker, the rest of its arguments, in a directory that is the worker's alone."""
 
 PREFIX_VARIABLE = "VINEFAST_TASKVINE_PREFIX"
+BUILD_PREFIX = "the prefix of the build"
+"""What `found_by` says of the TaskVine that vinefast is linked with."""
 _ANSWER_S = 5.0
 # TaskVine tells its protocol to nobody but the other end.
 _NEWER_PROTOCOL = ((7, 17), 13)
@@ -132,7 +134,7 @@ def speak_alike(one: str, other: str) -> bool:
 def found_by(path: str) -> str:
     """Say why `find_program` has found a program there."""
     directory = os.path.dirname(path)
-    prefixes = {PREFIX_VARIABLE: os.environ.get(PREFIX_VARIABLE), "the prefix of the build": _built_with()}
+    prefixes = {PREFIX_VARIABLE: os.environ.get(PREFIX_VARIABLE), BUILD_PREFIX: _built_with()}
     for reason, prefix in prefixes.items():
         if prefix and directory == os.path.abspath(os.path.join(prefix, "bin")):
             return reason
