@@ -72,8 +72,9 @@ def mark():
     """The mark of what a module's tests start, but for the executor that they share."""
     with marked() as value:
         yield value
-    left = processes_marked(value)
-    for process in left:
+    # What was killed with its group a moment ago may still be giving its memory back.
+    left = left_of(value)
+    for process in processes_marked(value):
         process.kill()
     assert not left
 

@@ -47,3 +47,25 @@ def test_a_closed_socket(own):
     assert not own.is_there()
     os.dup2(kept, fd)
     os.close(kept)
+
+
+def unread(ours, theirs):
+    ours.send(b"lost")
+    theirs.close()
+
+
+def read(ours, theirs):
+    theirs.close()
+
+
+@pytest.mark.parametrize("end", [read, unread])
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
+def test_nobody_is_left_at_the_other_end(end, kind):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    with ours, theirs:
+        end(ours, theirs)
+        own = child.OwnSocket(ours)
+        with pytest.raises(child.SupervisorEnded):
+            own.receive(memoryview(bytearray(8)))
+        with pytest.raises(child.SupervisorEnded):
+            own.send(b"answer")

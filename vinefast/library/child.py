@@ -76,6 +76,10 @@ class Queue(NamedTuple):
     length: memoryview
 
 
+class SupervisorEnded(BaseException):
+    """The supervisor has closed its end of a channel: nobody is left who could be told anything."""
+
+
 class OwnSocket:
     """A socket in a process where user code may close any descriptor, and open its own under the same number."""
 
@@ -95,6 +99,23 @@ class OwnSocket:
             return self._get_cookie() == self._cookie
         except OSError:
             return False
+
+    def send(self, data: bytes) -> None:
+        """Send all of that. Raises SupervisorEnded."""
+        try:
+            self.socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            raise SupervisorEnded() from None
+
+    def receive(self, buffer: memoryview) -> int:
+        """Give how many bytes have come. Raises SupervisorEnded, also where there will be none."""
+        try:
+            received = self.socket.recv_into(buffer)
+        except ConnectionResetError:
+            received = 0
+        if not received:
+            raise SupervisorEnded()
+        return received
 
     def _get_cookie(self) -> bytes:
         # The kernel gives each socket its own, and never the same to two; this asks for less than `identity` does.
@@ -151,7 +172,7 @@ def serve(
 
         def on_limit() -> None:
             if own_channel.is_there():
-                channel.sendall(ANSWER.pack(TIMED, memory.counters[layout.SERIAL]))
+                own_channel.send(ANSWER.pack(TIMED, memory.counters[layout.SERIAL]))
 
         home_path = os.fsencode(home)
         runner = Runner(memory, functions, home_path, origin, share, surroundings, interruption, on_limit, output)
@@ -160,6 +181,8 @@ def serve(
             child.run(*unfinished)
             unfinished = None
         child.serve()
+        exit_code = 0
+    except SupervisorEnded:
         exit_code = 0
     except BaseException:
         traceback.print_exc()
@@ -238,14 +261,12 @@ class _Child:
         self._buffer = memoryview(mmap.mmap(-1, QUEUED_MAX_NBYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
     def serve(self) -> None:
-        """Run what comes until the supervisor closes the channel, or this process is fit for no more."""
-        channel, buffer = self._channel.socket, self._buffer
+        """Run what comes until this process is fit for no more. Raises SupervisorEnded."""
+        channel, buffer = self._channel, self._buffer
         while not (self._surroundings.spoilt or self._leaves):
-            received = channel.recv_into(buffer)
-            if not received:
-                return
+            received = channel.receive(buffer)
             while received < REQUEST.size:
-                received += _more(channel.recv_into(buffer[received:]))
+                received += channel.receive(buffer[received:])
             nbytes, serial, received_ns = REQUEST.unpack_from(buffer)
             if REQUEST.size + nbytes <= received:
                 message = bytes(buffer[REQUEST.size : received])
@@ -255,7 +276,7 @@ class _Child:
                 whole[:have] = buffer[REQUEST.size : received]
                 view = memoryview(whole)
                 while have < nbytes:
-                    have += _more(channel.recv_into(view[have:]))
+                    have += channel.receive(view[have:])
                 message = bytes(whole)
             self._memory.reset(serial)
             self.run(message, received_ns, None)
@@ -282,13 +303,13 @@ class _Child:
             raise ConnectionError("a call has closed the descriptors of its slot, which needs a new process")
         if self._recycling is not None and outcome == DONE and self._recycling.is_due(self._memory.n_records()):
             self._leaves = True
-            self._channel.socket.sendall(ANSWER.pack(outcome, LEAVES))
+            self._channel.send(ANSWER.pack(outcome, LEAVES))
             return NOTHING
         serial = NOTHING
         if self._queue_length[0]:
             counters[layout.TAKING] = 1
             serial = self._take()
-        self._channel.socket.sendall(ANSWER.pack(outcome, serial))
+        self._channel.send(ANSWER.pack(outcome, serial))
         counters[layout.TAKING] = 0
         self._is_after_pause = serial == NOTHING
         if serial == NOTHING:
@@ -317,9 +338,3 @@ class _Child:
                 raise
             return NO_ROOM
         return DONE
-
-
-def _more(received: int) -> int:
-    if not received:
-        os._exit(0)
-    return received

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
-from .child import Unfinished, become_child
+from .child import OwnSocket, SupervisorEnded, Unfinished, become_child
 from .context import FILE, GIVEN_UP, Contexts
 from .entry import find_users_modules
 from .frame import Origin
@@ -153,12 +153,10 @@ def _receive_handover(channel: socket.socket) -> Unfinished | None:
 
 
 def _receive(channel: socket.socket, nbytes: int) -> bytes:
-    data = bytearray()
-    while len(data) < nbytes:
-        chunk = channel.recv(nbytes - len(data))
-        if not chunk:
-            os._exit(0)  # the supervisor is gone, or has no need for us
-        data += chunk
+    data = bytearray(nbytes)
+    own, rest = OwnSocket(channel), memoryview(data)
+    while rest:
+        rest = rest[own.receive(rest) :]
     return bytes(data)
 
 
@@ -170,7 +168,8 @@ def _serve(
         become_child(log, origin.library_pid)
         Output(log, SlotMemory()).install()
         contexts = _load(origin)
-        control.send(_LOADED)
+        own = OwnSocket(control)
+        own.send(_LOADED)
 
         def be_child(index: int, channel: socket.socket) -> NoReturn:
             control.close()
@@ -178,10 +177,14 @@ def _serve(
 
         while True:
             request, descriptors, _, _ = socket.recv_fds(control, _REQUEST.size, 1)
+            if not request:
+                raise SupervisorEnded()
             (index,) = _REQUEST.unpack(request)
             with socket.socket(fileno=descriptors[0]) as channel:
                 pid = _fork_orphan(partial(be_child, index, channel))
-            control.send(_FORKED.pack(index, pid))
+            own.send(_FORKED.pack(index, pid))
+    except (SupervisorEnded, ConnectionResetError):
+        pass
     except BaseException:
         traceback.print_exc()
     finally:
