@@ -20,8 +20,8 @@ build: .venv/.built ## set up .venv and build the core (what make alone does)
 help: ## say this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
-engine: ## find TaskVine, or unpack it into .taskvine
-	@$(PYTHON) scripts/install-taskvine
+engine: ## find TaskVine, or unpack it into .taskvine; with SUITE=forky that of this release of Debian
+	@$(PYTHON) scripts/install-taskvine $(if $(SUITE),--suite $(SUITE))
 
 $(BIN)/python:
 	@$(PYTHON) scripts/make-venv .venv

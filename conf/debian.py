@@ -109,14 +109,18 @@ class PrivateApt:
         raise DebianError(f"no sources of {package} {wanted}: " + "\n".join(failures))
 
 
+def check_tools(*names: str) -> None:
+    if absent := [name for name in names if not shutil.which(name)]:
+        raise DebianError(f"This machine has no {' and no '.join(absent)}, so it is no Debian.")
+
+
 def unpack(packages: Sequence[str], root: Path, home: Path, suite: str | None = None) -> dict[str, str]:
     """Unpack the packages into root and return their versions; home, for apt's files, must be new.
 
     They come from the release that the machine runs, from its own sources, or from the suite of Debian named, from
     the first mirror in the machine's sources that carries it.
     """
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise DebianError("This machine has no apt-get and dpkg-deb, so it is no Debian.")
+    check_tools("apt-get", "dpkg-deb")
     versions = {}
     for deb in download(packages, home, suite) if suite else PrivateApt(home).download(packages):
         run("dpkg-deb", "-x", deb, root)
@@ -130,8 +134,7 @@ def install_into(root: Path, packages: Sequence[str], home: Path, suite: str) ->
 
     They come from the first mirror in the machine's sources that has them; home, for apt's files, must be new.
     """
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise DebianError("This machine has no apt-get and dpkg-deb, so it is no Debian.")
+    check_tools("apt-get", "dpkg-deb")
     what = f"{', '.join(packages)} of {suite}"
     for deb in _first_mirror(home, [suite], "deb", lambda apt: apt.download_all(packages), what):
         contents = home / "contents.tar"
@@ -151,8 +154,7 @@ def download_source(package: str, wanted: str, home: Path, suites: Sequence[str]
     They are of the newest release that begins as wanted, from the first mirror in the machine's sources, and the first
     of the suites, that has them; home, for apt's files and the archive, must be new.
     """
-    if not shutil.which("apt-get"):
-        raise DebianError("This machine has no apt-get, so it is no Debian.")
+    check_tools("apt-get")
     what = f"the sources of {package} {wanted}"
     return _first_mirror(home, suites, "deb-src", lambda apt: apt.download_source(package, wanted), what)
 

@@ -413,8 +413,10 @@ def main() -> int:
 def python_include() -> list[Path]:
     import sysconfig
 
-    # In a virtual environment, setuptools looks in the environment's own headers first.
-    return [Path(sys.prefix, "include"), *(Path(sysconfig.get_path(name)) for name in ("include", "platinclude"))]
+    # In a virtual environment, setuptools looks in the environment's own headers first. Elsewhere those would be the
+    # system's, which a compiler for another C library must not see.
+    own = [Path(sys.prefix, "include")] if sys.prefix != sys.base_prefix else []
+    return [*own, *(Path(sysconfig.get_path(name)) for name in ("include", "platinclude"))]
 
 
 if __name__ == "__main__":

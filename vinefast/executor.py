@@ -33,6 +33,7 @@ from vinefast.calls.cancel import call_of, cancel
 from vinefast.calls.counters import documented
 from vinefast.calls.many import CallsAhead, Results, results_of_chunks, results_of_items
 from vinefast.calls.overhead import Overhead, overhead
+from vinefast.calls.timeout import seconds
 from vinefast.calls.walltime import walltime_of
 from vinefast.display.progress import Progress
 from vinefast.display.state import State, counts_of
@@ -460,7 +461,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             As `submit`, and whatever iterating over the iterables raises.
         """
         rules.require("timeout", timeout, rules.optional(rules.SECONDS))
-        timeout = None if timeout is None else float(timeout)  # locks take no float of NumPy with fewer bits
+        timeout = seconds(timeout)
         rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
         spec = without_output(self._read(resource_specification))
@@ -569,14 +570,13 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             In a callback of a call, on whose thread the answer would come.
         """
         rules.require("timeout", timeout, rules.SECONDS)
-        timeout = float(timeout)
         call = call_of(future)
         if call is None or self._parts.engine is None:
             return None
         if finishes_futures():
             raise WaitInCallback()
         try:
-            return self._parts.engine.stack(call).result(timeout)
+            return self._parts.engine.stack(call).result(seconds(timeout))
         except FutureTimeout:
             raise TimeoutError(
                 f"the worker of the call has not answered within {timeout} s: it may be starting, busy or lost; "

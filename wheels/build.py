@@ -56,15 +56,31 @@ def make_sdist() -> Path:
     return tree
 
 
-def make_wheel(python: str, tree: Path, prefix: Path, env: dict[str, str]) -> Path:
+def headers_of(python: pythons.Python) -> dict[str, str]:
+    """Give the environment in which a compiler finds all headers of a Python, without any of the system's.
+
+    Debian's pyconfig.h includes another, which lies beside those of the C library.
+    """
+    name = Path(f"{toolchain.MACHINE}-linux-gnu", python.include.name)
+    where = python.include.parent / name
+    if not where.is_dir():
+        return {}
+    headers = WORK / "headers"
+    shutil.rmtree(headers, ignore_errors=True)
+    (headers / name).parent.mkdir(parents=True)
+    (headers / name).symlink_to(where)
+    return {"CFLAGS": f"-I{headers}"}
+
+
+def make_wheel(python: pythons.Python, tree: Path, prefix: Path, env: dict[str, str]) -> Path:
     """Build the wheel of one Python, and have auditwheel prove what C library it needs, and name it so."""
     raw, done = WORK / "raw", WORK / "audited"
     for directory in (raw, done):
         shutil.rmtree(directory, ignore_errors=True)
     shutil.rmtree(tree / "build", ignore_errors=True)
     inside = {ENV_PREFIX: str(prefix), ENGINE_INSIDE_VARIABLE: "1"}
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    run(*pip, "wheel", "-q", "--no-deps", "-w", raw, tree, env={**env, **inside})
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python.path]
+    run(*pip, "wheel", "-q", "--no-deps", "-w", raw, tree, env={**env, **headers_of(python), **inside})
     tools = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     audit = [sys.executable, "-m", "auditwheel", "repair", "--strip", "--plat", toolchain.PLATFORM, "-w", done]
     log = WORK / "auditwheel.log"
@@ -78,14 +94,12 @@ def make_wheel(python: str, tree: Path, prefix: Path, env: dict[str, str]) -> Pa
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "pythons", nargs="*", metavar="PYTHON", help="Pythons to build for (default: all that are found)"
+        "pythons",
+        nargs="*",
+        metavar="PYTHON",
+        help="by path or name (default: 3.10 to 3.14, of this machine or Debian)",
     )
     wanted = parser.parse_args().pythons
-    chosen = wanted or list(pythons.find().values())
-    if unfit := [python for python in wanted if pythons.about(python) is None]:
-        sys.exit(f"build.py: {', '.join(unfit)}: no CPython with headers")
-    if not chosen:
-        sys.exit("build.py: there is no Python to build for: name one, as in make wheels PYTHONS=python3.12")
     if platform.machine() != toolchain.MACHINE:
         sys.exit(f"build.py: wheels are for {toolchain.MACHINE}, and built there; this machine is {platform.machine()}")
     if lacking := [tool for tool in TOOLS if not shutil.which(tool)]:
@@ -99,11 +113,24 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit("build.py: wheels are already being built in this clone: wait for them, or end that")
-        build(chosen)
+        build(choose(wanted))
     return 0
 
 
-def build(chosen: list[str]) -> None:
+def choose(wanted: list[str]) -> list[pythons.Python]:
+    """Return the Pythons to build for; exit if there is none, or not one that was named."""
+    directory = WORK / "pythons"
+    if not wanted:
+        if not (chosen := pythons.find_or_unpack(directory)):
+            sys.exit("build.py: there is no Python to build for: name one, as in make wheels PYTHONS=python3.12")
+        return chosen
+    found = {python: pythons.named(python, directory) for python in wanted}
+    if unfit := [python for python in wanted if found[python] is None]:
+        sys.exit(f"build.py: {', '.join(unfit)}: no CPython with headers")
+    return [python for python in found.values() if python]
+
+
+def build(chosen: list[pythons.Python]) -> None:
     if DIST.exists():
         shutil.rmtree(DIST)
     env = toolchain.make(WORK / "toolchain")
@@ -121,4 +148,7 @@ def build(chosen: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:  # the disk is full, say
+        sys.exit(f"build.py: {error}")

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "conf"))
 
 from debian import install_into  # noqa: E402
 
-# Whose python3 is which.
+# The releases of Debian, and which Python their python3 is.
 SUITES = {(3, 11): "bookworm", (3, 13): "trixie", (3, 14): "forky"}
 # What any Debian has, of what a shell script takes for granted.
 PACKAGES = (
@@ -21,20 +21,25 @@ PACKAGES = (
 )
 
 
-def make(root: Path, home: Path, suite: str) -> Path:
-    """Unpack Python and what it needs into root; home, for apt's files, must be new."""
+def make_skeleton(root: Path) -> None:
+    """Make root with the directories that packages of Debian take for links."""
     (root / "usr").mkdir(parents=True)
     for name in ("bin", "lib", "lib64", "sbin"):
         (root / "usr" / name).mkdir()
         (root / name).symlink_to(f"usr/{name}")
+
+
+def make(root: Path, home: Path, suite: str) -> Path:
+    """Unpack Python and what it needs into root; home, for apt's files, must be new."""
+    make_skeleton(root)
     install_into(root, PACKAGES, home, suite)
-    for directory in ("dev", "proc", "root", "tmp"):
+    for directory in ("dev", "home", "proc", "tmp"):
         (root / directory).mkdir(exist_ok=True)
     # What the scripts of packages do, as far as it is needed.
     certificates = sorted((root / "usr/share/ca-certificates/mozilla").glob("*.crt"))
     bundle = root / "etc/ssl/certs/ca-certificates.crt"
     bundle.write_text("".join(path.read_text() for path in certificates))
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/home:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     return root
@@ -67,5 +72,5 @@ def enter(root: Path, script: str, timeout: float) -> subprocess.CompletedProces
         f'exec chroot {there} /bin/sh -c "$1"'
     )
     command = alone("/bin/sh", "-c", outside, "sh", script)
-    clean = {"HOME": "/root", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
+    clean = {"HOME": "/home", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean)

@@ -1,6 +1,7 @@
 """as_completed and wait, apart from any engine."""
 
 import concurrent.futures
+import math
 import struct
 import threading
 import weakref
@@ -84,6 +85,14 @@ def test_what_is_not_done_in_time(make):
     assert vinefast.wait(futures, timeout=0) == ({futures[0]}, set(futures[1:]))
     assert vinefast.wait(futures, timeout=0.05) == ({futures[0]}, set(futures[1:]))
     assert callbacks(futures[1:]) == []
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e300, np.float64("inf"), 10**400])
+def test_a_timeout_longer_than_the_system_can_count(timeout):
+    future = Future()
+    threading.Timer(0.1, future.set_result, [1]).start()
+    assert vinefast.wait([future], timeout=timeout).done == {future}
+    assert list(vinefast.as_completed([future], timeout=timeout)) == [future]
 
 
 def test_a_timeout_of_numpy_is_as_exact_as_any(monkeypatch):

@@ -191,6 +191,14 @@ def test_python_headers_missing(monkeypatch, tmp_path):
     assert "Python.h" in message and "python3-dev" in message
 
 
+def test_only_an_environment_has_headers_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
+    assert Path(sys.prefix, "include") in taskvine.python_include()
+    # The directory would be /usr/include, with the headers of another C library than the compiler may be for.
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
+    assert Path(sys.prefix, "include") not in taskvine.python_include()
+
+
 def test_taskvine_header_missing(prefix):
     (prefix / "include" / "cctools" / "taskvine.h").unlink()
     installation, missing = taskvine.inspect("test", prefix)

@@ -82,6 +82,14 @@ def test_one_that_hangs(worker, monkeypatch):
         programs.program_version(worker("exec sleep 30"))
 
 
+def test_a_worker_that_does_not_say_its_version_is_not_waited_for_in_silence(worker, monkeypatch, caplog, tmp_path):
+    (tmp_path / "vinefast-install.json").touch()
+    monkeypatch.setattr(programs, "_ANSWER_S", 0.3)
+    path = worker("exec sleep 30")
+    assert programs.find_worker(path) == path
+    assert "--version gives no answer in 0.3 s; it is started all the same" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("one", "other", "alike"),
     [

@@ -14,8 +14,11 @@ from tests.helpers.markdown import ROOT
 pytest.importorskip("ziglang", reason="make wheels installs what wheels are built with")
 sys.path.insert(0, str(ROOT / "wheels"))
 
+import pythons  # noqa: E402
 import root_directory  # noqa: E402
 import toolchain  # noqa: E402
+
+import build  # noqa: E402
 
 
 @pytest.fixture
@@ -80,10 +83,41 @@ def test_what_is_no_python(clone, tmp_path):
     assert f"{shim}: no CPython with headers" in refusal(clone("one"), str(shim))
 
 
-def test_no_python_at_all(clone, tmp_path):
+@pytest.fixture
+def bare(tmp_path):
+    """An environment with what wheels are built with, and nothing else: no Python, and no Debian."""
     (tmp_path / "bin").mkdir()
-    env = {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path)}
-    assert "no Python to build for: name one" in refusal(clone("one"), **env)
+    for tool in ("perl", "make", "xz", "ld.bfd", "strip"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    return {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path)}
+
+
+def test_no_python_at_all(clone, bare):
+    assert "no Python to build for: name one" in refusal(clone("one"), **bare)
+
+
+@pytest.mark.parametrize("name", ["python3.14", "python3.9"])
+def test_a_python_that_cannot_be_had(clone, bare, name):
+    assert f"{name}: no CPython with headers" in refusal(clone("one"), name, **bare)
+
+
+def test_headers_that_lie_beside_those_of_the_c_library(monkeypatch, tmp_path):
+    """As Debian's do. The compiler is for another C library, whose own headers must not be mixed with the system's."""
+    monkeypatch.setattr(build, "WORK", tmp_path / "work")
+    include = tmp_path / "usr/include"
+    (include / "python3.14").mkdir(parents=True)
+    python = pythons.Python((3, 14), "python3.14", include / "python3.14")
+    assert build.headers_of(python) == {}
+    special = include / "x86_64-linux-gnu/python3.14"
+    special.mkdir(parents=True)
+    (special / "pyconfig.h").write_text("#define FOUND 1\n")
+    (include / "stdio.h").write_text("#error the system's\n")
+    (tmp_path / "a.c").write_text(
+        "#include <stdio.h>\n#include <x86_64-linux-gnu/python3.14/pyconfig.h>\nint x = FOUND;\n"
+    )
+    env = {**toolchain.make(tmp_path / "toolchain"), **build.headers_of(python)}
+    command = f"cc $CFLAGS -I{python.include} -c a.c"
+    subprocess.run(command, shell=True, cwd=tmp_path, env=env, check=True, timeout=100)
 
 
 def test_where_no_root_directory_can_be_entered(monkeypatch, tmp_path):

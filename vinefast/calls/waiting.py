@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from vinefast._core import subscribe, unsubscribe
+from vinefast.calls.timeout import seconds
 from vinefast.display import screen
 from vinefast.display.progress import Progress
 from vinefast.display.state import Counts
@@ -137,8 +138,8 @@ def wait(
 
 def _deadline(timeout: float | None) -> float | None:
     rules.require("timeout", timeout, rules.optional(rules.SECONDS))
-    # A float of NumPy with fewer bits would have the sum lose what is below some milliseconds.
-    return None if timeout is None else time.monotonic() + float(timeout)
+    left = seconds(timeout)
+    return None if left is None else time.monotonic() + left
 
 
 def _checked(futures: Iterable[F]) -> set[F]:

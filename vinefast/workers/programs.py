@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -9,6 +10,8 @@ import subprocess
 
 from vinefast._build_info import TASKVINE_PREFIX, TASKVINE_VERSION
 from vinefast.errors import EngineStartError
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 # TaskVine's own name for it.
 RESOURCE_MONITOR_VARIABLE = "CCTOOLS_RESOURCE_MONITOR"
@@ -73,7 +76,8 @@ def find_worker(name: str) -> str:
         return path
     try:
         release = program_version(path)
-    except EngineStartError:
+    except EngineStartError as error:
+        logger.warning("%s; it is started all the same, though it may not understand this manager", error)
         return path
     if not speak_alike(release, TASKVINE_VERSION):
         understood = protocol_of(TASKVINE_VERSION)
