@@ -31,7 +31,7 @@ from vinefast._teardown import Teardown
 from vinefast.calls.apps import options_of
 from vinefast.calls.cancel import call_of, cancel
 from vinefast.calls.counters import documented
-from vinefast.calls.many import CallsAhead, Results, results_of_chunks, results_of_items
+from vinefast.calls.many import CallsAhead, MapOptions, Results, results_of_chunks, results_of_items
 from vinefast.calls.overhead import Overhead, overhead
 from vinefast.calls.timeout import seconds
 from vinefast.calls.walltime import walltime_of
@@ -46,7 +46,7 @@ from vinefast.settings.resources import CallSpec, ResourceSpecification, SpecRea
 if TYPE_CHECKING:
     from parsl.monitoring.radios.base import MonitoringRadioReceiver
     from prometheus_client import CollectorRegistry
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from vinefast.calls.metrics import Metrics, Reading
 
@@ -382,10 +382,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         func: Callable[[A], T],
         iterable: Iterable[A],
         /,
-        *,
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        resource_specification: ResourceSpecification | None = None,
+        **options: Unpack[MapOptions],
     ) -> Results[T]: ...
 
     @overload
@@ -395,10 +392,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         iterable: Iterable[A],
         iterable_2: Iterable[B],
         /,
-        *,
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        resource_specification: ResourceSpecification | None = None,
+        **options: Unpack[MapOptions],
     ) -> Results[T]: ...
 
     @overload
@@ -410,9 +404,7 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         iterable_3: Iterable[Any],
         /,
         *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        resource_specification: ResourceSpecification | None = None,
+        **options: Unpack[MapOptions],
     ) -> Results[T]: ...
 
     def map(

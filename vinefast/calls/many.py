@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from vinefast._core import CallFuture, done_within, rebuild_exception
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from vinefast.settings.resources import ResourceSpecification
 
 T = TypeVar("T")
 
@@ -31,6 +33,14 @@ _CHUNKS_AHEAD = 16
 _CHUNKS_PER_SLOT = 4
 # Items, if each result stays on a worker.
 _KEPT_AHEAD = 1024
+
+
+class MapOptions(TypedDict, total=False):
+    """The keywords of `VineFastExecutor.map`, for type checkers: it says what they mean."""
+
+    timeout: float | None
+    chunksize: int | None
+    resource_specification: ResourceSpecification | None
 
 
 def results_of_chunks(
