@@ -60,6 +60,10 @@ def test_in_a_directory_that_is_gone(run_dir, tmp_path, command):
     gone = tmp_path / "gone"
     gone.mkdir()
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    python = 'rmdir "$PWD" && exec "$1" -c "import socket"'
+    if subprocess.run(["/bin/sh", "-c", python, "sh", sys.executable], cwd=gone, capture_output=True).returncode:
+        pytest.skip("this Python imports no module of its own there, as 3.13.0")
+    gone.mkdir()
     ended = run('rmdir "$PWD" && exec "$@"', command, run_dir, cwd=gone, env=environment)
     assert ended.returncode == 0 and not ended.stderr
 

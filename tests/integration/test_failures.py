@@ -19,7 +19,7 @@ from vinefast._build_info import TASKVINE_VERSION
 from vinefast.errors import EngineStartError, InvalidConfiguration, TaskFailure, TaskSignalled
 from vinefast.workers import watchdog
 
-TAKES_BACK = tuple(map(int, TASKVINE_VERSION.split(".")[:2])) >= (7, 16)
+TAKES_BACK = tuple(map(int, TASKVINE_VERSION.split(".")[:2])) >= (7, 15)
 QUICK = 10.0  # a start that fails, does so within this many seconds
 
 
@@ -390,7 +390,7 @@ def test_a_worker_that_comes_after_a_library_has_died_takes_calls(make_executor,
         stats = executor.stats()
         if not stats["workers_connected"] or stats["calls_lost"]:  # the worker is thrown out, or its call is given up
             return True
-        # From 7.16 on TaskVine takes the call back without a word.
+        # From 7.15 on TaskVine takes the call back without a word.
         return TAKES_BACK and flag.exists() and time.time() - flag.stat().st_mtime > 2
 
     assert wait_until(manager_has_heard, 30)

@@ -161,6 +161,7 @@ def test_nowhere(tmp_path):
 def test_a_program_that_is_not_there(monkeypatch, tmp_path):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("VINEFAST_TASKVINE_PREFIX", raising=False)
     monkeypatch.setattr("vinefast.workers.programs._built_with", lambda: None)
     ended = CliRunner().invoke(main, ["status", "--all", "--json"])
     assert ended.exit_code == 0 and "There is no program 'vine_status'" in json.loads(ended.output)["catalog_error"]

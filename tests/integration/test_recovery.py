@@ -88,9 +88,9 @@ def make_files(executor, log, n, nbytes=1000, seconds=0.3):
     return files
 
 
-def replicas_done(executor, cluster, n):
-    """Wait until so many replicas are on the hosts."""
-    caches = [os.path.join(str(cluster._directory), name) for name in cluster.names]
+def replicas_done(executor, cluster, n, hosts=slice(None)):
+    """Wait until so many replicas are on the hosts, and the manager has heard of them."""
+    caches = [os.path.join(str(cluster._directory), name) for name in cluster.names[hosts]]
 
     def count():
         return sum(
@@ -101,7 +101,8 @@ def replicas_done(executor, cluster, n):
             for name in names
         )
 
-    assert wait_until(lambda: count() >= n, 30)
+    assert wait_until(lambda: count() >= n, 60)
+    time.sleep(1.0)
 
 
 def test_a_file_crosses_from_host_to_host_and_not_the_manager(make_cluster, log):
@@ -159,11 +160,10 @@ def test_transfer_temps_recovery_replicates_again_what_has_lost_a_replica(make_c
     tuning = tuned(temp_replica_count=2, transfer_temps_recovery=True)
     cluster, executor = make_cluster(3, shared_fs=True, tune_parameters=tuning)
     files = make_files(executor, log, 6)
-    replicas_done(executor, cluster, 12)
-    for lost, left in ((0, 2), (1, 1)):
-        time.sleep(2.0)  # for the replicas to be made
+    for lost in (0, 1):
+        replicas_done(executor, cluster, 12, slice(lost, None))
         cluster.kill(lost)
-        assert wait_until(lambda left=left: executor.stats()["workers_connected"] == left)
+        assert wait_until(lambda lost=lost: executor.stats()["workers_connected"] == 2 - lost)
     futures = [executor.submit(size, {}, file) for file in files]
     assert [future.result(60) for future in futures] == [(cluster.names[2], 1000)] * 6
     assert executor.stats()["calls_remade"] == 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 import traceback
 
 import calls
 import pytest
+
+from tests.helpers.processes import is_alive
+from tests.helpers.waiting import wait_until
 
 from .encode import Call, decode_result, encode_frame
 from .worker import USER_MODULES, install_library, library_command
@@ -96,3 +100,49 @@ def test_what_has_lost_its_parent_counts_for_a_memory_limit(run_once, own_sessio
     limit, peak = record.value[3]
     assert limit == 250 << 20 < peak < 700 << 20
     assert time.monotonic() - began < 15
+
+
+WORKER = """
+import socket, subprocess, sys
+connection = socket.socket()
+# TaskVine's resource_monitor starts the task's command in the task's sandbox, and waits for it there.
+monitor = ["sh", "-c", '"$@"; exit $?', "sh"]
+with open("t.1/output", "wb") as output:
+    sys.exit(subprocess.run([*monitor, *sys.argv[1:]], cwd="t.1", stdout=output, stderr=output).returncode)
+"""
+
+
+@pytest.fixture
+def monitored(tmp_path):
+    """Start a worker that runs a call below another process."""
+    started = []
+
+    def start(call):
+        sandbox = tmp_path / "t.1"
+        sandbox.mkdir()
+        install_library(sandbox)
+        (sandbox / "frame").write_bytes(encode_frame([call]))
+        command = [sys.executable, "-c", WORKER, *library_command(sandbox, "vinefast_library.once")]
+        environment = {**os.environ, "PYTHONPATH": str(USER_MODULES)}
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True))
+        return started[-1], sandbox / "output"
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.wait()
+
+
+def test_a_monitor_between_worker_and_call(monitored):
+    worker, output = monitored(Call(calls.add, (1,), {"b": 5}))
+    assert worker.wait(60) == 0
+    assert decode_result(output.read_bytes()).records[0].value == 6
+
+
+def test_a_call_below_a_monitor_ends_with_its_worker(monitored, tmp_path):
+    pid_file = tmp_path / "pid"
+    worker, _ = monitored(Call(calls.write_pid_and_sleep, (str(pid_file), 60)))
+    assert wait_until(lambda: pid_file.exists() and pid_file.read_text(), 60)
+    worker.kill()
+    worker.wait()
+    assert wait_until(lambda: not is_alive(int(pid_file.read_text())), 20)

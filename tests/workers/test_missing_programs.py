@@ -12,6 +12,7 @@ def test_a_program_that_must_not_be_executed_is_named(monkeypatch, tmp_path):
     (tmp_path / "bin").mkdir()
     monkeypatch.setattr(programs, "_built_with", lambda: str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("VINEFAST_TASKVINE_PREFIX", raising=False)
     lost = tmp_path / "bin/vine_worker"
     lost.write_text("#!/bin/sh\n")
     with pytest.raises(EngineStartError, match=f"^{lost} is there, but cannot be executed.*noexec.*chmod"):

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .entry import clean_imports, find_users_modules
-from .process import lead_own_group
+from .process import lead_own_group, worker_of_task
 
 if TYPE_CHECKING:
     from .limited_once import Limited
@@ -27,7 +27,7 @@ RESULT_PATH = "vinefast.result"
 
 
 def _main() -> int:
-    worker_pid = os.getppid()
+    started_by, worker_pid = os.getppid(), worker_of_task()
     lead_own_group()
     result_fd = os.dup(1)
     log_fd = os.open(LOG_PATH, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -96,9 +96,9 @@ def _main() -> int:
             sys.stdout.flush()
         finally:
             os._exit(exit_code)
-    _leave_with(worker_pid)
+    leave_if_left = _leave_with(worker_pid, started_by)
     is_at_call = lambda: memory.counters[layout.STAGE] != layout.OUTSIDE  # noqa: E731
-    code, cause = _wait(pid, is_at_call, process, limit)
+    code, cause = _wait(pid, is_at_call, process, limit, leave_if_left)
     if code == EXIT_NO_ROOM and memory.counters[layout.STAGE] == layout.OUTSIDE:
         return code
     if not memory.counters[layout.FINISHED]:
@@ -118,8 +118,11 @@ def _main() -> int:
         raise
 
 
-def _leave_with(worker_pid: int) -> None:
-    """End, with the call and what the worker leaves, if the worker is killed, or has been: nobody else would."""
+def _leave_with(worker_pid: int, started_by: int) -> Callable[[], None] | None:
+    """End, with the call and what the worker leaves, if the worker is killed, or has been: nobody else would.
+
+    Where TaskVine's resource_monitor is between, nobody tells: gives what is to be called now and then.
+    """
     from .process import die_with_parent
     from .worker_forks import WorkerForks
 
@@ -133,12 +136,22 @@ def _leave_with(worker_pid: int) -> None:
 
     signal.signal(signal.SIGTERM, leave)
     die_with_parent(signal.SIGTERM)
-    if os.getppid() != worker_pid or not forks.worker_was_there:
+    if os.getppid() != started_by or not forks.worker_was_there:
         leave(signal.SIGTERM, None)
+
+    def leave_if_left() -> None:
+        if forks.end_without_worker():
+            os.killpg(0, signal.SIGKILL)
+
+    return leave_if_left if worker_pid != started_by else None
 
 
 def _wait(
-    pid: int, is_at_call: Callable[[], bool], process: Limited | None, limit: int
+    pid: int,
+    is_at_call: Callable[[], bool],
+    process: Limited | None,
+    limit: int,
+    leave_if_left: Callable[[], None] | None,
 ) -> tuple[int, tuple[int, int] | None]:
     """Wait for the call's process, and end it if it takes too much memory or time; gives exit code, and why it died of
     memory, if it did.
@@ -153,8 +166,10 @@ def _wait(
         gauge = Gauge(Tree(pid), limit)
     if process is not None:
         process.begin(pid)
-    while (gauge is not None or process is not None) and not has_ended(pid):
+    while (gauge is not None or process is not None or leave_if_left is not None) and not has_ended(pid):
         pause = 1.0
+        if leave_if_left is not None:
+            leave_if_left()
         if gauge is not None:
             exceeds, pause = gauge.look()
             if exceeds and is_at_call() and gauge.exceeds():

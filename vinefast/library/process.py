@@ -218,6 +218,17 @@ def kill_processes(processes: dict[int, bytes], number: int = signal.SIGKILL) ->
                 pass
 
 
+def worker_of_task() -> int:
+    """Give the worker that runs this process as a task, or who has adopted what the worker has left.
+
+    TaskVine's resource_monitor may be between, which is in the task's sandbox as we are.
+    """
+    sandbox, pid = directory_of(os.getpid()), os.getppid()
+    while pid > 1 and directory_of(pid) == sandbox:
+        pid = int(stat_of(pid)[1] or 0)
+    return pid
+
+
 def descendants_of(pid: int) -> dict[int, bytes]:
     """Give all that come from a process that is still somebody's child in turn, as `children_of` does."""
     found: dict[int, bytes] = {}

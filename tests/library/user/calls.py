@@ -46,6 +46,11 @@ def write_line(path, text, result=None):
     return text if result is None else result
 
 
+def write_pid_and_sleep(path, seconds):
+    write_line(path, str(os.getpid()))
+    time.sleep(seconds)
+
+
 def write_pid_and_line(path, text, result):
     return write_line(path, f"{os.getpid()} {text}", result)
 
