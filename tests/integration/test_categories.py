@@ -56,6 +56,21 @@ def test_autolabel_without_the_program_says_how_to_get_it(make_executor, monkeyp
         make_executor(function_exec_mode="regular", manager_config=TaskVineManagerConfig(port=0, autolabel=True))
 
 
+def test_calls_that_are_measured_leave_their_worker_alone(make_executor, tmp_path, monkeypatch):
+    """The measuring program is the parent of the call's process, in the place of the worker."""
+    monitor = tmp_path / "resource_monitor"
+    monitor.write_text(
+        '#!/bin/sh\nfor command; do :; done\n/bin/sh -c "$command"\nstatus=$?\n'
+        'echo "{}" > cctools-monitor.summary\nexit $status\n'
+    )
+    monitor.chmod(0o755)
+    monkeypatch.setenv(RESOURCE_MONITOR_VARIABLE, str(monitor))
+    manager_config = TaskVineManagerConfig(port=0, autolabel=True)
+    executor = make_executor(function_exec_mode="regular", manager_config=manager_config)
+    assert [executor.submit(first, None).result(60) for _ in range(2)] == [1] * 2
+    assert executor.stats()["workers_joined"] == 1
+
+
 @pytest.mark.parametrize(
     ("algorithm", "mode"), [("max", "MAX"), ("max-xput", "MAX_THROUGHPUT"), ("bucketing", "EXHAUSTIVE_BUCKETING")]
 )
