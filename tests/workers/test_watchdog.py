@@ -27,6 +27,7 @@ class Engine:
         self.workers = workers
         self.accept_errno = 0
         self.log_errno = self.event_log_errno = 0
+        self.max_disk = 900
         self.lost = dict.fromkeys(watchdog.LOST, 0)
         self.foreign = []
         self.waiting = {}
@@ -37,7 +38,7 @@ class Engine:
         self.looks.release()
         most = {"usable_cores": 2, "usable_memory": 500, "usable_disk": 900, "usable_gpus": 0}
         known = {"workers_connected": self.workers, "accept_errno": self.accept_errno}
-        known |= {"log_errno": self.log_errno, "event_log_errno": self.event_log_errno}
+        known |= {"log_errno": self.log_errno, "event_log_errno": self.event_log_errno, "max_disk": self.max_disk}
         return {**known, **self.lost, **(most if self.workers else dict.fromkeys(most, 0))}
 
     def foreign_workers(self):
@@ -106,6 +107,18 @@ def test_a_launcher_that_cannot_say_why_leaves_the_rest_to_be_watched(watch, cap
     watch(engine)
     first, second = (record.getMessage() for record in caplog.records)
     assert first.endswith("Why is not known: AttributeError('no jobs')") and "with another password" in second
+
+
+def test_workers_without_a_megabyte_of_disk_are_told_of_once(watch, caplog):
+    engine = Engine()
+    watch(engine)
+    assert not caplog.records
+    engine.max_disk = 0
+    watch(engine)
+    watch(engine)
+    (record,) = caplog.records
+    assert "No worker of executor melting has a megabyte of disk" in record.getMessage()
+    assert "factory_config.scratch_dir or TMPDIR" in record.getMessage()
 
 
 def test_what_is_too_large_is_named_once(watch, caplog):

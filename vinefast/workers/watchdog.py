@@ -50,6 +50,12 @@ _FOREIGN = (
     "worker's release"
 )
 
+_NO_DISK = (
+    "No worker of executor %s has a megabyte of disk where it keeps its files, so that no call can be sent to it: make "
+    "room there, or have workers keep their files elsewhere: factory_config.scratch_dir or TMPDIR, or --workspace of "
+    "those that are started by hand"
+)
+
 _UNWRITTEN = {
     "log_errno": "The logs of executor %s cannot be written in %s: %s. Calls go on; what is missing in the logs is "
     "counted (stats(), log_bytes_unwritten)",
@@ -99,6 +105,7 @@ class Watchdog:
         self._met: dict[_Needs, CallSpec] = {}
         self._named: set[_Needs] = set()
         self._held_up = False
+        self._full = False
         self._unwritten: dict[str, int] = {}
         self._named_lost: set[str] = set()
         self._n_foreign = 0
@@ -150,6 +157,7 @@ class Watchdog:
             waited_s = time.monotonic() - start_s
             if stats["workers_connected"] and stats["usable_cores"]:
                 complained = True
+                self._look_at_disks(stats, waited_s)
                 self._look({name: stats[f"usable_{name}"] for name in _RESOURCES}, waited_s)
             elif not complained and waited_s >= _NO_WORKER_S:
                 complained = True
@@ -180,6 +188,12 @@ class Watchdog:
                 reason = os.strerror(number)
                 logger.warning(_UNWRITTEN[name], self._label, directory, reason, extra=fields(self._label))
             self._unwritten[name] = number
+
+    def _look_at_disks(self, stats: Mapping[str, int], waited_s: float) -> None:
+        # TaskVine counts megabytes, sends nothing to a worker that has none, and says nothing of it.
+        if not self._full and not stats["max_disk"] and waited_s >= _TOO_LARGE_S:
+            self._full = True
+            logger.warning(_NO_DISK, self._label, extra=fields(self._label))
 
     def _look_at_lost_workers(self, stats: Mapping[str, int]) -> None:
         for name, words in LOST.items():
