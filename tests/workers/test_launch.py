@@ -21,10 +21,13 @@ from parsl.providers import LocalProvider, SlurmProvider
 
 from tests.helpers.processes import is_alive
 from tests.helpers.waiting import wait_until
+from vinefast._build_info import TASKVINE_VERSION
+from vinefast._core import PROTOCOL
 from vinefast.errors import EngineFailure
 from vinefast.workers.contact import Contact
 from vinefast.workers.environment import PYTHON
 from vinefast.workers.launch import factory, make_launcher, process_launcher, processes
+from vinefast.workers.launch.arguments import name_for_a_shell, word_for_a_shell
 from vinefast.workers.launch.factory import FactoryLauncher
 from vinefast.workers.launch.local import LocalLauncher
 from vinefast.workers.launch.manual import ManualLauncher
@@ -385,6 +388,24 @@ def test_remote_blocks_look_for_the_worker_themselves(tmp_path, monkeypatch, wra
 
     assert "here --workspace --single-shot" in run()
     assert "there --workspace --single-shot" in run(str(tmp_path / "there/bin"))
+
+
+def test_a_worker_of_another_taskvine_on_path_is_passed_by(tmp_path, monkeypatch):
+    """Jobs get this PATH, and the manager would send that worker away."""
+    for place, release in (("ours", TASKVINE_VERSION), ("other", "7.17.1" if PROTOCOL < 13 else "7.14.5")):
+        program = tmp_path / place / "bin/vine_worker"
+        program.parent.mkdir(parents=True)
+        (tmp_path / place / "vinefast-install.json").touch()  # of TaskVine's own programs
+        program.write_text(f"#!/bin/sh\necho vine_worker version {release} {place}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("VINEFAST_TASKVINE_PREFIX", str(tmp_path / "ours"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/other/bin{os.pathsep}{os.environ['PATH']}")
+    launcher = remote(tmp_path)
+    launcher.start(Contact("head", 9123), lambda error: None)
+    said = subprocess.check_output(["sh", "-c", f"echo {word_for_a_shell('vine_worker')}"], text=True)
+    assert said == f"{tmp_path}/ours/bin/vine_worker\n"
+    assert name_for_a_shell("vine_worker") == said.strip()
+    assert f"command -v {said.strip()}" in launcher.worker_command
 
 
 def test_what_remote_blocks_say_is_shown(tmp_path):

@@ -81,13 +81,25 @@ def find_worker(name: str) -> str:
         return path
     if not speak_alike(release, TASKVINE_VERSION):
         understood = protocol_of(TASKVINE_VERSION)
+        if found_by(path) == PREFIX_VARIABLE:
+            way_out = f"Unset {PREFIX_VARIABLE}"
+        else:
+            ours = f"a vine_worker of TaskVine {TASKVINE_VERSION}"
+            way_out = f"Name {ours} (factory_config.worker_executable, {PREFIX_VARIABLE})"
         raise EngineStartError(
             f"{path} is of TaskVine {release}, which speaks version {protocol_of(release)} of TaskVine's protocol, but "
             f"vinefast is built with TaskVine {TASKVINE_VERSION}, which speaks version {understood}, "
-            f"and would send each such worker away. Name a vine_worker of TaskVine {TASKVINE_VERSION} "
-            f"(factory_config.worker_executable, {PREFIX_VARIABLE}), or build vinefast anew with TaskVine {release}."
+            f"and would send each such worker away. {way_out}, or build vinefast anew with TaskVine {release}."
         )
     return path
+
+
+def is_foreign(path: str) -> bool:
+    """Tell whether a program is a ``vine_worker`` that the manager of this process is sure not to understand."""
+    try:
+        return _is_taskvines_own(path) and not speak_alike(program_version(path), TASKVINE_VERSION)
+    except EngineStartError:
+        return False
 
 
 def program_version(path: str) -> str:

@@ -11,7 +11,7 @@ from parsl.executors.taskvine import TaskVineFactoryConfig
 
 from vinefast.errors import EngineStartError
 from vinefast.workers.contact import Contact
-from vinefast.workers.programs import find_program
+from vinefast.workers.programs import find_program, is_foreign
 from vinefast.workers.scratch import Scratch
 
 # A worker that was started by hand looks so long for a manager that it has lost: the network may come back, a program
@@ -82,8 +82,11 @@ def target(contact: Contact, elsewhere: bool) -> list[str]:
 
 
 def name_for_a_shell(program: str) -> str:
-    """Give the path of a program that is here, but not on PATH; any other name as it is, for it may be elsewhere."""
-    if shutil.which(program) is None:
+    """Give the path of a program that is here, but not on PATH, where there is none or that of another TaskVine, which
+    the manager would send away; any other name as it is, for it may be elsewhere.
+    """
+    on_path = shutil.which(program)
+    if on_path is None or is_foreign(on_path):
         with suppress(EngineStartError):
             return find_program(program)
     return program
@@ -93,4 +96,8 @@ def word_for_a_shell(program: str) -> str:
     """Give what a shell elsewhere is to run: the program as that finds it; if it does not, the one that is here."""
     here = name_for_a_shell(program)
     name = shlex.quote(program)
-    return name if here == program else f"$(command -v {name} || echo {shlex.quote(here)})"
+    if here == program:
+        return name
+    if shutil.which(program) is not None:  # that of another TaskVine, and jobs often get this PATH
+        return f"$(command -v {shlex.quote(here)} || echo {name})"
+    return f"$(command -v {name} || echo {shlex.quote(here)})"
