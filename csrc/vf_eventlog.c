@@ -236,6 +236,17 @@ void vf_eventlog_lost(struct vf_eventlog *log, const struct vf_bundle *bundle, i
 		record->numbers[i] = bundle->calls[i]->number;
 }
 
+void vf_eventlog_remade(struct vf_eventlog *log, const struct vf_call *call)
+{
+	struct vf_event_remade *record = is_on(log) ?
+			vf_eventfile_put(log->file, VF_EVENT_REMADE, sizeof *record) :
+			NULL;
+	if (!record)
+		return;
+	record->at_ns = vf_now_ns();
+	record->number = call->number;
+}
+
 void vf_eventlog_cached(struct vf_eventlog *log, const struct vf_worker *worker, uint64_t nbytes,
 		uint64_t took_us)
 {

@@ -31,6 +31,7 @@ enum vf_event_kind {
 	VF_EVENT_COUNTERS = 11,
 	VF_EVENT_CACHED = 12,
 	VF_EVENT_STOPPED = 14, /* vf_event_name, without a text: the executor's end */
+	VF_EVENT_REMADE = 15,
 	VF_EVENT_COUNTER_NAMES = VF_EVENT_DEFINES | 13, /* vf_event_name: with spaces between */
 };
 
@@ -94,6 +95,13 @@ struct vf_event_lost {
 	uint64_t numbers[];
 };
 
+/* A call that has ended runs once more, for a temporary file of its that was lost; it does not end
+again. */
+struct vf_event_remade {
+	struct vf_event event;
+	uint64_t at_ns, number;
+};
+
 struct vf_event_cached {
 	struct vf_event event;
 	uint64_t at_ns, nbytes, took_us;
@@ -122,6 +130,8 @@ void vf_eventlog_sent(struct vf_eventlog *log, const struct vf_bundle *bundle);
 void vf_eventlog_ended(struct vf_eventlog *log, const struct vf_bundle *bundle);
 
 void vf_eventlog_lost(struct vf_eventlog *log, const struct vf_bundle *bundle, int result);
+
+void vf_eventlog_remade(struct vf_eventlog *log, const struct vf_call *call);
 
 void vf_eventlog_cached(struct vf_eventlog *log, const struct vf_worker *worker, uint64_t nbytes,
 		uint64_t took_us);

@@ -33,6 +33,7 @@ static void connect_parts(struct vf_loop *loop)
 			.waiting = waiting,
 			.inflight = inflight,
 			.done = &loop->done,
+			.log = &loop->log,
 	};
 	loop->files = (struct vf_files){
 			.config = config,
@@ -383,6 +384,7 @@ void vf_loop_run(struct vf_loop *loop)
 	}
 	vf_border_own(NULL);
 
+	vf_send_count(&loop->send); /* since the last turn, calls have come back, or left */
 	vf_inflight_drop(&loop->inflight);
 	vf_place_free(&loop->place);
 	vf_watch_release_all(&loop->watch);

@@ -384,6 +384,15 @@ static enum served serve(struct vf_send *send, struct vf_group *group)
 	return SERVED_SENT;
 }
 
+void vf_send_count(struct vf_send *send)
+{
+	VF_SET(send->counters, calls_waiting,
+			send->waiting->n + send->waiting->held_up.n +
+					vf_place_calls_unplaced(send->place));
+	VF_SET(send->counters, calls_taken, send->n_taken); /* after what has these among them */
+	VF_SET(send->counters, bundles_running, send->inflight->n);
+}
+
 int vf_send_waiting(struct vf_send *send)
 {
 	struct vf_group *group, *passed = NULL;
@@ -404,11 +413,7 @@ int vf_send_waiting(struct vf_send *send)
 		passed = group->next_passed;
 		vf_queue_put(&send->waiting->queue, group);
 	}
-	VF_SET(send->counters, calls_waiting,
-			send->waiting->n + send->waiting->held_up.n +
-					vf_place_calls_unplaced(send->place));
-	VF_SET(send->counters, calls_taken, send->n_taken); /* after what has these among them */
-	VF_SET(send->counters, bundles_running, send->inflight->n);
+	vf_send_count(send);
 	return served == SERVED_FULL;
 }
 

@@ -44,6 +44,9 @@ void vf_send_free(struct vf_send *send);
 /* Sort what was submitted, a list of struct vf_call, into the waiting lists. */
 void vf_send_take(struct vf_send *send, struct vf_link *submitted);
 
+/* How many calls wait, and how many bundles TaskVine has: for the counters. */
+void vf_send_count(struct vf_send *send);
+
 /* Send bundles as long as calls wait and slots are free. Tells whether no slot is left for any
 call. */
 int vf_send_waiting(struct vf_send *send);

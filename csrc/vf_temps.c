@@ -11,6 +11,7 @@
 #include "vf_config.h"
 #include "vf_counters.h"
 #include "vf_done.h"
+#include "vf_eventlog.h"
 #include "vf_inflight.h"
 #include "vf_replica.h"
 #include "vf_waiting.h"
@@ -204,6 +205,7 @@ static int run_maker(struct vf_temps *temps, const struct vf_temp *lost)
 	FOR_EACH(temp, call, is_read)
 		temp->n_readers++;
 	VF_COUNT(temps->counters, calls_remade, 1);
+	vf_eventlog_remade(temps->log, call);
 	vf_waiting_again(temps->waiting, call);
 	return 1;
 }
@@ -238,6 +240,8 @@ static void make_again(struct vf_temps *temps, struct vf_temp *lost)
 
 void vf_temps_begin(struct vf_temps *temps, struct vf_call *call)
 {
+	if (call->again)
+		call->again->number = call->number; /* it had none when that was made */
 	FOR_EACH(temp, call, is_made) {
 		temp->maker = call->again;
 		temp->state = VF_TEMP_MAKING;

@@ -16,6 +16,7 @@ again (`again` of struct vf_call), and so do those that made its inputs, if thes
 struct vf_config;
 struct vf_counters;
 struct vf_done;
+struct vf_eventlog;
 struct vf_inflight;
 struct vf_leftover;
 struct vf_replicas;
@@ -29,6 +30,7 @@ struct vf_temps {
 	struct vf_waiting *waiting;
 	struct vf_inflight *inflight;
 	struct vf_done *done;
+	struct vf_eventlog *log;
 	struct vf_bundles readers;
 	struct vf_temp *lost;
 	struct vf_leftover *leftovers;

@@ -24,6 +24,7 @@ from vinefast.data.plan import CallPlan
 from vinefast.data.planner import Planner, Submit
 from vinefast.data.staging import URLStaging
 from vinefast.events.about import EVENTS, about_run
+from vinefast.events.own_audit import OwnAudit, is_wanted
 from vinefast.settings import checks, credentials
 from vinefast.settings.arguments import Arguments
 from vinefast.settings.engine import EngineSettings, engine_settings
@@ -119,6 +120,9 @@ class Parts:
         files = RunFiles(executor.run_dir, label, executor.manager_config.vine_log_dir)
         raise_limit()
         _log_locks.hold_safely()
+        own_audit = OwnAudit(label, files.directory, files.runtime_dir) if is_wanted() else None
+        if own_audit is not None:  # first, so that it comes when all else has ended
+            teardown.callback(own_audit.check, lambda: self.engine, self._left)
         self.launcher = launcher = make_launcher(
             executor.worker_launch_method, executor.factory_config, files.directory, executor.provider
         )
@@ -166,7 +170,10 @@ class Parts:
         )
         teardown.callback(self.watchdog.stop)
         self.watchdog.start()
-        return engine.submitter.submit
+        return engine.submitter.submit if own_audit is None else own_audit.watched(engine.submitter.submit)
+
+    def _left(self) -> list[str]:
+        return [] if self.launcher is None else self.launcher.left()
 
     def _look_at_files(self, executor: Executor, launcher: Launcher) -> list[URLStaging]:
         """Find out which files workers see; gives those of the staging providers that have workers fetch URLs."""

@@ -442,6 +442,26 @@ class EventLogError(VineFastError):
     """There is no event log where one is to be read, or it is damaged, or from another vinefast."""
 
 
+class AuditFailed(VineFastError):
+    """An executor that audits itself (``VINEFAST_AUDIT=1``) has broken a rule of its own; all of it is shut down.
+
+    Parameters
+    ----------
+    label : str
+        The executor's.
+    breaches : tuple of str
+        The rule that each breaks, the call, and what has happened; the first ones of each rule.
+    """
+
+    def __init__(self, label: str, breaches: tuple[str, ...] = ()) -> None:
+        super().__init__(label, breaches)
+        self.label = label
+        self.breaches = breaches
+
+    def __str__(self) -> str:
+        return "\n".join((f"The audit of executor {self.label} has failed:", *self.breaches))
+
+
 class ContextError(VineFastError):
     """The context of a call could not be loaded; the exception's cause is what the context function raised.
 

@@ -581,6 +581,12 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         A shutdown that Ctrl-C interrupts goes on by itself; whoever calls this method once more waits for its end. In a
         callback of a call this method does not wait, and in a process that the program has forked it does nothing. In
         a signal handler that has interrupted `start`, it has `start` raise `EngineStopped` once that has undone all.
+
+        Raises
+        ------
+        vinefast.errors.AuditFailed
+            With ``VINEFAST_AUDIT=1`` in the environment, if the executor has broken a rule of its own; all is shut down
+            then. Where nobody waits for the end, that is logged alone.
         """
         # Before the lock is touched, which another thread may have held at the fork.
         if self._teardown is not None and not self._teardown.is_ours:
@@ -593,9 +599,11 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
                 # In a signal handler, say, on the thread that starts: it undoes the rest when it has come to an end.
                 self._ends_with_start = True
                 return
-        self._teardown.run_apart(wait=not finishes_futures())
-        super().shutdown()
-        self.monitoring_receiver: MonitoringRadioReceiver | None = None
+        try:
+            self._teardown.run_apart(wait=not finishes_futures())
+        finally:
+            super().shutdown()
+            self.monitoring_receiver: MonitoringRadioReceiver | None = None
 
     @property
     def port(self) -> int:

@@ -187,6 +187,19 @@ static void test_calls(void)
 	vf_bundle_free(bundle);
 }
 
+static void test_made_again(void)
+{
+	struct vf_eventlog log, none = {0};
+	struct vf_call call = {.number = 5, .function = &relax};
+	vf_eventlog_remade(NULL, &call);
+	vf_eventlog_remade(&none, &call);
+	begin(&log);
+	vf_eventlog_remade(&log, &call);
+	end(&log);
+	struct vf_event_remade *remade = only(VF_EVENT_REMADE);
+	CHECK(remade->number == 5 && remade->at_ns);
+}
+
 /* A slot gives back what it has not begun. */
 static void test_nothing_done(void)
 {
@@ -316,6 +329,7 @@ int main(void)
 	snprintf(path, sizeof path, "%s/events", directory);
 	test_workers();
 	test_calls();
+	test_made_again();
 	test_nothing_done();
 	test_what_the_engine_says();
 	test_many_failures();

@@ -51,7 +51,7 @@ def test_completion(shell):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("command", ["status", "why", "info", "worker", "doctor", "report", "trace"])
+@pytest.mark.parametrize("command", ["status", "why", "info", "worker", "doctor", "report", "trace", "audit"])
 def test_run_directories_are_completed(command):
     words = {"COMP_WORDS": f"vinefast {command} runinfo/0", "COMP_CWORD": "2", "_VINEFAST_COMPLETE": "bash_complete"}
     kind, text = CliRunner().invoke(main, prog_name="vinefast", env=words).output.strip().split(",")

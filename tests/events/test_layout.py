@@ -58,6 +58,7 @@ def test_kinds():
         ("vf_event_ended", layout.ENDED_BODY),
         ("vf_event_failure", layout.FAILURE_BODY),
         ("vf_event_lost", layout.LOST_BODY),
+        ("vf_event_remade", layout.REMADE_BODY),
         ("vf_event_cached", layout.CACHED_BODY),
     ],
 )

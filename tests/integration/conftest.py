@@ -2,13 +2,15 @@
 
 import collections
 import functools
+import glob
 import http.server
+import logging
 import os
 import subprocess
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -29,6 +31,8 @@ from tests.helpers.waiting import wait_for_file, wait_until
 from tests.integration.hosts import Cluster
 from vinefast import VineFastExecutor
 from vinefast.data import archives
+from vinefast.events import own_audit
+from vinefast.events.audit_log import audit_log
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +41,39 @@ ROOT = Path(__file__).parents[2]
 def archives_have_a_place():
     """The process that sees to archives of directories lives as long as this one: it is no test's."""
     archives._directory()
+
+
+class Errors(logging.Handler):
+    """What is logged as an error."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.messages = []
+
+    def emit(self, record):
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def audited(request):
+    """With VINEFAST_AUDIT=1 in the environment, each executor audits itself, and what is left of others is looked at.
+
+    A test that breaks a rule on purpose has the mark `breaks_rules`.
+    """
+    if not own_audit.is_wanted() or request.node.get_closest_marker("breaks_rules"):
+        yield
+        return
+    errors = Errors()
+    own_audit.logger.addHandler(errors)
+    directory = request.getfixturevalue("tmp_path")
+    yield
+    own_audit.logger.removeHandler(errors)
+    breaches = list(errors.messages)
+    # Programs of their own, also those that were killed.
+    for path in glob.glob(f"{glob.escape(str(directory))}/**/events", recursive=True):
+        if os.path.isfile(path):
+            breaches += [f"{path}: {breach}" for breach in audit_log(path).breaches]
+    assert not breaches
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,8 +130,9 @@ def make_executor(mark, tmp_path):
         return executor
 
     yield make
-    for executor in executors:
-        executor.shutdown()
+    with ExitStack() as ends:  # all of them, whatever one raises
+        for executor in reversed(executors):
+            ends.callback(executor.shutdown)
     assert not left_of(mark)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from vinefast.bench.command import bench
+from vinefast.cli.audit import audit
 from vinefast.cli.completion import completion
 from vinefast.cli.doctor import doctor
 from vinefast.cli.info import info
@@ -45,5 +46,5 @@ def main() -> None:
     """Thousands to millions of short Python calls with Parsl, on the TaskVine engine."""
 
 
-for _command in (bench, completion, doctor, info, report, status, trace, tune, why, worker):
+for _command in (audit, bench, completion, doctor, info, report, status, trace, tune, why, worker):
     main.add_command(_command)

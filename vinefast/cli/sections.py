@@ -7,7 +7,7 @@ import click
 _SECTIONS = {
     "Before a run": ("info", "doctor", "tune"),
     "During a run": ("worker", "status"),
-    "After a run": ("why", "report", "trace"),
+    "After a run": ("why", "report", "trace", "audit"),
     "Measure": ("bench",),
     "This command": ("completion",),
 }

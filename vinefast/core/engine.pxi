@@ -64,6 +64,9 @@ cdef class Engine:
     cdef readonly object demux_thread
     cdef readonly int port
 
+    cdef readonly uint64_t n_cut_off
+    """Calls that had not come back when the two threads ended; their futures are done."""
+
     def __cinit__(self, settings, on_failure, on_node=None, on_output=None, on_calls=None):
         self.settings = settings
         self.on_failure = on_failure
@@ -212,6 +215,25 @@ cdef class Engine:
             complete_ns=self.finisher.complete_ns,
         )
 
+    def left(self):
+        """What the books still have when both threads have ended, for an audit (vinefast/events/own_audit.py).
+
+        Returns
+        -------
+        dict of str to int
+            How many of what; all are to be 0. None while a thread goes on: one is stuck in a callback, or in TaskVine.
+        """
+        if self.loop.begun and not self.over.is_set():
+            return None
+        return {
+            "outstanding calls": self.calls.n_calls(),
+            "cores of outstanding calls": self.calls.n_cores(),
+            # One is always there, and counts as that of a call.
+            "specifications of outstanding calls": len(self.calls.specs.known()) - 1,
+            "calls of the usual specification": self.calls.default_spec.n_calls - 1,
+            "bundles with the thread that finishes futures": self.finisher.aside != NULL,
+        }
+
     def foreign_workers(self):
         """Which workers have come with another protocol of TaskVine's, and were sent away: the first of each host.
 
@@ -326,6 +348,7 @@ cdef class Engine:
         if manager_thread.ident is not None:
             manager_thread.join()
         while self.calls.newest != NULL:
+            self.n_cut_off += 1
             drop(self.calls.remove(self.calls.newest))
         self.loop.end()
         self.over.set()

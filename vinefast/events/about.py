@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import sys
+from typing import Any
 
 from vinefast._build_info import TASKVINE_VERSION
 from vinefast._version import VERSION
@@ -37,3 +38,15 @@ def about_run(label: str, run_dir: str) -> str:
             "taskvine": TASKVINE_VERSION,
         }
     )
+
+
+def program_state(about: dict[str, Any]) -> str:
+    """Tell of a program that has not shut its executor down: ``running``, ``lost``, or ``elsewhere``.
+
+    The last is where this cannot be told from this machine.
+    """
+    if about.get("host") != socket.gethostname():
+        return "elsewhere"
+    # The number may be another process's by now. One that was killed is a zombie until its parent asks.
+    pid, started = int(about.get("pid", 0)), str(about.get("started", ""))
+    return "running" if pid and not process.is_gone(pid, started.encode()) else "lost"

@@ -36,6 +36,7 @@ COUNTERS = 11
 CACHED = 12
 COUNTER_NAMES = DEFINES | 13
 STOPPED = 14
+REMADE = 15
 
 LEFT_OUT_BODY = struct.Struct("=Q")
 NAME_BODY = struct.Struct("=QII")
@@ -50,6 +51,8 @@ LOST_BODY = struct.Struct("=QQIIII")
 """at_ns, task, worker, result, n_calls, zero; then the numbers of the calls"""
 CACHED_BODY = struct.Struct("=QQQII")
 """at_ns, nbytes, took_us, worker, zero"""
+REMADE_BODY = struct.Struct("=QQ")
+"""at_ns, number"""
 
 CALL = np.dtype(
     [

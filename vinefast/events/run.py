@@ -281,7 +281,7 @@ class Run:
         text = bytes(body[layout.NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace")
         self.first_ns = self.first_ns or at_ns
         if kind == layout.RUN:
-            self.about = _about_of(text)
+            self.about = about_of(text)
         elif kind == layout.COUNTER_NAMES:
             self._sample = np.dtype([("at_ns", "u8"), *((name, "u8") for name in text.split())])
         elif kind == layout.STOPPED:
@@ -331,7 +331,8 @@ class Run:
         return (at_ns + self.wall_offset_ns) * 1e-9
 
 
-def _about_of(text: str) -> dict[str, Any]:
+def about_of(text: str) -> dict[str, Any]:
+    """Read what a program says of itself; raises ValueError if it is something else."""
     about = _json_of(text)
     program = about.get("program", [])
     pid = about.get("pid", 0)

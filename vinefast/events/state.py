@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from vinefast.events.about import program_state
 from vinefast.events.run import Run
-from vinefast.library import process, protocol
+from vinefast.library import protocol
 
 _RATE_S = 5.0
 RESULTS = (protocol.STATUS_NONE, protocol.STATUS_PICKLE, protocol.STATUS_PARSL, protocol.STATUS_BUFFERS)
@@ -172,11 +172,7 @@ def _now_ns(run: Run, state: str) -> int:
 def _state(run: Run) -> str:
     if run.stopped_ns is not None:
         return "ended"
-    if run.about.get("host") != socket.gethostname():
-        return "elsewhere"
-    # The number may be another process's by now. One that was killed is a zombie until its parent asks.
-    pid, started = int(run.about.get("pid", 0)), str(run.about.get("started", ""))
-    return "running" if pid and not process.is_gone(pid, started.encode()) else "lost"
+    return program_state(run.about)
 
 
 def _workers(run: Run) -> list[WorkerState]:

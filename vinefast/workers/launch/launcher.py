@@ -69,6 +69,10 @@ class Launcher:
     def stop(self) -> None:
         """End what was started, within seconds. Idempotent."""
 
+    def left(self) -> list[str]:
+        """Say what there still is, after `stop`, of what was started on this machine."""
+        return []
+
     def diagnosis(self) -> str:
         """Say where to look if no worker comes."""
         raise NotImplementedError

@@ -17,7 +17,7 @@ from vinefast._teardown import join
 from vinefast.errors import EngineFailure, signal_text
 from vinefast.workers.contact import Contact
 from vinefast.workers.launch.launcher import Launcher, OnFailure
-from vinefast.workers.launch.processes import LACKS, end_session, log_excerpt, why_lacking
+from vinefast.workers.launch.processes import LACKS, end_session, log_excerpt, session_members, why_lacking
 from vinefast.workers.listening import listening_variables
 from vinefast.workers.scratch import Scratch, sweep
 
@@ -51,6 +51,8 @@ class ProcessLauncher(Launcher):
         self._place: str | None = None
         self._scratch: Scratch | None = None
         self._variables: dict[str, str] = {}
+        self._ended: list[int] = []  # the last processes, each of which leads a session
+        self._removed: str | None = None
 
     def start(self, contact: Contact, on_failure: OnFailure) -> None:
         """Start the processes."""
@@ -103,9 +105,22 @@ class ProcessLauncher(Launcher):
                 )
                 process.kill()
         self._processes = []
+        self._ended += [process.pid for process in processes]
         if self._scratch is not None:
+            self._removed = self._scratch.path
             self._scratch.close()
             self._scratch = None
+
+    def left(self) -> list[str]:
+        """Say what there still is of the last processes."""
+        found = [
+            f"process {member} of the session of {self.program} (pid {pid}) still runs"
+            for pid in self._ended
+            for member in session_members(pid)
+        ]
+        if self._removed is not None and os.path.exists(self._removed):
+            found.append(f"{self._removed}, the workers' scratch directory, is still there")
+        return found
 
     def diagnosis(self) -> str:
         """Show the first process's log."""

@@ -1,0 +1,282 @@
+"""Checks the records of an event log: a function of these alone.
+
+What is kept is nine bytes a call, and the bundles that are with workers.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from vinefast.errors import Cancelled
+from vinefast.events import layout
+from vinefast.events.findings import Findings
+from vinefast.library import protocol
+
+_CALL = struct.Struct("=QQIIIBBBB")
+assert _CALL.size == layout.CALL.itemsize
+
+# What is said of a call that has ended: it was, and may run again, without an end.
+_ENDED, _REMADE = 1, 2
+
+# A larger number is none, but damage.
+_MOST_CALLS = 1 << 31
+_MOST_OF_A_BUNDLE = 1 << 24
+
+
+class _Away(NamedTuple):
+    """A bundle that is with a worker, or on its way there."""
+
+    at_ns: int
+    numbers: Sequence[int]
+    worker: int
+
+
+def audit(records: Iterable[tuple[int, memoryview]], is_cut: bool = False) -> Findings:
+    """Check the records of an event log.
+
+    Parameters
+    ----------
+    records : iterable of (int, memoryview)
+        Kind and body of each, in their order.
+    is_cut : bool
+        Whether there were records before.
+
+    Returns
+    -------
+    Findings
+        ``killed`` if the records have no end.
+    """
+    auditor = _Auditor(is_cut)
+    take = auditor.take
+    try:
+        for kind, body in records:
+            take(kind, body)
+    except (struct.error, ValueError) as error:
+        auditor.findings.unknown.append(f"the event log is damaged, and what comes behind cannot be read: {error}")
+        auditor.is_blind = True
+    return auditor.finish()
+
+
+class _Auditor:
+    """What is known so far."""
+
+    def __init__(self, is_cut: bool) -> None:
+        self.findings = Findings()
+        self.is_blind = is_cut  # not all records are there
+        self._bundle_of = array("Q")  # which has a call, by the call's number; 0: none
+        self._ends = bytearray()  # by the call's number
+        self._away: dict[int, _Away] = {}
+        self._joined_ns: dict[int, int] = {}
+        self._left: set[int] = set()
+        self._names: list[str] = []
+        self._counters: dict[str, int] = {}
+        self._last_ns = 0
+        self._n_calls = 0  # one more than the highest number
+        self._counted = {"calls_returned": 0, "calls_lost": 0, "calls_remade": 0}
+        if is_cut:
+            self.findings.unknown.append("the log's beginning has made room for later records (events-nbytes)")
+
+    def take(self, kind: int, body: memoryview) -> None:
+        """Look at the next record."""
+        if kind == layout.ENDED:
+            self._take_ended(body)
+        elif kind == layout.SENT:
+            self._take_sent(body)
+        elif kind == layout.LOST:
+            self._take_lost(body)
+        elif kind == layout.COUNTERS:
+            self._take_counters(body)
+        elif kind == layout.REMADE:
+            self._take_remade(body)
+        elif kind == layout.CACHED:
+            at_ns, _, _, worker, _ = layout.CACHED_BODY.unpack_from(body)
+            self._look_at_time(at_ns, "a file came to a worker")
+            self._look_at_worker(worker, None, "a file came to")
+        elif kind == layout.LEFT_OUT:
+            self._take_gap(layout.LEFT_OUT_BODY.unpack_from(body)[0])
+        elif kind & layout.DEFINES or kind == layout.STOPPED:
+            self._take_name(kind, body)
+
+    def _room_for(self, number: int) -> None:
+        if number >= _MOST_CALLS:
+            raise ValueError(f"a call of number {number}")
+        if number >= self._n_calls:
+            self._n_calls = number + 1
+            more = self._n_calls - len(self._ends)
+            if more > 0:
+                more = max(more, len(self._ends), 1024)
+                self._ends += bytes(more)
+                self._bundle_of.frombytes(bytes(8 * more))
+
+    def _look_at_time(self, at_ns: int, what: str, call: int | None = None) -> None:
+        if at_ns < self._last_ns:
+            text = f"{what} {(self._last_ns - at_ns) * 1e-9} s before what the log tells first"
+            self.findings.add("times-forward", call, text)
+        self._last_ns = max(self._last_ns, at_ns)
+
+    def _look_at_worker(self, worker: int, call: int | None, what: str) -> None:
+        if worker in self._left:
+            self.findings.add("worker-there", call, f"{what} worker {worker} after that had left")
+        elif worker not in self._joined_ns and not self.is_blind:
+            self.findings.add("worker-there", call, f"{what} worker {worker}, which has not come")
+
+    def _take_sent(self, body: memoryview) -> None:
+        at_ns, task, first, n_calls, _, worker, _ = layout.SENT_BODY.unpack_from(body)
+        rest = body[layout.SENT_BODY.size :]
+        if n_calls > _MOST_OF_A_BUNDLE:
+            raise ValueError(f"a bundle of {n_calls} calls")
+        numbers: Sequence[int] = _numbers(rest, n_calls) if len(rest) else range(first, first + n_calls)
+        if not numbers:
+            return
+        self._room_for(max(numbers))
+        self._look_at_time(at_ns, "was sent", first)
+        self._look_at_worker(worker, first, "was sent to")
+        bundle_of, ends = self._bundle_of, self._ends
+        for number in numbers:
+            if bundle_of[number] not in (0, task):
+                text = f"was sent in bundle {task} while bundle {bundle_of[number]} had it"
+                self.findings.add("one-bundle", number, text)
+            if ends[number] == _ENDED:
+                self.findings.add("not-after-end", number, f"was sent in bundle {task} after its end")
+            bundle_of[number] = task
+        self._away[task] = _Away(at_ns, numbers, worker)
+
+    def _give_up(self, task: int, numbers: Sequence[int]) -> None:
+        bundle_of = self._bundle_of
+        for number in numbers:
+            if bundle_of[number] == task:
+                bundle_of[number] = 0
+
+    def _take_ended(self, body: memoryview) -> None:
+        sent_ns, returned_ns, task, _, _, _, worker, _, _, n_calls, _, n_sent = layout.ENDED_BODY.unpack_from(body)
+        start = layout.ENDED_BODY.size
+        if n_calls > n_sent or len(body) < start + n_calls * _CALL.size:
+            raise ValueError(f"{len(body)} bytes for {n_calls} of {n_sent} calls")
+        away = self._away.pop(task, None)
+        began_ns = max(sent_ns, away.at_ns) if away is not None else sent_ns
+        if returned_ns < began_ns:
+            text = f"bundle {task} came back {(began_ns - returned_ns) * 1e-9} s before it was sent"
+            self.findings.add("times-forward", None, text)
+        has_results = False
+        for number, _, _, _, _, status, _, _, _ in _CALL.iter_unpack(body[start : start + n_calls * _CALL.size]):
+            self._room_for(number)
+            bundle = self._bundle_of[number]
+            if status != protocol.STATUS_ENGINE:
+                has_results = True
+                if bundle != task and not (self.is_blind and away is None):
+                    text = f"has a result of bundle {task}, which did not have it"
+                    self.findings.add("result-of-bundle", number, text)
+            if bundle not in (0, task):
+                self.findings.add("one-bundle", number, f"ended in bundle {task} while bundle {bundle} had it")
+            if self._ends[number]:
+                self.findings.add("ends-once", number, f"ended once more, in bundle {task}")
+            else:
+                self._ends[number] = _ENDED
+                self.findings.ended += 1
+        self._counted["calls_returned"] += n_calls
+        if away is not None:
+            if has_results:
+                self._look_at_origin(task, worker, away)
+            self._give_up(task, away.numbers)
+
+    def _look_at_origin(self, task: int, worker: int, away: _Away) -> None:
+        # 0: it left after TaskVine had taken the result, and before we did.
+        if worker != away.worker and (worker or away.worker not in self._left):
+            text = f"was in bundle {task}, which came back from worker {worker}, and was with worker {away.worker}"
+            self.findings.add("result-of-bundle", away.numbers[0], text)
+        elif worker in self._left:
+            self._look_at_worker(worker, away.numbers[0], "came back from")
+
+    def _take_lost(self, body: memoryview) -> None:
+        at_ns, task, _, result, n_calls, _ = layout.LOST_BODY.unpack_from(body)
+        self._look_at_time(at_ns, f"bundle {task} was lost")
+        numbers = _numbers(body[layout.LOST_BODY.size :], n_calls)
+        if not numbers:
+            return
+        self._room_for(max(numbers))
+        for number in numbers:
+            if self._bundle_of[number] not in (0, task):
+                text = f"was lost with bundle {task} while bundle {self._bundle_of[number]} had it"
+                self.findings.add("one-bundle", number, text)
+            if self._ends[number] == _ENDED:
+                self.findings.add("not-after-end", number, f"was lost with bundle {task} after its end")
+        away = self._away.pop(task, None)
+        self._give_up(task, away.numbers if away is not None else numbers)
+        if result != Cancelled.code:  # those are taken back, and not lost
+            self._counted["calls_lost"] += n_calls
+
+    def _take_remade(self, body: memoryview) -> None:
+        at_ns, number = layout.REMADE_BODY.unpack_from(body)
+        self._room_for(number)
+        self._look_at_time(at_ns, "was to run again", number)
+        if not self._ends[number] and not self.is_blind:
+            self.findings.add("not-after-end", number, "was to make what it had made again, and had not ended")
+        self._ends[number] = _REMADE
+        self._counted["calls_remade"] += 1
+
+    def _take_gap(self, n: int) -> None:
+        self.findings.unknown.append(f"{n:,} records are missing, for which there was no room")
+        self.is_blind = True
+        self._away.clear()
+        self._bundle_of = array("Q", bytes(8 * len(self._ends)))
+
+    def _take_name(self, kind: int, body: memoryview) -> None:
+        at_ns, number, _ = layout.NAME_BODY.unpack_from(body)
+        if kind == layout.COUNTER_NAMES:
+            self._names = bytes(body[layout.NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace").split()
+        elif kind == layout.WORKER:
+            self._joined_ns.setdefault(number, at_ns)
+        elif kind == layout.WORKER_LEFT:
+            self._look_at_worker(number, None, "it was told once more of")
+            if at_ns < self._joined_ns.get(number, 0):
+                self.findings.add("times-forward", None, f"worker {number} left before it came")
+            self._left.add(number)
+        elif kind == layout.STOPPED:
+            self._look_at_time(at_ns, "the executor was shut down")
+            self.findings.state = "ended"
+
+    def _take_counters(self, body: memoryview) -> None:
+        values = array("Q", bytes(body))
+        self._look_at_time(values[0], "the counters were read")
+        self._counters = dict(zip(self._names, values[1:], strict=False))
+        if self.is_blind or not self._names:
+            return
+        for name, n in self._counted.items():
+            if self._counters.get(name, n) != n:
+                self.findings.add("counters-agree", None, f"{name} is {self._counters[name]}, and the log has {n}")
+                self._counted[name] = self._counters[name]  # said once
+
+    def finish(self) -> Findings:
+        """Look at what there is in the end."""
+        findings = self.findings
+        taken = self._counters.get("calls_taken")
+        findings.calls = max(self._n_calls, taken or 0)
+        findings.unfinished = findings.calls - findings.ended
+        if self.is_blind:
+            findings.calls = findings.unfinished = 0
+            return findings
+        if findings.state != "ended":
+            return findings
+        if taken is None:
+            if self._n_calls:
+                findings.unknown.append("the log has no counters")
+            return findings
+        if self._n_calls > taken:
+            text = f"calls_taken is {taken}, and the log has a call {self._n_calls - 1}"
+            findings.add("counters-agree", None, text)
+        n_away = sum(len(away.numbers) for away in self._away.values() if away.worker not in self._left)
+        n_waiting = self._counters.get("calls_waiting", 0)
+        n_open = findings.unfinished + self._counted["calls_remade"]
+        if n_away + n_waiting > n_open:
+            text = f"{n_waiting} calls waited and {n_away} were with workers, and {n_open} had not ended"
+            findings.add("counters-agree", None, text)
+        return findings
+
+
+def _numbers(rest: memoryview, n: int) -> Any:
+    if len(rest) < 8 * n:
+        raise ValueError(f"{len(rest)} bytes for the numbers of {n} calls")
+    return array("Q", bytes(rest[: 8 * n]))
