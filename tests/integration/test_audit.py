@@ -138,17 +138,6 @@ def test_a_start_that_fails(make_executor, tmp_path):
         executor.start()
 
 
-def test_what_is_made_again(make_executor, caplog, tmp_path):
-    """By test_recovery.py in many ways; here nothing is lost, but the files are there."""
-    from vinefast import mark
-
-    executor = make_executor(worker_launch_method="factory")
-    kept = mark(half, keep=True)
-    value = executor.submit(kept, {}, 3)
-    assert executor.submit(half, {}, value.result(60)).result(60) == 0.75
-    passes(executor, caplog)
-
-
 @pytest.mark.breaks_rules
 def test_a_breach_raises_when_all_is_shut_down(make_executor, caplog, mark, tmp_path):
     executor = make_executor()

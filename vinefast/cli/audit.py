@@ -23,11 +23,12 @@ _STATUS = {"passed": 0, "failed": 1, "unknown": 3}
 @click.argument("run_dir", type=click.Path(exists=True), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audit(run_dir: str | None, as_json: bool) -> None:
-    """Check by the event log whether a run has kept the rules: each call ends once, in its own bundle, and so on.
+    """Check whether a run has kept the rules of vinefast.
 
-    RUN_DIR is the directory of a run, such as runinfo/000, or an executor's in it; without it, the newest one in
-    ./runinfo. The run has ended, or its program was killed: then calls that were not done are counted. The exit status
-    is 1 if a rule is broken, and 3 if none is, as far as the log can tell, and that is not all.
+    By its event log: each call ends once, in its own bundle, and so on. RUN_DIR is the directory of a run, such as
+    runinfo/000, or an executor's in it; without it, the newest one in ./runinfo. The run has ended, or its program was
+    killed: then calls that were not done are counted. The exit status is 1 if a rule is broken, and 3 if none is, as
+    far as the log can tell, and that is not all.
     """
     try:
         found = {_label(path): audit_log(path) for path in find_all(run_dir or newest_run())}

@@ -7,6 +7,7 @@ import operator
 import os
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from vinefast._core import CallFuture
@@ -77,11 +78,11 @@ class OwnAudit:
 
         return submit_watched
 
-    def _note(self, future: CallFuture[Any]) -> None:
-        number: int = future.parsl_executor_task_id
-        _count(self._n_done, number)
+    def _note(self, future: Future[Any]) -> None:
+        assert isinstance(future, CallFuture)
+        _count(self._n_done, future.parsl_executor_task_id)
         if not future.done():
-            self._open.add(number)
+            self._open.add(future.parsl_executor_task_id)
 
     def check(self, books: Callable[[], Books | None], what_is_left: Callable[[], Iterable[str]]) -> None:
         """Check all of it, and say what is found.
