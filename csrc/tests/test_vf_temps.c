@@ -14,7 +14,7 @@ static struct {
 	struct vf_file_list files;
 	struct vf_file items[2];
 } makes, reads;
-static struct vf_call maker, reader;
+static struct vf_call maker, again, reader;
 
 /* `maker` makes the first file, `reader` reads both. */
 static void begin(void)
@@ -29,11 +29,14 @@ static void begin(void)
 	reads.files.n = 2;
 	for (int i = 0; i < 2; i++)
 		reads.files.items[i] = (struct vf_file){.kind = VF_FILE_READ, .temp = &temps[i]};
-	maker = (struct vf_call){.spec = &spec, .files = &makes.files};
+	again = (struct vf_call){.spec = &spec, .files = &makes.files, .again = &again};
+	maker = (struct vf_call){
+			.spec = &spec, .files = &makes.files, .again = &again, .number = 17};
 	reader = (struct vf_call){.spec = &spec, .files = &reads.files};
 	vf_temps_begin(&loop.temps, &maker);
 	vf_temps_begin(&loop.temps, &reader);
 	CHECK(temps[0].state == VF_TEMP_MAKING && temps[0].n_readers == 1);
+	CHECK(temps[0].maker == &again && again.number == 17); /* as the event log knows it */
 	CHECK(vf_call_send(&reader));
 }
 

@@ -11,6 +11,9 @@ import pytest
 import vinefast
 from tests.helpers.waiting import wait_until
 from vinefast import TempFile, Tuning
+from vinefast.events import layout
+from vinefast.events.audit_log import audit_log
+from vinefast.events.file import EventFile
 
 FILE_NBYTES = 4 << 20
 
@@ -141,6 +144,12 @@ def test_with_one_replica_exactly_the_lost_ones_are_made_again(make_cluster, log
     assert executor.stats()["calls_remade"] == len(lost)
     assert {name: log.count(name) for name in log.hosts()} == {f"f{i}": 1 + (f"f{i}" in lost) for i in range(9)}
     assert executor.stats()["calls_returned"] == executor.stats()["calls_submitted"]
+    executor.shutdown()
+    # By their own numbers: a call that makes a file again was once told of as call 0.
+    log_path = f"{executor.run_dir}/{executor.label}/events"
+    bodies = [body for kind, body in EventFile(log_path).records() if kind == layout.REMADE]
+    assert sorted(layout.REMADE_BODY.unpack(body)[1] for body in bodies) == sorted(int(name[1:]) for name in lost)
+    assert audit_log(log_path).verdict == "passed"
 
 
 def test_with_two_replicas_nothing_is_lost_and_nothing_made_again(make_cluster, log):
