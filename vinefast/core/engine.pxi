@@ -231,7 +231,7 @@ cdef class Engine:
             # One is always there, and counts as that of a call.
             "specifications of outstanding calls": len(self.calls.specs.known()) - 1,
             "calls of the usual specification": self.calls.default_spec.n_calls - 1,
-            "bundles with the thread that finishes futures": self.finisher.aside != NULL,
+            "bundles with the thread that finishes futures": int(self.finisher.aside != NULL),
         }
 
     def foreign_workers(self):
@@ -350,6 +350,7 @@ cdef class Engine:
         while self.calls.newest != NULL:
             self.n_cut_off += 1
             drop(self.calls.remove(self.calls.newest))
+        self.finisher.drop()
         self.loop.end()
         self.over.set()
 

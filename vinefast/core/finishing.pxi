@@ -53,6 +53,14 @@ cdef class Finisher:
             bundle = self.take()
         return 0
 
+    cdef void drop(self) noexcept:
+        """Free what was taken and is not finished, if what finishes it has failed: nobody else will."""
+        cdef vf_bundle *bundle
+        while self.aside != NULL:
+            bundle = self.aside
+            self.aside = <vf_bundle *>bundle.link.next
+            vf_bundle_free(bundle)
+
     cdef vf_bundle *take(self) noexcept:
         cdef vf_bundle *bundle = self.aside
         if bundle == NULL:
