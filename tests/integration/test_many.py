@@ -201,9 +201,9 @@ def test_overhead_adds_up_to_the_time_from_submit_to_result(executor):
         assert 50_000 <= spent["execute"] < took_us
         # What is left is between the stages, and the wake of this thread, which completing its future ends with.
         part = (sum(spent.values()) - spent["complete"]) / took_us
-        assert part <= 1
-        # On a busy machine not each time: what is transferred is what is left of a span that has other stages in it.
-        if min(spent.values()) > 0 and part > 0.5:
+        # On a busy machine not each time: what is transferred is left of a span that has other stages in it, and
+        # a thread may wait for a core between the end of a stage and a look at the clock.
+        if min(spent.values()) > 0 and 0.5 < part <= 1:
             return
         tries.append((took_us, spent))
     pytest.fail(f"much is between the stages each time, or nothing is in one of them: {tries}")
