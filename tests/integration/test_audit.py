@@ -146,7 +146,7 @@ def test_a_breach_raises_when_all_is_shut_down(make_executor, caplog, mark, tmp_
     left.touch()
     with pytest.raises(AuditFailed, match="nothing-left: .*password-abcdefgh is still there") as raised:
         executor.shutdown()
-    assert not processes_marked(mark)
+    assert not left_of(mark)
     assert pickle.loads(pickle.dumps(raised.value)).breaches == raised.value.breaches
     assert any("has failed" in record.getMessage() for record in caplog.records if record.levelname == "ERROR")
     executor.shutdown()
