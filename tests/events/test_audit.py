@@ -295,6 +295,44 @@ def test_records_that_are_missing(log):
     assert [(breach.rule, breach.call) for breach in audit_log(str(log.path)).breaches] == [("not-after-end", 1)]
 
 
+def test_what_is_made_again_unseen(log):
+    """That it was to be is among the records that are missing."""
+    log.sent(1, [0, 1])
+    log.back(1, [0, 1])
+    log.put(layout.LEFT_OUT, layout.LEFT_OUT_BODY.pack(2))
+    log.sent(2, [0])
+    log.lost(2, [0])
+    log.end(2, 2, remade=1, lost=1)
+    assert "2 records are missing" in unknown(log)
+    log.back(0, [1], [ENGINE], worker=0, sent_ns=0)
+    assert [(breach.rule, breach.call) for breach in audit_log(str(log.path)).breaches] == [("ends-once", 1)]
+
+
+def test_many_gaps_are_one(log):
+    log.sent(1, [1_000_000])
+    record = layout.EVENT.pack(layout.LEFT_OUT, 0, layout.EVENT.size + 8) + layout.LEFT_OUT_BODY.pack(3)
+    with open(log.path, "ab") as file:
+        file.write(record * 1000)
+    log.sent(2, [1_000_000])
+    log.back(2, [1_000_000])
+    log.end(1_000_001, 1)
+    began_s = time.process_time()
+    assert unknown(log) == "3,000 records are missing, for which there was no room"
+    assert time.process_time() - began_s < 10
+
+
+def test_definitions_that_are_told_anew(log):
+    """As by a log that could not be written for a while."""
+    joined_ns = log.tick()
+    log.worker(3, joined_ns)
+    log.left(3)
+    left_ns = log.now_ns
+    log.worker(3, joined_ns)
+    log.name(layout.WORKER_LEFT, 3, "", left_ns)
+    log.end(0, 0)
+    assert broken(log) == []
+
+
 def test_a_beginning_that_is_gone(log):
     content = log.path.read_bytes()[layout.HEAD.size :]
     log.path.write_bytes(log.head_of(3) + content)
@@ -320,7 +358,21 @@ def test_damage(log):
     assert "is damaged" in unknown(log)
 
 
-@pytest.mark.parametrize("numbers", [[1 << 40], [1 << 63]])
+def test_counters_that_are_none(log):
+    log.put(layout.COUNTERS, b"")
+    assert "is damaged" in unknown(log)
+
+
+def test_a_lack_of_memory(log, monkeypatch):
+    def fail(self, body):
+        raise MemoryError()
+
+    monkeypatch.setattr("vinefast.events.audit._Auditor._take_sent", fail)
+    log.sent(1, [0])
+    assert "lack of memory" in unknown(log)
+
+
+@pytest.mark.parametrize("numbers", [[1 << 30], [1 << 40], [1 << 63]])
 def test_a_number_that_is_none(log, numbers):
     log.sent(1, numbers)
     assert "is damaged" in unknown(log)

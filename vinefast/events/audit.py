@@ -21,8 +21,11 @@ assert _CALL.size == layout.CALL.itemsize
 # What is said of a call that has ended: it was, and may run again, without an end.
 _ENDED, _REMADE = 1, 2
 
-# A larger number is none, but damage.
+# A larger number is none, but damage; and so is one that no call can have been given since what was told before.
 _MOST_CALLS = 1 << 31
+_MOST_AHEAD = 1 << 26
+# After a gap, what has ended may have been made again meanwhile.
+_AFTER_A_GAP = bytes.maketrans(bytes([_ENDED]), bytes([_REMADE]))
 _MOST_OF_A_BUNDLE = 1 << 24
 
 
@@ -57,6 +60,9 @@ def audit(records: Iterable[tuple[int, memoryview]], is_cut: bool = False) -> Fi
     except (struct.error, ValueError) as error:
         auditor.findings.unknown.append(f"the event log is damaged, and what comes behind cannot be read: {error}")
         auditor.is_blind = True
+    except MemoryError:
+        auditor.findings.unknown.append("the event log cannot be checked to its end for lack of memory")
+        auditor.is_blind = True
     return auditor.finish()
 
 
@@ -70,11 +76,12 @@ class _Auditor:
         self._ends = bytearray()  # by the call's number
         self._away: dict[int, _Away] = {}
         self._joined_ns: dict[int, int] = {}
-        self._left: set[int] = set()
+        self._left_ns: dict[int, int] = {}
         self._names: list[str] = []
         self._counters: dict[str, int] = {}
         self._last_ns = 0
         self._n_calls = 0  # one more than the highest number
+        self._n_missing = 0  # records
         self._counted = {"calls_returned": 0, "calls_lost": 0, "calls_remade": 0}
         if is_cut:
             self.findings.unknown.append("the log's beginning has made room for later records (events-nbytes)")
@@ -101,9 +108,10 @@ class _Auditor:
             self._take_name(kind, body)
 
     def _room_for(self, number: int) -> None:
-        if number >= _MOST_CALLS:
-            raise ValueError(f"a call of number {number}")
         if number >= self._n_calls:
+            known = max(self._n_calls, self._counters.get("calls_taken", 0))
+            if number >= (_MOST_CALLS if self.is_blind else min(known + _MOST_AHEAD, _MOST_CALLS)):
+                raise ValueError(f"a call of number {number}")
             self._n_calls = number + 1
             more = self._n_calls - len(self._ends)
             if more > 0:
@@ -118,7 +126,7 @@ class _Auditor:
         self._last_ns = max(self._last_ns, at_ns)
 
     def _look_at_worker(self, worker: int, call: int | None, what: str) -> None:
-        if worker in self._left:
+        if worker in self._left_ns:
             self.findings.add("worker-there", call, f"{what} worker {worker} after that had left")
         elif worker not in self._joined_ns and not self.is_blind:
             self.findings.add("worker-there", call, f"{what} worker {worker}, which has not come")
@@ -184,10 +192,10 @@ class _Auditor:
 
     def _look_at_origin(self, task: int, worker: int, away: _Away) -> None:
         # 0: it left after TaskVine had taken the result, and before we did.
-        if worker != away.worker and (worker or away.worker not in self._left):
+        if worker != away.worker and (worker or away.worker not in self._left_ns):
             text = f"was in bundle {task}, which came back from worker {worker}, and was with worker {away.worker}"
             self.findings.add("result-of-bundle", away.numbers[0], text)
-        elif worker in self._left:
+        elif worker in self._left_ns:
             self._look_at_worker(worker, away.numbers[0], "came back from")
 
     def _take_lost(self, body: memoryview) -> None:
@@ -218,10 +226,12 @@ class _Auditor:
         self._counted["calls_remade"] += 1
 
     def _take_gap(self, n: int) -> None:
-        self.findings.unknown.append(f"{n:,} records are missing, for which there was no room")
+        self._n_missing += n
         self.is_blind = True
+        for task, away in self._away.items():
+            self._give_up(task, away.numbers)
         self._away.clear()
-        self._bundle_of = array("Q", bytes(8 * len(self._ends)))
+        self._ends = self._ends.translate(_AFTER_A_GAP)
 
     def _take_name(self, kind: int, body: memoryview) -> None:
         at_ns, number, _ = layout.NAME_BODY.unpack_from(body)
@@ -230,16 +240,20 @@ class _Auditor:
         elif kind == layout.WORKER:
             self._joined_ns.setdefault(number, at_ns)
         elif kind == layout.WORKER_LEFT:
+            if self._left_ns.get(number) == at_ns:
+                return  # a log that could not be written for a while defines all anew
             self._look_at_worker(number, None, "it was told once more of")
             if at_ns < self._joined_ns.get(number, 0):
                 self.findings.add("times-forward", None, f"worker {number} left before it came")
-            self._left.add(number)
+            self._left_ns[number] = at_ns
         elif kind == layout.STOPPED:
             self._look_at_time(at_ns, "the executor was shut down")
             self.findings.state = "ended"
 
     def _take_counters(self, body: memoryview) -> None:
         values = array("Q", bytes(body))
+        if not values:
+            raise ValueError("counters without a time")
         self._look_at_time(values[0], "the counters were read")
         self._counters = dict(zip(self._names, values[1:], strict=False))
         if self.is_blind or not self._names:
@@ -252,6 +266,8 @@ class _Auditor:
     def finish(self) -> Findings:
         """Look at what there is in the end."""
         findings = self.findings
+        if self._n_missing:
+            findings.unknown.append(f"{self._n_missing:,} records are missing, for which there was no room")
         taken = self._counters.get("calls_taken")
         findings.calls = max(self._n_calls, taken or 0)
         findings.unfinished = findings.calls - findings.ended
@@ -267,7 +283,7 @@ class _Auditor:
         if self._n_calls > taken:
             text = f"calls_taken is {taken}, and the log has a call {self._n_calls - 1}"
             findings.add("counters-agree", None, text)
-        n_away = sum(len(away.numbers) for away in self._away.values() if away.worker not in self._left)
+        n_away = sum(len(away.numbers) for away in self._away.values() if away.worker not in self._left_ns)
         n_waiting = self._counters.get("calls_waiting", 0)
         n_open = findings.unfinished + self._counted["calls_remade"]
         if n_away + n_waiting > n_open:
