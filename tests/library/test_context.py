@@ -181,6 +181,15 @@ def test_one_context_for_all_slots(start_fork_server, trace, context):
     assert (group, parent) == (pid, worker.process.pid) and slot in "01"
 
 
+def test_a_context_whose_own_connection_is_lost(start_fork_server):
+    """That is the user's matter, and no sign that the library has ended."""
+    worker = start_fork_server(calls.load_from_a_lost_peer)
+    error = worker.run([Call(bound(calls.loaded_by, calls.load_from_a_lost_peer))]).records[0].exception
+    assert isinstance(error, ContextError) and error.reason == "ConnectionResetError: the database has gone"
+    log = (worker.library_directory / "fork-server.log").read_text()
+    assert "in load_from_a_lost_peer" in log and "the database has gone" in log
+
+
 def test_a_dead_child_is_replaced_without_loading_again(start_fork_server, trace, context):
     worker = start_fork_server(context, slots=1)
     function = bound(calls.loaded_by, context)

@@ -176,19 +176,27 @@ def _serve(
             be_slot(index, channel, _receive_handover(channel), contexts)
 
         while True:
-            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST.size, 1)
-            if not request:
-                raise SupervisorEnded()
-            (index,) = _REQUEST.unpack(request)
-            with socket.socket(fileno=descriptors[0]) as channel:
+            index, descriptor = _receive_request(control)
+            with socket.socket(fileno=descriptor) as channel:
                 pid = _fork_orphan(partial(be_child, index, channel))
             own.send(_FORKED.pack(index, pid))
-    except (SupervisorEnded, ConnectionResetError):
+    except SupervisorEnded:
         pass
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _receive_request(control: socket.socket) -> tuple[int, int]:
+    """Give a slot and the descriptor that comes with it. Raises SupervisorEnded."""
+    try:
+        request, descriptors, _, _ = socket.recv_fds(control, _REQUEST.size, 1)
+    except ConnectionResetError:
+        request = b""
+    if not request:
+        raise SupervisorEnded()
+    return _REQUEST.unpack(request)[0], descriptors[0]
 
 
 def _load(origin: Origin) -> Contexts:

@@ -429,6 +429,10 @@ def load_or_fail(path, ready):
     return context
 
 
+def load_from_a_lost_peer():
+    raise ConnectionResetError("the database has gone")
+
+
 def fail_to_load():
     raise HoldsLock()
 
