@@ -325,3 +325,8 @@ def test_a_call_whose_worker_has_left_waits(log):
     assert (again["outcome"], again["worker"]) == ("with a worker", "2 (10.0.0.2:9)")
     tries = [{"at_s": 4.0, "worker": "1 (10.0.0.1:9)", "reason": "its worker left"}]
     assert story["tries"] == again["tries"] == tries
+
+
+def test_an_audit_of_no_log_has_found_no_breach(tmp_path):
+    ended = invoke("audit", tmp_path)
+    assert ended.exit_code == 3 and "no event log" in ended.output

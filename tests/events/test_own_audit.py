@@ -1,5 +1,8 @@
 """What an executor finds in its books, of an engine that says what it is told to say."""
 
+import errno
+import os
+
 import pytest
 
 from tests.events.test_audit import Log
@@ -115,6 +118,14 @@ def test_what_is_left(audit, log):
     another.check(Engine, lambda: ())
 
 
+def without_descriptors(audit, caplog):
+    def what_is_left():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    audit.check(Engine, what_is_left)
+    return caplog.text
+
+
 def test_what_cannot_be_told(audit, log, caplog):
     engine = Engine()
     engine.of_books = None
@@ -122,6 +133,7 @@ def test_what_cannot_be_told(audit, log, caplog):
         "the event log has no end",
         "a thread of the engine goes on, so that its books are still open",
     ]
+    assert "cannot be seen: [Errno 24] Too many open files" in without_descriptors(audit, caplog)
     log.path.unlink()
     assert "There is no event log" in warned(audit, Engine(), caplog)[-1]
     another = OwnAudit("x", log.directory, "")

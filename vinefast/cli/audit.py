@@ -28,12 +28,14 @@ def audit(run_dir: str | None, as_json: bool) -> None:
     By its event log: each call ends once, in its own bundle, and so on. RUN_DIR is the directory of a run, such as
     runinfo/000, or an executor's in it; without it, the newest one in ./runinfo. The run has ended, or its program was
     killed: then calls that were not done are counted. The exit status is 1 if a rule is broken, and 3 if none is, as
-    far as the log can tell, and that is not all.
+    far as the log can tell, and that is not all, or there is none.
     """
     try:
         found = {_label(path): audit_log(path) for path in find_all(run_dir or newest_run())}
     except EventLogError as error:
-        raise click.ClickException(str(error)) from None
+        failure = click.ClickException(str(error))
+        failure.exit_code = _STATUS["unknown"]
+        raise failure from None
     if as_json:
         click.echo(json.dumps({label: findings.as_dict() for label, findings in found.items()}, indent=2))
     else:

@@ -107,8 +107,11 @@ class OwnAudit:
         for name in sorted(leftovers(*self._directories) - self._before):
             if _owners.get(self._path) is self:
                 findings.add("nothing-left", None, f"{name} is still there")
-        for text in what_is_left():
-            findings.add("nothing-left", None, text)
+        try:
+            for text in what_is_left():
+                findings.add("nothing-left", None, text)
+        except OSError as error:  # /proc cannot be read: no descriptor is left, say
+            findings.unknown.append(f"whether workers have left processes or files cannot be seen: {error}")
         self._say(findings)
 
     def _of_log(self, engine: Books) -> Findings:
