@@ -13,7 +13,7 @@ import psutil
 import pytest
 from parsl.executors.taskvine import TaskVineManagerConfig
 
-from tests.helpers.processes import processes_marked
+from tests.helpers.processes import left_of, processes_marked
 from tests.helpers.waiting import wait_until
 from vinefast import CallTimedOut, Tuning
 from vinefast.errors import AuditFailed

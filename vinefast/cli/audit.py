@@ -19,6 +19,10 @@ from vinefast.events.run import find_all
 _STATUS = {"passed": 0, "failed": 1, "unknown": 3}
 
 
+class _CannotTell(click.ClickException):
+    exit_code = _STATUS["unknown"]
+
+
 @click.command()
 @click.argument("run_dir", type=click.Path(exists=True), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -33,9 +37,7 @@ def audit(run_dir: str | None, as_json: bool) -> None:
     try:
         found = {_label(path): audit_log(path) for path in find_all(run_dir or newest_run())}
     except EventLogError as error:
-        failure = click.ClickException(str(error))
-        failure.exit_code = _STATUS["unknown"]
-        raise failure from None
+        raise _CannotTell(str(error)) from None
     if as_json:
         click.echo(json.dumps({label: findings.as_dict() for label, findings in found.items()}, indent=2))
     else:
