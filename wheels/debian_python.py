@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
 import shutil
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "conf"))
 
 import root_directory  # noqa: E402
-import toolchain  # noqa: E402
 from debian import install_into  # noqa: E402
 
 
@@ -37,7 +37,7 @@ def unpack(version: tuple[int, int], directory: Path) -> Path:
     install_into(partial, (name, f"lib{name}-dev"), partial / "apt", suite)
     shutil.rmtree(partial / "apt")
     # Its C library may be newer than this machine's, so it brings its own loader.
-    libraries = root / "usr/lib" / f"{toolchain.MACHINE}-linux-gnu"
+    libraries = root / "usr/lib" / f"{platform.machine()}-linux-gnu"
     command = [root / "lib64/ld-linux-x86-64.so.2", "--library-path", libraries]
     words = shlex.join(map(str, command))
     (partial / program.relative_to(root)).write_text(
