@@ -67,10 +67,11 @@ if [ -z "$ended" ]; then
         # The one before has told how it has ended.
         [ "$code" = 127 ] && [ -n "$status" ] && break
         status=$code
-        [ "$code" = 255 ] && [ -n "$ended" ] && status=143 && break
         # A signal ends the wait as well.
         [ -n "$signalled" ] || break
     done
+    # bash may have heard of the signal only after it had lost how the worker ended.
+    [ "$status" = 255 ] && [ -n "$ended" ] && status=143
 fi
 trap '' HUP INT QUIT TERM USR1 USR2
 # A worker that was killed leaves its forks, which hold its connection to the manager open, as if it were still there.
