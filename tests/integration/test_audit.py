@@ -189,7 +189,13 @@ def test_it_says_what_it_cannot_tell(make_executor, caplog):
 def test_a_program_that_is_killed(tmp_path, mark):
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout.readline() == "begun\n"
-        time.sleep(0.5)  # what is in memory is lost with it
+        (log,) = tmp_path.glob("*/events")
+
+        def is_written():  # what is in memory is lost with the program
+            findings = audit_log(str(log))
+            return (findings.ended, findings.unfinished) == (100, 10)
+
+        assert wait_until(is_written, 60)
         (running,) = json.loads(
             subprocess.run([*COMMAND, "--json", str(tmp_path)], capture_output=True).stdout
         ).values()

@@ -290,11 +290,11 @@ def interrupt_at(n, function, strike=press_ctrl_c):
 
 def test_interrupted_at_any_line(make_executor, monkeypatch):
     """Once it has begun, it goes on; the next call waits for it, and begins if it has not."""
-    begun = threading.Event()
+    begun = set()
     run = _teardown.Teardown.run
 
     def note_and_run(self):
-        begun.set()
+        begun.add(self)  # also of another test's executor, which the collector has found
         run(self)
 
     monkeypatch.setattr(_teardown.Teardown, "run", note_and_run)
@@ -302,11 +302,10 @@ def test_interrupted_at_any_line(make_executor, monkeypatch):
     interrupted = True
     while interrupted:
         n += 1
-        begun.clear()
         executor = make_executor(worker_launch_method="manual")
         futures = [executor.submit(abs, {}, -1) for _ in range(10)]
         interrupted = interrupt_at(n, executor.shutdown)
-        if begun.is_set():
+        if executor._teardown in begun:
             n_begun += 1
             for future in futures:
                 assert isinstance(future.exception(10), EngineStopped)
