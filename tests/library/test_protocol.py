@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[2]
 WIRE_H = (ROOT / "csrc/vf_wire.h").read_text()
 VARIABLE = re.compile(r"VINEFAST_[A-Z_]+")
 # Those of the program alone, which no library sees.
-PROGRAMS_OWN = {"VINEFAST_DEBUG", "VINEFAST_TASKVINE_PREFIX", "VINEFAST_CHILD_MARK", "VINEFAST_LISTEN"}
+PROGRAMS_OWN = {
+    "VINEFAST_AUDIT",
+    "VINEFAST_DEBUG",
+    "VINEFAST_TASKVINE_PREFIX",
+    "VINEFAST_CHILD_MARK",
+    "VINEFAST_LISTEN",
+}
 
 OURS = {name: value for name, value in vars(protocol).items() if name[0].isalpha() and name.isupper()}
 VARIABLES = {name for name in OURS if VARIABLE.fullmatch(name)}
