@@ -24,7 +24,7 @@ from vinefast.data.plan import CallPlan
 from vinefast.data.planner import Planner, Submit
 from vinefast.data.staging import URLStaging
 from vinefast.events.about import EVENTS, about_run
-from vinefast.events.own_audit import OwnAudit, is_wanted
+from vinefast.events.audit_wanted import is_wanted
 from vinefast.settings import checks, credentials
 from vinefast.settings.arguments import Arguments
 from vinefast.settings.engine import EngineSettings, engine_settings
@@ -120,8 +120,12 @@ class Parts:
         files = RunFiles(executor.run_dir, label, executor.manager_config.vine_log_dir)
         raise_limit()
         _log_locks.hold_safely()
-        own_audit = OwnAudit(label, files.directory, files.runtime_dir) if is_wanted() else None
-        if own_audit is not None:  # first, so that it comes when all else has ended
+        own_audit = None
+        if is_wanted():
+            from vinefast.events.own_audit import OwnAudit  # not at each start: it brings NumPy
+
+            own_audit = OwnAudit(label, files.directory, files.runtime_dir)
+            # First, so that it comes when all else has ended.
             teardown.callback(own_audit.check, lambda: self.engine, self._left)
         self.launcher = launcher = make_launcher(
             executor.worker_launch_method, executor.factory_config, files.directory, executor.provider

@@ -2,13 +2,16 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
 from tests.events.test_audit import Log
 from vinefast import CallFuture
 from vinefast.errors import AuditFailed
-from vinefast.events.own_audit import VARIABLE, OwnAudit, is_wanted
+from vinefast.events.audit_wanted import VARIABLE, is_wanted
+from vinefast.events.own_audit import OwnAudit
 
 
 class Engine:
@@ -139,3 +142,11 @@ def test_what_cannot_be_told(audit, log, caplog):
     another = OwnAudit("x", log.directory, "")
     assert "of another executor" in warned(audit, Engine(), caplog)[-1]
     del another
+
+
+def test_a_program_that_wants_no_audit_does_not_import_it():
+    """It brings NumPy, which takes as long as half of a start."""
+    program = "import sys, vinefast; print(sorted({'numpy', 'vinefast.events.own_audit'} & sys.modules.keys()))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert said.stdout == "[]\n", said

@@ -31,7 +31,7 @@ from tests.helpers.waiting import wait_for_file, wait_until
 from tests.integration.hosts import Cluster
 from vinefast import VineFastExecutor
 from vinefast.data import archives
-from vinefast.events import own_audit
+from vinefast.events import audit_wanted, own_audit
 from vinefast.events.audit_log import audit_log
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def audited(request):
 
     A test that breaks a rule on purpose has the mark `breaks_rules`.
     """
-    if not own_audit.is_wanted() or request.node.get_closest_marker("breaks_rules"):
+    if not audit_wanted.is_wanted() or request.node.get_closest_marker("breaks_rules"):
         yield
         return
     errors = Errors()

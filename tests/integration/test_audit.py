@@ -17,7 +17,7 @@ from tests.helpers.processes import left_of, processes_marked
 from tests.helpers.waiting import wait_until
 from vinefast import CallTimedOut, Tuning
 from vinefast.errors import AuditFailed
-from vinefast.events import own_audit
+from vinefast.events import audit_wanted, own_audit
 from vinefast.events.audit_log import audit_log
 from vinefast.events.findings import RULES
 
@@ -40,7 +40,7 @@ time.sleep(60)
 
 @pytest.fixture(autouse=True)
 def wanted(monkeypatch, caplog):
-    monkeypatch.setenv(own_audit.VARIABLE, "1")
+    monkeypatch.setenv(audit_wanted.VARIABLE, "1")
     caplog.set_level("INFO", own_audit.logger.name)
 
 

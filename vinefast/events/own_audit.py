@@ -17,8 +17,6 @@ from vinefast.events.about import EVENTS
 from vinefast.events.audit_log import audit_log, leftovers
 from vinefast.events.findings import Findings
 
-VARIABLE = "VINEFAST_AUDIT"
-
 logger: logging.Logger = logging.getLogger(__name__)
 
 # Whose log is in a directory: that of the executor that was started there last.
@@ -37,11 +35,6 @@ class Books(Protocol):
 
     def stats(self) -> dict[str, int]:
         """Give the counters."""
-
-
-def is_wanted() -> bool:
-    """Whether executors are to audit themselves."""
-    return os.environ.get(VARIABLE, "") not in ("", "0")
 
 
 class OwnAudit:
@@ -104,8 +97,8 @@ class OwnAudit:
             return  # nothing was begun
         findings = self._of_log(engine)
         self._look_at_books(engine, findings)
-        for name in sorted(leftovers(*self._directories) - self._before):
-            if _owners.get(self._path) is self:
+        if self._has_the_directory():
+            for name in sorted(leftovers(*self._directories) - self._before):
                 findings.add("nothing-left", None, f"{name} is still there")
         try:
             for text in what_is_left():
@@ -114,8 +107,11 @@ class OwnAudit:
             findings.unknown.append(f"whether workers have left processes or files cannot be seen: {error}")
         self._say(findings)
 
+    def _has_the_directory(self) -> bool:
+        return _owners.get(self._path) is self
+
     def _of_log(self, engine: Books) -> Findings:
-        if _owners.get(self._path) is not self:
+        if not self._has_the_directory():
             return Findings(unknown=["the event log is of another executor, which was started in this directory later"])
         try:
             findings = audit_log(self._path, is_over=True)
