@@ -128,9 +128,12 @@ def _leave_with(worker_pid: int, started_by: int) -> Callable[[], None] | None:
 
     forks = WorkerForks(worker_pid)
 
-    def leave(number: int, frame: object) -> None:
+    def leave_if_left() -> None:
         if forks.end_without_worker():
             os.killpg(0, signal.SIGKILL)
+
+    def leave(number: int, frame: object) -> None:
+        leave_if_left()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -138,11 +141,6 @@ def _leave_with(worker_pid: int, started_by: int) -> Callable[[], None] | None:
     die_with_parent(signal.SIGTERM)
     if os.getppid() != started_by or not forks.worker_was_there:
         leave(signal.SIGTERM, None)
-
-    def leave_if_left() -> None:
-        if forks.end_without_worker():
-            os.killpg(0, signal.SIGKILL)
-
     return leave_if_left if worker_pid != started_by else None
 
 
