@@ -453,7 +453,6 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
             As `submit`, and whatever iterating over the iterables raises.
         """
         rules.require("timeout", timeout, rules.optional(rules.SECONDS))
-        timeout = seconds(timeout)
         rules.require("chunksize", chunksize, rules.optional(rules.POSITIVE))
         rules.require("the number of iterables", len(iterables), rules.POSITIVE)
         spec = without_output(self._read(resource_specification))

@@ -4,6 +4,7 @@ import concurrent.futures
 import math
 import struct
 import threading
+import time
 import weakref
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -96,7 +97,7 @@ def test_a_timeout_longer_than_the_system_can_count(timeout):
 
 
 def test_a_timeout_of_numpy_is_as_exact_as_any(monkeypatch):
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: 1e7 + 0.25)
+    monkeypatch.setattr(time, "monotonic", lambda: 1e7 + 0.25)
     assert waiting._deadline(np.float32(0.5)) == 1e7 + 0.75
 
 

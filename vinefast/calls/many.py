@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import sys
-import time
 from asyncio import CancelledError as CancelledTask
 from asyncio import sleep
 from collections import deque
@@ -15,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from vinefast._core import CallFuture, done_within, rebuild_exception
+from vinefast.calls.timeout import deadline_of, seconds_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -230,7 +230,7 @@ class _Source(Generic[T]):
         self._failure: bytes | None = None  # in the place of the item after these
         self._calls = calls
         self._chunks = chunks
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._deadline = deadline_of(timeout)
         self._ended = self._is_awaited = False
 
     def end(self) -> None:
@@ -250,7 +250,7 @@ class _Source(Generic[T]):
                 future = self._next_call()
                 if future is None:
                     return
-                self._unpack(future, future.result(self._left()))
+                self._unpack(future, future.result(seconds_until(self._deadline)))
         finally:
             self.end()
 
@@ -287,11 +287,8 @@ class _Source(Generic[T]):
         found.reverse()
         self.items = found
 
-    def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-
     async def _result(self, future: CallFuture[Any]) -> Any:
-        left = self._left()
+        left = seconds_until(self._deadline)
         if future.done():
             # Else a loop over what is all there would let no other task run.
             await sleep(0)

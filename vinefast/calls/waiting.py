@@ -6,7 +6,6 @@ that, and to be finished with it. Here each gets a callback in C, which puts it 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -16,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from vinefast._core import subscribe, unsubscribe
-from vinefast.calls.timeout import seconds
+from vinefast.calls.timeout import deadline_of, seconds_until
 from vinefast.display import screen
 from vinefast.display.progress import Progress
 from vinefast.display.state import Counts
@@ -70,7 +69,7 @@ def _as_completed(futures: set[F], timeout: float | None, deadline: float | None
         with _finished(futures, timeout) as finished:
             while futures:
                 try:
-                    done.append(finished.get(timeout=_left(deadline)))
+                    done.append(finished.get(timeout=seconds_until(deadline)))
                 except Empty:
                     raise FutureTimeout(f"{len(futures)} (of {n_futures}) futures unfinished") from None
                 futures.remove(done[0])
@@ -125,7 +124,7 @@ def wait(
     with _bar("wait", not_done | done, timeout, progress), _finished(not_done, timeout) as finished:
         while not_done:
             try:
-                future = finished.get(timeout=_left(deadline))
+                future = finished.get(timeout=seconds_until(deadline))
             except Empty:
                 break
             done.add(future)
@@ -138,8 +137,7 @@ def wait(
 
 def _deadline(timeout: float | None) -> float | None:
     rules.require("timeout", timeout, rules.optional(rules.SECONDS))
-    left = seconds(timeout)
-    return None if left is None else time.monotonic() + left
+    return deadline_of(timeout)
 
 
 def _checked(futures: Iterable[F]) -> set[F]:
@@ -155,10 +153,6 @@ def _checked(futures: Iterable[F]) -> set[F]:
             raise TypeError(f"{future!r} is no future; accepted: what submit, or an app, has returned")
         found.add(future)
     return found
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _ends_it(future: Future[Any], return_when: str) -> bool:
