@@ -236,7 +236,7 @@ class _Auditor:
     def _take_name(self, kind: int, body: memoryview) -> None:
         at_ns, number, _ = layout.NAME_BODY.unpack_from(body)
         if kind == layout.COUNTER_NAMES:
-            self._names = bytes(body[layout.NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace").split()
+            self._names = layout.text_of(body).split()
         elif kind == layout.WORKER:
             self._joined_ns.setdefault(number, at_ns)
         elif kind == layout.WORKER_LEFT:

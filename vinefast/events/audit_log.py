@@ -11,7 +11,7 @@ from vinefast.errors import EventLogError
 from vinefast.events import layout
 from vinefast.events.about import program_state
 from vinefast.events.audit import audit
-from vinefast.events.file import EventFile
+from vinefast.events.file import EventFile, open_log
 from vinefast.events.findings import Findings
 from vinefast.events.run import about_of
 
@@ -36,7 +36,7 @@ def audit_log(path: str, is_over: bool = False) -> Findings:
     EventLogError
         If there is none that can be read.
     """
-    about: list[bytes] = []
+    about: list[str] = []
     files, is_cut = _files(path)
     try:
         findings = audit(_records(files, about.append), is_cut)
@@ -45,7 +45,7 @@ def audit_log(path: str, is_over: bool = False) -> Findings:
             file.close()
     if findings.state != "ended" and not is_over:
         try:
-            program = about_of(about[-1].decode("utf-8", "replace")) if about else {}
+            program = about_of(about[-1]) if about else {}
         except ValueError:
             program = {}
         _say_state(findings, program)
@@ -68,15 +68,7 @@ def leftovers(directory: str, runtime_dir: str) -> set[str]:
 
 def _files(path: str) -> tuple[list[EventFile], bool]:
     """Open the files of a log, the older one first; tells also whether there were others before."""
-    files: list[EventFile] = []
-    try:
-        for name in (path, f"{path}.old"):  # in this order: a log that grows is moved
-            with suppress(FileNotFoundError):
-                files.insert(0, EventFile(name))
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
+    files = open_log(path)
     if not files:
         raise EventLogError(f"There is no event log {path}")
     # One beside the newest that is not the one before it is of another executor.
@@ -85,11 +77,11 @@ def _files(path: str) -> tuple[list[EventFile], bool]:
     return files, files[0].head.generation > 0
 
 
-def _records(files: list[EventFile], note_about: Callable[[bytes], object]) -> Iterator[tuple[int, memoryview]]:
+def _records(files: list[EventFile], note_about: Callable[[str], object]) -> Iterator[tuple[int, memoryview]]:
     for file in files:
         for kind, body in file.records():
             if kind == layout.RUN:
-                note_about(bytes(body[layout.NAME_BODY.size :]).split(b"\0")[0])
+                note_about(layout.text_of(body))
             yield kind, body
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -147,3 +148,24 @@ def _open(path: str) -> BinaryIO:
 
 def _unreadable(path: str, error: OSError) -> EventLogError:
     return EventLogError(f"{path} cannot be read: {error.strerror}")
+
+
+def open_log(path: str) -> list[EventFile]:
+    """Open the files of a log: the one that is written, and before it the one that it has made room in, if it is there.
+
+    Raises
+    ------
+    EventLogError
+        If one is no such file.
+    """
+    files: list[EventFile] = []
+    try:
+        # In this order: what gets the other name meanwhile is found twice, and not missed.
+        for name in (path, f"{path}.old"):
+            with suppress(FileNotFoundError):  # also where nothing is in it yet
+                files.insert(0, EventFile(name))
+    except BaseException:
+        for file in files:
+            file.close()
+        raise
+    return files

@@ -67,3 +67,8 @@ CALL = np.dtype(
         ("zero", "u1"),
     ]
 )
+
+
+def text_of(body: memoryview) -> str:
+    """Give the text of a record that has one, as those which define something have."""
+    return bytes(body[NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace")

@@ -15,7 +15,7 @@ import numpy as np
 from vinefast.errors import EventLogError
 from vinefast.events import layout
 from vinefast.events.about import EVENTS
-from vinefast.events.file import EventFile
+from vinefast.events.file import EventFile, open_log
 
 # Functions, and workers, are counted from 1: a larger number is none.
 _MOST = 1 << 24
@@ -206,9 +206,7 @@ class Run:
 
     def _next_files(self) -> list[EventFile]:
         """Open what is to be read next: the newest file, and first the one before it, if that was not read."""
-        # In this order: what gets the other name meanwhile is found twice, and not missed.
-        now, before = _opened(self.path), _opened(f"{self.path}.old")
-        files = [file for file in (before, now) if file is not None]
+        files = open_log(self.path)
         last = self._file.head if self._file is not None else None
         if files and last is not None and files[-1].head != last and not files[-1].head.is_after(last):
             self._begin()  # another executor has begun in this directory
@@ -278,7 +276,7 @@ class Run:
         at_ns, number, slots = layout.NAME_BODY.unpack_from(body)
         if number > _MOST:
             raise ValueError(f"number {number}")
-        text = bytes(body[layout.NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace")
+        text = layout.text_of(body)
         self.first_ns = self.first_ns or at_ns
         if kind == layout.RUN:
             self.about = about_of(text)
@@ -339,14 +337,6 @@ def about_of(text: str) -> dict[str, Any]:
     if not isinstance(program, list) or not isinstance(pid, int) or not 0 <= pid < 1 << 31:
         raise ValueError("what the program says of itself is something else")
     return about
-
-
-def _opened(path: str) -> EventFile | None:
-    """Open a file of a log; None: it is not there, or nothing is in it yet."""
-    try:
-        return EventFile(path)
-    except FileNotFoundError:
-        return None
 
 
 def whole(text: str) -> str:
