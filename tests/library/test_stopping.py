@@ -72,19 +72,16 @@ def test_a_running_call_is_interrupted(patient, tmp_path):
 @pytest.mark.parametrize("call", ["C code", "deaf"])
 def test_what_does_not_end_is_killed_alone(worker, tmp_path, call):
     trace, other = tmp_path / "trace", tmp_path / "other"
-    mark = Call(calls.write_line, (str(trace), "begun"))
     endless = {
-        "C code": Call(calls.sleep_in_c, (60,)),
+        "C code": Call(calls.sleep_in_c, (60, str(trace))),
         "deaf": Call(calls.say_and_sleep, (str(trace), 60, "go on")),
     }[call]
     writes = [Call(calls.write_line, (str(other), i)) for i in range(4)]
-    task = worker.send([*writes[:2], mark, endless, *writes[2:]])
-    assert wait_until(lambda: "begun" in lines(trace))
-    time.sleep(0.1)
-    answer = stop(worker, task, 3)
-    results = collect(worker, answer, task)
-    assert statuses(results[task]) == [VALUE, VALUE, VALUE, DIED, VALUE, VALUE]
-    assert results[task].records[3].value[1] == signal.SIGKILL
+    task = worker.send([*writes[:2], endless, *writes[2:]])
+    assert wait_until(lambda: lines(trace) == ["begun"])
+    results = collect(worker, stop(worker, task, 2), task)
+    assert statuses(results[task]) == [VALUE, VALUE, DIED, VALUE, VALUE]
+    assert results[task].records[2].value[1] == signal.SIGKILL
     assert lines(other) == ["0", "1", "2", "3"]
 
 

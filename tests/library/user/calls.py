@@ -782,11 +782,17 @@ def get_variable(name, context=None):
     return os.environ.get(name)
 
 
-def sleep_in_c(seconds):
+def block_signals():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def sleep_in_c(seconds, path=None):
     """Wait in one system call that no signal ends, as C code does that never returns to the interpreter."""
     libc = ctypes.CDLL(None)
     end = time.monotonic() + seconds
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    block_signals()
+    if path:
+        write_line(path, "begun")
     libc.usleep(int(seconds * 1e6))
     return end
 
@@ -882,9 +888,12 @@ def say_and_sleep_oddly(path, seconds):
 
 def say_and_sleep(path, seconds, on_interrupt="raise"):
     """Leave a trace, and another one if this is interrupted."""
-    write_line(path, "begun")
+    begun = False
     while True:
         try:
+            if not begun:  # who reads the trace may interrupt this at once
+                begun = True
+                write_line(path, "begun")
             time.sleep(seconds)
             return "slept"
         except KeyboardInterrupt:
@@ -907,8 +916,8 @@ def start_and_leave_in_session(path):
 
 def start_in_background_and_sleep(path, command, seconds, answer=None):
     """Have a shell start a process, which tells its number and has no parent then; `answer` to an interruption."""
-    subprocess.run(["sh", "-c", f"{command} sh -c 'echo $$ > {path}; exec sleep 60' &"], check=True)
     try:
+        subprocess.run(["sh", "-c", f"{command} sh -c 'echo $$ > {path}; exec sleep 60' &"], check=True)
         time.sleep(seconds)
     except KeyboardInterrupt:
         if answer is None:
@@ -917,13 +926,15 @@ def start_in_background_and_sleep(path, command, seconds, answer=None):
 
 
 def start_in_background_and_sleep_in_c(path, command, seconds):
-    """As that, and hear nothing any more."""
+    """As that, and no signal ends it from its beginning on."""
+    block_signals()
     start_in_background_and_sleep(path, command, 0)
     sleep_in_c(seconds)
 
 
 def start_in_session_and_sleep_in_c(path, seconds):
-    """Start a process in a session of its own, and hear nothing any more."""
+    """Start a process in a session of its own; no signal ends the call from its beginning on."""
+    block_signals()
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
     Path(path).write_text(str(process.pid))
     sleep_in_c(seconds)
@@ -931,7 +942,10 @@ def start_in_session_and_sleep_in_c(path, seconds):
 
 def share_memory_and(path, function, *args):
     """Leave shared memory to Python's resource tracker, which this starts, and call a function."""
-    write_line(path, make_shared_memory())
+    name = make_shared_memory()
+    if function is sleep_in_c:  # who reads the name may stop the call at once
+        block_signals()
+    write_line(path, name)
     return function(*args)
 
 
