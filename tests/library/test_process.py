@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -73,3 +74,20 @@ def test_descendants_may_be_any_number_of_generations(monkeypatch):
 def test_descendants_end_where_numbers_come_again(monkeypatch):
     monkeypatch.setattr(process, "children_of", lambda pid: {3 - pid: b"1"})
     assert process.descendants_of(1) == {2: b"1", 1: b"1"}
+
+
+def test_a_tracker_outlives_what_has_to_be_killed(tmp_path):
+    """It tidies up when the other end of its pipe is closed, by one that hears no SIGTERM."""
+    tidied = tmp_path / "tidied"
+    read_end, write_end = os.pipe()
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], pass_fds=[write_end])
+    tracker = subprocess.Popen(
+        ["sh", "-c", f"trap '' TERM; cat; sleep 0.1; > {tidied}", "resource_tracker"], stdin=read_end
+    )
+    os.close(read_end)
+    os.close(write_end)
+    time.sleep(0.2)
+    processes = {**process.started_at(deaf.pid), **process.started_at(tracker.pid)}
+    process.end_processes(lambda: process.living(processes), 1.0)
+    assert deaf.wait(10) == -signal.SIGKILL and tracker.wait(10) == 0
+    assert tidied.exists()

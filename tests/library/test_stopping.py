@@ -15,7 +15,7 @@ import pytest
 from tests.helpers.processes import is_alive
 from tests.helpers.waiting import wait_until
 from vinefast.library import stopping
-from vinefast.library.stops import Stops
+from vinefast.library.stops import Stops, grace_s
 
 from .encode import Call, encode_command, encode_frame
 
@@ -258,6 +258,18 @@ def test_a_function_that_hangs_while_it_is_loaded(worker, tmp_path):
     assert statuses(results[task]) == [VALUE, RAISED, RAISED, RAISED]
     assert lines(trace) == ["loads"]
     assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+
+
+def test_those_that_need_it_are_stopped_one_after_the_other(worker, tmp_path):
+    """The time of grace of one ends while that of another runs, each time."""
+    trace = tmp_path / "trace"
+    hangs = Call(calls.LoadsForEver(str(trace)))
+    task = worker.send([hangs, Call(os.getpid, ()), hangs])
+    assert wait_until(lambda: lines(trace))
+    collect(worker, stop(worker, task, 0))
+    time.sleep(1.4 * grace_s())
+    results = collect(worker, stop(worker, task, 2), task)
+    assert statuses(results[task]) == [RAISED, VALUE, RAISED]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -12,8 +13,12 @@ import calls
 import pytest
 
 from tests.helpers.processes import descendants, is_alive
+from tests.helpers.waiting import wait_until
 
+from .chaos import faults
 from .encode import Call
+
+RAISED = 3
 
 
 def state_of(pid):
@@ -96,3 +101,41 @@ def test_suspended_worker(start_worker, tmp_path, seconds):
         assert values == names[: len(values)]
         assert all(ran[name] == (name in values) for name in names)
     assert worker.process.poll() is None
+
+
+@contextlib.contextmanager
+def suspended(pids, seconds):
+    """These processes are suspended while the body runs, and for so long afterwards."""
+    faults.send_signal(pids, signal.SIGSTOP)
+    yield
+    time.sleep(seconds)
+    faults.send_signal(pids, signal.SIGCONT)
+
+
+def test_what_has_time_to_tidy_up_has_it_after_a_suspension(start_worker):
+    """A resource tracker, when the process of its slot has died."""
+    worker = start_worker()
+    records = worker.run([Call(calls.make_shared_memory), Call(calls.tracker_pid), Call(os.getpid, ())]).records
+    shared, tracker, pid = Path("/dev/shm", records[0].value), records[1].value, records[2].value
+    with suspended([tracker], 0.2):
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: not is_alive(pid))
+        time.sleep(0.2)
+        with suspended([each for each in faults.all_of(worker.process.pid) if each != tracker], 2.5):
+            pass
+    assert wait_until(lambda: not shared.exists())
+
+
+def test_a_call_has_its_time_to_end_after_a_suspension(start_worker, tmp_path):
+    worker = start_worker(env={"VINEFAST_STOP_GRACE_S": "2"})
+    trace = tmp_path / "trace"
+    task = worker.send([Call(calls.say_and_sleep, (str(trace), 60))])
+    assert wait_until(lambda: trace.exists() and trace.read_text())
+    with suspended(faults.slots(worker.process.pid), 0.2):
+        answer = worker.send_raw(b"S %d:0" % task)
+        assert worker.collect(resend=False)[0] == answer
+        with suspended([worker.process.pid], 3.5):
+            pass
+    done, result = worker.collect()
+    assert done == task and [record.status for record in result.records] == [RAISED]
+    assert trace.read_text().split() == ["begun", "interrupted"]

@@ -80,7 +80,7 @@ class Worker:
             f"--worker-pid={os.getpid()}",
             *extra,
         ]
-        with open(self.library_directory / ".taskvine.stdout", "wb") as output:
+        with open(self.library_directory / ".taskvine.stdout", "ab") as output:
             self.process = subprocess.Popen(
                 [*library_command(self.library_directory, "vinefast_library"), *arguments],
                 cwd=self.library_directory,

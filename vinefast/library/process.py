@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,16 @@ GRACE_S = 1.0
 """For what calls have started, between SIGTERM and SIGKILL."""
 
 _LOOK_S = 0.02
+
+# How late something may be done because the machine is busy.
+_BUSY_S = 1.0
+
+
+def suspended_s(late_s: float) -> float:
+    """Give how long this process was suspended, and all that runs here with it, which does something so late; 0: the
+    machine may just be busy. Nobody had that time, so it does not count as time that somebody was given.
+    """
+    return late_s if late_s > _BUSY_S else 0.0
 
 
 class Unknown(Exception):
@@ -419,17 +430,21 @@ def _shared_mappings(pid: int | str) -> set[bytes]:
 
 def end_processes(find: Callable[[], dict[int, bytes]], grace_s: float = GRACE_S) -> None:
     """End what `find` gives, with time to tidy up: a resource tracker, of Python's or of loky's, removes semaphores and
-    shared memory when those that had them are gone.
+    shared memory when those that had them are gone. So it has that time once more when they have been killed.
     """
-    deadline = time.monotonic() + grace_s
+    looked_at = time.monotonic()
+    deadline = looked_at + grace_s
     asked: dict[int, bytes] = {}
     while found := find():
-        overdue = time.monotonic() - deadline
-        if overdue > 0:
-            kill_processes(found)
-        else:
+        now = time.monotonic()
+        deadline += suspended_s(now - looked_at)
+        looked_at = now
+        overdue = now - deadline
+        if overdue <= 0:
             kill_processes({pid: found[pid] for pid in found if asked.get(pid) != found[pid]}, signal.SIGTERM)
-        if overdue > grace_s:
+        else:
+            kill_processes(found if overdue > grace_s else without_trackers(found))
+        if overdue > 2 * grace_s:
             return
         asked = found
         time.sleep(_LOOK_S)
@@ -526,3 +541,10 @@ def say(text: str) -> None:
         print(f"vinefast: {text}", flush=True)
     except OSError:
         pass  # a full disk must not end the library
+
+
+def flush_output() -> None:
+    """Write out what waits for the library's log, but for what a full disk has no room for."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()

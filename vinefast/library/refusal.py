@@ -13,6 +13,7 @@ import signal
 import struct
 import termios
 from argparse import Namespace
+from contextlib import suppress
 
 from .arguments import library_arguments
 from .protocol import (
@@ -56,11 +57,10 @@ def refuse_call(problem: str) -> None:
 def refuse_calls(problem: str) -> None:
     """Be the library until the worker leaves."""
     arguments = library_arguments()
-    print("vinefast: " + problem, flush=True)
-    try:
-        os.setpgid(0, 0)  # see process.lead_own_group
-    except OSError:
-        pass
+    with suppress(OSError):  # see process.say
+        print("vinefast: " + problem, flush=True)
+    with suppress(OSError):  # see process.lead_own_group
+        os.setpgid(0, 0)
     try:
         _serve(arguments, problem)
     except (BrokenPipeError, ProcessLookupError):

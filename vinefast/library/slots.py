@@ -6,7 +6,6 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -22,7 +21,7 @@ from .janitor import Janitor
 from .log_file import LogWatch, mark
 from .memory_limit import MemoryLimits, split_limit
 from .out_of_memory import Cause, OomKills
-from .process import adopt_orphans, end_group, has_ended, kill_group, reap_others, say
+from .process import adopt_orphans, end_group, flush_output, has_ended, kill_group, reap_others, say, suspended_s
 from .slot import FIRST_RESPAWN_S, Slot
 from .stopping import Stopping
 from .time_limit import TimeLimits
@@ -143,9 +142,10 @@ class Slots:
         """End children whose channels have ended, if they have no call."""
         for slot in [slot for slot in self._disconnected if now >= slot.kill_at]:
             self._end_disconnected(slot, now)
-        for pid in [pid for pid, kill_at in self._leaving.items() if now >= kill_at]:
+        for pid, late_s in [(pid, now - kill_at) for pid, kill_at in self._leaving.items() if now >= kill_at]:
             self._leaving[pid] = now + _DISCONNECTED_S
-            kill_group(pid)
+            if not suspended_s(late_s):
+                kill_group(pid)
 
     def end_stopped(self, now: float) -> None:
         """End calls that were asked to end and have not, or that have run for too long."""
@@ -306,8 +306,8 @@ class Slots:
         self._link.report(bundle.task_id, outcome, time.monotonic())
 
     def _end_disconnected(self, slot: Slot, now: float) -> None:
-        slot.kill_at = now + _DISCONNECTED_S
-        if not slot.is_busy():
+        late_s, slot.kill_at = now - slot.kill_at, now + _DISCONNECTED_S
+        if not slot.is_busy() and not suspended_s(late_s):
             say(f"the child of slot {slot.index} is killed: its channel has ended, but it has not")
             kill_group(slot.pid)
 
@@ -335,22 +335,28 @@ class Slots:
     # Children
 
     def _spawn(self, slot: Slot) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        sys.stdout.flush()
-        with theirs:
-            try:
-                if self._uses_fork_server:
-                    self._open_fork_server().ask(slot.index, theirs)
-                    self._requested[slot.index] = ours
-                else:
-                    self._welcome(slot, self._fork(slot, ours, theirs), ours)
-            except OSError as error:
-                ours.close()
-                self._delay_spawn(slot)
-                say(f"cannot fork a child for slot {slot.index}: {error}")
-                return
+        flush_output()
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    self._start_child(slot, ours, theirs)
+                except OSError:
+                    ours.close()
+                    raise
+        except OSError as error:
+            self._delay_spawn(slot)
+            say(f"cannot fork a child for slot {slot.index}: {error}")
+            return
         self._childless.discard(slot)
+
+    def _start_child(self, slot: Slot, ours: socket.socket, theirs: socket.socket) -> None:
+        ours.setblocking(False)
+        if self._uses_fork_server:
+            self._open_fork_server().ask(slot.index, theirs)
+            self._requested[slot.index] = ours
+        else:
+            self._welcome(slot, self._fork(slot, ours, theirs), ours)
 
     def _fork(self, slot: Slot, ours: socket.socket, theirs: socket.socket) -> int:
         pid = os.fork()
@@ -432,6 +438,7 @@ class Slots:
             ended = True
         if ended:
             self._lose_fork_server(fork_server)
+        self._reap_others()  # whose signals came while we did not know all of our own
 
     def _on_forked(self, slot: Slot, pid: int) -> None:
         channel = self._requested.pop(slot.index)
@@ -475,6 +482,9 @@ class Slots:
             del self._leaving[pid]
         if self._fork_server is not None and has_ended(self._fork_server.pid):
             self._on_fork_server(ended=True)
+        self._reap_others()
+
+    def _reap_others(self) -> None:
         # One that we do not know may be a slot's, of which we shall hear.
         if self._adopts and not self._requested:
             own = {slot.pid for slot in self._slots} | self._leaving.keys()

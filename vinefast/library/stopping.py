@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from . import memory as layout
 from .frame import FrameError, decode_command, decode_frame, split_message
 from .memory import ResultFile
-from .process import Unknown, frozen, kill_since, lacks_means, say, signal_main_thread
+from .process import Unknown, frozen, kill_since, lacks_means, say, signal_main_thread, suspended_s
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -45,6 +45,8 @@ class Asked:
         Of the bundle.
     ends:
         When the time of grace ends, by call.
+    looks:
+        When to look at it, by call: then, and from time to time if it has not ended.
     pause_s, ask_at:
         When to signal again, if the child has not read it.
     published, index:
@@ -54,13 +56,14 @@ class Asked:
     def __init__(self, serial: int) -> None:
         self.serial = serial
         self.ends: dict[int, float] = {}
+        self.looks: dict[int, float] = {}
         self.pause_s = _ASK_AGAIN_S
         self.ask_at: float = 0.0
         self.published = self.index = -1
 
     def look_at(self) -> float:
         """When something is to be done."""
-        return min(self.ask_at, *self.ends.values())
+        return min(self.ask_at, *self.looks.values())
 
 
 class Stopping:
@@ -94,7 +97,7 @@ class Stopping:
         if asked is None or asked.serial != bundle.serial:
             asked = self._asked[slot] = Asked(bundle.serial)
         for index in bundle.stopped:
-            asked.ends.setdefault(index, now + self._grace_s)
+            asked.looks.setdefault(index, asked.ends.setdefault(index, now + self._grace_s))
         slot.stops.ask(bundle.serial, bundle.stopped)
         self._signal(slot, asked, now)
 
@@ -117,7 +120,11 @@ class Stopping:
         if bundle is None or bundle.serial != asked.serial:
             del self._asked[slot]
             return
-        due = {index for index, end in asked.ends.items() if now >= end}
+        late_s = suspended_s(now - asked.look_at())
+        asked.ends = {index: end + late_s for index, end in asked.ends.items()}
+        # If one is to be looked at, all whose time has ended are: one function may keep several of them from beginning.
+        is_due = now >= min(asked.looks.values())
+        due = {index for index, end in asked.ends.items() if is_due and now >= end}
         try:
             goes_on = bool(due) and self._end_call(slot, asked, due)
         except Unknown:
@@ -126,11 +133,12 @@ class Stopping:
             asked.ask_at = math.inf  # the child leaves out those that are to come
             if not goes_on:
                 for index in due:
-                    del asked.ends[index]
+                    del asked.ends[index], asked.looks[index]
         elif now >= asked.ask_at:
             self._signal(slot, asked, now)
-        for index in due & asked.ends.keys():
-            asked.ends[index] = now + max(self._grace_s, _ASK_AGAIN_S)
+        for index, end in asked.ends.items():
+            look_at = now + max(self._grace_s, _ASK_AGAIN_S) if index in due else asked.looks[index]
+            asked.looks[index] = max(end, look_at)
         if not asked.ends:
             del self._asked[slot]
 

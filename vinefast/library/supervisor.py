@@ -21,7 +21,7 @@ from .failure import pack_exception
 from .frame import split_message
 from .janitor import Janitor
 from .memory import hand_back, is_no_room
-from .process import descendants_of, say
+from .process import descendants_of, flush_output, say
 from .protocol import COMMAND_STACK, COMMAND_STOP, EXIT_NO_ROOM, VINEFAST_VERSIONS
 from .slot import Slot
 from .slots import Slots
@@ -96,8 +96,7 @@ class Supervisor:
         # The janitor does the rest, with time: for what the children have started, children die with us; and for what a
         # worker that is no more has left.
         self._janitor.tell(descendants_of(self._pid))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         os._exit(exit_code)
 
     # Signals: a wake-up descriptor, so that neither a child's exit nor SIGTERM can be missed between two system calls.

@@ -9,12 +9,10 @@ from contextlib import suppress
 
 from . import memory as layout
 from .failure import pack_timeout
-from .process import Unknown, frozen, kill_since, say, signal_main_thread
+from .process import Unknown, frozen, kill_since, say, signal_main_thread, suspended_s
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
-# How much later than it wanted this process looks if the machine is busy; it was suspended if it is more.
-_BUSY_S = 1.0
 _SHORTEST_LOOK_S = 0.005
 _LONGEST_LOOK_S = 1.0
 
@@ -85,10 +83,9 @@ class TimeLimits:
         begun = call_ns * 1e-9
         if call_ns != watched.call_ns:
             watched.call_ns, watched.suspended_s, watched.kill_at = call_ns, 0.0, math.inf
-        late_s = now - max(watched.look_at, begun)
-        if late_s > _BUSY_S:
-            watched.suspended_s += late_s
-            watched.kill_at += late_s
+        late_s = suspended_s(now - max(watched.look_at, begun))
+        watched.suspended_s += late_s
+        watched.kill_at += late_s
         # Not only when its time is over: another call may have begun by then, or all of us be suspended meanwhile.
         watched.look_at = now + min(max(limit_s / 4, _SHORTEST_LOOK_S), _LONGEST_LOOK_S)
         if not call_ns:

@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 
-from .process import children_of, kill_processes, open_files, sockets_of
+from .process import children_of, kill_processes, open_files, say, sockets_of
 
 # Looks are counted, not seconds: a worker that was suspended with all its processes finds none of them guilty.
 _N_LOOKS = 3
@@ -108,7 +108,7 @@ class TransferWatch:
             os.rename(path, f"{self._trash}{name}.{pid}")
         except OSError:
             return
-        print(f"vinefast: ending the transfer of {name}, of which nothing comes any more", flush=True)
+        say(f"ending the transfer of {name}, of which nothing comes any more")
         kill_processes({pid: started})
 
 

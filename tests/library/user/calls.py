@@ -323,6 +323,10 @@ def make_shared_memory():
     return memory.name
 
 
+def tracker_pid():
+    return resource_tracker._resource_tracker._pid
+
+
 Held = []
 
 
