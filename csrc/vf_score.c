@@ -17,8 +17,8 @@ enum {
 /* A call of which nothing is known. */
 static const double UNKNOWN_NS = 10e6;
 
-/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one
-again. */
+/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one again,
+and one that is too small for the calls will never do. */
 static const double PAUSED_NS = 3600e9;
 
 static int reserve(void *array, uint64_t n, size_t item_nbytes)
@@ -62,20 +62,22 @@ static int reserve_all(struct vf_score *score)
 	return 0;
 }
 
-/* How long a call would wait for a slot of this worker. What was thought to be short and has not
-ended takes, as far as anybody knows, as long again. */
-static double queue_ns(const struct vf_worker *worker, uint32_t slots, uint64_t now_ns)
+/* How long a call that needs so much would wait for a slot of this worker. What was thought to be
+short and has not ended takes, as far as anybody knows, as long again. */
+static double queue_ns(const struct vf_worker *worker, const struct vf_resources *needs,
+		uint32_t slots, uint64_t now_ns)
 {
-	if (vf_worker_is_paused(worker, now_ns))
+	uint32_t share = vf_worker_share(worker, needs);
+	if (vf_worker_is_paused(worker, now_ns) || !share)
 		return PAUSED_NS;
-	if (!slots || worker->running < slots)
+	if (!slots || worker->running + share <= slots)
 		return 0;
 	double expected_ns = worker->expected_ns / slots;
 	double silent_ns = (double)(now_ns - worker->heard_ns);
 	return expected_ns > silent_ns ? expected_ns : silent_ns;
 }
 
-static void set_queues(struct vf_score *score)
+static void set_queues(struct vf_score *score, const struct vf_resources *needs)
 {
 	const struct vf_workers *workers = score->workers;
 	uint64_t now_ns = vf_now_ns();
@@ -83,8 +85,11 @@ static void set_queues(struct vf_score *score)
 		struct vf_worker *worker = workers->items[i];
 		uint32_t slots = worker->slots ? worker->slots : workers->typical_slots;
 		score->by_index[worker->index] = worker;
-		vf_locality_set_queue(score->locality, worker->index,
-				(uint64_t)queue_ns(worker, slots, now_ns));
+		/* One that is kept free for others is, for now, none for these. */
+		double queued_ns = worker == workers->reserved ?
+				PAUSED_NS :
+				queue_ns(worker, needs, slots, now_ns);
+		vf_locality_set_queue(score->locality, worker->index, (uint64_t)queued_ns);
 	}
 }
 
@@ -121,7 +126,7 @@ static int take(struct vf_score *score, struct vf_group *group)
 	return 0;
 }
 
-/* The worker that holds most of what a call reads; NONE if none does. */
+/* The worker that holds most of what a call reads; NONE if none does, or it is too small. */
 static uint32_t home_of(const struct vf_score *score, const struct vf_call *call)
 {
 	const struct vf_temp *largest = NULL;
@@ -138,17 +143,20 @@ static uint32_t home_of(const struct vf_score *score, const struct vf_call *call
 			largest = temp;
 		}
 	}
-	return largest ? largest->holders[0]->index : VF_LOCALITY_NONE;
+	return largest && vf_worker_share(largest->holders[0], &call->spec->needs) ?
+			largest->holders[0]->index :
+			VF_LOCALITY_NONE;
 }
 
 int vf_score_deal(struct vf_score *score, struct vf_group *group)
 {
+	const struct vf_resources needs = vf_queue_first(group)->needs;
 	score->n_calls = 0;
 	if (reserve_all(score) || take(score, group)) {
 		vf_score_gather(score);
 		return -1;
 	}
-	set_queues(score);
+	set_queues(score, &needs);
 	vf_locality_assign(score->locality, score->n_calls, score->offsets, score->files,
 			score->durations_ns, score->chosen, NULL);
 	for (uint32_t i = 0; i < score->n_calls; i++) {

@@ -164,6 +164,55 @@ int main(void)
 	check_order();
 	end();
 
+	/* Where the files lie on a worker that is too small, calls go to another one. */
+	begin(0.1, WORKERS);
+	for (uint32_t i = 0; i < FILES; i++)
+		CHECK(vf_locality_add_replica(&locality, data[i].index, 0) == 0);
+	spec.needs.cores = 2;
+	for (uint32_t k = 0; k < WORKERS; k++)
+		workers.items[k]->has.cores = k ? 2 : 1;
+	CHECK(vf_score_deal(&score, &group) == 0);
+	CHECK(workers.items[0]->dealt.n == 0);
+	vf_score_gather(&score);
+	check_order();
+	/* Also if they could not be fetched elsewhere. */
+	const struct vf_worker *holders[] = {workers.items[0]};
+	for (uint32_t i = 0; i < FILES; i++) {
+		temps[i].holders = holders;
+		temps[i].n_holders = 1;
+	}
+	calls[0].at_home = 1;
+	CHECK(vf_score_deal(&score, &group) == 0);
+	CHECK(workers.items[0]->dealt.n == 0);
+	vf_score_gather(&score);
+	end();
+
+	/* One that has some slots free, but not as many as a call takes, has a queue. */
+	begin(0.1, WORKERS);
+	for (uint32_t i = 0; i < FILES; i++)
+		CHECK(vf_locality_add_replica(&locality, data[i].index, 0) == 0);
+	spec.needs.cores = 2;
+	for (uint32_t k = 0; k < WORKERS; k++)
+		workers.items[k]->slots = workers.items[k]->has.cores = 2;
+	vf_worker_begin(workers.items[0], 1, -1, vf_now_ns());
+	workers.items[0]->heard_ns = vf_now_ns() - (uint64_t)20e9;
+	CHECK(vf_score_deal(&score, &group) == 0);
+	CHECK(workers.items[0]->dealt.n == 0);
+	vf_score_gather(&score);
+	check_order();
+	end();
+
+	/* So has one that is kept free for a call that takes more. */
+	begin(0.1, WORKERS);
+	for (uint32_t i = 0; i < FILES; i++)
+		CHECK(vf_locality_add_replica(&locality, data[i].index, 0) == 0);
+	workers.reserved = workers.items[0];
+	CHECK(vf_score_deal(&score, &group) == 0);
+	CHECK(workers.items[0]->dealt.n == 0);
+	vf_score_gather(&score);
+	check_order();
+	end();
+
 	/* Without a worker all wait. */
 	begin(0.1, 0);
 	CHECK(vf_score_deal(&score, &group) == 0);
