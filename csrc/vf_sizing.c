@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "vf_bundle.h"
 #include "vf_frame.h"
 
 /* A new sample moves the average by this much: a handful of bundles suffices to follow a change. */
@@ -21,11 +22,18 @@ static double worthwhile(const struct vf_sizing_choice *choice)
 	return mean_ns > 0 ? sqrt((double)choice->n_waiting * mean_ns * DISPATCH_NS) : 0;
 }
 
+/* A suspect, too, whose bundle was handed back. */
+static int travels_alone(const struct vf_call *call)
+{
+	return call->solo || call->losses >= VF_BUNDLE_SUSPECT_LOSSES;
+}
+
 /* As near to the target as whole calls come: two of 12 ms are nearer to 20 ms than one. */
 static int fits(const struct vf_sizing_choice *choice, const struct vf_call *call)
 {
 	const struct vf_function *function = call->function;
-	return !call->solo && !choice->calls[0]->solo && choice->n < function->limit &&
+	return !travels_alone(call) && !travels_alone(choice->calls[0]) &&
+			choice->n < function->limit &&
 			choice->expected_ns + function->mean_ns / 2 <= choice->rule.target_ns &&
 			choice->nbytes + VF_BUNDLE_CALL_NBYTES + call->nbytes <=
 			choice->rule.max_nbytes;

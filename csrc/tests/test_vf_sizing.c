@@ -82,6 +82,12 @@ int main(void)
 	CHECK(choose(1, 1) == 1 && chosen[0] == &calls[2]);
 	CHECK(choose(0, 1) == 0);
 
+	/* So does one that has lost two workers, also if its bundle was handed back. */
+	queue(&quick, 3, 10);
+	calls[1].losses = 2;
+	CHECK(choose(3, 1) == 1 && chosen[0] == &calls[0]);
+	CHECK(choose(2, 1) == 1 && chosen[0] == &calls[1]);
+
 	queue(&quick, 3, 10);
 	CHECK(vf_call_cancel(&calls[1]));
 	CHECK(!vf_call_cancel(&calls[1]));
