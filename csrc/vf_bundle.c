@@ -51,17 +51,23 @@ int vf_bundle_is_ready(const struct vf_bundle *bundle)
 }
 
 /* The count is the call's, since a call that is handed back goes on in another bundle. */
-uint32_t vf_bundle_lose(struct vf_bundle *bundle)
+void vf_bundle_lose(struct vf_bundle *bundle)
 {
-	uint32_t most = 0;
 	for (uint32_t i = 0; i < bundle->n_calls; i++) {
 		struct vf_call *call = bundle->calls[i];
 		if (call->losses < UINT8_MAX)
 			call->losses++;
-		if (call->losses > most)
-			most = call->losses;
 	}
-	return most;
+}
+
+int vf_bundle_has_lost(const struct vf_bundle *bundle, uint32_t max_losses)
+{
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < bundle->n_calls; i++) {
+		if (bundle->calls[i]->losses > most)
+			most = bundle->calls[i]->losses;
+	}
+	return bundle->n_calls == 1 ? most > max_losses : most >= VF_BUNDLE_SUSPECT_LOSSES;
 }
 
 int vf_bundle_is_cancelled(const struct vf_bundle *bundle)

@@ -92,6 +92,7 @@ struct vf_bundle {
 	struct vf_question *question; /* it brings the answer, and has no calls */
 	uint64_t generation; /* of the temporary files that it reads */
 	int unreached; /* its worker could not fetch one of them */
+	int forgotten; /* TaskVine never comes back to its task */
 	uint32_t n_calls, n_outcomes;
 	struct vf_outcome *outcomes;
 	struct vf_call *calls[];
@@ -113,9 +114,12 @@ int vf_bundle_is_suspect(const struct vf_bundle *bundle);
 int vf_bundle_runs(const struct vf_bundle *bundle);
 int vf_bundle_is_ready(const struct vf_bundle *bundle);
 
-/* It has lost a worker or library, and with it each of its calls. Returns the most losses of any
-call. */
-uint32_t vf_bundle_lose(struct vf_bundle *bundle);
+/* It has lost a worker or library, and with it each of its calls. */
+void vf_bundle_lose(struct vf_bundle *bundle);
+
+/* Whether it has lost so many that it is to be given up: some call in it may be what takes workers
+down. One of several calls is, when any of them is a suspect: they go on alone. */
+int vf_bundle_has_lost(const struct vf_bundle *bundle, uint32_t max_losses);
 
 /* Whether all its calls have been cancelled. */
 int vf_bundle_is_cancelled(const struct vf_bundle *bundle);

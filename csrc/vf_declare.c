@@ -9,6 +9,7 @@
 #include "taskvine_private.h"
 #include "vf_clock.h"
 #include "vf_config.h"
+#include "vf_leftover.h"
 #include "vf_replica.h"
 
 enum {
@@ -23,6 +24,8 @@ words of a transfer that failed. */
 	"mkdir unpacked && why=$(LC_ALL=C tar xpf input -C unpacked --no-same-owner 2>&1) && mv " \
 	"unpacked output ||" \
 	" { rm -rf unpacked; printf '%%s\n' \"$why\" | tail -n 3 > ../transfer/%s.error; }"
+
+#define UNPACKED "-unpacked" /* behind the name of the archive */
 
 /* What workers call it: the name of its content if there is one and it is free, else one that
 nothing else has. */
@@ -75,13 +78,13 @@ static int index_file(struct vf_declare *declare, struct vine_file *file, struct
 			!vf_table_put(&declare->inputs, (uintptr_t)vine_file_source(file), input);
 }
 
-static void end_file(struct vf_declare *declare, struct vine_file *file)
+static void end_file(struct vf_declare *declare, struct vine_file *file, const char *name)
 {
 	if (!file)
 		return;
 	vf_table_take(&declare->inputs, (uintptr_t)file);
 	vf_table_take(&declare->inputs, (uintptr_t)vine_file_source(file));
-	vine_undeclare_file(declare->config->manager, file);
+	vf_leftover_undeclare(declare->leftovers, file, name);
 }
 
 static void forget(struct vf_declared *input)
@@ -107,7 +110,7 @@ struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf
 
 	int is_url = file->kind == VF_FILE_URL;
 	int level = VINE_CACHE_LEVEL_WORKFLOW;
-	char name[LABEL_NBYTES + sizeof "-unpacked"] = "";
+	char name[LABEL_NBYTES + sizeof UNPACKED] = "";
 	uint64_t modified_ns = (uint64_t)now->modified.tv_sec * 1000000000u +
 			(uint64_t)now->modified.tv_nsec;
 	/* The label is that of another content if the file has changed since the call was
@@ -125,7 +128,7 @@ struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf
 	input->name = strdup(name);
 	if (file->unpack && input->file) {
 		input->archive = input->file;
-		strcat(name, "-unpacked");
+		strcat(name, UNPACKED);
 		input->file = unpacked(declare, input->archive, name, level);
 	}
 	if (!input->source || !input->file || !index_file(declare, input->file, input) ||
@@ -144,8 +147,11 @@ void vf_declare_end(struct vf_declare *declare, struct vf_declared *input)
 {
 	if (input->datum)
 		vf_replica_forget(declare->replicas, input->datum);
-	end_file(declare, input->file);
-	end_file(declare, input->archive);
+	char unpacked_name[LABEL_NBYTES + sizeof UNPACKED];
+	snprintf(unpacked_name, sizeof unpacked_name, "%s" UNPACKED,
+			input->name ? input->name : "");
+	end_file(declare, input->file, input->archive ? unpacked_name : input->name);
+	end_file(declare, input->archive, input->name);
 	forget(input);
 }
 

@@ -9,11 +9,13 @@
 #include "vf_table.h"
 
 struct vf_config;
+struct vf_leftovers;
 struct vf_replicas;
 
 struct vf_declare {
 	const struct vf_config *config;
 	struct vf_replicas *replicas;
+	struct vf_leftovers *leftovers;
 	struct vf_table inputs; /* struct vf_declared by TaskVine's files and their sources */
 	/* Of the names that we make, so that those of another program are different. */
 	uint64_t stamp;

@@ -23,13 +23,19 @@ static void connect_parts(struct vf_loop *loop)
 	struct vf_workers *workers = &loop->workers;
 	loop->library = (struct vf_library){.config = config};
 	loop->replicas = (struct vf_replicas){.locality = &loop->locality, .workers = workers};
-	loop->declare = (struct vf_declare){.config = config, .replicas = &loop->replicas};
+	loop->leftovers = (struct vf_leftovers){.config = config};
+	loop->declare = (struct vf_declare){
+			.config = config,
+			.replicas = &loop->replicas,
+			.leftovers = &loop->leftovers,
+	};
 	loop->inputs = (struct vf_inputs){
 			.counters = counters, .declare = &loop->declare, .looks.wake = &loop->wake};
 	loop->temps = (struct vf_temps){
 			.config = config,
 			.counters = counters,
 			.replicas = &loop->replicas,
+			.leftovers = &loop->leftovers,
 			.waiting = waiting,
 			.inflight = inflight,
 			.done = &loop->done,
@@ -142,7 +148,7 @@ void vf_loop_free(struct vf_loop *loop)
 	vf_declare_free(&loop->declare);
 	vf_locality_free(&loop->locality);
 	vf_score_free(&loop->score);
-	vf_temps_free(&loop->temps);
+	vf_leftover_free(&loop->leftovers);
 	vf_inflight_end(&loop->inflight);
 	vf_replica_end(&loop->replicas);
 	vf_library_let_go(&loop->library, UINT64_MAX);
@@ -218,6 +224,7 @@ static enum vf_turn take_turn(struct vf_loop *loop, int connections)
 			(vf_inputs_have_seen(&loop->inputs) || loop->waiting.lacks_memory))
 		vf_waiting_go_on(&loop->waiting);
 	vf_temps_settle(&loop->temps, vf_ring_take(&loop->let_go));
+	vf_leftover_settle(&loop->leftovers);
 	look_at_workers(loop, connections);
 	int told = vf_cancel_sent(&loop->cancel) | vf_ask_all(&loop->ask);
 	if (vf_accept_errno())
@@ -327,6 +334,8 @@ static void unsent(void *arg, struct vine_task *task)
 			vf_inflight_find(&loop->inflight, (uint64_t)vine_task_get_id(task));
 	if (bundle)
 		vf_unfetched_unsent(bundle);
+	else
+		vf_watch_unsent(&loop->watch, task);
 }
 
 static int invalidated(void *arg, const char *cachename, const char *reason)

@@ -26,6 +26,7 @@ done (vf_done.h) and reads the counters; the steps know nothing of this unit. */
 #include "vf_histogram.h"
 #include "vf_inflight.h"
 #include "vf_inputs.h"
+#include "vf_leftover.h"
 #include "vf_library.h"
 #include "vf_locality.h"
 #include "vf_place.h"
@@ -66,6 +67,7 @@ struct vf_loop {
 	struct vf_replicas replicas;
 
 	/* What it does. */
+	struct vf_leftovers leftovers;
 	struct vf_declare declare;
 	struct vf_inputs inputs;
 	struct vf_temps temps;

@@ -227,6 +227,20 @@ uint64_t vf_place_calls_unplaced(const struct vf_place *place)
 	return n_calls;
 }
 
+/* TaskVine's choice may be the same each time: a suspect that would meet another one there goes
+elsewhere. */
+static struct vf_worker *choose_apart(struct vf_place *place, const struct vf_bundle *bundle)
+{
+	for (uint32_t i = 0; i < place->workers->n; i++) {
+		struct vf_worker *worker = place->workers->items[i];
+		if (!worker->is_cut && !meets_suspect(bundle, worker) &&
+				check_worker_against_task(
+						place->config->manager, worker->id, bundle->task))
+			return worker;
+	}
+	return NULL;
+}
+
 struct vine_worker_info *vf_place_choose(struct vf_place *place, struct vine_task *task)
 {
 	struct vf_bundle *bundle =
@@ -237,8 +251,9 @@ struct vine_worker_info *vf_place_choose(struct vf_place *place, struct vine_tas
 	if (!place->config->placing && bundle->n_calls) {
 		struct vf_worker *chosen = vf_workers_find(
 				place->workers, vf_border_choose(place->config->manager, task));
-		if (!chosen || chosen->is_cut || lacks_library(place, chosen) ||
-				meets_suspect(bundle, chosen))
+		if (chosen && meets_suspect(bundle, chosen))
+			chosen = choose_apart(place, bundle);
+		if (!chosen || chosen->is_cut || lacks_library(place, chosen))
 			return NULL;
 		vf_place_bundle(place, bundle, chosen);
 		return chosen->id;

@@ -253,7 +253,7 @@ static void read_node(struct vf_return *returns, const struct vf_bundle *bundle,
 	if (!worker || worker->node)
 		return;
 	if (!header->n_records) {
-		worker->warm = !returns->config->monitored;
+		worker->warm = returns->config->monitored ? VF_WORKER_COLD : VF_WORKER_WARM;
 	} else if (!vf_result_next(bundle->frame, header, &offset, &record) &&
 			record.status == VF_STATUS_NODE) {
 		worker->node = strndup(record.payload, record.nbytes);
@@ -408,6 +408,8 @@ static int return_bundle(
 		vf_end_bundle(returns->end, bundle);
 		return 1;
 	}
+	if (!bundle->n_calls && worker && !worker->slots)
+		worker->warm = VF_WORKER_LOST_FIRST;
 	if (bundle->frame != output)
 		free(bundle->frame);
 	bundle->frame = NULL;
@@ -420,8 +422,11 @@ static int return_bundle(
 		output = text;
 		result = VINE_RESULT_SIGNAL;
 	}
-	int again = bundle->unreached || vf_temps_failed(bundle) || vf_temps_outdated(bundle);
-	if (bundle->given_up && again)
+	int again = bundle->unreached || bundle->forgotten || vf_temps_failed(bundle) ||
+			vf_temps_outdated(bundle);
+	/* The worker that a call takes down may be the one that has what it reads, each time. */
+	int is_suspect = vf_bundle_has_lost(bundle, returns->config->max_losses);
+	if (bundle->given_up && again && !is_suspect)
 		return_to_queue(returns, bundle);
 	else if (result == VINE_RESULT_INPUT_MISSING)
 		return_without_inputs(returns, bundle);

@@ -423,8 +423,11 @@ void vf_send_warm_up(struct vf_send *send)
 		return;
 	for (uint32_t i = 0; i < send->workers->n; i++) {
 		struct vf_worker *worker = send->workers->items[i];
-		if (!worker->warm)
-			send_bundle(send, 0, NULL, worker, -1);
-		worker->warm = 1;
+		int is_to_have = worker->warm == VF_WORKER_COLD ||
+				(worker->warm == VF_WORKER_LOST_FIRST && send->waiting->n);
+		if (!is_to_have)
+			continue;
+		send_bundle(send, 0, NULL, worker, -1);
+		worker->warm = VF_WORKER_WARM;
 	}
 }

@@ -13,6 +13,7 @@
 #include "vf_done.h"
 #include "vf_eventlog.h"
 #include "vf_inflight.h"
+#include "vf_leftover.h"
 #include "vf_replica.h"
 #include "vf_waiting.h"
 
@@ -65,61 +66,6 @@ static struct vf_datum *know(struct vf_temps *temps, struct vf_temp *temp)
 	return NULL;
 }
 
-/* A file of TaskVine's that nobody needs and some worker fetches. */
-struct vf_leftover {
-	struct vf_leftover *next;
-	struct vine_file *file;
-	char *cached_name;
-};
-
-/* A worker that is told to delete what it is about to fetch aborts (7.14.5). */
-static int is_fetched(const struct vf_temps *temps, const char *cached_name)
-{
-	return cached_name &&
-			vine_file_replica_table_count_replicas(temps->config->manager, cached_name,
-					VINE_REPLICA_PENDING) > 0;
-}
-
-/* The worker that fetches a file may have it all, also if those that held it are gone: it is to be
-deleted there, too. */
-static void delete_when_fetched(struct vf_temps *temps, struct vine_file *file, char *cached_name)
-{
-	struct vf_leftover *leftover = calloc(1, sizeof *leftover);
-	if (!leftover) {
-		free(cached_name);
-		return; /* it stays on workers until the end */
-	}
-	*leftover = (struct vf_leftover){
-			.next = temps->leftovers, .file = file, .cached_name = cached_name};
-	temps->leftovers = leftover;
-}
-
-static void delete_leftovers(struct vf_temps *temps)
-{
-	struct vf_leftover **at = &temps->leftovers;
-	while (*at) {
-		struct vf_leftover *leftover = *at;
-		if (is_fetched(temps, leftover->cached_name)) {
-			at = &leftover->next;
-			continue;
-		}
-		*at = leftover->next;
-		vine_undeclare_file(temps->config->manager, leftover->file);
-		free(leftover->cached_name);
-		free(leftover);
-	}
-}
-
-void vf_temps_free(struct vf_temps *temps)
-{
-	struct vf_leftover *leftover;
-	while ((leftover = temps->leftovers)) {
-		temps->leftovers = leftover->next;
-		free(leftover->cached_name);
-		free(leftover);
-	}
-}
-
 static void undeclare(struct vf_temps *temps, struct vf_temp *temp)
 {
 	struct vine_file *file = temp->datum ? temp->datum->file : NULL;
@@ -129,12 +75,8 @@ static void undeclare(struct vf_temps *temps, struct vf_temp *temp)
 	temp->datum = NULL;
 	temp->generation++;
 	temps->outdated |= temp->n_readers > 0;
-	if (is_fetched(temps, temp->cached_name)) {
-		delete_when_fetched(temps, file, temp->cached_name);
-	} else {
-		vine_undeclare_file(temps->config->manager, file);
-		free(temp->cached_name);
-	}
+	vf_leftover_undeclare(temps->leftovers, file, temp->cached_name);
+	free(temp->cached_name);
 	free(temp->path);
 	temp->path = temp->cached_name = NULL;
 	temp->n_holders = 0;
@@ -417,7 +359,6 @@ void vf_temps_settle(struct vf_temps *temps, struct vf_link *let_go)
 		temp->let_go = 1;
 		let_go_if_unneeded(temps, temp);
 	}
-	delete_leftovers(temps);
 	struct vf_temp *next, *lost = temps->lost;
 	temps->lost = NULL;
 	for (struct vf_temp *temp = lost; temp; temp = next) {

@@ -18,7 +18,7 @@ struct vf_counters;
 struct vf_done;
 struct vf_eventlog;
 struct vf_inflight;
-struct vf_leftover;
+struct vf_leftovers;
 struct vf_replicas;
 struct vf_waiting;
 struct vine_task;
@@ -33,7 +33,7 @@ struct vf_temps {
 	struct vf_eventlog *log;
 	struct vf_bundles readers;
 	struct vf_temp *lost;
-	struct vf_leftover *leftovers;
+	struct vf_leftovers *leftovers;
 	int outdated; /* some bundle reads what is made again as another file */
 	uint64_t n_paths;
 };
@@ -74,8 +74,5 @@ void vf_temps_spoiled(struct vf_temps *temps, struct vf_temp *temp);
 /* Each turn: take what the submitting side lets go (a list of struct vf_temp), and have made again
 what is lost and needed. */
 void vf_temps_settle(struct vf_temps *temps, struct vf_link *let_go);
-
-/* After the manager has been deleted. */
-void vf_temps_free(struct vf_temps *temps);
 
 #endif

@@ -70,13 +70,11 @@ static uint64_t look_for_too_large(struct vf_watch *watch, uint64_t now_ns)
 	return n;
 }
 
-/* Count a loss, and tell whether the bundle is to be given up: some call in it may be what takes
-workers down. */
+/* Count a loss, and tell whether the bundle is to be given up. */
 static int lose(struct vf_watch *watch, struct vf_bundle *bundle)
 {
-	uint32_t most = vf_bundle_lose(bundle);
-	return bundle->n_calls == 1 ? most > watch->config->max_losses :
-				      most >= VF_BUNDLE_SUSPECT_LOSSES;
+	vf_bundle_lose(bundle);
+	return vf_bundle_has_lost(bundle, watch->config->max_losses);
 }
 
 /* Whether the last task that was offered to a worker is really there: TaskVine may have changed its
@@ -175,6 +173,20 @@ int vf_watch_may_run(struct vf_watch *watch, struct vine_task *task)
 	/* It may have been given up before, and not been cancelled when that was wanted. */
 	watch->inflight->giving_up |= bundle->given_up;
 	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
+}
+
+/* TaskVine 7.14.5 takes a function call off its list before it sends the library for it, and never
+comes back to the call if the connection breaks then. It is the task that was offered last. */
+void vf_watch_unsent(struct vf_watch *watch, struct vine_task *task)
+{
+	if (VF_TASKVINE >= 715 || !vine_task_get_library_provided(task))
+		return;
+	struct vf_bundle *bundle = vf_inflight_find(watch->inflight, watch->offered_id);
+	/* One without calls was meant for that worker, and goes with it. */
+	if (!bundle || !bundle->n_calls)
+		return;
+	bundle->forgotten = 1;
+	vf_inflight_give_up(watch->inflight, bundle);
 }
 
 void vf_watch_library_ended(struct vf_watch *watch, const char *address, int by_itself)

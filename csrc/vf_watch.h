@@ -39,6 +39,9 @@ int vf_watch_workers(struct vf_watch *watch, int connections);
 /* A task is about to get a worker. Tells whether it may have one now. */
 int vf_watch_may_run(struct vf_watch *watch, struct vine_task *task);
 
+/* A task that is no bundle could not be sent. No vine_* call that changes anything is made. */
+void vf_watch_unsent(struct vf_watch *watch, struct vine_task *task);
+
 /* The library of a worker has ended. */
 void vf_watch_library_ended(struct vf_watch *watch, const char *address, int by_itself);
 

@@ -30,6 +30,15 @@ to a limit. */
 #define VF_PAUSE_NS 100e6
 #define VF_LONGEST_PAUSE_NS 2e9
 
+/* Whether it has had its first bundle, which is empty. One that lost it with its library gets
+another one when calls wait: those that ask for resources go to no worker of which nothing is
+known. */
+enum vf_worker_warmth {
+	VF_WORKER_COLD = 0,
+	VF_WORKER_WARM,
+	VF_WORKER_LOST_FIRST,
+};
+
 struct vf_worker {
 	struct vine_worker_info *id;
 	int fd;          /* of its connection */
@@ -45,7 +54,7 @@ struct vf_worker {
 	struct vf_bundles bundles;
 	struct vf_call_list dealt; /* what is to go there next (vf_score.h) */
 	uint8_t is_cut;    /* its connection ends, which TaskVine has not seen yet */
-	uint8_t warm;      /* has had its first bundle, which is empty */
+	uint8_t warm;      /* vf_worker_warmth */
 	char *node;        /* what that told of the worker's node; NULL: nothing yet */
 	uint64_t heard_ns; /* when it last ended a bundle, or began with one after doing nothing */
 	uint64_t paused_until_ns, pause_ns; /* 0: it was not refused the last time */
