@@ -13,7 +13,7 @@ PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h csrc/*.map benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos docs lint format wheels clean distclean
+.PHONY: build help engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos simulate docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -172,7 +172,7 @@ CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/
 # The thread sanitizer of older compilers does not know the address layout that newer kernels randomise.
 FIXED_LAYOUT := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-ctest: $(CTEST_RUNS) ## C tests, also under the sanitizers; with T=test_vf_ring that alone
+ctest: $(CTEST_RUNS) $(if $(T),,build/simulate/seeds.ok) ## C tests, also under the sanitizers; with T=test_vf_ring that alone
 	@$(if $(CTESTS),,echo 'csrc/tests has no $(T).c' >&2; exit 1)
 
 .PHONY: ctest-plain
@@ -212,6 +212,34 @@ build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libtests.a build/ctest/$(
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef
 $(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))
+
+# The simulation: csrc as it is, on a stand-in for TaskVine, a virtual clock and workers by a script (docs/reliability.md). What csrc calls
+# for the time is redirected; of what conf/border.py has the linker replace, the stand-in has its own.
+SIMULATION := $(patsubst csrc/simulation/%.c,build/simulate/%.o,$(wildcard csrc/simulation/*.c))
+SIMULATED_SECONDS := $(if $(filter command,$(firstword $(origin SECONDS))),$(SECONDS),60)
+SIMULATED := clock_gettime time poll usleep getpid shutdown
+SIMULATE := $(FIXED_LAYOUT) build/simulate/simulate --about "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
+
+build/simulate/libvf.a: $(CSRC:csrc/%.c=build/ctest/address/%.o)
+	@mkdir -p $(@D)
+	@rm -f $@ && $(AR) rcs $@ $^
+	@$(OBJCOPY) $(foreach name,$(SIMULATED),--redefine-sym $(name)=simulated_$(name)) $@
+
+build/simulate/%.o: csrc/simulation/%.c $(wildcard csrc/*.h csrc/simulation/*.h) build/ctest/engine.cflags
+	@mkdir -p $(@D)
+	@$(CC) $(CTEST_CFLAGS) $(CTEST_FLAGS_address) @build/ctest/engine.cflags -c $< -o $@
+
+build/simulate/simulate: $(SIMULATION) build/simulate/libvf.a build/ctest/engine.libs
+	@$(CC) $(CTEST_FLAGS_address) -pthread $(SIMULATION) build/simulate/libvf.a \
+	  $$(grep -oE -- '-Wl,--wrap=[a-z_]+|-l[a-z]+' build/ctest/engine.libs) -o $@
+
+# Those that have found something, in seconds; each twice, since the same seed is the same run.
+build/simulate/seeds.ok: build/simulate/simulate csrc/simulation/seeds.txt
+	@echo 'simulate seeds' && $(SIMULATE) --kept csrc/simulation/seeds.txt --twice && touch $@
+
+# TRACE=1: one run, with all that happens in it.
+simulate: build/simulate/simulate ## the C core on a simulated TaskVine for a minute; SECONDS=600, HOURS=100 of its own, SEED=1 TRACE=1
+	@$(SIMULATE) --seed $(or $(SEED),$$RANDOM$$RANDOM) $(if $(TRACE),--trace,$(if $(HOURS),--hours $(HOURS),--seconds $(SIMULATED_SECONDS)))
 
 clean: ## what was built
 	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so vinefast/workers/*.so benches/*.so .venv/.[bdil]*
