@@ -21,6 +21,7 @@ from tests.helpers.waiting import wait_until
 from vinefast.calls.context import pack
 from vinefast.library.context import FILE
 
+from .chaos import faults
 from .encode import Call
 from .worker import USER_MODULES
 
@@ -283,3 +284,20 @@ def test_children_killed_at_random(start_worker, tmp_path, context):
         for name, record in zip(names, results[task_id].records, strict=True):
             assert record.status in (1, 4)
             assert record.status == 4 or ran[name] == 1
+
+
+def test_what_ends_while_a_slot_waits_for_its_process_is_waited_for(start_worker):
+    """Nobody knows then whether it is that process."""
+    worker = start_worker(files={FILE: pickle.dumps(pack(dict))})
+    library_pid = worker.process.pid
+    left, pid = (record.value for record in worker.run([Call(calls.start_nameless_daemon), Call(os.getpid)]).records)
+    [fork_server] = faults.slots(library_pid, "fork-server")
+    os.kill(fork_server, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    calls.sleep(0.2)
+    os.kill(left, signal.SIGKILL)
+    assert wait_until(lambda: faults.zombies(library_pid) == [left])
+    os.kill(fork_server, signal.SIGCONT)
+    assert worker.run([Call(calls.add, (1,))]).records[0].value == 2
+    assert wait_until(lambda: not faults.zombies(library_pid))
