@@ -68,11 +68,11 @@ def test_a_program_in_a_job_has_local_workers_with_the_cores_of_the_job(slurm, t
     assert "slots: 1\n" in (tmp_path / "said").read_text()
 
 
-def job_noted(number, seconds, notes):
-    """Of a call: note that it begins, and where; the same as `job_after` then."""
+def job_noted(number, notes, doomed):
+    """Of a call: note that it begins, and in which job; it does not end in the one that is doomed."""
     with open(notes, "a") as file:
         file.write(f"{number} {os.environ['SLURM_JOB_ID']}\n")
-    return number, job_after(seconds)
+    return number, job_after(300.0 if os.environ["SLURM_JOB_ID"] == doomed else 0.5)
 
 
 def begun_twice(notes, first):
@@ -85,8 +85,8 @@ def test_calls_of_a_cancelled_job_are_run_again_in_another(slurm, load_on_slurm,
     executor = load_on_slurm(init_blocks=2, max_blocks=2)
     notes = tmp_path / "notes"
     assert wait_until(lambda: executor.stats()["slots"] == 2, 60), slurm.command("squeue")
-    futures = [executor.submit(job_noted, {}, i, 1.0, str(notes)) for i in range(12)]
     victim = min(slurm.jobs(), key=int)
+    futures = [executor.submit(job_noted, {}, i, str(notes), victim) for i in range(12)]
     assert wait_until(lambda: notes.exists() and f" {victim}\n" in notes.read_text(), 60)
     slurm.command("scancel", victim)
     results = [future.result(100) for future in futures]
@@ -100,12 +100,10 @@ def test_calls_of_a_job_whose_time_is_up_go_on_in_the_next(slurm, load_on_slurm,
     executor = load_on_slurm(max_blocks=1)
     notes = tmp_path / "notes"
     first = executor.submit(job_after, {}, 0.0).result(100)
+    futures = [executor.submit(job_noted, {}, i, str(notes), first) for i in range(5)]
+    assert wait_until(lambda: notes.exists() and f" {first}\n" in notes.read_text(), 60)
     slurm.command("scontrol", "update", f"JobId={first}", "EndTime=now")
     # Slurm looks twice a minute for jobs that are over their time.
-    futures = []
-    while slurm.state(first) == "RUNNING":
-        futures.append(executor.submit(job_noted, {}, len(futures), 1.0, str(notes)))
-        time.sleep(0.7)  # so that some wait, and one runs at any time
     results = [future.result(100) for future in futures]
     assert [number for number, _ in results] == list(range(len(futures)))
     assert slurm.state(first) == "TIMEOUT"
