@@ -102,7 +102,8 @@ def test_calls_of_a_job_whose_time_is_up_go_on_in_the_next(slurm, load_on_slurm,
     first = executor.submit(job_after, {}, 0.0).result(100)
     futures = [executor.submit(job_noted, {}, i, str(notes), first) for i in range(5)]
     assert wait_until(lambda: notes.exists() and f" {first}\n" in notes.read_text(), 60)
-    slurm.command("scontrol", "update", f"JobId={first}", "EndTime=now")
+    # A few seconds ahead: a second that is over when Slurm hears of it is refused as invalid.
+    slurm.command("scontrol", "update", f"JobId={first}", "EndTime=now+5seconds")
     # Slurm looks twice a minute for jobs that are over their time.
     results = [future.result(100) for future in futures]
     assert [number for number, _ in results] == list(range(len(futures)))
