@@ -45,6 +45,25 @@ def test_waiting():
     assert isinstance(future.exception(), KeyError)
 
 
+class Falsy(Exception):
+    """As one that counts what it is about, and has counted nothing."""
+
+    def __len__(self):
+        return 0
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_an_exception_that_is_false_is_raised(is_late):
+    future, error = CallFuture(), Falsy("false")
+    if is_late:
+        finished_by(future, lambda f: f.set_exception(error))
+    else:
+        future.set_exception(error)
+    with pytest.raises(Falsy) as raised:
+        future.result(timeout=10)
+    assert raised.value is error and future.exception() is error
+
+
 def test_cancelled():
     future = CallFuture()
     seen = []

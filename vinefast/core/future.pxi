@@ -201,7 +201,11 @@ cdef class Call:
         if self.state is FINISHED and self.exception_ is None:
             return self.outcome
         check_wait(self, timeout)
-        return Future.result(self, timeout)
+        value = Future.result(self, timeout)
+        # The standard library's takes an exception that is false for none.
+        if self.exception_ is not None:
+            raise self.exception_
+        return value
 
     def exception(self, timeout=None):
         """Return what the call raised, or None, waiting for it as `result` does."""
