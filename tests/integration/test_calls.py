@@ -415,9 +415,9 @@ def test_future_behaves_like_a_future(executor):
     assert isinstance(future.parsl_executor_task_id, int)
 
 
-def test_waiting_calls_can_be_cancelled(executor):
+def test_waiting_calls_can_be_cancelled(executor, tmp_path):
     blockers = [executor.submit(time.sleep, {}, 0.5) for _ in range(executor.stats()["slots"] * 3)]
-    future = executor.submit(abs, {}, -1)
+    future = executor.submit(os.mkdir, {}, str(tmp_path / "ran"))
     assert future.cancel()
     assert future.cancelled()
     with pytest.raises(CancelledError):
@@ -425,6 +425,7 @@ def test_waiting_calls_can_be_cancelled(executor):
     wait(blockers)
     assert call(executor, abs, -2) == 2
     assert wait_until(lambda: executor.outstanding() == 0)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_standard_librarys_functions_return_for_a_cancelled_call(executor):

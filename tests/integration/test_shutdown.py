@@ -555,7 +555,8 @@ def test_ctrl_c_while_an_executor_is_collected(make_executor, mark):
 
 def test_end_of_a_program_that_never_cleans_up(mark, tmp_path):
     program = run_program(tmp_path, "")
-    out, errors = program.communicate(timeout=60)
+    _, errors = program.communicate(timeout=60)
+    assert program.returncode == 0, errors
     assert nothing_left(mark)
 
 

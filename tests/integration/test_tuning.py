@@ -104,6 +104,7 @@ def test_slow_workers_are_let_go_and_libraries_are_not_slow(make_tuned, start_wo
         executor.submit(nap, {}, 0.02).result(30)
     time.sleep(2.0)
     assert executor.submit(where, {}).result(30) == "worker0"
+    assert executor.stats()["workers_joined"] == 1
     for _ in range(2):
         executor.submit(nap, {}, 60)
     # Fifty times what a call takes on average, from its worker's point of view: much, on a busy machine.

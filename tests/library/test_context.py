@@ -294,6 +294,7 @@ def test_nothing_is_left_of_a_fork_server_that_loads(start_fork_server, trace, e
     worker = start_fork_server(functools.partial(calls.load, str(trace), 60))
     assert wait_until(trace.exists)
     left = descendants(worker.process.pid)
+    assert left
     worker.disconnect() if end == "disconnect" else worker.process.kill()
     worker.process.wait(5)
     assert wait_until(lambda: not any(map(is_alive, left)))

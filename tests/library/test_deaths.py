@@ -248,6 +248,7 @@ def test_children_killed_at_random(start_worker, tmp_path, context):
     chance = random.Random(5)
     over = threading.Event()
 
+    killed = Counter()
     barren = Counter()  # deaths in a row before a call has run, of each slot: after the third, a bundle is given back
 
     def kill():
@@ -259,6 +260,7 @@ def test_children_killed_at_random(start_worker, tmp_path, context):
                 log = re.search("slot-.*|fork-server", os.readlink(f"/proc/{pid}/fd/1"))
                 if log and (log[0] == "fork-server" or pid in pids_and_names(trace)[0] or not barren[log[0]]):
                     os.kill(int(pid), signal.SIGKILL)
+                    killed[log[0]] += 1
                     barren[log[0]] = pid not in pids_and_names(trace)[0]
             except (OSError, IndexError):
                 pass
@@ -278,6 +280,7 @@ def test_children_killed_at_random(start_worker, tmp_path, context):
     finally:
         over.set()
         killer.join()
+    assert sum(killed.values()) >= 10, killed
     ran = Counter(pids_and_names(trace)[1])
     assert set(ran.values()) == {1}
     for task_id, names in sent.items():
