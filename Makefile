@@ -13,7 +13,7 @@ PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h csrc/*.map benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos simulate docs lint format wheels clean distclean
+.PHONY: build help valgrind sanitize engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos simulate docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -212,6 +212,27 @@ build/ctest/$(1)/%.ok: csrc/tests/%.c build/ctest/$(1)/libtests.a build/ctest/$(
 	@echo 'ctest $(1) $$*' && $$(FIXED_LAYOUT) $$(@:.ok=) && touch $$@
 endef
 $(foreach variant,plain address thread coverage,$(eval $(call ctest_variant,$(variant))))
+
+# What is still reachable at the end is no error.
+build/ctest/valgrind/%.ok: build/ctest/plain/%.ok
+	@mkdir -p $(@D)
+	@echo 'valgrind $*' && valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --suppressions=csrc/tests/valgrind.supp $(<:.ok=) && touch $@
+
+valgrind: $(CTESTS:%=build/ctest/valgrind/%.ok) ## C tests in valgrind, TaskVine with them; needs valgrind
+
+# Python tests on a core with the sanitizers; what they start runs without (tests/conftest.py). What Python leaves to the end of its process
+# would count as leaked.
+SANITIZED := LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0:handle_segv=0:allocator_may_return_null=1:verify_asan_link_order=0
+
+build/sanitized/.built: .venv/.built $(wildcard csrc/*.[ch] vinefast/*.p[yx]* vinefast/*/*.px[id])
+	@rm -rf build/sanitized
+	$(SANITIZED) VINEFAST_SANITIZE=address,undefined \
+	  $(BIN)/python setup.py -q build --build-base build/sanitized --build-lib build/sanitized/lib
+	@touch $@
+
+sanitize: build/sanitized/.built ## Python tests with the core under the address and undefined-behaviour sanitizers; T=tests/core those alone
+	$(SANITIZED) VINEFAST_SANITIZED=1 PYTHONPATH=$(CURDIR)/build/sanitized/lib:$(CURDIR) $(FIXED_LAYOUT) \
+	  $(BIN)/pytest -q $(PYTEST_ARGS) $(or $(T),tests/core tests/calls tests/integration)
 
 # The simulation: csrc as it is, on a stand-in for TaskVine, a virtual clock and workers by a script (docs/reliability.md). What csrc calls
 # for the time is redirected; of what conf/border.py has the linker replace, the stand-in has its own.

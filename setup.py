@@ -20,6 +20,10 @@ HIDE_ENGINE = "-Wl,--version-script=csrc/exports.map"
 # wheels/build.py sets it: what is built brings the engine's programs, and finds them beside itself.
 ENGINE_INSIDE = os.environ.get(taskvine.ENGINE_INSIDE_VARIABLE) == "1"
 
+# "make sanitize" sets it, for the core alone.
+SANITIZE = [f"-fsanitize={names}" for names in [os.environ.get("VINEFAST_SANITIZE")] if names]
+SANITIZE_MORE = [*SANITIZE, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1"] if SANITIZE else []
+
 
 def relative(pattern):
     return sorted(str(path.relative_to(HERE)) for path in HERE.glob(pattern))
@@ -32,8 +36,8 @@ core = Extension(
     sources=["vinefast/_core.pyx", *CSRC],
     depends=["csrc/exports.map", *relative("csrc/*.h"), *relative("vinefast/**/*.px[di]")],
     include_dirs=["csrc"],
-    extra_compile_args=taskvine.COMPILE_ARGS,
-    extra_link_args=["-pthread", HIDE_ENGINE],
+    extra_compile_args=[*taskvine.COMPILE_ARGS, *SANITIZE_MORE],
+    extra_link_args=["-pthread", HIDE_ENGINE, *SANITIZE],
 )
 
 # Preloaded into workers of this machine (vinefast/workers/listening.py): it is no module, and goes where modules go.

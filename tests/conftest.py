@@ -1,5 +1,6 @@
 """For all tests."""
 
+import os
 import signal
 import socket
 from pathlib import Path
@@ -10,6 +11,14 @@ from vinefast.workers import by_hand
 from vinefast.workers.contact import Contact
 
 INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_sessionstart(session):
+    """Leave `make sanitize` to the processes that run tests: other programs bear its library badly."""
+    starts_others = getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput")
+    if os.environ.get("VINEFAST_SANITIZED") and not starts_others:
+        for name in ("LD_PRELOAD", "PYTHONPATH"):
+            del os.environ[name]
 
 
 def pytest_collection_modifyitems(items):
