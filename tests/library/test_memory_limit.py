@@ -221,6 +221,21 @@ def test_a_count_from_before_is_forgotten(tmp_path):
     assert not OomKills([str(tmp_path / "absent")]).have_risen()
 
 
+def test_a_count_that_cannot_be_read_for_a_while(tmp_path):
+    """For lack of a descriptor, say: when it can be read again, it has not risen thereby."""
+    path = tmp_path / "memory.events"
+    path.write_text("oom_kill 3\n")
+    kills = OomKills([str(path)])
+    path.rename(tmp_path / "out of reach")
+    assert not kills.have_risen()
+    kills.refresh(100.0)
+    kills.refresh(200.0)
+    (tmp_path / "out of reach").rename(path)
+    assert not kills.have_risen()
+    path.write_text("oom_kill 4\n")
+    assert kills.have_risen()
+
+
 def test_this_machine_counts():
     assert OomKills()._path is not None
 

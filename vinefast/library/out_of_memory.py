@@ -35,6 +35,7 @@ class OomKills:
 
     def __init__(self, paths: list[str] | None = None) -> None:
         self._path = next((path for path in paths or _paths() if _read(path) is not None), None)
+        self._seen = 0
         self._count = self._next = self._read()
         self._read_at = 0.0
 
@@ -52,7 +53,11 @@ class OomKills:
         return self._count > before
 
     def _read(self) -> int:
-        return (_read(self._path) if self._path is not None else None) or 0
+        """Give the count; as it was seen last, if it cannot be read now, for lack of a descriptor, say."""
+        count = _read(self._path) if self._path is not None else None
+        if count is not None:
+            self._seen = count
+        return self._seen
 
 
 def _paths() -> Iterator[str]:
