@@ -18,7 +18,7 @@ from tests.helpers.waiting import wait_until
 from .chaos import faults
 from .encode import Call
 
-RAISED = 3
+NONE, VALUE, RAISED = 0, 1, 3
 
 
 def state_of(pid):
@@ -107,9 +107,11 @@ def test_suspended_worker(start_worker, tmp_path, seconds):
 def suspended(pids, seconds):
     """These processes are suspended while the body runs, and for so long afterwards."""
     faults.send_signal(pids, signal.SIGSTOP)
-    yield
-    time.sleep(seconds)
-    faults.send_signal(pids, signal.SIGCONT)
+    try:
+        yield
+        time.sleep(seconds)
+    finally:
+        faults.send_signal(pids, signal.SIGCONT)
 
 
 def test_what_has_time_to_tidy_up_has_it_after_a_suspension(start_worker):
@@ -139,3 +141,38 @@ def test_a_call_has_its_time_to_end_after_a_suspension(start_worker, tmp_path):
     done, result = worker.collect()
     assert done == task and [record.status for record in result.records] == [RAISED]
     assert trace.read_text().split() == ["begun", "interrupted"]
+
+
+def test_calls_that_tidy_up_have_their_time_after_a_suspension(start_worker, tmp_path):
+    """They have heard that they are to end, so that nobody asks them again."""
+    worker = start_worker(slots=2, env={"VINEFAST_STOP_GRACE_S": "3"})
+    traces = [tmp_path / "stopped", tmp_path / "overdue"]
+    stopped, overdue = ([Call(calls.sleep_and_tidy_up, (str(trace), 10)), Call(os.getpid)] for trace in traces)
+    tasks = [worker.send(stopped), worker.send(overdue, limit_ms=300)]
+    assert wait_until(lambda: all(trace.exists() for trace in traces))
+    answers = [worker.send_raw(b"S %d:0" % tasks[0])]
+    assert wait_until(lambda: all(trace.read_text().split()[1:] == ["interrupted"] for trace in traces))
+    time.sleep(0.2)
+    with suspended(faults.all_of(worker.process.pid), 4.5):
+        # What is asked for meanwhile changes nothing.
+        answers.append(worker.send_raw(b"S %d:1" % tasks[0]))
+    results = dict(worker.collect(resend=False) for _ in range(4))
+    assert results.keys() == {*tasks, *answers}
+    assert [trace.read_text().split()[2:] for trace in traces] == [["tidied"]] * 2
+    assert [record.status for record in results[tasks[0]].records] == [NONE, RAISED]
+    assert [record.status for record in results[tasks[1]].records] == [NONE, VALUE]
+
+
+def test_a_stack_is_waited_for_after_a_suspension(start_worker, tmp_path):
+    worker = start_worker()
+    trace = tmp_path / "trace"
+    task = worker.send([Call(calls.say_and_tick, (str(trace), 40, 0.1))])
+    assert wait_until(trace.exists)
+    with suspended(faults.slots(worker.process.pid), 0.2):
+        question = worker.send_raw(b"T %d:0" % task)
+        time.sleep(0.2)
+        with suspended([worker.process.pid], 1.5):
+            pass
+    done, result = worker.collect()
+    assert done == question and result.records[0].value.endswith(" in say_and_tick")
+    assert worker.collect()[0] == task

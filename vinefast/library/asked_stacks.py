@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .grace import Grace
 from .process import Unknown, frozen
 from .slot import Slot
 from .stopping import call_at
@@ -24,7 +25,7 @@ class _Question:
     serial: int
     index: int
     look_at: float
-    ends_at: float
+    grace: Grace
     is_asked: bool = False
     nbytes: int = 0
 
@@ -58,7 +59,7 @@ class AskedStacks:
         if slot is None or slot.bundle is None:
             self._answer(command, None)
             return
-        question = _Question(command, slot, slot.bundle.serial, index, now, now + _LONGEST_S)
+        question = _Question(command, slot, slot.bundle.serial, index, now, Grace(_LONGEST_S, now))
         self._questions.append(question)
         self._look(question, now)
 
@@ -68,7 +69,7 @@ class AskedStacks:
             self._look(question, now)
 
     def _look(self, question: _Question, now: float) -> None:
-        is_last = now >= question.ends_at
+        is_last = question.grace.look(now)
         question.look_at = now + _LOOK_S
         try:
             if not question.is_asked:

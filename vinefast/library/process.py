@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from .grace import Grace
 from .protocol import VINEFAST_LIBRARY, VINEFAST_OUTPUT, VINEFAST_OUTPUT_NBYTES, VINEFAST_SLOT
 
 _PR_SET_PDEATHSIG = 1
@@ -22,16 +23,6 @@ GRACE_S = 1.0
 """For what calls have started, between SIGTERM and SIGKILL."""
 
 _LOOK_S = 0.02
-
-# How late something may be done because the machine is busy.
-_BUSY_S = 1.0
-
-
-def suspended_s(late_s: float) -> float:
-    """Give how long this process was suspended, and all that runs here with it, which does something so late; 0: the
-    machine may just be busy. Nobody had that time, so it does not count as time that somebody was given.
-    """
-    return late_s if late_s > _BUSY_S else 0.0
 
 
 class Unknown(Exception):
@@ -432,19 +423,17 @@ def end_processes(find: Callable[[], dict[int, bytes]], grace_s: float = GRACE_S
     """End what `find` gives, with time to tidy up: a resource tracker, of Python's or of loky's, removes semaphores and
     shared memory when those that had them are gone. So it has that time once more when they have been killed.
     """
-    looked_at = time.monotonic()
-    deadline = looked_at + grace_s
+    grace, n_over = Grace(grace_s, time.monotonic()), 0
     asked: dict[int, bytes] = {}
     while found := find():
         now = time.monotonic()
-        deadline += suspended_s(now - looked_at)
-        looked_at = now
-        overdue = now - deadline
-        if overdue <= 0:
+        if grace.look(now):
+            grace, n_over = Grace(grace_s, now), n_over + 1
+        if n_over == 0:
             kill_processes({pid: found[pid] for pid in found if asked.get(pid) != found[pid]}, signal.SIGTERM)
         else:
-            kill_processes(found if overdue > grace_s else without_trackers(found))
-        if overdue > 2 * grace_s:
+            kill_processes(without_trackers(found) if n_over == 1 else found)
+        if n_over == 3:
             return
         asked = found
         time.sleep(_LOOK_S)

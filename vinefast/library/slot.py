@@ -40,8 +40,6 @@ class Slot:
         Why memory has cost the child its life, if it has.
     timed_out:
         Why time has, as the payload of the record of its call.
-    kill_at:
-        When to end the child if it has no call by then, once its channel has ended.
     """
 
     def __init__(self, index: int) -> None:
@@ -60,7 +58,6 @@ class Slot:
         self.is_replaced = False
         self.has_had_child = False
         self.cause: Cause | None = None
-        self.kill_at: float = 0.0
         self.timed_out: bytes | None = None
 
     def is_busy(self) -> bool:

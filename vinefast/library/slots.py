@@ -17,11 +17,12 @@ from .context import Contexts
 from .early_stops import EarlyStops
 from .fork_server import ForkServer, ForkServerGone, handover
 from .frame import Origin
+from .grace import Grace
 from .janitor import Janitor
 from .log_file import LogWatch, mark
 from .memory_limit import MemoryLimits, split_limit
 from .out_of_memory import Cause, OomKills
-from .process import adopt_orphans, end_group, flush_output, has_ended, kill_group, reap_others, say, suspended_s
+from .process import adopt_orphans, end_group, flush_output, has_ended, kill_group, reap_others, say
 from .slot import FIRST_RESPAWN_S, Slot
 from .stopping import Stopping
 from .time_limit import TimeLimits
@@ -90,11 +91,11 @@ class Slots:
         self._early_stops = EarlyStops()
         self._n_bundles = 0
         self._childless: set[Slot] = set()
-        # Children that others have replaced: when to kill them if they have not ended.
-        self._leaving: dict[int, float] = {}
+        # Children that others have replaced: their time to end.
+        self._leaving: dict[int, Grace] = {}
         self._n_replaced = 0
-        # Their children live, but the channels to them have ended.
-        self._disconnected: set[Slot] = set()
+        # Their children live, but the channels to them have ended: the time that such a child has.
+        self._disconnected: dict[Slot, Grace] = {}
         # Children come from there if there is a context for all slots. Requested, and not there yet: by slot, our ends
         # of their channels.
         self._adopts = adopt_orphans()
@@ -125,8 +126,8 @@ class Slots:
         """When something is to be done by `spawn_due` or a method after it."""
         return [
             *(slot.spawn_at for slot in self._childless),
-            *(slot.kill_at for slot in self._disconnected),
-            *self._leaving.values(),
+            *(grace.look_at for grace in self._disconnected.values()),
+            *(grace.look_at for grace in self._leaving.values()),
             *self._stopping.moments(),
             *self._time_limits.moments(),
             *self._asked_stacks.moments(),
@@ -140,12 +141,12 @@ class Slots:
 
     def end_disconnected(self, now: float) -> None:
         """End children whose channels have ended, if they have no call."""
-        for slot in [slot for slot in self._disconnected if now >= slot.kill_at]:
-            self._end_disconnected(slot, now)
-        for pid, late_s in [(pid, now - kill_at) for pid, kill_at in self._leaving.items() if now >= kill_at]:
-            self._leaving[pid] = now + _DISCONNECTED_S
-            if not suspended_s(late_s):
-                kill_group(pid)
+        for slot in [slot for slot, grace in self._disconnected.items() if grace.look(now)]:
+            self._disconnected[slot] = Grace(_DISCONNECTED_S, now)
+            self._end_disconnected(slot)
+        for pid in [pid for pid, grace in self._leaving.items() if grace.look(now)]:
+            self._leaving[pid] = Grace(_DISCONNECTED_S, now)
+            kill_group(pid)
 
     def end_stopped(self, now: float) -> None:
         """End calls that were asked to end and have not, or that have run for too long."""
@@ -270,8 +271,7 @@ class Slots:
             # The child is dying, or a call closed descriptors that it does not own; its exit tells.
             self._close_channel(slot)
             if slot.pid:
-                slot.kill_at = time.monotonic() + _DISCONNECTED_S
-                self._disconnected.add(slot)
+                self._disconnected[slot] = Grace(_DISCONNECTED_S, time.monotonic())
             return False
         outcome, taken = child.ANSWER.unpack(answer)
         if outcome == child.TIMED:
@@ -305,9 +305,8 @@ class Slots:
             say(f"no result frame for task {bundle.task_id.decode()}, see {slot.log.path}")
         self._link.report(bundle.task_id, outcome, time.monotonic())
 
-    def _end_disconnected(self, slot: Slot, now: float) -> None:
-        late_s, slot.kill_at = now - slot.kill_at, now + _DISCONNECTED_S
-        if not slot.is_busy() and not suspended_s(late_s):
+    def _end_disconnected(self, slot: Slot) -> None:
+        if not slot.is_busy():
             say(f"the child of slot {slot.index} is killed: its channel has ended, but it has not")
             kill_group(slot.pid)
 
@@ -319,7 +318,7 @@ class Slots:
         if not slot.pid:
             slot.is_replaced = True  # it has ended already
             return
-        self._leaving[slot.pid] = time.monotonic() + _DISCONNECTED_S
+        self._leaving[slot.pid] = Grace(_DISCONNECTED_S, time.monotonic())
         slot.pid = 0
         self._janitor.note(slot.index, 0)
         self._close_channel(slot)
@@ -514,7 +513,7 @@ class Slots:
         code = os.waitstatus_to_exitcode(status)
         cause = self._cause_of(slot, code, usage.ru_maxrss * 1024)
         slot.pid = 0
-        self._disconnected.discard(slot)
+        self._disconnected.pop(slot, None)
         self._janitor.note(slot.index, 0)
         if slot.channel is not None:
             # Answers may lie there that we did not come to read.

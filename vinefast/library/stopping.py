@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from . import memory as layout
 from .frame import FrameError, decode_command, decode_frame, split_message
+from .grace import Grace
 from .memory import ResultFile
-from .process import Unknown, frozen, kill_since, lacks_means, say, signal_main_thread, suspended_s
+from .process import Unknown, frozen, kill_since, lacks_means, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
@@ -43,10 +44,10 @@ class Asked:
     ----------
     serial:
         Of the bundle.
-    ends:
-        When the time of grace ends, by call.
-    looks:
-        When to look at it, by call: then, and from time to time if it has not ended.
+    graces:
+        The time of grace, by call; calls that were named together have one.
+    look_again_at:
+        When to look again at what has not ended within it, by call.
     pause_s, ask_at:
         When to signal again, if the child has not read it.
     published, index:
@@ -55,15 +56,24 @@ class Asked:
 
     def __init__(self, serial: int) -> None:
         self.serial = serial
-        self.ends: dict[int, float] = {}
-        self.looks: dict[int, float] = {}
+        self.graces: dict[int, Grace] = {}
+        self.look_again_at: dict[int, float] = {}
         self.pause_s = _ASK_AGAIN_S
         self.ask_at: float = 0.0
         self.published = self.index = -1
 
     def look_at(self) -> float:
         """When something is to be done."""
-        return min(self.ask_at, *self.looks.values())
+        again = self.look_again_at
+        return min(self.ask_at, *(again.get(index, grace.look_at) for index, grace in self.graces.items()))
+
+    def due(self, now: float) -> set[int]:
+        """Give the calls to look at now."""
+        for grace in {*self.graces.values()}:
+            grace.look(now)
+        over = {index for index, grace in self.graces.items() if grace.is_over()}
+        # If one is to be looked at, all whose time is over are: one function may keep several of them from beginning.
+        return over if any(now >= self.look_again_at.get(index, now) for index in over) else set()
 
 
 class Stopping:
@@ -96,8 +106,9 @@ class Stopping:
         asked = self._asked.get(slot)
         if asked is None or asked.serial != bundle.serial:
             asked = self._asked[slot] = Asked(bundle.serial)
+        grace = Grace(self._grace_s, now)
         for index in bundle.stopped:
-            asked.looks.setdefault(index, asked.ends.setdefault(index, now + self._grace_s))
+            asked.graces.setdefault(index, grace)
         slot.stops.ask(bundle.serial, bundle.stopped)
         self._signal(slot, asked, now)
 
@@ -120,11 +131,7 @@ class Stopping:
         if bundle is None or bundle.serial != asked.serial:
             del self._asked[slot]
             return
-        late_s = suspended_s(now - asked.look_at())
-        asked.ends = {index: end + late_s for index, end in asked.ends.items()}
-        # If one is to be looked at, all whose time has ended are: one function may keep several of them from beginning.
-        is_due = now >= min(asked.looks.values())
-        due = {index for index, end in asked.ends.items() if is_due and now >= end}
+        due = asked.due(now)
         try:
             goes_on = bool(due) and self._end_call(slot, asked, due)
         except Unknown:
@@ -133,13 +140,13 @@ class Stopping:
             asked.ask_at = math.inf  # the child leaves out those that are to come
             if not goes_on:
                 for index in due:
-                    del asked.ends[index], asked.looks[index]
+                    del asked.graces[index]
+                    asked.look_again_at.pop(index, None)
         elif now >= asked.ask_at:
             self._signal(slot, asked, now)
-        for index, end in asked.ends.items():
-            look_at = now + max(self._grace_s, _ASK_AGAIN_S) if index in due else asked.looks[index]
-            asked.looks[index] = max(end, look_at)
-        if not asked.ends:
+        for index in due & asked.graces.keys():
+            asked.look_again_at[index] = now + max(self._grace_s, _ASK_AGAIN_S)
+        if not asked.graces:
             del self._asked[slot]
 
     def _end_call(self, slot: Slot, asked: Asked, due: set[int]) -> bool:
@@ -195,7 +202,7 @@ class Stopping:
         function = slot.memory.counters[layout.STAGE] - layout.LOADING
         index = next_call.index
         users = {at for at, each in enumerate(frame.function_indices[index:], index) if each == function}
-        ended = slot.bundle.stopped - (asked.ends.keys() - due)
+        ended = slot.bundle.stopped - (asked.graces.keys() - due)
         return next_call.began_ns if users <= ended else None
 
 

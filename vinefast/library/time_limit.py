@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from . import memory as layout
 from .failure import pack_timeout
-from .process import Unknown, frozen, kill_since, say, signal_main_thread, suspended_s
+from .grace import Grace
+from .process import Unknown, frozen, kill_since, say, signal_main_thread
 from .slot import Slot
 from .stops import SIGNAL, grace_s
 
+# How much later than it wanted this process looks if the machine is busy; it was suspended if it is more.
+_BUSY_S = 1.0
 _SHORTEST_LOOK_S = 0.005
 _LONGEST_LOOK_S = 1.0
 
@@ -30,8 +32,8 @@ class _Watched:
         When the function has begun that ran when it was looked at last; 0: none did.
     suspended_s:
         How long this process was suspended since, and all that runs here with it.
-    kill_at:
-        When the call is to have ended, if it was asked to.
+    grace:
+        The call's time to end, if it was asked to.
     """
 
     def __init__(self, serial: int, now: float) -> None:
@@ -39,7 +41,7 @@ class _Watched:
         self.look_at = now
         self.call_ns = 0
         self.suspended_s = 0.0
-        self.kill_at = math.inf
+        self.grace: Grace | None = None
 
 
 class TimeLimits:
@@ -82,10 +84,10 @@ class TimeLimits:
         limit_s, call_ns = counters[layout.LIMIT_MS] / 1000, counters[layout.CALL_NS]
         begun = call_ns * 1e-9
         if call_ns != watched.call_ns:
-            watched.call_ns, watched.suspended_s, watched.kill_at = call_ns, 0.0, math.inf
-        late_s = suspended_s(now - max(watched.look_at, begun))
-        watched.suspended_s += late_s
-        watched.kill_at += late_s
+            watched.call_ns, watched.suspended_s, watched.grace = call_ns, 0.0, None
+        late_s = now - max(watched.look_at, begun)
+        if late_s > _BUSY_S:
+            watched.suspended_s += late_s
         # Not only when its time is over: another call may have begun by then, or all of us be suspended meanwhile.
         watched.look_at = now + min(max(limit_s / 4, _SHORTEST_LOOK_S), _LONGEST_LOOK_S)
         if not call_ns:
@@ -99,12 +101,12 @@ class TimeLimits:
 
     def _end_call(self, slot: Slot, watched: _Watched, now: float) -> None:
         limit_s = slot.memory.counters[layout.LIMIT_MS] / 1000
-        if watched.kill_at == math.inf:
+        if watched.grace is None:
             self._ask(slot, watched.call_ns)
-            watched.kill_at = now + self._grace_s
-            watched.look_at = min(watched.kill_at, watched.look_at)
-        elif now < watched.kill_at:
-            watched.look_at = min(watched.kill_at, watched.look_at)
+            watched.grace = Grace(self._grace_s, now)
+            watched.look_at = min(watched.grace.look_at, watched.look_at)
+        elif not watched.grace.look(now):
+            watched.look_at = min(watched.grace.look_at, watched.look_at)
         elif self._kill(slot, watched.call_ns, limit_s):
             del self._watched[slot]
 

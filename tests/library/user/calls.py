@@ -906,6 +906,18 @@ def say_and_sleep(path, seconds, on_interrupt="raise"):
                 raise
 
 
+def sleep_and_tidy_up(path, steps):
+    """Take some time, in steps of 0.1 s, to tidy up when this is interrupted."""
+    try:
+        write_line(path, "begun")
+        time.sleep(60)
+    except KeyboardInterrupt:
+        write_line(path, "interrupted")
+        for _ in range(steps):
+            time.sleep(0.1)
+        write_line(path, "tidied")
+
+
 def start_and_sleep(path, seconds, command):
     """Start a process and wait for it as long as this is not interrupted."""
     process = subprocess.Popen(command)
