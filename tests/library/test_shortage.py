@@ -59,6 +59,17 @@ def test_what_a_call_has_left_ends_though_nobody_could_look_for_it(worker, tmp_p
     assert wait_until(lambda: not is_alive(left))
 
 
+def test_a_bundle_waits_on_that_cannot_be_handed_back(worker, tmp_path):
+    """None of its calls has run, and none is to fail."""
+    trace = tmp_path / "trace"
+    first = worker.send([Call(calls.say_and_sleep, (str(trace), 1.0))])
+    assert wait_until(trace.exists)
+    with without_descriptors(worker.process.pid):
+        second = worker.send([GET_PID])
+        results = [worker.collect(resend=False) for _ in range(2)]
+    assert [(task, len(result.records)) for task, result in results] == [(first, 1), (second, 1)]
+
+
 @pytest.fixture
 def full_disk(tmp_path):
     """A disk, the library on which may be told to find no room."""

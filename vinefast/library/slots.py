@@ -183,6 +183,11 @@ class Slots:
         else:
             self.waiting.put(bundle)
 
+    def wait_on(self, bundle: Bundle, now: float) -> None:
+        """Let a bundle wait that cannot be handed back now."""
+        bundle.wait_from(now)
+        self.place(bundle)
+
     def stop(self, stops: dict[bytes, set[int]], now: float) -> None:
         """End calls, given by the task ids of their bundles.
 

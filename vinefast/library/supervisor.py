@@ -21,7 +21,7 @@ from .failure import pack_exception
 from .frame import split_message
 from .janitor import Janitor
 from .memory import hand_back, is_no_room
-from .process import descendants_of, flush_output, say
+from .process import descendants_of, flush_output, lacks_means, say
 from .protocol import COMMAND_STACK, COMMAND_STOP, EXIT_NO_ROOM, VINEFAST_VERSIONS
 from .slot import Slot
 from .slots import Slots
@@ -189,6 +189,10 @@ class Supervisor:
             wait_ns = time.monotonic_ns() - bundle.received_ns
             hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._slots.origin(0), *values)
         except OSError as error:
+            if bundle.serial and lacks_means(error):
+                # Without a frame, the manager would take calls for failed that have not run.
+                self._slots.wait_on(bundle, now)
+                return
             say(f"cannot hand task {bundle.task_id.decode()} back: {error}")
             exit_code = EXIT_NO_ROOM if is_no_room(error) else 1
         self._link.report(bundle.task_id, exit_code, now)

@@ -39,10 +39,14 @@ class Bundle:
         self.task_id = task_id
         self.message = message
         self.received_ns = received_ns
-        self.hand_back_at: float = received_ns * 1e-9 + _LONGEST_WAIT_S
+        self.wait_from(received_ns * 1e-9)
         self.history: History = History()
         self.stopped: set[int] = set()
         self.memory_limit = memory_limit
+
+    def wait_from(self, now: float) -> None:
+        """Begin to wait for a slot."""
+        self.hand_back_at: float = now + _LONGEST_WAIT_S
 
     def request(self) -> bytes:
         """Give what its child is sent."""

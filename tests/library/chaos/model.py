@@ -96,12 +96,10 @@ class Model:
 
     def judge_failed(self, sent: Sent, exit_code: int) -> None:
         """A bundle, or a command, has come back without a result frame."""
-        ran = self.ran()
-        has_run = [number for number in sent.numbers if ran[number]]
         self.outcomes[f"without a frame: {exit_code}"] += 1
         if exit_code == EXIT_NO_ROOM:
             _require(self.met_by(sent, "full disk"), f"no room for {sent}, while there was some")
-        elif not has_run and self.met_by(sent, "no descriptors"):
+        elif not sent.numbers and self.met_by(sent, "no descriptors"):
             return
         else:
             deaths = self.met_by(sent, "slot killed") + self.strays["end_later"] + self.strays["throw_later"]
