@@ -175,7 +175,8 @@ def open_files(pid: int) -> dict[int, str]:
     try:
         with os.scandir(f"/proc/{pid}/fd") as entries:
             for entry in entries:
-                found[int(entry.name)] = os.readlink(entry.path)
+                with suppress(FileNotFoundError):  # closed since, which says nothing of those behind it
+                    found[int(entry.name)] = os.readlink(entry.path)
     except OSError:
         pass  # it has ended
     return found

@@ -88,7 +88,9 @@ class TransferWatch:
 
     def _disconnect(self, pid: int) -> bool:
         """Shut the connections down that a child has and the worker does not; tells whether there were any."""
-        shared = set(sockets_of(self._worker_pid).values())
+        shared = {*open_files(self._worker_pid).values()}
+        if not shared:
+            return False  # it has some: nobody can look now, and one of them is that to the manager
         own = [fd for fd, inode in sockets_of(pid).items() if inode not in shared]
         return any([_shut_down(connection) for connection in _copies(pid, own)])
 
