@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import time
+from pathlib import Path
 
 import calls
 import pytest
@@ -57,6 +58,15 @@ def test_what_a_call_has_left_ends_though_nobody_could_look_for_it(worker, tmp_p
         time.sleep(0.5)
     assert worker.collect()[0] == task
     assert wait_until(lambda: not is_alive(left))
+
+
+def test_trackers_tidy_up_though_nobody_could_tell_them_from_others(worker):
+    records = worker.run([Call(calls.make_shared_memory), GET_PID]).records
+    shared, pid = Path("/dev/shm", records[0].value), records[1].value
+    with without_descriptors(worker.process.pid):
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: not is_alive(pid))
+        assert wait_until(lambda: not shared.exists())
 
 
 def test_a_bundle_waits_on_that_cannot_be_handed_back(worker, tmp_path):

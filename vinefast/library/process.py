@@ -450,16 +450,34 @@ def without_trackers(processes: dict[int, bytes]) -> dict[int, bytes]:
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL a child and all of its process group but resource trackers, which `end_group` gives time to tidy up."""
-    members = {left: started for left, started in descendants_of(os.getpid()).items() if group_of(left) == pid}
-    if len(without_trackers(members)) < len(members):
-        # Those that are left may start others until they are gone.
-        killed: dict[int, bytes] = {}
-        while found := living({each: members[each] for each in without_trackers(members) if each not in killed}):
-            kill_processes(found)
-            killed |= found
-            members = members_of({pid})
+    """SIGKILL a child and all of its process group but resource trackers, which `end_group` gives time to tidy up.
+
+    Where nobody can tell these from others now, it is the child alone; `end_group` ends the others then.
+    """
+    try:
+        _check_sight(pid)
+        members = {left: started for left, started in descendants_of(os.getpid()).items() if group_of(left) == pid}
+        has_trackers = len(without_trackers(members)) < len(members)
+        _check_sight(pid)
+    except Unknown:
+        os.kill(pid, signal.SIGKILL)  # our child, and not waited for
         return
+    if not has_trackers:
+        _kill_whole_group(pid)
+        return
+    # Those that are left may start others until they are gone.
+    killed: dict[int, bytes] = {}
+    while found := living({each: members[each] for each in without_trackers(members) if each not in killed}):
+        kill_processes(found)
+        killed |= found
+        try:
+            members = members_of({pid})
+        except OSError:
+            break  # for lack of a descriptor
+    os.kill(pid, signal.SIGKILL)
+
+
+def _kill_whole_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
@@ -478,22 +496,33 @@ def kill_since(pid: int, monotonic_ns: int, slot: int) -> None:
 def end_group(pid: int) -> None:
     """End the process group of a child that has ended and is not waited for yet, with time to tidy up.
 
-    We are the parent of those whose parent has ended (`adopt_orphans`).
+    We are the parent of those whose parent has ended (`adopt_orphans`). Where nobody can tell whether there are any, a
+    process looks that has descriptors.
     """
-    has_left = any(group_of(left) == pid for left in descendants_of(os.getpid()) if left != pid)
+    try:
+        _check_sight(pid)
+        has_left = any(group_of(left) == pid for left in descendants_of(os.getpid()) if left != pid)
+        _check_sight(pid)
+        kill = kill_group
+    except Unknown:
+        has_left, kill = True, _kill_whole_group
     try:
         cleaner = os.fork() if has_left else -1
     except OSError:
         cleaner = -1
     if cleaner < 0:
-        kill_group(pid)
+        kill(pid)
         return
     if cleaner == 0:
         try:
             os.setpgid(0, pid)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            with suppress(OSError):
+                os.close(0)  # room for one at a time, which is enough, whatever the limit is
             close_all_but_standard()
             end_processes(lambda: members_of({pid}))
+        except OSError:
+            _kill_whole_group(pid)
         finally:
             os._exit(0)
     try:
