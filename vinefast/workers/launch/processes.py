@@ -23,7 +23,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 LACKS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 _EXCERPT_LINES = 4
-_JANITOR_S = GRACE_S + 0.5
+# Twice, since what tidies up has that time once more when the janitor has killed what was deaf.
+_JANITOR_S = 2 * GRACE_S + 0.5
 _LOOK_S = 0.02
 
 
