@@ -20,6 +20,7 @@ from tests.helpers.processes import is_alive
 from tests.helpers.waiting import wait_until
 from vinefast.calls.context import pack
 from vinefast.library.context import FILE
+from vinefast.library.process import sockets_of
 
 from .chaos import faults
 from .encode import Call
@@ -295,10 +296,11 @@ def test_what_ends_while_a_slot_waits_for_its_process_is_waited_for(start_worker
     library_pid = worker.process.pid
     left, pid = (record.value for record in worker.run([Call(calls.start_nameless_daemon), Call(os.getpid)]).records)
     [fork_server] = faults.slots(library_pid, "fork-server")
+    sockets = set(sockets_of(library_pid).values())
     os.kill(fork_server, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: not Path(f"/proc/{pid}").exists())
-    calls.sleep(0.2)
+    # It has asked for another one.
+    assert wait_until(lambda: set(sockets_of(library_pid).values()) - sockets)
     os.kill(left, signal.SIGKILL)
     assert wait_until(lambda: faults.zombies(library_pid) == [left])
     os.kill(fork_server, signal.SIGCONT)

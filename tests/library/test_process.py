@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -80,13 +79,18 @@ def test_a_tracker_outlives_what_has_to_be_killed(tmp_path):
     """It tidies up when the other end of its pipe is closed, by one that hears no SIGTERM."""
     tidied = tmp_path / "tidied"
     read_end, write_end = os.pipe()
-    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], pass_fds=[write_end])
+    deaf = subprocess.Popen(
+        ["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.1; done"], pass_fds=[write_end], stdout=subprocess.PIPE
+    )
     tracker = subprocess.Popen(
-        ["sh", "-c", f"trap '' TERM; cat; sleep 0.1; > {tidied}", "resource_tracker"], stdin=read_end
+        ["sh", "-c", f"trap '' TERM; echo; cat; > {tidied}", "resource_tracker"],
+        stdin=read_end,
+        stdout=subprocess.PIPE,
     )
     os.close(read_end)
     os.close(write_end)
-    time.sleep(0.2)
+    for each in (deaf, tracker):
+        assert each.stdout.read(1) == b"\n"  # it hears no SIGTERM by now
     processes = {**process.started_at(deaf.pid), **process.started_at(tracker.pid)}
     process.end_processes(lambda: process.living(processes), 1.0)
     assert deaf.wait(10) == -signal.SIGKILL and tracker.wait(10) == 0

@@ -286,7 +286,7 @@ def without_descriptors(pid):
 @pytest.mark.parametrize("records", ["in memory", "in the file"])
 def test_the_supervisor_cannot_look_for_a_while(start_worker, tmp_path, records):
     """It has no descriptor left, so that it cannot tell which call its child is at: it asks again."""
-    worker = start_worker(env={"VINEFAST_STOP_GRACE_S": "1"})
+    worker = start_worker(env={"VINEFAST_STOP_GRACE_S": "2"})
     trace = tmp_path / "trace"
     first = Call(calls.make_bytes, (1 << 20,)) if records == "in the file" else Call(os.getpid, ())
     task = worker.send([first, Call(calls.say_and_sleep, (str(trace), 60, "go on")), Call(os.getpid, ())])
@@ -294,7 +294,7 @@ def test_the_supervisor_cannot_look_for_a_while(start_worker, tmp_path, records)
     collect(worker, stop(worker, task, 1))
     assert wait_until(lambda: lines(trace) == ["begun", "interrupted"])
     with without_descriptors(worker.process.pid):
-        time.sleep(2.5)
+        time.sleep(3.5)
         with pytest.raises(TimeoutError):
             worker.read_message(0)
     result = collect(worker, task)[task]

@@ -115,9 +115,11 @@ def own_mounts() -> Iterator[bool]:
         if libc.unshare(_CLONE_NEWNS):
             yield False
             return
-        tried = subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True)
-        yield tried.returncode == 0
-        libc.setns(before, _CLONE_NEWNS)
+        try:
+            tried = subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True)
+            yield tried.returncode == 0
+        finally:
+            libc.setns(before, _CLONE_NEWNS)
     finally:
         os.close(before)
 
