@@ -69,6 +69,15 @@ def test_trackers_tidy_up_though_nobody_could_tell_them_from_others(worker):
         assert wait_until(lambda: not shared.exists())
 
 
+def test_what_hides_well_ends_with_a_library_that_has_no_descriptor(worker):
+    """Nothing but its parent tells whose it is, and that is the library."""
+    left = worker.run([Call(calls.start_nameless_daemon)]).records[0].value
+    with without_descriptors(worker.process.pid):
+        worker.disconnect()
+        assert worker.process.wait(10) == 0
+    assert wait_until(lambda: not is_alive(left))
+
+
 def test_a_bundle_waits_on_that_cannot_be_handed_back(worker, tmp_path):
     """None of its calls has run, and none is to fail."""
     trace = tmp_path / "trace"

@@ -89,6 +89,12 @@ def close_inherited_pipes(keep: set[int]) -> None:
             pass
 
 
+def make_room() -> None:
+    """Have room for a descriptor, whatever the limit is: one at a time is enough to look at processes."""
+    with suppress(OSError):
+        os.close(0)  # nothing is read from there
+
+
 def close_all_but_standard() -> None:
     """Close all descriptors but standard ones. Not all that there may be: that takes minutes if it is a billion, and a
     Python that was built for older systems cannot do it at once.
@@ -517,8 +523,7 @@ def end_group(pid: int) -> None:
         try:
             os.setpgid(0, pid)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            with suppress(OSError):
-                os.close(0)  # room for one at a time, which is enough, whatever the limit is
+            make_room()
             close_all_but_standard()
             end_processes(lambda: members_of({pid}))
         except OSError:

@@ -21,7 +21,7 @@ from .failure import pack_exception
 from .frame import split_message
 from .janitor import Janitor
 from .memory import hand_back, is_no_room
-from .process import descendants_of, flush_output, lacks_means, say
+from .process import descendants_of, flush_output, lacks_means, make_room, say
 from .protocol import COMMAND_STACK, COMMAND_STOP, EXIT_NO_ROOM, VINEFAST_VERSIONS
 from .slot import Slot
 from .slots import Slots
@@ -95,6 +95,7 @@ class Supervisor:
     def _leave(self, exit_code: int) -> NoReturn:
         # The janitor does the rest, with time: for what the children have started, children die with us; and for what a
         # worker that is no more has left.
+        make_room()
         self._janitor.tell(descendants_of(self._pid))
         flush_output()
         os._exit(exit_code)
