@@ -13,7 +13,7 @@ PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h csrc/*.map benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help valgrind sanitize engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos simulate docs lint format wheels clean distclean
+.PHONY: build help valgrind sanitize engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos simulate fuzz docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -168,15 +168,18 @@ FAULTS := malloc calloc realloc aligned_alloc strdup strndup asprintf __asprintf
 OBJCOPY ?= objcopy
 CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/%.ok) \
   $(CTESTS_THREADED:%=build/ctest/thread/%.ok)
+# Of T=fuzz_result and the like, the inputs of csrc/fuzz/corpus are run.
+REPLAYS := $(patsubst csrc/fuzz/fuzz_%.c,%,$(wildcard csrc/fuzz/$(if $(filter ctest,$(MAKECMDGOALS)),$(or $(T),fuzz_*),fuzz_*).c))
+CTEST_RUNS += $(REPLAYS:%=build/ctest/plain/fuzz/%.ok) $(REPLAYS:%=build/ctest/address/fuzz/%.ok)
 
 # The thread sanitizer of older compilers does not know the address layout that newer kernels randomise.
 FIXED_LAYOUT := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 ctest: $(CTEST_RUNS) $(if $(T),,build/simulate/seeds.ok) ## C tests, also under the sanitizers; with T=test_vf_ring that alone
-	@$(if $(CTESTS),,echo 'csrc/tests has no $(T).c' >&2; exit 1)
+	@$(if $(CTESTS)$(REPLAYS),,echo 'csrc/tests has no $(T).c' >&2; exit 1)
 
 .PHONY: ctest-plain
-ctest-plain: $(CTESTS:%=build/ctest/plain/%.ok)
+ctest-plain: $(CTESTS:%=build/ctest/plain/%.ok) $(REPLAYS:%=build/ctest/plain/fuzz/%.ok)
 
 # What optimization takes away would count as never run.
 coverage: $(CTESTS:%=build/ctest/coverage/%.ok) .venv/.lint ## how much of csrc the C tests run, line by line in build/coverage
@@ -261,6 +264,52 @@ build/simulate/seeds.ok: build/simulate/simulate csrc/simulation/seeds.txt
 # TRACE=1: one run, with all that happens in it.
 simulate: build/simulate/simulate ## the C core on a simulated TaskVine for a minute; SECONDS=600, HOURS=100 of its own, SEED=1 TRACE=1
 	@$(SIMULATE) --seed $(or $(SEED),$$RANDOM$$RANDOM) $(if $(TRACE),--trace,$(if $(HOURS),--hours $(HOURS),--seconds $(SIMULATED_SECONDS)))
+
+# Fuzzing: csrc/fuzz/fuzz_*.c take whatever comes from outside. clang's libFuzzer makes up inputs, and what brings it further grows in
+# build/fuzz/corpus; those of csrc/fuzz/corpus are run with make ctest, with any compiler.
+
+FUZZERS := $(patsubst csrc/fuzz/fuzz_%.c,%,$(wildcard csrc/fuzz/$(if $(filter fuzz,$(MAKECMDGOALS)),$(or $(T),fuzz_*),fuzz_*).c))
+FUZZ_CC ?= clang
+CTEST_FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+# TaskVine forgets some memory with each worker.
+FUZZ_FLAGS_worker := -detect_leaks=0
+build/ctest/fuzz/%: CC = $(FUZZ_CC)
+$(eval $(call ctest_variant,fuzz))
+$(CSRC:csrc/%.c=build/ctest/fuzz/%.o) $(CTEST_PARTS:%=build/ctest/fuzz/tests/%.o): | build/fuzz/compiler
+
+define fuzz_variant
+build/ctest/$(1)/fuzz/%: csrc/fuzz/fuzz_%.c $(2) csrc/fuzz/fuzz.h build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a build/ctest/engine.libs
+	@mkdir -p $$(@D)
+	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) $(3) -Icsrc/tests @build/ctest/engine.cflags $$< $(2) -Wl,--start-group \
+	  build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a @build/ctest/engine.libs -Wl,--end-group -o $$@
+
+build/ctest/$(1)/fuzz/%.ok: build/ctest/$(1)/fuzz/% $(wildcard csrc/fuzz/corpus/*/*)
+	@echo 'ctest $(1) fuzz_$$*' && $$(FIXED_LAYOUT) $$< csrc/fuzz/corpus/$$* && touch $$@
+endef
+$(foreach variant,plain address,$(eval $(call fuzz_variant,$(variant),csrc/fuzz/replay.c)))
+$(eval $(call fuzz_variant,fuzz,,-fsanitize=fuzzer))
+
+# What was made once is not made again for each run.
+.SECONDARY: $(foreach variant,plain address fuzz,$(REPLAYS:%=build/ctest/$(variant)/fuzz/%))
+
+build/fuzz/compiler:
+	@mkdir -p $(@D)
+	@echo 'int LLVMFuzzerTestOneInput(const char *data, long n) { return data && n < 0; }' | \
+	  $(FUZZ_CC) -x c -fsanitize=fuzzer,address,undefined -o $@ - 2> $@.log \
+	  || { echo 'make fuzz needs clang with libFuzzer, as of Debian'"'"'s packages clang and libclang-rt-dev; FUZZ_CC names another than $(FUZZ_CC)' >&2; exit 1; }
+
+.PHONY: $(FUZZERS:%=fuzz-%)
+fuzz: SECONDS := 60
+fuzz: $(FUZZERS:%=fuzz-%) ## what comes from outside, made up by libFuzzer: a minute for each target; SECONDS=600, T=fuzz_result
+	@$(if $(FUZZERS),,echo 'csrc/fuzz has no $(T).c' >&2; exit 1)
+
+$(FUZZERS:%=fuzz-%): fuzz-%: build/fuzz/compiler build/ctest/fuzz/fuzz/%
+	@mkdir -p build/fuzz/corpus/$* build/fuzz/found
+	@echo 'fuzz $* for $(SECONDS) s' && { $(FIXED_LAYOUT) build/ctest/fuzz/fuzz/$* -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=4096 \
+	  -print_final_stats=1 $(FUZZ_FLAGS_$*) -artifact_prefix=build/fuzz/found/$*- build/fuzz/corpus/$* csrc/fuzz/corpus/$* \
+	  > build/fuzz/$*.log 2>&1 || { grep -E 'not so|never|ERROR|SUMMARY|runtime error' build/fuzz/$*.log >&2; \
+	  sed -nE 's|.*written to (build/fuzz/found/.*)|Found, and done again by: build/ctest/fuzz/fuzz/$* \1|p' build/fuzz/$*.log >&2; exit 1; }; }
+	@sed -nE 's/^(#[0-9]+\s+DONE.*)/$*: \1/p' build/fuzz/$*.log
 
 clean: ## what was built
 	rm -rf build dist *.egg-info vinefast/_build_info.py vinefast/*.so vinefast/workers/*.so benches/*.so .venv/.[bdil]*

@@ -108,7 +108,7 @@ def needed_upward(order: Sequence[str], symbols: Sequence[tuple[str, str, bool]]
 def test_every_unit_has_its_place():
     assert set(UNITS) == {path.stem for path in CSRC.glob("*.[ch]")} - {PRIVATE}
     # The build does not look into a directory.
-    assert {path.name for path in CSRC.iterdir() if path.is_dir()} == {"preload", "simulation", "tests"}
+    assert {path.name for path in CSRC.iterdir() if path.is_dir()} == {"fuzz", "preload", "simulation", "tests"}
 
 
 def test_no_unit_knows_a_higher_one():
