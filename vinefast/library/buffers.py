@@ -66,13 +66,27 @@ def pack(value: Any, position: int) -> bytes | list[bytes | memoryview]:
 
 
 def unpack(payload: memoryview) -> Any:
-    """Unpickle a payload that `pack` gave in parts; buffers in it are used where they are."""
+    """Unpickle a payload that `pack` gave in parts; buffers in it are used where they are.
+
+    Raises
+    ------
+    ValueError
+        If it is cut short, or no such payload.
+    """
     if payload.readonly:
         payload = memoryview(bytearray(payload))
+    if len(payload) < _HEAD.size:
+        raise ValueError(f"a payload of {len(payload)} bytes has no room for a table of buffers")
     stream_nbytes, n = _HEAD.unpack_from(payload)
-    views = []
-    for i in range(n):
-        start, nbytes = _ENTRY.unpack_from(payload, _HEAD.size + i * _ENTRY.size)
-        views.append(payload[start : start + nbytes])
-    start = _HEAD.size + n * _ENTRY.size
-    return pickle.loads(payload[start : start + stream_nbytes], buffers=views)
+    stream_at = _HEAD.size + n * _ENTRY.size
+    end = stream_at + stream_nbytes
+    if end > len(payload):
+        raise ValueError("the table of buffers is longer than its payload")
+    stream, views = payload[stream_at:end], []
+    for start, nbytes in _ENTRY.iter_unpack(payload[_HEAD.size : stream_at]):
+        # Each behind the one before: none is in two arrays.
+        if not end <= start <= len(payload) - nbytes:
+            raise ValueError("a buffer reaches beyond its place in its payload")
+        end = start + nbytes
+        views.append(payload[start:end])
+    return pickle.loads(stream, buffers=views)

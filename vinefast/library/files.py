@@ -117,9 +117,17 @@ for _function in (in_sandbox, temp_file, read_kept, identity, copy):
 
 
 def split(payload: memoryview) -> tuple[memoryview, Plan]:
-    """Separate a call's own payload from its plan."""
-    (nbytes,) = _LENGTH.unpack_from(payload, len(payload) - _LENGTH.size)
+    """Separate a call's own payload from its plan.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
     end = len(payload) - _LENGTH.size
+    (nbytes,) = _LENGTH.unpack_from(payload, end) if end >= 0 else (0,)
+    if not 0 < nbytes <= end:
+        raise ValueError(f"a payload of {len(payload)} bytes with a plan of {nbytes}")
     return payload[: end - nbytes], Plan(*pickle.loads(payload[end - nbytes : end]))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import memory as layout
+from .frame import FrameError
 from .memory_usage import Tree
 from .out_of_memory import Cause
 from .process import Unknown, frozen, kill_group, kill_processes, say, without_trackers
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .slot import Slot  # which the regular mode does not need
 
 _MB = 1 << 20
+_LIMIT_NDIGITS = 18
 
 # The looks at each slot may take such a part of a core, and the measurements of all slots as much. Those of each may
 # take some time before, and so may the first one of each process: a call that starts many is not to be found out late.
@@ -36,11 +38,19 @@ _GROWTH = 4e9
 
 
 def split_limit(message: bytes) -> tuple[int, bytes]:
-    """Split a worker's message into what each call of the bundle may take, in bytes (0: any), and the rest of it."""
+    """Split a worker's message into what each call of the bundle may take, in bytes (0: any), and the rest of it.
+
+    Raises
+    ------
+    FrameError
+        If it begins so, and does not say that.
+    """
     if not message.startswith(COMMAND_LIMITED):
         return 0, message
-    end = message.index(b" ")
-    return int(message[len(COMMAND_LIMITED) : end]) * _MB, message[end + 1 :]
+    limit, _, rest = message[len(COMMAND_LIMITED) :].partition(b" ")
+    if not limit.isdigit() or len(limit) > _LIMIT_NDIGITS:
+        raise FrameError(f"message with a limit of memory that is none: {message[:80]!r}")
+    return int(limit) * _MB, rest
 
 
 def limit_of_environment() -> int:

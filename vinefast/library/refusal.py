@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from .arguments import library_arguments
 from .protocol import (
+    BUNDLE_CALL,
     BUNDLE_HEADER,
     COMMAND_LIMITED,
     COMMAND_STACK,
@@ -124,6 +125,8 @@ def _decode(command: bytes, sandbox: bytes) -> bytes:
 
 def _answer(frame: bytes, problem: str, n_slots: int) -> bytes:
     _, n_calls, *_ = BUNDLE_HEADER.unpack_from(frame)
+    if n_calls * BUNDLE_CALL.size > len(frame):
+        raise ValueError(f"a frame of {len(frame)} bytes that says that it has {n_calls} calls")
     payload = pickle.dumps(("UnfitWorker", problem, "", None, 0), 2)
     records: bytes = n_calls * (RESULT_RECORD.pack(STATUS_EXCEPTION, len(payload), 0) + payload)
     nbytes = RESULT_HEADER.size + len(records)

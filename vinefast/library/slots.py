@@ -168,10 +168,16 @@ class Slots:
     # Bundles
 
     def accept(self, task_id: bytes, message: bytes, received_ns: int) -> None:
-        """Take a bundle that the worker has sent."""
+        """Take a bundle that the worker has sent.
+
+        Raises
+        ------
+        FrameError
+            If it is none.
+        """
+        memory_limit, message = split_limit(message)
         self._n_bundles += 1
         self._oom_kills.refresh(received_ns * 1e-9)
-        memory_limit, message = split_limit(message)
         bundle = Bundle(self._n_bundles, task_id, message, received_ns, memory_limit)
         bundle.stopped |= self._early_stops.take(task_id, received_ns * 1e-9)
         self.place(bundle)
@@ -307,7 +313,7 @@ class Slots:
             return
         slot.respawn_s = FIRST_RESPAWN_S
         if outcome == child.NO_FRAME:
-            say(f"no result frame for task {bundle.task_id.decode()}, see {slot.log.path}")
+            say(f"no result frame for task {bundle.task_id.decode(errors='replace')}, see {slot.log.path}")
         self._link.report(bundle.task_id, outcome, time.monotonic())
 
     def _end_disconnected(self, slot: Slot) -> None:

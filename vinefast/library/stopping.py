@@ -15,7 +15,7 @@ from .grace import Grace
 from .memory import ResultFile
 from .process import Unknown, frozen, kill_since, lacks_means, say, signal_main_thread
 from .slot import Slot
-from .stops import SIGNAL, grace_s
+from .stops import MAX_INDICES, SIGNAL, grace_s
 
 # When to signal again to a child that has not read what it was asked.
 _ASK_AGAIN_S = 0.05
@@ -33,8 +33,14 @@ def parse(command: bytes) -> dict[bytes, set[int]]:
     calls: dict[bytes, set[int]] = {}
     for item in command.split()[1:]:
         task_id, _, indices = item.partition(b":")
-        calls.setdefault(task_id, set()).update(map(int, indices.split(b",")))
+        calls.setdefault(task_id, set()).update(map(_index_of, indices.split(b",")))
     return calls
+
+
+def _index_of(text: bytes) -> int:
+    if not text.isdigit() or int(text) >= MAX_INDICES:
+        raise ValueError(f"{text[:20]!r} is no index of a call")
+    return int(text)
 
 
 class Asked:

@@ -19,7 +19,7 @@ _COUNT = 1  # indices that are valid
 _READ = 2  # as many of them has the child read
 _OVERDUE = 3  # when the call has begun that has run for too long; 0: none has
 _HEAD = 4
-_MAX_INDICES = 4096  # as VF_SIZING_MAX_CALLS
+MAX_INDICES = 4096  # as VF_SIZING_MAX_CALLS
 
 
 def grace_s() -> float:
@@ -31,7 +31,7 @@ class Stops:
     """Memory that a slot's child shares with the supervisor."""
 
     def __init__(self) -> None:
-        view = memoryview(mmap.mmap(-1, 8 * _HEAD + 4 * _MAX_INDICES))
+        view = memoryview(mmap.mmap(-1, 8 * _HEAD + 4 * MAX_INDICES))
         self._head = view[: 8 * _HEAD].cast("Q")
         self._indices = view[8 * _HEAD :].cast("I")
 
@@ -45,7 +45,7 @@ class Stops:
         count = head[_COUNT]
         known = {*self._indices[:count]}
         for index in indices:
-            if index not in known and count < _MAX_INDICES:
+            if index not in known and count < MAX_INDICES:
                 self._indices[count] = index
                 count += 1
         head[_COUNT] = count

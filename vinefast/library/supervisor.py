@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from . import parsl_side, stopping
+from .child import NO_FRAME
 from .failure import pack_exception
-from .frame import split_message
+from .frame import FrameError, split_message
 from .janitor import Janitor
 from .memory import hand_back, is_no_room
 from .process import descendants_of, flush_output, lacks_means, make_room, say
@@ -156,10 +157,14 @@ class Supervisor:
     def _on_messages(self) -> None:
         received_ns = time.monotonic_ns()
         for task_id, message in self._link.receive():
-            if message.startswith((COMMAND_STOP, COMMAND_STACK)):
-                self._obey(Bundle(0, task_id, message, received_ns))
-            else:
-                self._slots.accept(task_id, message, received_ns)
+            try:
+                if message.startswith((COMMAND_STOP, COMMAND_STACK)):
+                    self._obey(Bundle(0, task_id, message, received_ns))
+                else:
+                    self._slots.accept(task_id, message, received_ns)
+            except FrameError as error:
+                say(f"cannot run task {task_id.decode(errors='replace')}: {error}")
+                self._link.report(task_id, NO_FRAME, time.monotonic())
 
     def _obey(self, command: Bundle) -> None:
         now = time.monotonic()
@@ -184,18 +189,18 @@ class Supervisor:
                 self._slots.place(bundle)
 
     def _hand_back(self, bundle: Bundle, now: float, *values: bytes) -> None:
-        _, _, path = split_message(bundle.message)
         exit_code = 0
         try:
+            _, _, path = split_message(bundle.message)
             wait_ns = time.monotonic_ns() - bundle.received_ns
             hand_back(os.path.join(os.fsencode(self._home), path), wait_ns, self._slots.origin(0), *values)
-        except OSError as error:
-            if bundle.serial and lacks_means(error):
+        except (FrameError, OSError) as error:
+            if bundle.serial and isinstance(error, OSError) and lacks_means(error):
                 # Without a frame, the manager would take calls for failed that have not run.
                 self._slots.wait_on(bundle, now)
                 return
-            say(f"cannot hand task {bundle.task_id.decode()} back: {error}")
-            exit_code = EXIT_NO_ROOM if is_no_room(error) else 1
+            say(f"cannot hand task {bundle.task_id.decode(errors='replace')} back: {error}")
+            exit_code = EXIT_NO_ROOM if is_no_room(error) else NO_FRAME
         self._link.report(bundle.task_id, exit_code, now)
 
     def _let_go(self) -> None:

@@ -43,13 +43,21 @@ def write(value: Any, path: str) -> int:
 
 
 def read(path: str) -> Any:
-    """Read a value; its arrays are pages of the file, of which the call that changes them gets copies."""
+    """Read a value; its arrays are pages of the file, of which the call that changes them gets copies.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
     with open(path, "rb") as file:
         nbytes = os.fstat(file.fileno()).st_size
+        if nbytes < START:
+            raise ValueError(f"{path} is not a value that a call has kept: it has {nbytes} bytes")
         view = memoryview(mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_COPY))
     magic, kind = _HEAD.unpack_from(view)
-    if magic != MAGIC:
-        raise ValueError(f"{path} is not a value that a call has kept: it begins with {magic!r}")
+    if magic != MAGIC or kind not in (STATUS_PICKLE, STATUS_BUFFERS, STATUS_PARSL):
+        raise ValueError(f"{path} is not a value that a call has kept: it begins with {bytes(view[: _HEAD.size])!r}")
     payload = view[START:]
     if kind == STATUS_BUFFERS:
         return buffers.unpack(payload)

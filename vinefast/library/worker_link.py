@@ -17,9 +17,15 @@ from .process import children_of, command_of, started_at
 from .worker_forks import WorkerForks
 
 _CHUNK_NBYTES = 1 << 20
+# Of a message's length, which the worker writes as a number on a line.
+_LENGTH_NBYTES = 24
 _FIRST_LOOK_S = 0.001
 _LAST_LOOK_S = 1.0
 _PACKAGE = __name__.partition(".")[0].encode()
+
+
+class NoMessage(ValueError):
+    """What came is nothing that a worker says: nobody knows where its next message begins."""
 
 
 class WorkerGone(Exception):
@@ -145,7 +151,15 @@ class WorkerLink:
         return any(_PACKAGE in command_of(pid) for pid in children)
 
     def receive(self) -> list[tuple[bytes, bytes]]:
-        """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``)."""
+        """Read what is there; give complete messages as (task id, ``COMMAND SANDBOX STDOUT_FILE``).
+
+        Raises
+        ------
+        NoMessage
+            If something else is.
+        WorkerGone
+            If there will be nothing more.
+        """
         try:
             nbytes = os.readv(self.in_fd, [self._chunk])
         except BlockingIOError:
@@ -157,13 +171,19 @@ class WorkerLink:
         messages = []
         start = 0
         while True:
-            line_end = unread.find(b"\n", start, start + 24)
-            if line_end < 0:
+            line_end = unread.find(b"\n", start, start + _LENGTH_NBYTES)
+            if line_end < 0 and len(unread) - start < _LENGTH_NBYTES:
                 break
+            if line_end < 0 or not unread[start:line_end].isdigit():
+                raise NoMessage(f"the worker has sent {bytes(unread[start : start + 80])!r} in the place of a length")
             end = line_end + 1 + int(unread[start:line_end])
             if end > len(unread):
                 break
-            space = unread.index(b" ", line_end + 1, end)
+            space = unread.find(b" ", line_end + 1, end)
+            if space < 0:
+                raise NoMessage(
+                    f"the worker has sent {bytes(unread[line_end + 1 : end][:80])!r}, without a task's message"
+                )
             messages.append((bytes(unread[line_end + 1 : space]), bytes(unread[space + 1 : end])))
             start = end
         del unread[:start]
