@@ -204,14 +204,14 @@ def test_many_reasons_are_told_without_taskvines_logs(log, monkeypatch):
 
 def test_each_failure_with_a_reason_of_its_own(tmp_path):
     """As where messages name files: each reason takes a time that does not grow with the run."""
-    n_failed, n = 4_000, 400_000
+    n_failed, n, n_bundles = 4_000, 50_000, 16
     log = LogWriter(tmp_path / "executor")
     log.run(SECOND)
     log.function(1, "f")
     lost = np.arange(n_failed, dtype="u8")
     log.put(layout.LOST, layout.LOST_BODY.pack(SECOND, 1, 1, 0, n_failed, 0) + lost.tobytes())
     statuses = [protocol.STATUS_EXCEPTION] * n_failed + [protocol.STATUS_PICKLE] * (n - n_failed)
-    for first in (0, n):
+    for first in range(0, n * n_bundles, n):
         numbers = range(first, first + n)
         log.ended(2, numbers, statuses, sent_ns=2 * SECOND, returned_ns=3 * SECOND, run_ns=SECOND)
         statuses = [protocol.STATUS_PICKLE] * n

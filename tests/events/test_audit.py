@@ -1,5 +1,6 @@
 """The audit of event logs: each rule is broken by a log of its own, and by nothing else in that."""
 
+import resource
 import time
 
 import numpy as np
@@ -376,6 +377,21 @@ def test_a_lack_of_memory(log, monkeypatch):
 def test_a_number_that_is_none(log, numbers):
     log.sent(1, numbers)
     assert "is damaged" in unknown(log)
+
+
+def test_numbers_far_from_each_other_take_no_room(log):
+    """Where the beginning is gone, calls may have any; and so may one that is damaged."""
+    log.put(layout.LEFT_OUT, layout.LEFT_OUT_BODY.pack(1))
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for task, number in enumerate(((1 << 31) - 2, 1 << 40, (1 << 56) - 2), 1):
+        log.sent(task, [number, number + 1])
+        log.back(task, [number, number + 1])
+    log.sent(4, [1 << 40])
+    findings = audit_log(str(log.path))
+    assert [(breach.rule, breach.call) for breach in findings.breaches] == [("not-after-end", 1 << 40)]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 50_000
+    log.sent(5, [1 << 56])
+    assert "a call of number" in " ".join(audit_log(str(log.path)).unknown)
 
 
 def test_a_program_elsewhere(log):

@@ -47,6 +47,50 @@ def test_kinds():
     assert f'"{layout.MAGIC.decode()}"' in FILE_H
 
 
+def test_how_much_there_may_be():
+    assert f"VF_EVENT_PAYLOAD_NBYTES = {layout.PAYLOAD_NBYTES >> 10} << 10," in LOG_H
+    (most,) = re.findall(r"VF_SIZING_MAX_CALLS = (\d+),", (CSRC / "vf_sizing.h").read_text())
+    assert int(most) * 16 == layout.BUNDLE_MOST_CALLS
+
+
+def as_a_record(kind, body):
+    layout.check(kind, memoryview(body))
+
+
+@pytest.mark.parametrize("nbytes", range(0, 200, 8))
+def test_each_length_fits_or_is_refused(nbytes):
+    """Zeros say that there is no call, no text and no payload."""
+    fits = {
+        layout.LEFT_OUT: (8,),
+        layout.SENT: (40,),
+        layout.ENDED: (72,),
+        layout.FAILURE: (16,),
+        layout.LOST: (32,),
+        layout.COUNTERS: range(8, 200, 8),
+        layout.CACHED: (32,),
+        layout.REMADE: (16,),
+        77: range(0, 200, 8),
+        **dict.fromkeys(layout.NAMED, (24,)),
+    }
+    for kind, lengths in fits.items():
+        if nbytes in lengths:
+            as_a_record(kind, bytes(nbytes))
+        else:
+            with pytest.raises((ValueError, struct.error)):
+                as_a_record(kind, bytes(nbytes))
+
+
+@pytest.mark.parametrize("kept", [0, 8, 16, 24, layout.PAYLOAD_NBYTES - 8, layout.PAYLOAD_NBYTES, 20_000])
+def test_how_much_of_a_payload_is_kept(kept):
+    for nbytes, lengths in {0: (0,), 5: (0, 8), 16: (0, 16), 20_000: (0, layout.PAYLOAD_NBYTES)}.items():
+        body = memoryview(layout.FAILURE_BODY.pack(1, 3, nbytes) + bytes(kept))
+        if kept in lengths:
+            assert len(layout.payload_of(body)) == min(kept, nbytes, layout.PAYLOAD_NBYTES)
+        else:
+            with pytest.raises(ValueError, match=f"for a payload of {nbytes}"):
+                layout.payload_of(body)
+
+
 @pytest.mark.parametrize(
     ("struct_name", "packed"),
     [

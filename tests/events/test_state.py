@@ -1,5 +1,7 @@
 """How it is with an executor, by its event log."""
 
+import resource
+
 import numpy as np
 
 from tests.events.logs import LogWriter
@@ -28,6 +30,27 @@ def test_functions_of_one_name_are_counted_together(tmp_path):
         FunctionState("relax", 4, 1, 8.0, 2.0, 3.0),
         FunctionState("other", 1, 0, 3.0, 3.0, 3.0),
     ]
+
+
+def test_numbers_that_are_far_from_each_other_take_no_room(tmp_path):
+    """As one that is damaged may be from the others."""
+    log = LogWriter(tmp_path / "executor")
+    log.run(SECOND)
+    far = 1 << 24
+    log.function(far, "relax")
+    log.worker(far, SECOND)
+    log.worker(3, SECOND)
+    when = {"sent_ns": SECOND, "returned_ns": 2 * SECOND, "run_ns": SECOND}
+    log.ended(1, [0, 1], [0, 0], **when, function=far, worker=far)
+    log.ended(2, [2], [0], **when, function=2**32 - 1, worker=2**32 - 1)
+    log.ended(3, [3], [0], **when, function=far - 1, worker=3)
+    run = Run(log.path)
+    run.update()
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    state = state_of(run, "")
+    assert [(function.name, function.n) for function in state.functions] == [("relax", 2)]
+    assert {worker.number: worker.done for worker in state.workers} == {far: 2, 3: 1}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 50_000
 
 
 def test_what_a_worker_had_that_is_lost_waits_for_another_one(tmp_path):

@@ -59,7 +59,7 @@ def _head(state: State) -> Table:
             f"{counters.get('files_moved', 0):,} files moved",
         )
     for lack in state.lacks:
-        table.add_row("event log", verbatim(f"{lack}: there are more calls than these"))
+        table.add_row("event log", verbatim(f"{lack}: there may be more calls than these"))
     return table
 
 

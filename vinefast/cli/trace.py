@@ -14,6 +14,7 @@ from vinefast.cli.newest import newest_run
 from vinefast.cli.outputs import runs_and_outputs, written
 from vinefast.display.progress import Progress
 from vinefast.display.state import Counts
+from vinefast.display.text import one_line
 from vinefast.errors import EventLogError
 from vinefast.events import chrome_trace, perfetto_trace
 from vinefast.events.trace import trace_of
@@ -70,6 +71,7 @@ def trace(run_dir: str | None, output: Path | None, name: str, max_calls: int, a
                     "calls": len(found.calls),
                     "calls_before": found.n_calls_before,
                     "records_missing": run.n_left_out,
+                    "lacks": run.lacks(),
                     "tracks": found.n_tracks,
                     "bytes": target.stat().st_size,
                     "seconds": round(time.monotonic() - began, 3),
@@ -90,9 +92,7 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     lines = [f"{figures['file']}: {figures['calls']:,} calls on {figures['tracks']:,} tracks, {size}"]
     if figures["calls_before"]:
         lines.append(f"{figures['calls_before']:,} earlier calls are left out: --max-calls takes more")
-    if missing := figures["records_missing"]:
-        lines.append(f"{missing:,} records are missing in the event log: there are more calls than these")
-    return lines
+    return lines + [one_line(f"event log: {lack}: there may be more calls than these") for lack in figures["lacks"]]
 
 
 class _Bar:

@@ -1,6 +1,6 @@
 """Checks the records of an event log: a function of these alone.
 
-What is kept is nine bytes a call, and the bundles that are with workers.
+What is kept is nine bytes a call, in pages, and the bundles that are with workers.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vinefast.errors import Cancelled
 from vinefast.events import layout
@@ -21,12 +21,14 @@ assert _CALL.size == layout.CALL.itemsize
 # What is said of a call that has ended: it was, and may run again, without an end.
 _ENDED, _REMADE = 1, 2
 
-# A larger number is none, but damage; and so is one that no call can have been given since what was told before.
-_MOST_CALLS = 1 << 31
+# One that no call can have been given since what was told before is damage; and so is one that no call can ever have.
 _MOST_AHEAD = 1 << 26
+_MOST_CALLS = 1 << protocol.LOSSES_SHIFT
+# Calls of a page: numbers may begin late, where the beginning of a log is gone, and one that is damaged is anywhere.
+_PAGE_BITS = 12
+_IN_PAGE = (1 << _PAGE_BITS) - 1
 # After a gap, what has ended may have been made again meanwhile.
 _AFTER_A_GAP = bytes.maketrans(bytes([_ENDED]), bytes([_REMADE]))
-_MOST_OF_A_BUNDLE = 1 << 24
 
 
 class _Away(NamedTuple):
@@ -43,7 +45,7 @@ def audit(records: Iterable[tuple[int, memoryview]], is_cut: bool = False) -> Fi
     Parameters
     ----------
     records : iterable of (int, memoryview)
-        Kind and body of each, in their order.
+        Kind and body of each, in their order, as `EventFile.records` gives them.
     is_cut : bool
         Whether there were records before.
 
@@ -72,8 +74,8 @@ class _Auditor:
     def __init__(self, is_cut: bool) -> None:
         self.findings = Findings()
         self.is_blind = is_cut  # not all records are there
-        self._bundle_of = array("Q")  # which has a call, by the call's number; 0: none
-        self._ends = bytearray()  # by the call's number
+        # By the call's number: which bundle has it, 0: none; and whether it has ended.
+        self._pages: dict[int, tuple[array[int], bytearray]] = {}
         self._away: dict[int, _Away] = {}
         self._joined_ns: dict[int, int] = {}
         self._left_ns: dict[int, int] = {}
@@ -82,6 +84,7 @@ class _Auditor:
         self._last_ns = 0
         self._n_calls = 0  # one more than the highest number
         self._n_missing = 0  # records
+        self._n_unknown = 0
         self._counted = {"calls_returned": 0, "calls_lost": 0, "calls_remade": 0}
         if is_cut:
             self.findings.unknown.append("the log's beginning has made room for later records (events-nbytes)")
@@ -104,20 +107,25 @@ class _Auditor:
             self._look_at_worker(worker, None, "a file came to")
         elif kind == layout.LEFT_OUT:
             self._take_gap(layout.LEFT_OUT_BODY.unpack_from(body)[0])
-        elif kind & layout.DEFINES or kind == layout.STOPPED:
+        elif kind in layout.NAMED:
             self._take_name(kind, body)
+        elif kind not in layout.KINDS:
+            self._n_unknown += 1
 
-    def _room_for(self, number: int) -> None:
+    def _look_at_number(self, number: int) -> None:
         if number >= self._n_calls:
             known = max(self._n_calls, self._counters.get("calls_taken", 0))
             if number >= (_MOST_CALLS if self.is_blind else min(known + _MOST_AHEAD, _MOST_CALLS)):
                 raise ValueError(f"a call of number {number}")
             self._n_calls = number + 1
-            more = self._n_calls - len(self._ends)
-            if more > 0:
-                more = max(more, len(self._ends), 1024)
-                self._ends += bytes(more)
-                self._bundle_of.frombytes(bytes(8 * more))
+
+    def _page(self, number: int) -> tuple[array[int], bytearray]:
+        """Give the page of a call: behind its number's last bits there, what is known of it."""
+        page = self._pages.get(number >> _PAGE_BITS)
+        if page is None:
+            page = array("Q", bytes(8 << _PAGE_BITS)), bytearray(1 << _PAGE_BITS)
+            self._pages[number >> _PAGE_BITS] = page
+        return page
 
     def _look_at_time(self, at_ns: int, what: str, call: int | None = None) -> None:
         if at_ns < self._last_ns:
@@ -134,44 +142,46 @@ class _Auditor:
     def _take_sent(self, body: memoryview) -> None:
         at_ns, task, first, n_calls, _, worker, _ = layout.SENT_BODY.unpack_from(body)
         rest = body[layout.SENT_BODY.size :]
-        if n_calls > _MOST_OF_A_BUNDLE:
-            raise ValueError(f"a bundle of {n_calls} calls")
-        numbers: Sequence[int] = _numbers(rest, n_calls) if len(rest) else range(first, first + n_calls)
+        numbers: Sequence[int] = array("Q", bytes(rest)) if len(rest) else range(first, first + n_calls)
         if not numbers:
             return
-        self._room_for(max(numbers))
+        self._look_at_number(max(numbers))
         self._look_at_time(at_ns, "was sent", first)
         self._look_at_worker(worker, first, "was sent to")
-        bundle_of, ends = self._bundle_of, self._ends
+        pages = self._pages
         for number in numbers:
-            if bundle_of[number] not in (0, task):
-                text = f"was sent in bundle {task} while bundle {bundle_of[number]} had it"
+            bundle_of, ends = pages.get(number >> _PAGE_BITS) or self._page(number)
+            place = number & _IN_PAGE
+            if bundle_of[place] not in (0, task):
+                text = f"was sent in bundle {task} while bundle {bundle_of[place]} had it"
                 self.findings.add("one-bundle", number, text)
-            if ends[number] == _ENDED:
+            if ends[place] == _ENDED:
                 self.findings.add("not-after-end", number, f"was sent in bundle {task} after its end")
-            bundle_of[number] = task
+            bundle_of[place] = task
         self._away[task] = _Away(at_ns, numbers, worker)
 
     def _give_up(self, task: int, numbers: Sequence[int]) -> None:
-        bundle_of = self._bundle_of
+        pages = self._pages
         for number in numbers:
-            if bundle_of[number] == task:
-                bundle_of[number] = 0
+            bundle_of, _ = pages.get(number >> _PAGE_BITS) or self._page(number)
+            if bundle_of[number & _IN_PAGE] == task:
+                bundle_of[number & _IN_PAGE] = 0
 
     def _take_ended(self, body: memoryview) -> None:
-        sent_ns, returned_ns, task, _, _, _, worker, _, _, n_calls, _, n_sent = layout.ENDED_BODY.unpack_from(body)
-        start = layout.ENDED_BODY.size
-        if n_calls > n_sent or len(body) < start + n_calls * _CALL.size:
-            raise ValueError(f"{len(body)} bytes for {n_calls} of {n_sent} calls")
+        sent_ns, returned_ns, task, _, _, _, worker, _, _, n_calls, _, _ = layout.ENDED_BODY.unpack_from(body)
         away = self._away.pop(task, None)
         began_ns = max(sent_ns, away.at_ns) if away is not None else sent_ns
         if returned_ns < began_ns:
             text = f"bundle {task} came back {(began_ns - returned_ns) * 1e-9} s before it was sent"
             self.findings.add("times-forward", None, text)
         has_results = False
-        for number, _, _, _, _, status, _, _, _ in _CALL.iter_unpack(body[start : start + n_calls * _CALL.size]):
-            self._room_for(number)
-            bundle = self._bundle_of[number]
+        pages = self._pages
+        for number, _, _, _, _, status, _, _, _ in _CALL.iter_unpack(body[layout.ENDED_BODY.size :]):
+            if number >= self._n_calls:
+                self._look_at_number(number)
+            bundle_of, ends = pages.get(number >> _PAGE_BITS) or self._page(number)
+            place = number & _IN_PAGE
+            bundle = bundle_of[place]
             if status != protocol.STATUS_ENGINE:
                 has_results = True
                 if bundle != task and not (self.is_blind and away is None):
@@ -179,10 +189,10 @@ class _Auditor:
                     self.findings.add("result-of-bundle", number, text)
             if bundle not in (0, task):
                 self.findings.add("one-bundle", number, f"ended in bundle {task} while bundle {bundle} had it")
-            if self._ends[number]:
+            if ends[place]:
                 self.findings.add("ends-once", number, f"ended once more, in bundle {task}")
             else:
-                self._ends[number] = _ENDED
+                ends[place] = _ENDED
                 self.findings.ended += 1
         self._counted["calls_returned"] += n_calls
         if away is not None:
@@ -201,15 +211,16 @@ class _Auditor:
     def _take_lost(self, body: memoryview) -> None:
         at_ns, task, _, result, n_calls, _ = layout.LOST_BODY.unpack_from(body)
         self._look_at_time(at_ns, f"bundle {task} was lost")
-        numbers = _numbers(body[layout.LOST_BODY.size :], n_calls)
+        numbers = array("Q", bytes(body[layout.LOST_BODY.size :]))
         if not numbers:
             return
-        self._room_for(max(numbers))
+        self._look_at_number(max(numbers))
         for number in numbers:
-            if self._bundle_of[number] not in (0, task):
-                text = f"was lost with bundle {task} while bundle {self._bundle_of[number]} had it"
-                self.findings.add("one-bundle", number, text)
-            if self._ends[number] == _ENDED:
+            bundle_of, ends = self._page(number)
+            bundle = bundle_of[number & _IN_PAGE]
+            if bundle not in (0, task):
+                self.findings.add("one-bundle", number, f"was lost with bundle {task} while bundle {bundle} had it")
+            if ends[number & _IN_PAGE] == _ENDED:
                 self.findings.add("not-after-end", number, f"was lost with bundle {task} after its end")
         away = self._away.pop(task, None)
         self._give_up(task, away.numbers if away is not None else numbers)
@@ -218,11 +229,12 @@ class _Auditor:
 
     def _take_remade(self, body: memoryview) -> None:
         at_ns, number = layout.REMADE_BODY.unpack_from(body)
-        self._room_for(number)
+        self._look_at_number(number)
         self._look_at_time(at_ns, "was to run again", number)
-        if not self._ends[number] and not self.is_blind:
+        _, ends = self._page(number)
+        if not ends[number & _IN_PAGE] and not self.is_blind:
             self.findings.add("not-after-end", number, "was to make what it had made again, and had not ended")
-        self._ends[number] = _REMADE
+        ends[number & _IN_PAGE] = _REMADE
         self._counted["calls_remade"] += 1
 
     def _take_gap(self, n: int) -> None:
@@ -231,7 +243,8 @@ class _Auditor:
         for task, away in self._away.items():
             self._give_up(task, away.numbers)
         self._away.clear()
-        self._ends = self._ends.translate(_AFTER_A_GAP)
+        for _, ends in self._pages.values():
+            ends[:] = ends.translate(_AFTER_A_GAP)
 
     def _take_name(self, kind: int, body: memoryview) -> None:
         at_ns, number, _ = layout.NAME_BODY.unpack_from(body)
@@ -252,8 +265,8 @@ class _Auditor:
 
     def _take_counters(self, body: memoryview) -> None:
         values = array("Q", bytes(body))
-        if not values:
-            raise ValueError("counters without a time")
+        if self._names and len(values) != 1 + len(self._names):
+            raise ValueError(f"{len(values)} numbers for {len(self._names)} counters")
         self._look_at_time(values[0], "the counters were read")
         self._counters = dict(zip(self._names, values[1:], strict=False))
         if self.is_blind or not self._names:
@@ -268,6 +281,8 @@ class _Auditor:
         findings = self.findings
         if self._n_missing:
             findings.unknown.append(f"{self._n_missing:,} records are missing, for which there was no room")
+        if self._n_unknown:
+            findings.unknown.append(f"{self._n_unknown:,} records are of kinds that this vinefast does not know")
         taken = self._counters.get("calls_taken")
         findings.calls = max(self._n_calls, taken or 0)
         findings.unfinished = findings.calls - findings.ended
@@ -290,9 +305,3 @@ class _Auditor:
             text = f"{n_waiting} calls waited and {n_away} were with workers, and {n_open} had not ended"
             findings.add("counters-agree", None, text)
         return findings
-
-
-def _numbers(rest: memoryview, n: int) -> Any:
-    if len(rest) < 8 * n:
-        raise ValueError(f"{len(rest)} bytes for the numbers of {n} calls")
-    return array("Q", bytes(rest[: 8 * n]))

@@ -64,28 +64,28 @@ def reason_of(failure: Failure, app: str, result: int) -> Reason:
     """
     if failure.status == protocol.STATUS_ENGINE:
         return _of(errors.task_failure(result, failure.payload.decode("utf-8", "replace").rstrip("\0")))
-    fields = failure.fields()
-    if fields is None:
+    if len(failure.payload) < failure.nbytes:
         why = f"the event log has {len(failure.payload)} of {failure.nbytes} bytes that say it"
         return Reason("not kept", f"{why}: of one failure it keeps 16 kB, of those of a second 1 MB")
     try:
-        known = [whole(value) if isinstance(value, str) else value for value in fields]
+        fields = failure.fields()
+        known = [whole(value) if isinstance(value, str) else value for value in fields or ()]
         reason = _REASONS[failure.status](app, *known)
         name, message, detail = map(_as_text, (reason.name, reason.message, reason.detail))
         return Reason(name, message, detail, _as_text(reason.in_common), _as_size(reason.peak_nbytes))
-    except (KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return Reason("unknown", f"this vinefast does not know status {failure.status}, or what goes with it")
 
 
 def _as_text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} in the place of a text")
+        raise TypeError(f"{type(value).__name__} in the place of a text")
     return value
 
 
 def _as_size(value: object) -> int:
     if not isinstance(value, int) or not 0 <= value < 1 << 64:
-        raise TypeError(f"{value!r} in the place of a size")
+        raise TypeError(f"{type(value).__name__} in the place of a size")
     return value
 
 

@@ -66,12 +66,20 @@ class EventFile:
         self.path = path
         self._file: BinaryIO = _open(path)
         self._rest = b""
+        self._is_amid = False
         try:
             self.head: Head = self._read_head()
         except BaseException:
             self._file.close()
             raise
         self._file.seek(layout.HEAD.size)
+
+    @property
+    def n_behind(self) -> int:
+        """Bytes behind the last whole record that was given: of one that is being written, or was when its program was
+        killed. In a file to which nothing is added any more, they are damage.
+        """
+        return 0 if self._is_amid else len(self._rest)
 
     def close(self) -> None:
         """Close the file."""
@@ -90,12 +98,15 @@ class EventFile:
     def records(self) -> Iterator[tuple[int, memoryview]]:
         """Give all whole records that are there and were not given before: kind, and what follows the beginning.
 
+        Behind a damage, or one that was given and not taken, there are no more: nobody knows where they begin.
+
         Raises
         ------
-        ValueError
+        ValueError, struct.error
             If the file is damaged.
         """
-        while data := self._read():
+        while not self._is_amid and (data := self._read()):
+            self._is_amid = True
             data = self._rest + data
             view = memoryview(data)
             at, end = 0, len(data)
@@ -105,9 +116,12 @@ class EventFile:
                     raise ValueError(f"a record of {nbytes} bytes")
                 if at + nbytes > end:
                     break
-                yield kind, view[at + layout.EVENT.size : at + nbytes]
+                body = view[at + layout.EVENT.size : at + nbytes]
+                layout.check(kind, body)
+                yield kind, body
                 at += nbytes
             self._rest = data[at:]
+            self._is_amid = False
 
     def _read(self) -> bytes:
         try:

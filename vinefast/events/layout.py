@@ -37,6 +37,15 @@ CACHED = 12
 COUNTER_NAMES = DEFINES | 13
 STOPPED = 14
 REMADE = 15
+NAMED = frozenset((RUN, FUNCTION, WORKER, NODE, WORKER_LEFT, COUNTER_NAMES, STOPPED))
+"""Kinds that have a `NAME_BODY`, and a text."""
+KINDS = NAMED | {LEFT_OUT, SENT, ENDED, FAILURE, LOST, COUNTERS, CACHED, REMADE}
+"""All that are known here: a reader passes over others."""
+
+BUNDLE_MOST_CALLS = 1 << 16
+"""No bundle has more calls, nor nearly as many (csrc/vf_sizing.h): a record that says so is damaged."""
+PAYLOAD_NBYTES = 16 << 10
+"""Of a longer payload no more than that is in a `FAILURE`."""
 
 LEFT_OUT_BODY = struct.Struct("=Q")
 NAME_BODY = struct.Struct("=QII")
@@ -69,6 +78,67 @@ CALL = np.dtype(
 )
 
 
+_N_CALLS = struct.Struct("=I")
+_N_CALLS_AND_SENT = struct.Struct("=I4xI")
+_NBYTES = {LEFT_OUT: LEFT_OUT_BODY.size, CACHED: CACHED_BODY.size, REMADE: REMADE_BODY.size}
+
+
 def text_of(body: memoryview) -> str:
-    """Give the text of a record that has one, as those which define something have."""
-    return bytes(body[NAME_BODY.size :]).split(b"\0")[0].decode("utf-8", "replace")
+    """Give the text of a record that has one, as those which define something have.
+
+    Raises
+    ------
+    ValueError
+        If it does not fill the record.
+    """
+    text, end, padding = bytes(body[NAME_BODY.size :]).partition(b"\0")
+    if not end or len(padding) >= 8 or any(padding):
+        raise ValueError(f"a text of {len(text)} bytes in a record that has {len(body)}")
+    return text.decode("utf-8", "replace")
+
+
+def payload_of(body: memoryview) -> bytes:
+    """Give what is kept of the payload of a `FAILURE`.
+
+    Raises
+    ------
+    ValueError
+        If that is neither all of it, nor as much as may be, nor nothing.
+    """
+    nbytes = FAILURE_BODY.unpack_from(body)[2]
+    rest, kept = body[FAILURE_BODY.size :], min(nbytes, PAYLOAD_NBYTES)
+    if len(rest) not in (0, kept + -kept % 8):
+        raise ValueError(f"{len(rest)} bytes for a payload of {nbytes}")
+    return bytes(rest[:kept])
+
+
+def check(kind: int, body: memoryview) -> None:
+    """Compare the length of a record with what it says; of kinds that are not known here, nothing can be said.
+
+    Raises
+    ------
+    ValueError, struct.error
+        If it is damaged.
+    """
+    nbytes = len(body)
+    if kind == ENDED:
+        n_calls, n_sent = _N_CALLS_AND_SENT.unpack_from(body, 60)
+        fits = n_calls <= n_sent <= BUNDLE_MOST_CALLS and nbytes == ENDED_BODY.size + n_calls * CALL.itemsize
+    elif kind == SENT:
+        (n_calls,) = _N_CALLS.unpack_from(body, 24)
+        fits = n_calls <= BUNDLE_MOST_CALLS and nbytes - SENT_BODY.size in (0, 8 * n_calls)
+    elif kind == LOST:
+        (n_calls,) = _N_CALLS.unpack_from(body, 24)
+        fits = nbytes == LOST_BODY.size + 8 * n_calls
+    elif kind == COUNTERS:
+        fits = nbytes > 0
+    elif kind == FAILURE:
+        payload_of(body)
+        return
+    elif kind in NAMED:
+        text_of(body)
+        return
+    else:
+        fits = nbytes == _NBYTES.get(kind, nbytes)
+    if not fits:
+        raise ValueError(f"a record of kind {kind} with {nbytes} bytes")

@@ -71,7 +71,7 @@ def _head(run: Run, state: State) -> str:
         ("workers", f"{len(run.workers):,} joined"),
         ("versions", ", ".join(f"{name} {run.about.get(name, '?')}" for name in ("vinefast", "taskvine", "python"))),
     ]
-    rows += [("event log", f"{lack}: there are more calls than these") for lack in state.lacks]
+    rows += [("event log", f"{lack}: there may be more calls than these") for lack in state.lacks]
     body = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
     return f"<h1>{html.escape(state.label)}</h1><table>{body}</table>"
 

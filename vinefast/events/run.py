@@ -14,10 +14,10 @@ import numpy as np
 
 from vinefast.errors import EventLogError
 from vinefast.events import layout
-from vinefast.events.about import EVENTS
+from vinefast.events.about import EVENTS, program_state
 from vinefast.events.file import EventFile, open_log
 
-# Functions, and workers, are counted from 1: a larger number is none.
+# Functions, and workers, are counted from 1: a larger number is damage.
 _MOST = 1 << 24
 _BUNDLE = np.dtype(
     [
@@ -99,14 +99,33 @@ class Failure:
             found = _PlainUnpickler(io.BytesIO(self.payload)).load()
         except Exception:  # a cut payload may raise anything
             return None
-        return found if isinstance(found, tuple) else None
+        return found if isinstance(found, tuple) and all(map(_is_plain, found)) else None
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Makes values of built-in types, and runs no code of whoever has written a log."""
+_SCALARS = (str, bytes, int, float, type(None))
+_OPCODES = (
+    (pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.MEMOIZE, pickle.BINPUT, pickle.BINGET)
+    + (pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BINFLOAT)
+    + (pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1)
+    + (pickle.SHORT_BINUNICODE, pickle.BINUNICODE, pickle.SHORT_BINBYTES, pickle.BINBYTES)
+    + (pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+    + (pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS)
+)
 
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} in a log")
+
+class _PlainUnpickler(pickle._Unpickler):
+    """Makes values of built-in types, and runs no code of whoever has written a log.
+
+    That of C would have room, in memory that it touches, for as many values as a damaged payload says.
+    """
+
+    dispatch = {opcode[0]: pickle._Unpickler.dispatch[opcode[0]] for opcode in _OPCODES}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(isinstance(each, _SCALARS) for each in value)
+    return isinstance(value, _SCALARS)
 
 
 @dataclass(frozen=True)
@@ -143,6 +162,8 @@ class Run:
         Bundles whose worker left, so that TaskVine has sent them again, by the number of the task.
     n_left_out : int
         Records that are missing.
+    n_unknown : int
+        Records of kinds that are not known here: of a later vinefast, or damaged.
     is_cut : bool
         Whether there were files before those that are there: what is known is of the later part of the run.
     damage : str
@@ -175,6 +196,7 @@ class Run:
         self.losses: list[Lost] = []
         self.lost_with_worker: dict[int, list[Sent]] = {}
         self.n_left_out: int = 0
+        self.n_unknown: int = 0
         self.is_cut: bool = False
         self.damage: str = ""
         self.first_ns: int = 0
@@ -199,10 +221,16 @@ class Run:
                 break
             for file in files:
                 if self._file is not None:
-                    self._file.close()
+                    self._leave(self._file)
                 self._file = file
                 found |= self._read(file)
         return found
+
+    def _leave(self, file: EventFile) -> None:
+        """Close a file that is followed by another one."""
+        if file.n_behind and not self.damage:
+            self.damage = f"{file.path} is damaged: {_behind(file)}"
+        file.close()
 
     def _next_files(self) -> list[EventFile]:
         """Open what is to be read next: the newest file, and first the one before it, if that was not read."""
@@ -240,12 +268,9 @@ class Run:
     def _take(self, kind: int, body: memoryview) -> None:
         if kind == layout.ENDED:
             nbytes = layout.ENDED_BODY.size
-            fields = layout.ENDED_BODY.unpack_from(body)
-            if len(body) < nbytes + fields[9] * layout.CALL.itemsize:
-                raise ValueError(f"{len(body)} bytes for {fields[9]} calls")
             self._bundles.append(bytes(body[:nbytes]))
-            self._calls.append(bytes(body[nbytes : nbytes + fields[9] * layout.CALL.itemsize]))
-            self.away.pop(fields[2], None)
+            self._calls.append(bytes(body[nbytes:]))
+            self.away.pop(layout.ENDED_BODY.unpack_from(body)[2], None)
         elif kind == layout.SENT:
             at_ns, task, first_call, n_calls, *others = layout.SENT_BODY.unpack_from(body)
             rest = bytes(body[layout.SENT_BODY.size :])
@@ -257,10 +282,11 @@ class Run:
         elif kind == layout.COUNTERS:
             if len(body) == self._sample.itemsize:
                 self._samples.append(bytes(body))
+            elif names := (self._sample.names or ())[1:]:
+                raise ValueError(f"{len(body)} bytes for {len(names)} counters and a time")
         elif kind == layout.FAILURE:
             number, status, nbytes = layout.FAILURE_BODY.unpack_from(body)
-            start = layout.FAILURE_BODY.size
-            self.failures[number] = Failure(number, status, nbytes, bytes(body[start : start + nbytes]))
+            self.failures[number] = Failure(number, status, nbytes, layout.payload_of(body))
         elif kind == layout.LOST:
             at_ns, task, worker, result, n_calls, _ = layout.LOST_BODY.unpack_from(body)
             numbers = np.frombuffer(bytes(body[layout.LOST_BODY.size :]), "u8", n_calls)
@@ -269,8 +295,10 @@ class Run:
         elif kind == layout.LEFT_OUT:
             self.n_left_out += layout.LEFT_OUT_BODY.unpack_from(body)[0]
             self.away.clear()  # they may have come back, with nobody to say so
-        elif kind & layout.DEFINES or kind == layout.STOPPED:
+        elif kind in layout.NAMED:
             self._name(kind, body)
+        elif kind not in layout.KINDS:
+            self.n_unknown += 1
 
     def _name(self, kind: int, body: memoryview) -> None:
         at_ns, number, slots = layout.NAME_BODY.unpack_from(body)
@@ -281,7 +309,10 @@ class Run:
         if kind == layout.RUN:
             self.about = about_of(text)
         elif kind == layout.COUNTER_NAMES:
-            self._sample = np.dtype([("at_ns", "u8"), *((name, "u8") for name in text.split())])
+            sample = np.dtype([("at_ns", "u8"), *((name, "u8") for name in text.split())])
+            if self._samples and sample != self._sample:
+                raise ValueError("other counters than before")
+            self._sample = sample
         elif kind == layout.STOPPED:
             self.stopped_ns = at_ns
         elif kind == layout.FUNCTION:
@@ -322,11 +353,24 @@ class Run:
             found.append("its beginning has made room for later records (tune parameter events-nbytes)")
         if self.n_left_out:
             found.append(f"{self.n_left_out:,} records are missing, for which there was no room")
-        return [*found, self.damage] if self.damage else found
+        if self.n_unknown:
+            found.append(f"{self.n_unknown:,} records are of kinds that this vinefast does not know")
+        if self.damage:
+            found.append(self.damage)
+        elif self._file is not None and self._file.n_behind and not self._is_written():
+            found.append(f"{self.path} is cut off, or damaged: {_behind(self._file)}")
+        return found
+
+    def _is_written(self) -> bool:
+        return self.stopped_ns is None and program_state(self.about) == "running"
 
     def wall_s(self, at_ns: int) -> float:
         """Give seconds since 1970 for a moment of the log."""
         return (at_ns + self.wall_offset_ns) * 1e-9
+
+
+def _behind(file: EventFile) -> str:
+    return f"its last {file.n_behind:,} bytes are no whole record"
 
 
 def about_of(text: str) -> dict[str, Any]:

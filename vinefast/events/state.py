@@ -187,18 +187,18 @@ def _workers(run: Run) -> list[WorkerState]:
             at.bundles += 1
             name = run.functions.get(sent.function, "?")
             at.functions[name] = at.functions.get(name, 0) + sent.n_calls
-    bundles = run.bundles
-    n = max([0, *run.workers]) + 1
-    done = np.bincount(_known(bundles["worker"], n), bundles["n_calls"], n)
-    for number, worker_state in found.items():
-        worker_state.done = int(done[number])
+    bundles, numbers = run.bundles, sorted(found)
+    done = np.bincount(_places(bundles["worker"], numbers), bundles["n_calls"], len(numbers))
+    for number, n_done in zip(numbers, done.tolist(), strict=False):
+        found[number].done = int(n_done)
     return list(found.values())
 
 
 def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]:
     calls, found = run.calls, []
-    n = max([0, *run.functions]) + 1
-    of_call = _known(calls["function"], n)
+    known = sorted(run.functions)
+    n = len(known)
+    of_call = _places(calls["function"], known)
     counts = np.bincount(of_call, minlength=n)
     totals = np.bincount(of_call, calls["duration_ns"], n) * 1e-9
     failed = np.bincount(of_call, ~is_result, n)
@@ -206,17 +206,19 @@ def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]
     np.maximum.at(longest, of_call, calls["duration_ns"])
     # Of one name there are several where a notebook's cell has defined a function anew, say.
     of_name: dict[str, list[int]] = {}
-    for number, name in run.functions.items():
-        if counts[number]:
-            of_name.setdefault(name, []).append(number)
-    for name, numbers in of_name.items():
-        n_calls, total_s = int(counts[numbers].sum()), float(totals[numbers].sum())
-        longest_s = float(longest[numbers].max()) * 1e-9
-        found.append(FunctionState(name, n_calls, int(failed[numbers].sum()), total_s, total_s / n_calls, longest_s))
+    for place, number in enumerate(known):
+        if counts[place]:
+            of_name.setdefault(run.functions[number], []).append(place)
+    for name, places in of_name.items():
+        n_calls, total_s = int(counts[places].sum()), float(totals[places].sum())
+        longest_s = float(longest[places].max()) * 1e-9
+        found.append(FunctionState(name, n_calls, int(failed[places].sum()), total_s, total_s / n_calls, longest_s))
     return sorted(found, key=lambda function: -function.total_s)
 
 
-def _known(numbers: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
-    """Give numbers below `n` as they are, and `n` for all others, whose definitions were lost."""
-    known: np.ndarray[Any, Any] = np.minimum(numbers, n)
-    return known
+def _places(numbers: np.ndarray[Any, Any], known: list[int]) -> np.ndarray[Any, Any]:
+    """Give the place of each number among those that are known, sorted, and one behind these for all others."""
+    keys = np.array([*known, 1 << 32], np.int64)
+    places = np.searchsorted(keys, numbers.astype(np.int64))
+    found: np.ndarray[Any, Any] = np.where(keys[places] == numbers, places, len(known))
+    return found

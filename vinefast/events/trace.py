@@ -329,7 +329,7 @@ def _counters(run: Run) -> list[Counter]:
             at_ns = np.minimum(samples["at_ns"], _MOST_NS).astype(np.int64)
             found.append(Counter(name, at_ns, samples[key].astype(np.float64)))
     edges_s, rates = Figures(run).ended()
-    at_ns = run.first_ns + (edges_s * 1e9).astype(np.int64)
+    at_ns = min(run.first_ns, _MOST_NS) + np.minimum(edges_s * 1e9, _MOST_NS).astype(np.int64)
     for name, rate in rates.items():
         if rate.any():
             # It holds until the next one.
