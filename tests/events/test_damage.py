@@ -23,7 +23,7 @@ from vinefast.events.figures import Figures
 from vinefast.events.report import report_of
 from vinefast.events.run import Failure, Run
 from vinefast.events.state import state_of
-from vinefast.events.story import Stories
+from vinefast.events.story import Stories, tries_of_parsl
 from vinefast.events.trace import trace_of
 from vinefast.library import protocol
 
@@ -267,6 +267,31 @@ def test_nothing_is_read_behind_damage(scratch):
         file.write(WHOLE[RECORDS[10][0] :])
     assert list(run._file.records()) == []
     assert len(run.calls) == n_calls and "a record of 12 bytes" in run.damage
+
+
+LINE = b"1 parsl.dataflow.dflow:2 try_launch [INFO]  Parsl task 17 try 2 launched on executor x with executor id 5\n"
+FIELDS = {"task": "17", "try": "2", "executor": "x", "executor_task": "5"}
+JSON_LINE = json.dumps({"name": "parsl.dataflow.dflow", **{f"parsl.{name}": text for name, text in FIELDS.items()}})
+
+
+@pytest.mark.parametrize("digits", ["5", "9" * 18, "9" * 5000])
+def test_a_number_of_parsls_that_is_none(tmp_path, digits):
+    """Python refuses to read one of so many digits."""
+    found = {} if len(digits) > 18 else {int(digits): (17, 2)}
+    for name, line in (("parsl.log", LINE.decode()), ("parsl.jsonlog", JSON_LINE)):
+        (tmp_path / name).write_text(line.replace("id 5", f"id {digits}").replace('"5"', f'"{digits}"'))
+        assert tries_of_parsl(str(tmp_path), "x") == found
+        (tmp_path / name).unlink()
+
+
+@examples(150)
+@given(damaged(LINE * 2), damaged((JSON_LINE.encode() + b"\n") * 2))
+def test_parsls_own_logs(scratch, text, as_json):
+    directory = scratch.path.parent.parent
+    (directory / "parsl.log").write_bytes(text)
+    (directory / "parsl.jsonlog").write_bytes(as_json)
+    found = tries_of_parsl(str(directory), "x")
+    assert all(isinstance(number, int) and len(numbers) == 2 for number, numbers in found.items())
 
 
 PAYLOADS = [

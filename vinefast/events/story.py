@@ -17,7 +17,10 @@ from vinefast.events.printed import end_of_output
 from vinefast.events.run import Lost, Run, Sent, Worker
 from vinefast.events.state import RESULTS
 
-_LAUNCHED = re.compile(r"Parsl task (\d+) try (\d+) launched on executor (.+) with executor id (\d+)")
+_NUMBER = re.compile(r"\d{1,18}")
+_LAUNCHED = re.compile(
+    r"Parsl task (\d{1,18}) try (\d{1,18}) launched on executor (.+) with executor id (\d{1,18})(?!\d)"
+)
 _LOGS = "taskvine"
 _TRANSACTIONS = "transactions"
 _LINES = 20
@@ -330,4 +333,4 @@ def _launched_by_json(line: str) -> tuple[str, ...] | None:
         launched = tuple(str(record[f"parsl.{name}"]) for name in ("task", "try", "executor", "executor_task"))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None  # it has been cut, say
-    return launched if all(map(str.isdecimal, (*launched[:2], launched[3]))) else None
+    return launched if all(map(_NUMBER.fullmatch, (*launched[:2], launched[3]))) else None
