@@ -1,5 +1,6 @@
 """Functions of the program's ``__main__``: which globals they use, and when those have changed."""
 
+import enum
 import functools
 import gc
 import os
@@ -239,6 +240,23 @@ def test_a_class_that_comes_back_is_as_it_was(main, monkeypatch):
     ByValue().serialize(tool)
     module.Tool.n = 3
     assert ByValue().deserialize(there).n == 1
+
+
+def test_a_class_keeps_its_qualified_name(monkeypatch):
+    class Inner(Exception):
+        pass
+
+    class Kind(enum.Enum):
+        ONE = 1
+
+    values = [Inner(1), Kind.ONE]
+    there = [ByValue().serialize(value) for value in values]
+    # As a process that has seen neither.
+    monkeypatch.setattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", weakref.WeakValueDictionary())
+    for payload, value in zip(there, values, strict=True):
+        found = type(ByValue().deserialize(payload))
+        assert found is not type(value)
+        assert (found.__name__, found.__qualname__) == (type(value).__name__, type(value).__qualname__)
 
 
 def test_tracebacks_name_the_program():

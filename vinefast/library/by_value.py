@@ -178,7 +178,9 @@ def _pickler() -> type[pickle.Pickler]:
         return make, tuple(file if isinstance(part, str) and part == _NO_FILE else part for part in arguments)
 
     class Pickler(kind):  # type: ignore[misc, valid-type]
-        """Code keeps its file, without which tracebacks name none; and a class that is back keeps its attributes."""
+        """Code keeps its file, without which tracebacks name none, and a class its qualified name; and a class that is
+        back keeps its attributes.
+        """
 
         dispatch_table = ChainMap({CodeType: reduce_code}, kind.dispatch_table)
 
@@ -196,6 +198,7 @@ def _pickler() -> type[pickle.Pickler]:
                 if obj not in _foreign:
                     _own.add(obj)
                 make, args, content, items, pairs, fill = reduced
+                content[0]["__qualname__"] = obj.__qualname__
                 reduced = make, args, (fill, content), items, pairs, set_class_state
             return reduced
 
