@@ -75,6 +75,22 @@ def test_what_python_app_catches(worker):
     assert repr(record.exception) == "ValueError('wrapped')"
 
 
+@pytest.mark.parametrize("function", [calls.fail_far_down, wrap_error(calls.fail_far_down)])
+@pytest.mark.parametrize("has_tblib", [False, True])
+def test_traceback_that_is_too_deep_to_be_serialized(worker, function, has_tblib):
+    exception = worker.run([Call(function, (900, has_tblib))]).records[0].exception
+    assert repr(exception) == "RuntimeError('outer')" and repr(exception.__cause__) == "KeyError('deep')"
+    names = [frame.name for frame in traceback.extract_tb(exception.__cause__.__traceback__)]
+    assert names == ["down"] * 20
+
+
+def test_runaway_recursion_within_a_python_app(worker):
+    record = worker.run([Call(wrap_error(calls.recurse), ())]).records[0]
+    assert type(record.exception) is RecursionError
+    assert [frame.name for frame in traceback.extract_tb(record.exception.__traceback__)] == ["recurse"] * 20
+    assert "in recurse" in record.value[2]
+
+
 def test_wrapper_inside_a_result_is_left_alone(worker):
     (wrapper,) = worker.run([Call(calls.call_into_list, (wrap_error(calls.exhaust),), kind=2)]).records[0].value
     assert isinstance(wrapper, RemoteExceptionWrapper)

@@ -56,16 +56,7 @@ def pack_exception(exception: BaseException) -> bytes:
     """Payload of status STATUS_EXCEPTION, whatever the exception's own methods do."""
     trace = users_traceback(exception.__traceback__)
     _explain_lack(exception, trace)
-    kind = type(exception)
-    wrapped = None
-    # The traceback of a runaway recursion is too deep to be serialized whole.
-    for attempt in (trace, _last_frames(trace), None):
-        try:
-            wrapped = parsl_side.serialize(parsl_side.RemoteExceptionWrapper(kind, exception, attempt))
-            break
-        except BaseException:
-            continue
-    return _pack(kind, exception, trace, wrapped)
+    return _pack(type(exception), exception, trace, None)
 
 
 def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
@@ -74,12 +65,8 @@ def pack_wrapper(wrapper: parsl_side.RemoteExceptionWrapper) -> bytes:
     The manager's side can then name the exception even if it cannot rebuild it.
     """
     _explain_lack(wrapper.e_value, wrapper.e_traceback)
-    try:
-        wrapped = parsl_side.serialize(wrapper)
-    except BaseException:
-        wrapped = None
     trace = wrapper.e_traceback.as_traceback() if wrapper.e_traceback else None
-    return _pack(wrapper.e_type, wrapper.e_value, trace, wrapped)
+    return _pack(wrapper.e_type, wrapper.e_value, trace, wrapper)
 
 
 def pack_death(
@@ -114,15 +101,9 @@ def pack_changed(app: str, inputs: list[str]) -> bytes:
     return pickle.dumps((app, inputs), 5)
 
 
-def _last_frames(trace: TracebackType | None, count: int = 20) -> TracebackType | None:
-    frames = []
-    while trace is not None:
-        frames.append(trace)
-        trace = trace.tb_next
-    return frames[-count:][0] if frames else None
-
-
-def _pack(kind: type, exception: BaseException, trace: TracebackType | None, wrapped: bytes | None) -> bytes:
+def _pack(
+    kind: type, exception: BaseException, trace: TracebackType | None, wrapper: parsl_side.RemoteExceptionWrapper | None
+) -> bytes:
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(exception)
@@ -132,7 +113,43 @@ def _pack(kind: type, exception: BaseException, trace: TracebackType | None, wra
         text = "".join(traceback.format_exception(kind, exception, trace))
     except BaseException:
         text = "".join(traceback.format_tb(trace)) + f"{name}: {message}\n"
-    return pickle.dumps((name, message, text, wrapped, _peak_nbytes()), 5)
+    return pickle.dumps((name, message, text, _serialized(kind, exception, trace, wrapper), _peak_nbytes()), 5)
+
+
+def _serialized(
+    kind: type, exception: BaseException, trace: TracebackType | None, wrapper: parsl_side.RemoteExceptionWrapper | None
+) -> bytes | None:
+    """Serialize an exception with its traceback, or the last frames of that, or none; None: it cannot be."""
+    for n_frames in (None, 20, 0):
+        try:
+            if n_frames is not None:
+                # Of calls in calls, as in a recursion, there may be too many to be serialized.
+                _shorten(exception, n_frames)
+                trace, wrapper = _last_frames(trace, n_frames), None
+            return parsl_side.serialize(wrapper or parsl_side.RemoteExceptionWrapper(kind, exception, trace))
+        except BaseException:
+            continue
+    return None
+
+
+def _shorten(exception: BaseException, n_frames: int) -> None:
+    """Leave the last frames alone of an exception, and of all that it comes from."""
+    waiting: list[BaseException | None] = [exception]
+    seen: list[BaseException] = []
+    while waiting:
+        each = waiting.pop()
+        if each is not None and not any(each is other for other in seen):
+            seen.append(each)
+            each.__traceback__ = _last_frames(each.__traceback__, n_frames)
+            waiting += each.__cause__, each.__context__
+
+
+def _last_frames(trace: TracebackType | None, count: int) -> TracebackType | None:
+    frames = []
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    return frames[-count:][0] if frames and count else None
 
 
 def _peak_nbytes() -> int:

@@ -74,6 +74,24 @@ def fail_deeply(message):
         raise RuntimeError("outer") from error
 
 
+def fail_far_down(depth, has_tblib):
+    """Raise what comes from so many calls in calls; as Parsl has exceptions pickled, where tblib does it."""
+    if has_tblib:
+        import tblib.pickling_support
+
+        tblib.pickling_support.install()
+
+    def down(depth):
+        if not depth:
+            raise KeyError("deep")
+        down(depth - 1)
+
+    try:
+        down(depth)
+    except KeyError as error:
+        raise RuntimeError("outer") from error
+
+
 def leave(code):
     sys.exit(code)
 
