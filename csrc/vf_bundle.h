@@ -92,7 +92,7 @@ struct vf_bundle {
 	struct vf_question *question; /* it brings the answer, and has no calls */
 	uint64_t generation; /* of the temporary files that it reads */
 	int unreached; /* its worker could not fetch one of them */
-	int forgotten; /* TaskVine never comes back to its task */
+	int without_library; /* which could not be sent to its worker */
 	uint32_t n_calls, n_outcomes;
 	struct vf_outcome *outcomes;
 	struct vf_call *calls[];

@@ -123,6 +123,22 @@ static void return_without_inputs(struct vf_return *returns, struct vf_bundle *b
 	vf_bundle_free(bundle);
 }
 
+/* The library that they need could not be sent to their worker: something of it is gone here, or
+finds no room there. Another worker may have one. */
+static void return_without_library(struct vf_return *returns, struct vf_bundle *bundle)
+{
+	count_lost(returns, bundle, VINE_RESULT_INPUT_MISSING);
+	for (uint32_t i = bundle->n_calls; i-- > 0;) {
+		struct vf_call *call = bundle->calls[i];
+		if (++call->losses > returns->config->max_losses)
+			vf_end_for_file(returns->end, call, NULL,
+					"the library could not be sent to a worker");
+		else
+			vf_waiting_again(returns->waiting, call);
+	}
+	vf_bundle_free(bundle);
+}
+
 static uint64_t difference(uint64_t later, uint64_t earlier)
 {
 	return later > earlier ? later - earlier : 0;
@@ -385,6 +401,10 @@ static int return_bundle(
 		vf_end_failed(returns->end, bundle, VINE_RESULT_CANCELLED, NULL);
 		return 0;
 	}
+	if (is_cancelled && bundle->without_library && bundle->n_calls) {
+		return_without_library(returns, bundle);
+		return 0;
+	}
 	char *output = (char *)vine_task_get_stdout(task);
 	int has_room = result != VINE_RESULT_SUCCESS || !lacks_room(task, output);
 	if (!has_room && return_without_room(returns, bundle, worker))
@@ -422,8 +442,7 @@ static int return_bundle(
 		output = text;
 		result = VINE_RESULT_SIGNAL;
 	}
-	int again = bundle->unreached || bundle->forgotten || vf_temps_failed(bundle) ||
-			vf_temps_outdated(bundle);
+	int again = bundle->unreached || vf_temps_failed(bundle) || vf_temps_outdated(bundle);
 	/* The worker that a call takes down may be the one that has what it reads, each time. */
 	int is_suspect = vf_bundle_has_lost(bundle, returns->config->max_losses);
 	if (bundle->given_up && again && !is_suspect)

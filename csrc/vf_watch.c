@@ -175,18 +175,21 @@ int vf_watch_may_run(struct vf_watch *watch, struct vine_task *task)
 	return !bundle->given_up && vf_temps_there(bundle) && !vf_temps_outdated(bundle);
 }
 
-/* TaskVine 7.14.5 takes a function call off its list before it sends the library for it, and never
-comes back to the call if the connection breaks then. It is the task that was offered last. */
+/* TaskVine sends a library for the function call that it has offered last. If that fails, 7.14.5
+never comes back to the call, which it has taken off its list; later versions try for ever. Either
+the connection has broken, or a file that the library needs is gone here: then the worker stays, and
+would get one call after another. */
 void vf_watch_unsent(struct vf_watch *watch, struct vine_task *task)
 {
-	if (VF_TASKVINE >= 715 || !vine_task_get_library_provided(task))
+	if (!vine_task_get_library_provided(task))
 		return;
 	struct vf_bundle *bundle = vf_inflight_find(watch->inflight, watch->offered_id);
-	/* One without calls was meant for that worker, and goes with it. */
-	if (!bundle || !bundle->n_calls)
+	if (!bundle)
 		return;
-	bundle->forgotten = 1;
+	bundle->without_library = 1;
 	vf_inflight_give_up(watch->inflight, bundle);
+	if (bundle->worker)
+		vf_worker_refuse(bundle->worker, vf_now_ns());
 }
 
 void vf_watch_library_ended(struct vf_watch *watch, const char *address, int by_itself)

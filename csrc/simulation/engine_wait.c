@@ -229,7 +229,9 @@ static enum sent commit(struct vine_manager *manager, struct vine_worker_info *w
 {
 	if (task->needs_library &&
 			!vine_schedule_find_library(manager, worker, task->needs_library) &&
-			!send_library(manager, worker))
+			!send_library(manager, worker)) {
+		if (manager->lost)
+			manager->lost(task, 0);
 		return SENT_NOT;
 	snprintf(task->addrport, sizeof task->addrport, "%s", worker->addrport);
 	int result = vine_manager_put_task(manager, worker, task, task->command, NULL, NULL);

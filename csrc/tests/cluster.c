@@ -83,6 +83,11 @@ static void install_library(struct cluster *cluster)
 		slots = MANY_SLOTS;
 	if (slots)
 		vine_task_set_function_slots(library, slots);
+	if (cluster->library_file)
+		CHECK(vine_task_add_input(library,
+				vine_declare_file(cluster->manager, cluster->library_file,
+						VINE_CACHE_LEVEL_WORKFLOW, 0),
+				"library-file", 0));
 	vine_manager_install_library(cluster->manager, library, LIBRARY);
 }
 

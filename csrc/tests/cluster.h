@@ -40,6 +40,7 @@ struct cluster {
 	char directory[64];
 	pthread_t thread;
 	int is_running;
+	const char *library_file; /* that its library needs; NULL: none */
 	struct worker workers[CLUSTER_WORKERS_MAX];
 	uint32_t n_workers; /* that have ever joined */
 	int n_back, n_node_joined, n_node_left, n_temps_given;
