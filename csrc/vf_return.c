@@ -442,6 +442,10 @@ static int return_bundle(
 		output = text;
 		result = VINE_RESULT_SIGNAL;
 	}
+	/* TaskVine does not offer it again, where that is counted, while a temporary file that it
+	reads is lost as well. */
+	if (bundle->given_up && bundle->has_run && !worker)
+		vf_bundle_lose(bundle);
 	int again = bundle->unreached || vf_temps_failed(bundle) || vf_temps_outdated(bundle);
 	/* The worker that a call takes down may be the one that has what it reads, each time. */
 	int is_suspect = vf_bundle_has_lost(bundle, returns->config->max_losses);

@@ -227,6 +227,7 @@ static void look_for_orphans(struct vf_watch *watch, uint64_t now_ns)
 			end_orphaned(bundle);
 		} else if (now_ns - bundle->orphaned_ns > ORPHAN_GRACE_MS * 1000000ull) {
 			lose(watch, bundle);
+			bundle->has_run = 0; /* its worker may leave before it is cancelled */
 			vf_inflight_give_up(watch->inflight, bundle);
 		}
 	}

@@ -115,6 +115,7 @@ TAILQ_HEAD(task_queue, vine_task);
 
 struct vine_file {
 	int refs, is_declared;
+	int is_created; /* a temporary file: it has been somewhere */
 	vine_file_type_t type;
 	vine_cache_level_t level;
 	char *source, *cached_name, *data;

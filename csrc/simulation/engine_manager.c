@@ -136,6 +136,18 @@ static struct vine_task *find_task(struct vine_manager *manager, int id)
 	return NULL;
 }
 
+static void delete_files(struct vine_manager *manager, struct vine_worker_info *worker,
+		const struct mount *mounts, uint32_t n, vine_cache_level_t most)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct vine_file *file = mounts[i].file;
+		if (file->level > most)
+			continue;
+		worker->link->calls->unlink(worker->link->peer, file->cached_name);
+		engine_forget_replica(manager, worker, file->cached_name);
+	}
+}
+
 int vine_cancel_by_task_id(struct vine_manager *manager, int id)
 {
 	struct vine_task *task = find_task(manager, id);
@@ -146,10 +158,14 @@ int vine_cancel_by_task_id(struct vine_manager *manager, int id)
 	sim_trace("cancel task %d in state %s", id, vine_task_get_state(task));
 	task->result = VINE_RESULT_CANCELLED;
 	struct vine_worker_info *worker = task->worker;
-	if (worker)
+	if (worker) {
 		engine_reap(manager, task, TASK_RETRIEVED);
-	else
+		delete_files(manager, worker, task->inputs, task->n_inputs, VINE_CACHE_LEVEL_TASK);
+		delete_files(manager, worker, task->outputs, task->n_outputs,
+				VINE_CACHE_LEVEL_FOREVER);
+	} else {
 		engine_change_state(manager, task, TASK_RETRIEVED);
+	}
 	if (worker && worker->link->is_over && sim_chance(500))
 		engine_remove_worker(manager, worker);
 	return 1;

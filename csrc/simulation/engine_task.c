@@ -93,6 +93,7 @@ int vine_task_add_output(struct vine_task *task, struct vine_file *file, const c
 	if (!task || !file || !name)
 		return 0;
 	task->outputs = add_mount(task->outputs, &task->n_outputs, file, name);
+	file->is_created = 0;
 	return 1;
 }
 

@@ -68,6 +68,7 @@ static void hear_cached(struct vine_manager *manager, struct vine_worker_info *w
 #endif
 	struct replica *replica = engine_replica(worker, message->name);
 	replica->is_there = 1;
+	file->is_created = 1;
 	replica->is.nbytes = (int64_t)message->nbytes;
 	if (file->type == VINE_TEMP)
 		file->nbytes = message->nbytes;
@@ -233,6 +234,7 @@ static enum sent commit(struct vine_manager *manager, struct vine_worker_info *w
 		if (manager->lost)
 			manager->lost(task, 0);
 		return SENT_NOT;
+	}
 	snprintf(task->addrport, sizeof task->addrport, "%s", worker->addrport);
 	int result = vine_manager_put_task(manager, worker, task, task->command, NULL, NULL);
 	task->committed_us = engine_now_us();
@@ -249,11 +251,31 @@ static enum sent commit(struct vine_manager *manager, struct vine_worker_info *w
 	return SENT_FAILED;
 }
 
+/* A task that reads a temporary file which is nowhere any more is offered to no worker. */
+static int are_inputs_somewhere(struct vine_manager *manager, const struct vine_task *task)
+{
+	for (uint32_t i = 0; i < task->n_inputs; i++) {
+		const struct vine_file *file = task->inputs[i].file;
+		struct vine_worker_info *worker;
+		if (file->type != VINE_TEMP || !file->is_created)
+			continue;
+		LIST_FOREACH(worker, &manager->workers, entry) {
+			if (engine_replica(worker, file->cached_name))
+				break;
+		}
+		if (!worker)
+			return 0;
+	}
+	return 1;
+}
+
 static int send_one_task(struct vine_manager *manager)
 {
 	struct vine_task *task, *next;
 	for (task = TAILQ_FIRST(&manager->ready); task; task = next) {
 		next = TAILQ_NEXT(task, queued);
+		if (!are_inputs_somewhere(manager, task))
+			continue;
 		struct vine_worker_info *worker = vine_schedule_task_to_worker(manager, task);
 		if (!worker)
 			continue;

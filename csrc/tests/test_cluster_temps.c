@@ -329,6 +329,30 @@ static void test_a_reader_elsewhere_gets_it_from_its_holder(void)
 	end(5);
 }
 
+/* It takes down whichever worker has what it reads: TaskVine offers it to nobody until that is made
+again, as another file. */
+static void test_a_reader_that_takes_down_each_holder_fails(void)
+{
+	struct worker *worker = begin();
+	submit(0, &temps[0], NULL);
+	make(worker);
+	UNTIL(&cluster, jobs[0].n_back == 1);
+	submit(1, NULL, &temps[0]);
+	for (int losses = 1; losses <= 4; losses++) { /* max_losses, as cluster_open() sets it */
+		CHECK(!strcmp(read_by(worker)->data, "m0"));
+		CHECK(jobs[1].n_back == 0);
+		cluster_lose(&cluster, worker);
+		if (losses == 4)
+			break;
+		worker = join();
+		make(worker);
+	}
+	UNTIL(&cluster, jobs[1].n_back == 1);
+	CHECK(jobs[1].engine_result == VINE_RESULT_MAX_RETRIES);
+	CHECK(strstr(jobs[1].text, "was lost"));
+	end(2);
+}
+
 /* Then it goes where the file is, and that is no loss. */
 static void test_a_reader_that_cannot_get_it_goes_to_its_holder(void)
 {
@@ -435,6 +459,7 @@ int main(void)
 	test_a_reader_that_loses_its_worker_waits_for_another_copy();
 	test_what_a_reader_has_written_to_is_made_again();
 	test_a_reader_elsewhere_gets_it_from_its_holder();
+	test_a_reader_that_takes_down_each_holder_fails();
 	test_a_reader_that_cannot_get_it_goes_to_its_holder();
 	test_what_is_fetched_is_deleted_after_that(0);
 	test_what_is_fetched_is_deleted_after_that(1);
