@@ -370,6 +370,12 @@ static enum served serve(struct vf_send *send, struct vf_group *group)
 	if (is_held_back(send, spec)) {
 		drop_cancelled_head(send, group);
 		return SERVED_PASSED;
+	/* It fails: also what would wait until something is known of a worker, which a library that
+	always ends never tells. */
+	if (vf_library_is_hopeless(send->library)) {
+		send_from(send, group, NULL);
+		return SERVED_SENT;
+	}
 	}
 	int is_scored = send->config->placing &&
 			(send->config->locality ? group->scored : group->scored & 2);

@@ -333,7 +333,9 @@ static void begin_task(struct worker *worker, struct worker_task *task)
 	}
 	worker_open_bundle(worker, task);
 	worker->n_bundles += task->n_calls > 0;
-	if (!task->n_calls) {
+	if (!task->n_calls && worker->script.ends_libraries) {
+		free_task(task); /* there is nobody to answer */
+	} else if (!task->n_calls) {
 		worker->n_nodes++;
 		worker_answer(worker, task, !worker->script.keeps_node_to_itself, NODE);
 	} else if (worker->script.is_automatic) {
