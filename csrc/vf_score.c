@@ -17,8 +17,8 @@ enum {
 /* A call of which nothing is known. */
 static const double UNKNOWN_NS = 10e6;
 
-/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one again,
-and one that is too small for the calls will never do. */
+/* Longer than any file takes: nobody knows when a worker that TaskVine refuses will be one
+again. */
 static const double PAUSED_NS = 3600e9;
 
 static int reserve(void *array, uint64_t n, size_t item_nbytes)
@@ -62,19 +62,26 @@ static int reserve_all(struct vf_score *score)
 	return 0;
 }
 
-/* How long a call that needs so much would wait for a slot of this worker. What was thought to be
-short and has not ended takes, as far as anybody knows, as long again. */
-static double queue_ns(const struct vf_worker *worker, const struct vf_resources *needs,
-		uint32_t slots, uint64_t now_ns)
+/* How long a call that takes so many slots would wait for them at this worker. What was thought to
+be short and has not ended takes, as far as anybody knows, as long again. */
+static double queue_ns(
+		const struct vf_worker *worker, uint32_t share, uint32_t slots, uint64_t now_ns)
 {
-	uint32_t share = vf_worker_share(worker, needs);
-	if (vf_worker_is_paused(worker, now_ns) || !share)
+	if (vf_worker_is_paused(worker, now_ns))
 		return PAUSED_NS;
 	if (!slots || worker->running + share <= slots)
 		return 0;
 	double expected_ns = worker->expected_ns / slots;
 	double silent_ns = (double)(now_ns - worker->heard_ns);
 	return expected_ns > silent_ns ? expected_ns : silent_ns;
+}
+
+/* A worker that is too small for the calls gets none, whatever files it has, and whatever a queue
+counts. Most keep theirs. */
+static void set_capacity(struct vf_locality *locality, uint32_t index, uint32_t capacity)
+{
+	if (locality->workers[index].capacity != capacity)
+		vf_locality_set_capacity(locality, index, capacity);
 }
 
 static void set_queues(struct vf_score *score, const struct vf_resources *needs)
@@ -84,11 +91,13 @@ static void set_queues(struct vf_score *score, const struct vf_resources *needs)
 	for (uint32_t i = 0; i < workers->n; i++) {
 		struct vf_worker *worker = workers->items[i];
 		uint32_t slots = worker->slots ? worker->slots : workers->typical_slots;
+		uint32_t share = vf_worker_share(worker, needs);
 		score->by_index[worker->index] = worker;
+		set_capacity(score->locality, worker->index, share ? VF_LOCALITY_UNLIMITED : 0);
 		/* One that is kept free for others is, for now, none for these. */
 		double queued_ns = worker == workers->reserved ?
 				PAUSED_NS :
-				queue_ns(worker, needs, slots, now_ns);
+				queue_ns(worker, share, slots, now_ns);
 		vf_locality_set_queue(score->locality, worker->index, (uint64_t)queued_ns);
 	}
 }
@@ -126,26 +135,35 @@ static int take(struct vf_score *score, struct vf_group *group)
 	return 0;
 }
 
-/* The worker that holds most of what a call reads; NONE if none does, or it is too small. */
+/* A worker that holds a file and is not too small; NULL: there is none. */
+static const struct vf_worker *holder_of(
+		const struct vf_temp *temp, const struct vf_resources *needs)
+{
+	uint32_t i = 0;
+	while (i < temp->n_holders && !vf_worker_share(temp->holders[i], needs))
+		i++;
+	return i < temp->n_holders ? temp->holders[i] : NULL;
+}
+
+/* The worker that holds the largest file that a call reads, of those that are not too small; NONE
+if there is none. */
 static uint32_t home_of(const struct vf_score *score, const struct vf_call *call)
 {
-	const struct vf_temp *largest = NULL;
+	const struct vf_worker *home = NULL;
 	int64_t most = -1;
 	for (uint32_t k = 0; call->files && k < call->files->n; k++) {
-		const struct vf_temp *temp = call->files->items[k].kind == VF_FILE_READ ?
-				call->files->items[k].temp :
+		const struct vf_file *file = &call->files->items[k];
+		const struct vf_worker *holder = file->kind == VF_FILE_READ ?
+				holder_of(file->temp, &call->spec->needs) :
 				NULL;
-		int64_t nbytes = temp && temp->n_holders ?
-				score->locality->files[temp->datum->index].nbytes :
-				-1;
+		int64_t nbytes = holder ? score->locality->files[file->temp->datum->index].nbytes :
+					  -1;
 		if (nbytes > most) {
 			most = nbytes;
-			largest = temp;
+			home = holder;
 		}
 	}
-	return largest && vf_worker_share(largest->holders[0], &call->spec->needs) ?
-			largest->holders[0]->index :
-			VF_LOCALITY_NONE;
+	return home ? home->index : VF_LOCALITY_NONE;
 }
 
 int vf_score_deal(struct vf_score *score, struct vf_group *group)

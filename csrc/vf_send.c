@@ -333,6 +333,9 @@ static int send_scored(struct vf_send *send, struct vf_group *group)
 		send_chosen(send, &choice, worker);
 		sent = 1;
 	}
+	/* One that has the files of such calls would take others for ever. */
+	if (!sent && vf_resources_any(&needs))
+		vf_workers_reserve(send->workers, &needs, was_dealt_some, NULL);
 	vf_score_gather(send->score);
 	return sent;
 }
@@ -344,7 +347,7 @@ static int pass(struct vf_send *send, struct vf_group *group)
 	if (!send->config->placing || !vf_resources_any(&needs))
 		return 1;
 	drop_cancelled_head(send, group);
-	vf_workers_reserve(send->workers, &needs);
+	vf_workers_reserve(send->workers, &needs, NULL, NULL);
 	return 0;
 }
 
@@ -367,15 +370,15 @@ static enum served serve(struct vf_send *send, struct vf_group *group)
 {
 	const struct vf_spec *spec = vf_queue_first(group);
 	struct vf_worker *worker;
-	if (is_held_back(send, spec)) {
-		drop_cancelled_head(send, group);
-		return SERVED_PASSED;
 	/* It fails: also what would wait until something is known of a worker, which a library that
 	always ends never tells. */
 	if (vf_library_is_hopeless(send->library)) {
 		send_from(send, group, NULL);
 		return SERVED_SENT;
 	}
+	if (is_held_back(send, spec)) {
+		drop_cancelled_head(send, group);
+		return SERVED_PASSED;
 	}
 	int is_scored = send->config->placing &&
 			(send->config->locality ? group->scored : group->scored & 2);

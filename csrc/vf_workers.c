@@ -192,13 +192,16 @@ int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *
 	return 0;
 }
 
-void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *needs)
+void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *needs,
+		vf_workers_accept *accept, void *arg)
 {
 	const struct vf_worker *best = NULL;
 	double least = INFINITY;
 	for (uint32_t i = 0; i < workers->n; i++) {
-		const struct vf_worker *worker = workers->items[i];
-		uint32_t share = worker->pause_ns ? 0 : vf_worker_share(worker, needs);
+		struct vf_worker *worker = workers->items[i];
+		uint32_t share = worker->pause_ns || (accept && !accept(arg, worker)) ?
+				0 :
+				vf_worker_share(worker, needs);
 		double excess = share ? ((double)worker->running + share) / worker->slots :
 					INFINITY;
 		if (excess < least) {

@@ -112,8 +112,10 @@ int vf_workers_known(const struct vf_workers *workers);
 /* Whether any worker could ever take such a bundle. */
 int vf_workers_fit(const struct vf_workers *workers, const struct vf_resources *needs);
 
-/* Keep the worker that is nearest to having room for such a bundle free of others. */
-void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *needs);
+/* Keep the worker that is nearest to having room for such a bundle free of others. `accept` may be
+NULL. */
+void vf_workers_reserve(struct vf_workers *workers, const struct vf_resources *needs,
+		vf_workers_accept *accept, void *arg);
 
 /* A bundle goes to a worker, and has ended there. `expected_ns` is negative while nothing is known
 about it. The same `share` and `expected_ns` both times. */

@@ -212,6 +212,83 @@ static void test_a_large_call_goes_where_it_fits(void)
 	end(2);
 }
 
+/* A bundle of one call without files is answered, and another one submitted. */
+static int go_on(struct worker *worker, struct job *small, int *n)
+{
+	struct worker_task *task = worker_bundle(worker);
+	if (!task || task->n_inputs)
+		return task != NULL;
+	worker_answer(worker, task, 1, NULL);
+	job_run(&cluster, &small[*n], *n);
+	(*n)++;
+	return 0;
+}
+
+/* Tells whether there was one. */
+static int answer_one(struct worker *worker)
+{
+	struct worker_task *task = worker_bundle(worker);
+	if (task)
+		worker_answer(worker, task, 1, NULL);
+	return task != NULL;
+}
+
+/* Also while others keep all workers busy, and it costs less to wait there than to move it. */
+static void test_a_large_call_gets_a_turn_where_its_file_is(void)
+{
+	enum { WAITING = 30, MANY = 300 };
+	static struct job small[MANY + 2];
+	static struct spec spec, needs_memory;
+	struct vf_temp temp = {.name = "file"};
+	const struct worker_script script = {.cores = 2, .memory = 1000, .disk = 1000};
+	const struct worker_script holding = {.cores = 2, .memory = 3000, .disk = 1000};
+	cluster_open(&cluster);
+	cluster.function.mean_ns = 10e6;
+	cluster_settings(&cluster)->rule.target_ns = 0; /* each call is a bundle */
+	cluster_settings(&cluster)->scoring.bandwidth_bytes_per_ns = 1e-9;
+	cluster_start(&cluster);
+	struct worker *other = cluster_join_by(&cluster, &script);
+	UNTIL(&cluster, other->n_nodes == 1);
+	struct worker *holder = cluster_join_by(&cluster, &holding);
+	UNTIL(&cluster, holder->n_nodes == 1);
+
+	spec_begin(&needs_memory, -1, 0);
+	needs_memory.spec.needs.memory = 2000;
+	job_begin(&cluster, &jobs[0], 0);
+	jobs[0].call.spec = &needs_memory.spec;
+	job_add_temp(&jobs[0], VF_FILE_MADE, &temp, "made");
+	job_submit(&cluster, &jobs[0]);
+	struct worker_task *task = cluster_bundle(&cluster, holder);
+	worker_make(holder, task);
+	worker_answer(holder, task, 1, NULL);
+	UNTIL(&cluster, job_has_returned(&jobs[0]));
+
+	int n = 0, is_there = 0;
+	while (n < WAITING) {
+		job_run(&cluster, &small[n], n);
+		n++;
+	}
+	spec_begin(&spec, 2, 0);
+	job_begin(&cluster, &jobs[1], 1);
+	jobs[1].call.spec = &spec.spec;
+	job_add_temp(&jobs[1], VF_FILE_READ, &temp, "read");
+	job_submit(&cluster, &jobs[1]);
+	UNTIL(&cluster,
+			n >= MANY || go_on(other, small, &n) ||
+					(is_there = go_on(holder, small, &n)));
+	CHECK(is_there);
+	UNTIL(&cluster, !answer_one(holder) && !answer_one(other) && cluster.n_back == n + 2);
+	vf_loop_let_go(&cluster.loop, &temp);
+	UNTIL(&cluster, cluster.n_temps_given == 1);
+	cluster_close(&cluster);
+	CHECK(jobs_returned(small, n) == n && jobs_returned(jobs, 2) == 2);
+	for (int i = 0; i < n; i++)
+		job_end(&small[i]);
+	for (int i = 0; i < 2; i++)
+		job_end(&jobs[i]);
+	vf_temp_free(&temp);
+}
+
 static void test_a_large_frame_travels_as_a_file(void)
 {
 	cluster_open(&cluster);
@@ -306,6 +383,7 @@ int main(void)
 	test_a_call_that_is_too_large_waits(0);
 	test_a_call_that_is_too_large_waits(1);
 	test_a_large_call_goes_where_it_fits();
+	test_a_large_call_gets_a_turn_where_its_file_is();
 	test_a_large_frame_travels_as_a_file();
 	test_a_worker_that_does_not_know_the_function_gets_it();
 	test_the_regular_mode();

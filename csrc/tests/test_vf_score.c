@@ -175,6 +175,22 @@ int main(void)
 	CHECK(workers.items[0]->dealt.n == 0);
 	vf_score_gather(&score);
 	check_order();
+	/* Also if only bytes count, or these take very long. */
+	for (int takes_long = 0; takes_long < 2; takes_long++) {
+		locality.rule.queue_weight = takes_long;
+		locality.rule.bandwidth_bytes_per_ns = takes_long ? 1e-5 : 0.1;
+		CHECK(vf_score_deal(&score, &group) == 0);
+		CHECK(workers.items[0]->dealt.n == 0);
+		CHECK(workers.items[1]->dealt.n + workers.items[2]->dealt.n == CALLS);
+		vf_score_gather(&score);
+		check_order();
+	}
+	spec.needs.cores = 1;
+	CHECK(vf_score_deal(&score, &group) == 0);
+	CHECK(workers.items[0]->dealt.n == CALLS);
+	vf_score_gather(&score);
+	locality.rule = (struct vf_locality_rule){0.1, 1.0, VF_LOCALITY_MOVED_BATCH};
+	spec.needs.cores = 2;
 	/* Also if they could not be fetched elsewhere. */
 	const struct vf_worker *holders[] = {workers.items[0]};
 	for (uint32_t i = 0; i < FILES; i++) {
@@ -185,6 +201,18 @@ int main(void)
 	CHECK(vf_score_deal(&score, &group) == 0);
 	CHECK(workers.items[0]->dealt.n == 0);
 	vf_score_gather(&score);
+	/* Then to one that is large enough and holds them too, however long that takes. */
+	const struct vf_worker *several[] = {workers.items[0], workers.items[1]};
+	for (uint32_t i = 0; i < FILES; i++) {
+		temps[i].holders = several;
+		temps[i].n_holders = 2;
+	}
+	vf_worker_begin(workers.items[1], 1, -1, vf_now_ns());
+	workers.items[1]->heard_ns = vf_now_ns() - (uint64_t)20e9;
+	CHECK(vf_score_deal(&score, &group) == 0);
+	CHECK(workers.items[1]->dealt.n == 1 && workers.items[1]->dealt.head == &calls[0]);
+	vf_score_gather(&score);
+	check_order();
 	end();
 
 	/* One that has some slots free, but not as many as a call takes, has a queue. */

@@ -71,7 +71,7 @@ static void test_shares(void)
 	for (int i = 0; i < 5; i++)
 		CHECK(give(1e6, now_ns) == second);
 	CHECK(!give_wide(&half, now_ns));
-	vf_workers_reserve(&workers, &half);
+	vf_workers_reserve(&workers, &half, NULL, NULL);
 	CHECK(workers.reserved == second && !give(1e6, now_ns));
 	vf_worker_end(first, 1, 1e6);
 	CHECK(give(1e6, now_ns) == first);
@@ -113,7 +113,7 @@ static void test_pauses(void)
 		workers.items[i]->slots = 4;
 		workers.items[i]->has = (struct vf_resources){4, 100, 100, 0};
 	}
-	vf_workers_reserve(&workers, &half);
+	vf_workers_reserve(&workers, &half, NULL, NULL);
 	CHECK(workers.reserved == workers.items[1]);
 	workers.reserved = NULL;
 	for (int i = 0; i < 8; i++)
