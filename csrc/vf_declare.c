@@ -27,13 +27,23 @@ words of a transfer that failed. */
 
 #define UNPACKED "-unpacked" /* behind the name of the archive */
 
+static int is_free(const struct vf_declare *declare, const char *name, const char *behind)
+{
+	char whole[LABEL_NBYTES + sizeof UNPACKED];
+	size_t nbytes = strnlen(name, LABEL_NBYTES - 1);
+	memcpy(whole, name, nbytes);
+	snprintf(whole + nbytes, sizeof UNPACKED, "%s", behind);
+	return !vine_manager_lookup_file(declare->config->manager, whole);
+}
+
 /* What workers call it: the name of its content if there is one and it is free, else one that
 nothing else has. */
 static void make_name(struct vf_declare *declare, const char *label, char name[LABEL_NBYTES])
 {
 	if (label) {
 		snprintf(name, LABEL_NBYTES, "%s", label);
-		if (!vine_manager_lookup_file(declare->config->manager, name))
+		/* What is unpacked of a former one may still be on its way. */
+		if (is_free(declare, name, "") && is_free(declare, name, UNPACKED))
 			return;
 	}
 	if (!declare->stamp)
@@ -118,8 +128,9 @@ struct vf_declared *vf_declare_input(struct vf_declare *declare, const struct vf
 	int changed = S_ISREG(now->mode) && modified_ns != file->version;
 	const char *label = own_name || changed ? NULL : file->label;
 	make_name(declare, label, name);
-	/* Nobody will ever ask again for what has no label. */
-	if (file->key && (label || file->level < VINE_CACHE_LEVEL_WORKER))
+	/* Nobody will ever ask again for what has no label. We delete what is for one call alone:
+	TaskVine does so as soon as it cancels the task, also while a worker fetches it. */
+	if (file->key && label && file->level > VINE_CACHE_LEVEL_WORKFLOW)
 		level = file->level;
 	/* Another worker may be out of reach, but we are here. */
 	int flags = n_failed && !is_url ? VINE_PEER_NOSHARE : 0;

@@ -114,7 +114,7 @@ static void retire(struct vf_inputs *inputs, struct vf_declared *input)
 	}
 }
 
-/* TaskVine would delete it after the first bundle that used it. */
+/* It is deleted after the first bundle that has used it. */
 int vf_inputs_is_alone(const struct vf_file *file)
 {
 	return file->key && file->level == VINE_CACHE_LEVEL_TASK;

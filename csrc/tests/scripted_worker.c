@@ -303,7 +303,9 @@ static void begin_task(struct worker *worker, struct worker_task *task)
 {
 	static const uint32_t NODE[] = {VF_STATUS_NODE};
 	if (*task->made_name) {
-		tell_of_file(worker, keep_file(worker, task->made_name, 10), "X");
+		struct worker_file *made = keep_file(worker, task->made_name, 10);
+		if (!worker->script.leaves_unpacking)
+			tell_of_file(worker, made, "X");
 		free_task(task);
 		return;
 	}

@@ -30,6 +30,7 @@ struct worker_script {
 	int ends_libraries;       /* each ends at once, by itself */
 	int breaks_at_files;      /* it leaves when it is sent one */
 	int leaves_fetches;       /* the test says what becomes of them; else all succeed */
+	int leaves_unpacking;     /* so with what a task is to make of a file */
 	int breaks_before_outputs; /* it leaves when it is asked for one, or a file, */
 	int breaks_in_outputs;     /* or amid that, or amid what comes with a task's end */
 	uint64_t end_time_s;      /* when its batch job ends; 0: never */

@@ -2,7 +2,9 @@
 
 #include "cluster.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "taskvine.h"
@@ -124,6 +126,93 @@ static void test_a_url_that_is_refused_fails_all_that_wait_for_it(void)
 	worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
 	UNTIL(&cluster, job_has_returned(&jobs[2]));
 	end(3);
+}
+
+/* A worker that is told to delete what it fetches aborts (7.14.5), with all that it runs. In
+regular mode TaskVine ends a task of which nothing is wanted. */
+static void test_what_a_cancelled_call_fetches_alone_is_deleted_after_that(void)
+{
+	char name[WORKER_NAME_NBYTES];
+	cluster_open(&cluster);
+	cluster_settings(&cluster)->command = "run";
+	cluster_settings(&cluster)->placing = 0;
+	cluster_start(&cluster);
+	struct worker *worker = join();
+	job_begin(&cluster, &jobs[0], 0);
+	struct vf_file *file = job_add(&jobs[0], VF_FILE_URL, URL, "in0");
+	file->key = "0 0 the URL";
+	file->level = VINE_CACHE_LEVEL_TASK;
+	job_submit(&cluster, &jobs[0]);
+	cluster_bundle(&cluster, worker);
+	memcpy(name, fetch_of(worker)->name, sizeof name);
+	CHECK(vf_call_cancel_sent(&jobs[0].call));
+	vf_loop_cancel_sent(&cluster.loop);
+	UNTIL(&cluster, jobs[0].n_back == 1 && worker->n_killed == 1);
+	cluster_turn(&cluster);
+	CHECK(worker_fetch(worker) && worker_fetch(worker) == worker_file(worker, name));
+	worker_fetched(worker, worker_fetch(worker), 10);
+	UNTIL(&cluster, !worker_file(worker, name));
+	end(1);
+}
+
+static void submit_archive(int i, const char *path, const char *label, int level)
+{
+	job_begin(&cluster, &jobs[i], i);
+	struct vf_file *file = job_add(&jobs[i], VF_FILE_INPUT, path, "in0");
+	vf_look_here(path, &file->look);
+	file->key = "the archive";
+	file->label = label;
+	file->level = level;
+	file->unpack = 1;
+	const struct timespec *modified = &file->look.modified;
+	file->version = (uint64_t)modified->tv_sec * 1000000000u + (uint64_t)modified->tv_nsec;
+	job_submit(&cluster, &jobs[i]);
+}
+
+/* What a worker's task calls it that is unpacked for it. */
+static void name_unpacked(struct worker *worker, char name[WORKER_NAME_NBYTES])
+{
+	const struct worker_task *task = cluster_bundle(&cluster, worker);
+	uint32_t i = 0;
+	while (i < task->n_inputs && strcmp(task->inputs[i].name, "in0"))
+		i++;
+	CHECK(i < task->n_inputs && strstr(task->inputs[i].cached_name, "-unpacked"));
+	memcpy(name, task->inputs[i].cached_name, WORKER_NAME_NBYTES);
+}
+
+/* Nor is it to delete what it unpacks; and what is unpacked anew meanwhile is another file. */
+static void test_what_a_cancelled_call_unpacks_is_deleted_after_that(int is_alone)
+{
+	static const struct worker_script script = {
+			.cores = 1, .memory = 1000, .disk = 1000, .leaves_unpacking = 1};
+	static const struct timespec later[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 2000000000}};
+	const char *label = is_alone ? NULL : "tree";
+	int level = is_alone ? VINE_CACHE_LEVEL_TASK : VINE_CACHE_LEVEL_WORKER;
+	char name[WORKER_NAME_NBYTES], other[WORKER_NAME_NBYTES];
+	cluster_open(&cluster);
+	cluster_settings(&cluster)->command = "run";
+	cluster_settings(&cluster)->placing = 0;
+	cluster_start(&cluster);
+	const char *path = cluster_write(&cluster, "archive", "text");
+	struct worker *worker = cluster_join_by(&cluster, &script);
+	submit_archive(0, path, label, level);
+	name_unpacked(worker, name);
+	CHECK(is_alone || !strcmp(name, "tree-unpacked"));
+	CHECK(vf_call_cancel_sent(&jobs[0].call));
+	vf_loop_cancel_sent(&cluster.loop);
+	UNTIL(&cluster, jobs[0].n_back == 1 && worker->n_killed == 1);
+
+	CHECK(!utimensat(AT_FDCWD, path, later, 0));
+	submit_archive(1, path, label, level);
+	name_unpacked(worker, other);
+	CHECK(worker_file(worker, name) && strcmp(name, other));
+	worker_bring(worker, name, 10);
+	UNTIL(&cluster, !worker_file(worker, name));
+	CHECK(worker_file(worker, other));
+	worker_bring(worker, other, 10);
+	worker_answer(worker, cluster_bundle(&cluster, worker), 1, NULL);
+	UNTIL(&cluster, job_has_returned(&jobs[1]));
+	end(2);
 }
 
 static void test_a_worker_that_does_not_say_why(void)
@@ -261,6 +350,9 @@ int main(void)
 	test_a_url_is_tried_once_more_under_another_name();
 	test_a_url_that_cannot_be_had_twice_fails_the_call();
 	test_a_url_that_is_refused_fails_all_that_wait_for_it();
+	test_what_a_cancelled_call_fetches_alone_is_deleted_after_that();
+	test_what_a_cancelled_call_unpacks_is_deleted_after_that(1);
+	test_what_a_cancelled_call_unpacks_is_deleted_after_that(0);
 	test_a_worker_that_does_not_say_why();
 	test_workers_get_a_url_from_each_other();
 	test_a_file_that_cannot_be_sent_twice_fails_the_call();

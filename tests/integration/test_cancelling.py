@@ -256,6 +256,20 @@ def test_regular_mode(make_executor, tmp_path):
     assert executor.submit(abs, {}, -3).result(60) == 3
 
 
+def test_regular_mode_keeps_the_worker_that_fetches_for_it(make_executor, tmp_path):
+    """A worker that is told to delete what it fetches aborts (7.14.5), with all that it runs."""
+    executor = make_executor(function_exec_mode="regular", factory_config=TaskVineFactoryConfig(cores=2))
+    other = run(executor, sleep, tmp_path / "pid")
+    with slow_server(tmp_path) as url:
+        future = executor.submit(str, {}, vinefast.CachedFile(url, cache="call"))
+        assert wait_until((tmp_path / "asked").exists, 30)
+        assert executor.cancel(future)
+    assert executor.submit(abs, {}, -3).result(60) == 3
+    assert is_alive(int((tmp_path / "pid").read_text())) and not other.done()
+    assert executor.stats()["workers_joined"] == 1
+    assert executor.cancel(other)
+
+
 @pytest.mark.parametrize("app_retries", [0, 3])
 def test_an_app_is_not_tried_again(load, tmp_path, app_retries):
     executor = load({"retries": app_retries}, **ONE_SLOT)
