@@ -234,6 +234,7 @@ static struct vf_worker *choose_apart(struct vf_place *place, const struct vf_bu
 	for (uint32_t i = 0; i < place->workers->n; i++) {
 		struct vf_worker *worker = place->workers->items[i];
 		if (!worker->is_cut && !meets_suspect(bundle, worker) &&
+				!lacks_library(place, worker) &&
 				check_worker_against_task(
 						place->config->manager, worker->id, bundle->task))
 			return worker;
