@@ -149,14 +149,10 @@ static struct worker_file *keep_file(struct worker *worker, const char *name, si
 	return file;
 }
 
-static int type_of(const char *name)
-{
-	return strncmp(name, "temp-", 5) ? VINE_FILE : VINE_TEMP;
-}
-
 static void tell_of_file(struct worker *worker, const struct worker_file *file, const char *id)
 {
-	say(worker, "cache-update %s %d %d %zu %d 1000 1 %s\n", file->name, type_of(file->name),
+	int type = strncmp(file->name, "temp-", 5) ? VINE_FILE : VINE_TEMP;
+	say(worker, "cache-update %s %d %d %zu %d 1000 1 %s\n", file->name, type,
 			VINE_CACHE_LEVEL_WORKFLOW, file->nbytes, FILE_MTIME, id);
 }
 
