@@ -64,8 +64,8 @@ cdef object exception_of(const vf_record *record):
     return rebuild_exception(fields_of(record, RAISED))
 
 
-# How most exceptions are initialized and reduced. tblib, with which Parsl has exceptions pickled, makes those anew without
-# initializing them that are initialized otherwise: UnicodeDecodeError has no text then, and StopIteration no value.
+# How most exceptions are initialized and reduced. tblib, with which Parsl has exceptions pickled, does not initialize
+# those anew that are initialized otherwise: UnicodeDecodeError has no text then, and StopIteration no value.
 cdef tuple PLAIN_INITS = (BaseException.__init__, OSError.__init__)
 cdef tuple PLAIN_REDUCES = (BaseException.__reduce__, OSError.__reduce__)
 cdef object BUILTIN_INIT = type(BaseException.__init__)
