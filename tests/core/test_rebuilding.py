@@ -1,6 +1,7 @@
 """Exceptions that have come back are as they were raised."""
 
 import json
+import sys
 
 import parsl.app.python  # noqa: F401  # it has tblib pickle exceptions, on workers as well where apps import it
 import pytest
@@ -58,6 +59,20 @@ def test_so_have_those_that_it_comes_from(error, name):
     outer = KeyError("outer")
     setattr(outer, name, error)
     assert seen(getattr(rebuilt(outer), name)) == seen(error)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
+def test_so_have_those_of_a_group():
+    group = ExceptionGroup("group", [ERRORS[0], ExceptionGroup("inner", [ERRORS[2]])])  # noqa: F821
+    found = rebuilt(group)
+    assert seen(found.exceptions[0]) == seen(ERRORS[0])
+    assert seen(found.exceptions[1].exceptions[0]) == seen(ERRORS[2])
+
+
+def test_what_calls_something_else_exceptions_is_as_it_was():
+    error = KeyError("key")
+    error.exceptions = None
+    assert seen(rebuilt(error)) == seen(error)
 
 
 def test_what_cannot_be_initialized_is_told():

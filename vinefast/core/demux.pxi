@@ -69,6 +69,7 @@ cdef object exception_of(const vf_record *record):
 cdef tuple PLAIN_INITS = (BaseException.__init__, OSError.__init__)
 cdef tuple PLAIN_REDUCES = (BaseException.__reduce__, OSError.__reduce__)
 cdef object BUILTIN_INIT = type(BaseException.__init__)
+cdef object EXCEPTION_GROUP = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
 
 
 cdef int initialize_exceptions(object error) except -1:
@@ -84,7 +85,9 @@ cdef int initialize_exceptions(object error) except -1:
         init = next(base.__init__ for base in kind.__mro__ if type(base.__dict__.get("__init__")) is BUILTIN_INIT)
         if init not in PLAIN_INITS and kind.__reduce__ in PLAIN_REDUCES:
             init(each, *each.args)
-        waiting += (each.__cause__, each.__context__, *getattr(each, "exceptions", ()))
+        waiting += (each.__cause__, each.__context__)
+        if isinstance(each, EXCEPTION_GROUP):
+            waiting += each.exceptions
     return 0
 
 
