@@ -64,33 +64,6 @@ cdef object exception_of(const vf_record *record):
     return rebuild_exception(fields_of(record, RAISED))
 
 
-# How most exceptions are initialized and reduced. tblib, with which Parsl has exceptions pickled, does not initialize
-# those anew that are initialized otherwise: UnicodeDecodeError has no text then, and StopIteration no value.
-cdef tuple PLAIN_INITS = (BaseException.__init__, OSError.__init__)
-cdef tuple PLAIN_REDUCES = (BaseException.__reduce__, OSError.__reduce__)
-cdef object BUILTIN_INIT = type(BaseException.__init__)
-cdef object EXCEPTION_GROUP = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
-
-
-cdef int initialize_exceptions(object error) except -1:
-    """Do for an exception, and for all that it knows of, what tblib has left out."""
-    cdef list waiting = [error]
-    cdef dict seen = {}
-    while waiting:
-        each = waiting.pop()
-        if not isinstance(each, BaseException) or id(each) in seen:
-            continue
-        seen[id(each)] = each
-        kind = type(each)
-        init = next(base.__init__ for base in kind.__mro__ if type(base.__dict__.get("__init__")) is BUILTIN_INIT)
-        if init not in PLAIN_INITS and kind.__reduce__ in PLAIN_REDUCES:
-            init(each, *each.args)
-        waiting += (each.__cause__, each.__context__)
-        if isinstance(each, EXCEPTION_GROUP):
-            waiting += each.exceptions
-    return 0
-
-
 def rebuild_exception(tuple failure):
     """Give the exception that a call raised, or a `RemoteError` that tells of it.
 
@@ -108,7 +81,6 @@ def rebuild_exception(tuple failure):
     if wrapped is not None:
         try:
             cause = parsl_serialize.deserialize(wrapped).get_exception()
-            initialize_exceptions(cause)
             repr(cause)  # Parsl does that while it finishes its own future, and has nothing to do instead
             if isinstance(cause, Exception):
                 return cause

@@ -17,7 +17,6 @@ from posix.unistd cimport getpid
 from vinefast.csrc cimport *
 from vinefast.libtaskvine cimport *
 
-import builtins
 import errno
 import hashlib
 import importlib
