@@ -41,7 +41,7 @@ from tests.helpers.waiting import wait_until
 from vinefast import python_app
 from vinefast.calls.apps import options_of
 from vinefast.calls.retries import dataflow_kernel_of, task_record_of
-from vinefast.calls.walltime import walltime_of
+from vinefast.calls.walltime import without_walltime
 from vinefast.data.staging import URLStaging, WorkerPath
 from vinefast.events.story import tries_of_parsl
 from vinefast.library import by_value
@@ -309,8 +309,10 @@ def test_parsl_wraps_an_app_with_a_walltime(tmp_path):
     with loaded(tmp_path, executor):
         python_app(add, keep=True)(1, walltime=2.5).result(10)
     (function, *_), keywords, _ = executor.submitted[0]
-    assert walltime_of(function) == 2.5 and keywords == {"walltime": 2.5}
-    assert function is not add and options_of(function).keep  # attributes are those of the function that is wrapped
+    inner, seconds = without_walltime(function)
+    assert seconds == 2.5 and keywords == {"walltime": 2.5}
+    assert function is not inner is not add  # Parsl's other wrapper, which has exceptions come back, stays
+    assert options_of(function).keep and options_of(inner).keep  # attributes are those of the function that is wrapped
 
 
 def test_parsl_makes_its_wrappers_of_code_that_is_a_constant():

@@ -34,7 +34,7 @@ from vinefast.calls.counters import documented
 from vinefast.calls.many import CallsAhead, MapOptions, Results, results_of_chunks, results_of_items
 from vinefast.calls.overhead import Overhead, overhead
 from vinefast.calls.timeout import seconds
-from vinefast.calls.walltime import walltime_of
+from vinefast.calls.walltime import without_walltime
 from vinefast.display.progress import Progress
 from vinefast.display.state import State, counts_of
 from vinefast.errors import EngineStartError, EngineStopped, WaitInCallback, anew
@@ -304,8 +304,9 @@ class VineFastExecutor(BlockProviderExecutor, RepresentationMixin):
         spec = self._usual_spec
         if resource_specification or type(resource_specification) not in _NO_SPECIFICATION:
             spec = self._read(resource_specification)
-        if "walltime" in kwargs and (limit := walltime_of(func)) is not None:
-            spec = with_limit(spec, limit)
+        if "walltime" in kwargs:
+            func, limit = without_walltime(func)
+            spec = spec if limit is None else with_limit(spec, limit)
         if self._parts.moves_files and (plan := self._parts.plan(func, args, kwargs, False)):
             return self._submit(func, args, kwargs, spec, False, plan)
         return self._submit(func, args, kwargs, spec)

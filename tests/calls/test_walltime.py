@@ -4,7 +4,7 @@ import functools
 
 from parsl.app.python import timeout
 
-from vinefast.calls.walltime import walltime_of
+from vinefast.calls.walltime import walltime_of, without_walltime
 
 
 def add(a, b):
@@ -32,3 +32,17 @@ def test_wrappers_without_an_end_have_none():
     wrapper.__wrapped__ = wrapper
     for function in (wrapper, Proxy()):
         assert walltime_of(function) is None
+
+
+def test_the_function_is_given_without_parsls_timer():
+    assert without_walltime(timeout(add, 2.5)) == (add, 2.5)
+    assert without_walltime(add) == (add, None)
+
+
+def test_one_that_cannot_be_taken_away_stays():
+    limited = timeout(add, 2.5)
+    outer = functools.wraps(limited)(lambda *args: limited(*args))
+    assert without_walltime(outer) == (outer, 2.5)
+    for seconds in (-1, "1", None):
+        unlimited = timeout(add, seconds)  # Parsl says what it says to that
+        assert without_walltime(unlimited) == (unlimited, None)

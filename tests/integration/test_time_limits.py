@@ -101,6 +101,28 @@ def test_a_cancelled_call_with_a_limit(make_executor):
     assert executor.submit(nap, {"running_time_max": 60}, 0.01).result(30) == "slept"
 
 
+@pytest.mark.parametrize("mode", ["serverless", "regular"])
+def test_an_app_may_tidy_up_when_its_walltime_is_over(load, tmp_path, mode):
+    load(function_exec_mode=mode)
+
+    @parsl.python_app
+    def tidy(path, walltime=0.5):
+        import time
+
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            open(path, "w").close()
+            raise
+
+    paths = [tmp_path / str(i) for i in range(2 if mode == "regular" else 12)]
+    for future in [tidy(str(path)) for path in paths]:
+        error = future.exception(50)
+        assert isinstance(error, CallTimedOut)
+        assert "in tidy" in error.stack.splitlines()[-2] or "in tidy" in error.stack.splitlines()[-1], error.stack
+    assert all(path.exists() for path in paths)
+
+
 def test_the_walltime_of_an_app(load):
     load()
 

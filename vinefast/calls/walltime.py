@@ -14,6 +14,7 @@ from vinefast.settings.rules import is_number
 # All functions that Parsl has wrapped so have this code in common.
 _CODE = timeout(abs, 1.0).__code__
 _SECONDS = _CODE.co_freevars.index("seconds")
+_FUNCTION = _CODE.co_freevars.index("f")
 
 
 def walltime_of(function: Callable[..., Any]) -> float | None:
@@ -31,6 +32,23 @@ def walltime_of(function: Callable[..., Any]) -> float | None:
             seconds = wrapper.__closure__[_SECONDS].cell_contents
             return float(seconds) if is_number(seconds) and seconds > 0 else None
     return None
+
+
+def without_walltime(function: Callable[..., Any]) -> tuple[Callable[..., Any], float | None]:
+    """Give the function that Parsl's timer surrounds, for us to end in its place, and after how many seconds.
+
+    Parsl's timer and ours would strike at the same moment, and a call that is to tidy up would see now the exception of
+    the one, now that of the other. Where that wrapper is not the outermost one, the function is given as it is.
+
+    Parameters
+    ----------
+    function : callable
+        As Parsl hands it to an executor, in wrappers of Parsl's.
+    """
+    seconds = walltime_of(function)
+    if seconds is not None and _is_timeout(function):
+        function = function.__closure__[_FUNCTION].cell_contents  # type: ignore[attr-defined]
+    return function, seconds
 
 
 def _enclosed(function: Any) -> Iterator[Any]:
