@@ -103,9 +103,18 @@ def test_a_log_that_is_damaged_somewhere_ends_no_command_in_an_error_of_its_own(
 def test_what_comes_before_the_damage_is_shown(log):
     with open(log.path, "ab") as file:
         file.write(bytes(64))  # as a file system leaves them when the machine has stopped
-    assert "3 of 5 calls failed" in invoke("why", log.directory).output
-    assert f"{log.path} is damaged: a record of 0 bytes\n" in invoke("why", log.directory).output
+    assert "3 of 5 calls that ended failed" in invoke("why", log.directory).output
+    assert (
+        f"{log.path} is damaged: a record of 0 bytes: there may be more calls than these\n"
+        in invoke("why", log.directory).output
+    )
     assert "is damaged" in invoke("status", log.directory).output
+
+
+def test_calls_that_have_not_ended_are_said_beside_those_that_failed(log):
+    log.put(layout.SENT, layout.SENT_BODY.pack(2 * SECOND, 70, 100, 3, 1, 1, 0))
+    output = invoke("why", log.directory).output
+    assert f"3 calls have not ended: see vinefast status {log.directory}\n" in output, output
 
 
 @pytest.mark.parametrize("command", ["status", "why", "report"])
@@ -139,7 +148,7 @@ def test_the_newest_run_is_that_of_the_largest_number(tmp_path, monkeypatch):
     for name in ("998", "999", "1000", "1000-copy"):
         (tmp_path / "runinfo" / name).mkdir(parents=True)
         LogWriter(tmp_path / "runinfo" / name / "executor").run(SECOND, label=f"the {name}th")
-    assert "the 1000th: 0 of 0 calls failed" in invoke("why").output
+    assert "the 1000th: 0 of 0 calls that ended failed" in invoke("why").output
 
 
 def test_a_task_whose_number_is_a_directory_as_well(log, tmp_path, monkeypatch):

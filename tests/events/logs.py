@@ -45,9 +45,12 @@ class LogWriter:
     def stopped(self, at_ns):
         self.name(layout.STOPPED, 0, "", at_ns)
 
-    def ended(self, task, numbers, statuses, *, sent_ns, returned_ns, run_ns, worker=1, slot=0, function=1):
+    def ended(
+        self, task, numbers, statuses, *, sent_ns, returned_ns, run_ns, worker=1, slot=0, function=1, cancelled=()
+    ):
         calls = np.zeros(len(statuses), layout.CALL)
         calls["number"], calls["status"], calls["function"] = list(numbers), statuses, function
+        calls["is_cancelled"] = np.isin(calls["number"], cancelled)
         calls["duration_ns"] = run_ns // len(statuses)
         n = len(statuses)
         body = layout.ENDED_BODY.pack(sent_ns, returned_ns, task, 0, run_ns, 0, worker, slot, 99, n, 0, n)

@@ -27,8 +27,8 @@ def test_functions_of_one_name_are_counted_together(tmp_path):
     run = Run(log.path)
     run.update()
     assert state_of(run, "").functions == [
-        FunctionState("relax", 4, 1, 8.0, 2.0, 3.0),
-        FunctionState("other", 1, 0, 3.0, 3.0, 3.0),
+        FunctionState("relax", 4, 1, 0, 8.0, 2.0, 3.0),
+        FunctionState("other", 1, 0, 0, 3.0, 3.0, 3.0),
     ]
 
 
@@ -80,3 +80,17 @@ def test_what_a_worker_had_that_is_lost_waits_for_another_one(tmp_path):
     log.put(layout.SENT, layout.SENT_BODY.pack(7 * SECOND, 7, 1, 3, 1, 2, 0))
     assert now() == (2, 3)
     assert counted(8, 2) == (2, 3)
+
+
+def test_a_call_that_was_cancelled_has_not_failed(tmp_path):
+    log = LogWriter(tmp_path / "executor")
+    log.run(SECOND)
+    log.function(1, "relax")
+    good, bad = protocol.STATUS_PICKLE, protocol.STATUS_EXCEPTION
+    when = {"sent_ns": 2 * SECOND, "returned_ns": 9 * SECOND, "run_ns": 4 * SECOND}
+    log.ended(1, [0, 1, 2, 3], [good, good, bad, bad], **when, cancelled=[1, 2])
+    run = Run(log.path)
+    run.update()
+    state = state_of(run, "")
+    assert (state.done, state.failed, state.cancelled) == (1, 1, 2)
+    assert state.functions == [FunctionState("relax", 4, 1, 2, 4.0, 1.0, 1.0)]

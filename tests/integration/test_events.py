@@ -256,7 +256,7 @@ def test_why_in_the_newest_run(load, tmp_path):
     stories = json.loads(command("why", run_dir, bad.tid, "--json").stdout)
     assert [story["reason"]["message"] for story in stories] == ["7 is none"] * 2
     text = command("why", run_dir).stdout
-    assert "ValueError: N is none" in text and "2 of 3 calls failed" in text
+    assert "ValueError: N is none" in text and "2 of 3 calls that ended failed" in text
     # However long the name of this file is, its line in the traceback is whole.
     assert re.search(r'^ *File ".*test_events\.py", line \d+, in refuse$', text, re.MULTILINE)
     assert "which were tries of 1 task of Parsl's" in text and re.search(rf"task number +│ {bad.tid} ", text)

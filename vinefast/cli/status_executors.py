@@ -59,7 +59,7 @@ def _head(state: State) -> Table:
             f"{counters.get('files_moved', 0):,} files moved",
         )
     for lack in state.lacks:
-        table.add_row("event log", verbatim(f"{lack}: there may be more calls than these"))
+        table.add_row("event log", verbatim(lack))
     return table
 
 
@@ -91,13 +91,14 @@ def _functions(state: State) -> Table | None:
     if not state.functions:
         return None
     table = Table(title="functions, by their time in slots", title_justify="left")
-    for name in ("", "calls", "failed", "in all", "mean", "longest"):
+    for name in ("", "calls", "failed", "cancelled", "in all", "mean", "longest"):
         table.add_column(name, justify="right" if name else "left")
     for function in state.functions[:_ROWS]:
         table.add_row(
             verbatim(function.name),
             f"{function.n:,}",
             f"{function.failed:,}",
+            f"{function.cancelled:,}",
             duration(function.total_s),
             duration(function.mean_s),
             duration(function.longest_s),

@@ -92,7 +92,7 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     lines = [f"{figures['file']}: {figures['calls']:,} calls on {figures['tracks']:,} tracks, {size}"]
     if figures["calls_before"]:
         lines.append(f"{figures['calls_before']:,} earlier calls are left out: --max-calls takes more")
-    return lines + [one_line(f"event log: {lack}: there may be more calls than these") for lack in figures["lacks"]]
+    return lines + [one_line(f"event log: {lack}") for lack in figures["lacks"]]
 
 
 class _Bar:

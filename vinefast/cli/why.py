@@ -13,6 +13,7 @@ from vinefast.cli.newest import complete_run, newest_run
 from vinefast.display.text import moment, one_line, verbatim
 from vinefast.errors import EventLogError
 from vinefast.events.run import Run, find_all
+from vinefast.events.state import state_of
 from vinefast.events.story import FailureGroup, Stories, Story
 
 _DETAIL_LINES = 40
@@ -92,9 +93,15 @@ def _print_groups(runs: dict[str, Run], as_json: bool) -> None:
         n_failed = sum(len(group.numbers) for group in of_one)
         tasks = {task for group in of_one for task in group.tasks}
         of_tasks = f", which were tries of {_count(len(tasks), 'task')} of Parsl's" if tasks else ""
-        text = f"{one_line(label)}: {n_failed:,} of {_count(len(runs[label].calls), 'call')} failed{of_tasks}"
+        run = runs[label]
+        text = f"{one_line(label)}: {n_failed:,} of {_count(len(run.calls), 'call')} that ended failed{of_tasks}"
         console.print(verbatim(text, "bold"))
-        for lack in runs[label].lacks():
+        directory = os.path.dirname(run.path)
+        state = state_of(run, directory)
+        if n_open := state.waiting + state.running:
+            have = f"{_count(n_open, 'call')} {'has' if n_open == 1 else 'have'}"
+            console.print(verbatim(f"{have} not ended: see vinefast status {directory}"), soft_wrap=True)
+        for lack in state.lacks:
             console.print(verbatim(f"event log: {lack}"), soft_wrap=True)
         for group in of_one:
             _print_group(console, group)

@@ -40,7 +40,7 @@ def audit_log(path: str, is_over: bool = False) -> Findings:
     files, is_cut = _files(path)
     try:
         findings = audit(_records(files, about.append), is_cut)
-        n_behind = files[-1].n_behind
+        behind = files[-1].behind
     finally:
         for file in files:
             file.close()
@@ -50,8 +50,8 @@ def audit_log(path: str, is_over: bool = False) -> Findings:
         except ValueError:
             program = {}
         _say_state(findings, program)
-    if n_behind and findings.state != "running":
-        findings.unknown.append(f"the event log is cut off: its last {n_behind:,} bytes are no whole record")
+    if behind and findings.state != "running":
+        findings.unknown.append(f"the event log is cut off: {behind}")
     if findings.state == "ended" and not is_over:
         for name in leftovers(os.path.dirname(path), os.path.join(os.path.dirname(path), _LOGS)):
             findings.add("nothing-left", None, f"{name} is still there")
@@ -86,8 +86,8 @@ def _records(files: list[EventFile], note_about: Callable[[str], object]) -> Ite
             if kind == layout.RUN:
                 note_about(layout.text_of(body))
             yield kind, body
-        if file.n_behind and file is not files[-1]:
-            raise ValueError(f"the last {file.n_behind:,} bytes of {file.path} are no whole record")
+        if file.behind and file is not files[-1]:
+            raise ValueError(f"{file.path}: {file.behind}")
 
 
 def _say_state(findings: Findings, about: dict[str, object]) -> None:

@@ -75,11 +75,11 @@ class EventFile:
         self._file.seek(layout.HEAD.size)
 
     @property
-    def n_behind(self) -> int:
-        """Bytes behind the last whole record that was given: of one that is being written, or was when its program was
-        killed. In a file to which nothing is added any more, they are damage.
+    def behind(self) -> str:
+        """Say what is behind the last whole record that was given: of one that is being written, or was when its
+        program was killed. In a file to which nothing is added any more, that is damage. Empty: nothing.
         """
-        return 0 if self._is_amid else len(self._rest)
+        return f"its last {len(self._rest):,} bytes are no whole record" if self._rest and not self._is_amid else ""
 
     def close(self) -> None:
         """Close the file."""

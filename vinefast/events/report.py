@@ -71,7 +71,7 @@ def _head(run: Run, state: State) -> str:
         ("workers", f"{len(run.workers):,} joined"),
         ("versions", ", ".join(f"{name} {run.about.get(name, '?')}" for name in ("vinefast", "taskvine", "python"))),
     ]
-    rows += [("event log", f"{lack}: there may be more calls than these") for lack in state.lacks]
+    rows += [("event log", lack) for lack in state.lacks]
     body = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
     return f"<h1>{html.escape(state.label)}</h1><table>{body}</table>"
 
@@ -180,11 +180,12 @@ def _unit_of(us: float) -> tuple[str, float]:
 def _functions(state: State) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(one.name)}</td><td class='n'>{one.n:,}</td><td class='n'>{one.failed:,}</td>"
+        f"<td class='n'>{one.cancelled:,}</td>"
         f"<td class='n'>{one.total_s:,.3f}</td><td class='n'>{one.mean_s * 1e3:,.3f}</td>"
         f"<td class='n'>{one.longest_s * 1e3:,.3f}</td></tr>"
         for one in state.functions
     )
-    titles = ("calls", "failed", "seconds in slots", "mean, ms", "longest, ms")
+    titles = ("calls", "failed", "cancelled", "seconds in slots", "mean, ms", "longest, ms")
     head = "<th></th>" + "".join(f"<th class='n'>{title}</th>" for title in titles)
     return f"<h2>Functions</h2><table><tr>{head}</tr>{rows}</table>"
 

@@ -228,8 +228,8 @@ class Run:
 
     def _leave(self, file: EventFile) -> None:
         """Close a file that is followed by another one."""
-        if file.n_behind and not self.damage:
-            self.damage = f"{file.path} is damaged: {_behind(file)}"
+        if file.behind and not self.damage:
+            self.damage = f"{file.path} is damaged: {file.behind}"
         file.close()
 
     def _next_files(self) -> list[EventFile]:
@@ -347,7 +347,7 @@ class Run:
         return self.workers[worker].left_ns if worker in self.workers else None
 
     def lacks(self) -> list[str]:
-        """Say what is not in the log, so that there are more calls than are known; empty: nothing."""
+        """Say what is not in the log, so that there may be more calls than are known; empty: nothing."""
         found = []
         if self.is_cut:
             found.append("its beginning has made room for later records (tune parameter events-nbytes)")
@@ -357,9 +357,9 @@ class Run:
             found.append(f"{self.n_unknown:,} records are of kinds that this vinefast does not know")
         if self.damage:
             found.append(self.damage)
-        elif self._file is not None and self._file.n_behind and not self._is_written():
-            found.append(f"{self.path} is cut off, or damaged: {_behind(self._file)}")
-        return found
+        elif self._file is not None and self._file.behind and not self._is_written():
+            found.append(f"{self.path} is cut off, or damaged: {self._file.behind}")
+        return [f"{lack}: there may be more calls than these" for lack in found]
 
     def _is_written(self) -> bool:
         return self.stopped_ns is None and program_state(self.about) == "running"
@@ -367,10 +367,6 @@ class Run:
     def wall_s(self, at_ns: int) -> float:
         """Give seconds since 1970 for a moment of the log."""
         return (at_ns + self.wall_offset_ns) * 1e-9
-
-
-def _behind(file: EventFile) -> str:
-    return f"its last {file.n_behind:,} bytes are no whole record"
 
 
 def about_of(text: str) -> dict[str, Any]:

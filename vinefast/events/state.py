@@ -51,8 +51,8 @@ class FunctionState:
     Attributes
     ----------
     name : str
-    n, failed : int
-        Calls, and those without a result.
+    n, failed, cancelled : int
+        Calls, those of them that have no result, and those that were cancelled.
     total_s, mean_s, longest_s : float
         Seconds in slots.
     """
@@ -60,6 +60,7 @@ class FunctionState:
     name: str
     n: int
     failed: int
+    cancelled: int
     total_s: float
     mean_s: float
     longest_s: float
@@ -120,6 +121,7 @@ def state_of(run: Run, directory: str) -> State:
     now_ns = _now_ns(run, state)
     is_result = np.isin(calls["status"], RESULTS)
     is_cancelled = calls["is_cancelled"] != 0
+    is_failed = ~is_result & ~is_cancelled
     recent = bundles["returned_ns"] > now_ns - _RATE_S * 1e9
     counters = run.counters
     last = {name: int(counters[-1][name]) for name in counters.dtype.names[1:]} if len(counters) else {}
@@ -135,13 +137,13 @@ def state_of(run: Run, directory: str) -> State:
         waiting=waiting,
         running=running,
         done=int(np.count_nonzero(is_result & ~is_cancelled)),
-        failed=int(np.count_nonzero(~is_result & ~is_cancelled)),
+        failed=int(np.count_nonzero(is_failed)),
         cancelled=int(np.count_nonzero(is_cancelled)),
         again=sum(len(lost.numbers) for lost in run.losses)
         + sum(sent.n_calls for each in run.lost_with_worker.values() for sent in each),
         rate=float(bundles["n_calls"][recent].sum()) / _RATE_S if state in ("running", "elsewhere") else 0.0,
         workers=_workers(run),
-        functions=_functions(run, is_result),
+        functions=_functions(run, is_failed, is_cancelled),
         counters=last,
         left_out=run.n_left_out,
         lacks=run.lacks(),
@@ -194,14 +196,15 @@ def _workers(run: Run) -> list[WorkerState]:
     return list(found.values())
 
 
-def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]:
+def _functions(run: Run, is_failed: np.ndarray[Any, Any], is_cancelled: np.ndarray[Any, Any]) -> list[FunctionState]:
     calls, found = run.calls, []
     known = sorted(run.functions)
     n = len(known)
     of_call = _places(calls["function"], known)
     counts = np.bincount(of_call, minlength=n)
     totals = np.bincount(of_call, calls["duration_ns"], n) * 1e-9
-    failed = np.bincount(of_call, ~is_result, n)
+    failed = np.bincount(of_call, is_failed, n)
+    cancelled = np.bincount(of_call, is_cancelled, n)
     longest = np.zeros(len(counts))
     np.maximum.at(longest, of_call, calls["duration_ns"])
     # Of one name there are several where a notebook's cell has defined a function anew, say.
@@ -212,7 +215,8 @@ def _functions(run: Run, is_result: np.ndarray[Any, Any]) -> list[FunctionState]
     for name, places in of_name.items():
         n_calls, total_s = int(counts[places].sum()), float(totals[places].sum())
         longest_s = float(longest[places].max()) * 1e-9
-        found.append(FunctionState(name, n_calls, int(failed[places].sum()), total_s, total_s / n_calls, longest_s))
+        n_failed, n_cancelled = int(failed[places].sum()), int(cancelled[places].sum())
+        found.append(FunctionState(name, n_calls, n_failed, n_cancelled, total_s, total_s / n_calls, longest_s))
     return sorted(found, key=lambda function: -function.total_s)
 
 
