@@ -47,7 +47,7 @@ def without_walltime(function: Callable[..., Any]) -> tuple[Callable[..., Any], 
     """
     seconds = walltime_of(function)
     if seconds is not None and _is_timeout(function):
-        function = function.__closure__[_FUNCTION].cell_contents  # type: ignore[attr-defined]
+        function = function.__closure__[_FUNCTION].cell_contents  # type: ignore[index]
     return function, seconds
 
 
