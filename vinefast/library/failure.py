@@ -135,11 +135,11 @@ def _serialized(
 def _shorten(exception: BaseException, n_frames: int) -> None:
     """Leave the last frames alone of an exception, and of all that it comes from."""
     waiting: list[BaseException | None] = [exception]
-    seen: list[BaseException] = []
+    seen: set[int] = set()
     while waiting:
         each = waiting.pop()
-        if each is not None and not any(each is other for other in seen):
-            seen.append(each)
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
             each.__traceback__ = _last_frames(each.__traceback__, n_frames)
             waiting += each.__cause__, each.__context__
 
