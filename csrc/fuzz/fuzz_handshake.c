@@ -154,6 +154,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 	hear(&stranger);
 	CHECK(vf_handshake_fd() < 0);
 	vf_handshake_end();
+	/* The system would keep each port for a minute else, and hundreds come in a second. */
+	static const struct linger at_once = {.l_onoff = 1};
+	if (stranger.fd >= 0)
+		CHECK(!setsockopt(stranger.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
 	leave(&stranger);
 	int again = dup(link_fd(server));
 	CHECK(again == spare && !close(again));

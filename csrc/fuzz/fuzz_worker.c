@@ -2,7 +2,7 @@
 back once, and so does the next one, from another worker.
 
 '@' stands for the task of the call and '~' for the library's, '\x03' for the right answer to the
-call, and '\x02' for a moment in which the manager hears what has been said. */
+call, and '\x02' for a pause in which the manager may hear what has been said. */
 
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +14,7 @@ call, and '\x02' for a moment in which the manager hears what has been said. */
 enum {
 	WORDS_MAX = 2000,
 	NUMBER_NBYTES = 24,
+	PAUSES_MAX = 8, /* of an input, which then takes milliseconds */
 };
 
 static struct cluster cluster;
@@ -40,6 +41,7 @@ struct liar {
 	long long task, library;
 	char words[WORDS_MAX * NUMBER_NBYTES];
 	size_t n;
+	int n_pauses;
 };
 
 static void say(struct liar *liar)
@@ -62,8 +64,9 @@ static void lie(struct liar *liar, uint8_t byte)
 	case 2:
 		say(liar);
 		/* Not for the manager: it waits for the rest of a line. */
-		for (int i = 0; i < 3; i++)
+		for (int i = 0; i < 3 && liar->n_pauses < PAUSES_MAX; i++)
 			cluster_serve(&cluster);
+		liar->n_pauses++;
 		return;
 	case 3:
 		say(liar);
@@ -93,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 	begin();
 	job_run(&cluster, &jobs[0], 0);
 	liar.n = 0;
+	liar.n_pauses = 0;
 	liar.worker = cluster_join(&cluster, 1);
 	liar.task = cluster_bundle(&cluster, liar.worker)->id;
 	liar.library = liar.worker->library;
