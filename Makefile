@@ -41,9 +41,10 @@ $(BIN)/python:
 demo: build ## the melting of a copper cluster
 	$(BIN)/python examples/molecular_dynamics.py
 
-# So many files of tests run at the same time, if all tests run. Most of a test's time is spent waiting, but more than a few at
-# once would make it wait for the machine. JOBS=0 for what wants a terminal or the tests in their order, such as --pdb.
-JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+# So many files of tests run at the same time, if all tests run. Most of a test's time is spent waiting, so one more than there are
+# cores; but more than a few at once would make it wait for the machine. JOBS=0 for what wants a terminal or the tests in their order,
+# such as --pdb.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 
 # PYTEST_ARGS go to pytest as well.
 test: build $(if $(T),,ctest) ## all tests, in JOBS processes; with T=tests/data, T='tests -k cached' ... these alone, in one
