@@ -235,8 +235,8 @@ build/sanitized/.built: .venv/.built $(wildcard csrc/*.[ch] vinefast/*.p[yx]* vi
 	@touch $@
 
 sanitize: build/sanitized/.built ## Python tests with the core under the address and undefined-behaviour sanitizers; T=tests/core those alone
-	$(SANITIZED) VINEFAST_SANITIZED=1 PYTHONPATH=$(CURDIR)/build/sanitized/lib:$(CURDIR) $(FIXED_LAYOUT) \
-	  $(BIN)/pytest -q $(PYTEST_ARGS) $(or $(T),tests/core tests/calls tests/integration)
+	$(SANITIZED) VINEFAST_CORE=build/sanitized/lib $(FIXED_LAYOUT) \
+	  $(BIN)/pytest -q -o pythonpath='build/sanitized/lib .' $(PYTEST_ARGS) $(or $(T),tests/core tests/calls tests/integration)
 
 # The simulation: csrc as it is, on a stand-in for TaskVine, a virtual clock and workers by a script (docs/reliability.md). What csrc calls
 # for the time is redirected; of what conf/border.py has the linker replace, the stand-in has its own.

@@ -1,5 +1,6 @@
 """For all tests."""
 
+import importlib
 import os
 import signal
 import socket
@@ -11,14 +12,22 @@ from vinefast.workers import by_hand
 from vinefast.workers.contact import Contact
 
 INTEGRATION = Path(__file__).parent / "integration"
+ROOT = Path(__file__).parent.parent
 
 
 def pytest_sessionstart(session):
-    """Leave `make sanitize` to the processes that run tests: other programs bear its library badly."""
+    """Run on the core that `make sanitize` or `make coverage` has built, or not at all.
+
+    The sanitizers' library is left to the processes that run tests: other programs bear it badly.
+    """
+    directory = os.environ.get("VINEFAST_CORE")
+    if directory:
+        core = importlib.import_module("vinefast._core").__file__
+        if ROOT / directory not in Path(core).parents:
+            pytest.exit(f"the core is {core}, and not of {directory}", returncode=2)
     starts_others = getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput")
-    if os.environ.get("VINEFAST_SANITIZED") and not starts_others:
-        for name in ("LD_PRELOAD", "PYTHONPATH"):
-            del os.environ[name]
+    if directory and not starts_others:
+        os.environ.pop("LD_PRELOAD", None)
 
 
 def pytest_collection_modifyitems(items):
