@@ -13,7 +13,7 @@ PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h csrc/*.map benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help valgrind sanitize engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos simulate fuzz docs lint format wheels clean distclean
+.PHONY: build help valgrind sanitize engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos differential simulate fuzz docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -95,6 +95,10 @@ soak: build ## an hour of calls with all kinds of faults; SECONDS=60, SEED=1; fi
 chaos: build ## an hour of random bundles and faults for the library on workers; SECONDS=60, SEED=1
 	VINEFAST_CHAOS_SECONDS=$(SECONDS) VINEFAST_CHAOS_SEED=$(SEED) VINEFAST_CHAOS_SHRINK=$(SHRINK) \
 	  $(BIN)/python -m pytest -s $(PYTEST_ARGS) tests/library/test_state_machine.py
+
+differential: build ## an hour of random programs, on vinefast as on executors of Parsl's; SECONDS=60, SEED=1, MODE=regular
+	VINEFAST_DIFFERENTIAL_SECONDS=$(SECONDS) VINEFAST_DIFFERENTIAL_SEED=$(SEED) VINEFAST_DIFFERENTIAL_MODE=$(MODE) \
+	  $(BIN)/python -m pytest -s $(PYTEST_ARGS) tests/differential
 
 .venv/.lint: pyproject.toml | build
 	@$(PIP) install -q -e '.[lint]'
