@@ -13,7 +13,7 @@ PRELOAD := $(wildcard csrc/preload/*.c)
 NATIVE := setup.py conf/border.py conf/debug_info.py conf/taskvine.py $(CSRC) $(PRELOAD) \
   $(wildcard csrc/*.h csrc/*.map benches/*.pyx vinefast/*.pyx vinefast/*.pxd vinefast/*.pxi vinefast/*/*.pxd vinefast/*/*.pxi)
 
-.PHONY: build help valgrind sanitize engine demo test test-oldest unit ctest coverage parsl-suite bench soak chaos differential simulate fuzz docs lint format wheels clean distclean
+.PHONY: build help valgrind sanitize engine demo test test-oldest unit ctest coverage parsl-suite bench soak restarts chaos differential simulate fuzz docs lint format wheels clean distclean
 
 build: .venv/.built ## set up .venv and build the core (what make alone does)
 
@@ -90,6 +90,9 @@ bench: build ## measure, stage by stage; with T=benches/bench_pack.py that alone
 SECONDS := 3600
 soak: build ## an hour of calls with all kinds of faults; SECONDS=60, SEED=1; figures in build/soak
 	$(BIN)/python -m benches.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --picture build/soak/soak.svg
+
+restarts: build ## an hour of programs that are killed and started anew; SECONDS=60, SEED=1; figures in build/restarts
+	$(BIN)/python -m benches.soak.restarts --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # What shrinks a failure tries its steps for minutes, with SHRINK=1.
 chaos: build ## an hour of random bundles and faults for the library on workers; SECONDS=60, SEED=1

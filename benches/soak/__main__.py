@@ -43,8 +43,6 @@ from tests.helpers.waiting import wait_until
 from tests.integration.hosts import Cluster, why_impossible
 from vinefast import Tuning, VineFastExecutor
 
-ROOT = Path(__file__).resolve().parents[2]
-OWN_MOUNTS = "VINEFAST_SOAK_MOUNTS"
 DISK_NBYTES = 64 << 20
 WORKERS_EACH = 2
 # What may be more in the end than there was in the beginning: what Python and libraries keep for themselves.
@@ -55,7 +53,9 @@ SPARE_THREADS = 1
 class Soak:
     """All of it, with what is to end in the end."""
 
-    def __init__(self, directory: Path, seed: int, rate: float, every_s: float, longest_s: float) -> None:
+    def __init__(
+        self, directory: Path, own_disks: bool, seed: int, rate: float, every_s: float, longest_s: float
+    ) -> None:
         self._stack = ExitStack()
         self._directory = directory
         self.log = logging.getLogger("soak")
@@ -64,7 +64,7 @@ class Soak:
         self.left: list[str] = []
         self._seed = seed
         self._stopped = False
-        self._own_disks = os.environ.get(OWN_MOUNTS) == "1"
+        self._own_disks = own_disks
         work = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vinefast-soak-")))
         os.chdir(work)
         self._stack.callback(os.chdir, "/")
@@ -298,13 +298,7 @@ def main(
     picture: str,
 ) -> None:
     """Run calls and let faults happen, for some time; exit with 1 if a call was lost, or something else is wrong."""
-    if OWN_MOUNTS not in os.environ:
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        if of_workers.may_mount():
-            os.environ[OWN_MOUNTS] = "1"
-            own = ["unshare", "--mount", "--propagation", "private"]
-            os.execvp("unshare", [*own, sys.executable, "-m", "benches.soak", *sys.argv[1:]])
-        os.environ[OWN_MOUNTS] = "0"
+    own_disks = of_workers.in_own_namespaces("benches.soak")
     os.environ.setdefault(MARK, uuid.uuid4().hex)
     if seed is None:
         seed = random.SystemRandom().randrange(1 << 31)
@@ -315,12 +309,12 @@ def main(
     logging.basicConfig(filename=place / "soak.log", filemode="w", level=logging.WARNING, format=log_format)
     console = Console()
     console.print(f"seed {seed}, {seconds:.0f} s")
-    soak = Soak(place, seed, rate, every_s, longest_s)
+    soak = Soak(place, own_disks, seed, rate, every_s, longest_s)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, soak.stop)
     if soak.reason is not None:
         console.print(f"No network is cut: {soak.reason}")
-    if os.environ[OWN_MOUNTS] == "0":
+    if not own_disks:
         console.print("No disk is filled: that needs root, and a mount namespace")
     try:
         soak.run(seconds, sample_s, patience_s)

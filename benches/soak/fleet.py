@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,6 +19,10 @@ from typing import Any
 
 import psutil
 
+ROOT = Path(__file__).resolve().parents[2]
+OWN_NAMESPACES = "VINEFAST_SOAK_NAMESPACES"
+# Of Linux: sets the flags of a network interface.
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 CORES = 2
 # The command `vinefast`, wherever it is installed.
 _WORKER = "from vinefast.cli import main; main()"
@@ -179,11 +186,27 @@ def unmount(directory: Path) -> None:
     subprocess.run(["umount", "--lazy", str(directory)], check=True, capture_output=True)
 
 
-def may_mount() -> bool:
-    """Whether this program may have a mount namespace of its own."""
-    return (
-        shutil.which("unshare") is not None
-        and not subprocess.run(
-            ["unshare", "--mount", "mount", "-t", "tmpfs", "vinefast-soak", "/mnt"], capture_output=True
-        ).returncode
-    )
+def in_own_namespaces(module: str, network: bool = False) -> bool:
+    """Begin this program anew in a mount namespace that ends with it, where it may have one; tells whether it has.
+
+    Parameters
+    ----------
+    module : str
+        What it is to Python.
+    network : bool
+        Have a network of its own as well, which is this machine's loopback alone.
+    """
+    if OWN_NAMESPACES not in os.environ:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        own = ["unshare", "--mount", "--propagation", "private", *(["--net"] if network else [])]
+        tried = shutil.which("unshare") and subprocess.run(
+            [*own, "mount", "-t", "tmpfs", "vinefast-soak", "/mnt"], capture_output=True
+        )
+        os.environ[OWN_NAMESPACES] = str(int(bool(tried and not tried.returncode)))
+        if os.environ[OWN_NAMESPACES] == "1":
+            os.execvp("unshare", [*own, sys.executable, "-m", module, *sys.argv[1:]])
+    has_own = os.environ[OWN_NAMESPACES] == "1"
+    if has_own and network:
+        with socket.socket() as any_socket:
+            fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP))
+    return has_own

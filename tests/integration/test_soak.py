@@ -74,3 +74,19 @@ def test_a_signal_ends_it_with_what_there_is_to_say(mark, tmp_path, number):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["lost"] == [] and sum(summary["calls"].values()) > 10
     assert not left_of(mark)
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_wrong_or_left_of_programs_that_are_killed(mark, tmp_path):
+    """Also what begins after the time is over: the program is started until it has ended by itself."""
+    command = [sys.executable, "-m", "benches.soak.restarts", "--directory", str(tmp_path), "--seed", "1"]
+    ended = subprocess.run(
+        [*command, "--seconds", "5", "--steps", "8"], cwd=ROOT, capture_output=True, text=True, timeout=550
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["wrong"], summary["left"]) == ([], [])
+    numbers = summary["numbers"]
+    assert sum(summary["kills"].values()) + numbers["programs ended"] == numbers["starts"] > 1
+    assert numbers["steps done"] % 8 == 0 < numbers["steps done"] and numbers["calls ended"] > 8
+    assert "seed 1" in ended.stdout and not left_of(mark)
