@@ -1,6 +1,9 @@
 """Files that TaskVine moves, between this directory and workers that do not look into it."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import parsl
@@ -9,7 +12,7 @@ from parsl.app.errors import BashExitFailure, MissingOutputs
 from parsl.data_provider.data_manager import default_staging
 from parsl.data_provider.files import File
 
-from tests.helpers.processes import command_by_hand, end_by_hand, left_of, start_by_hand
+from tests.helpers.processes import WORKER_COMMAND, command_by_hand, end_by_hand, left_of, start_by_hand
 from tests.helpers.waiting import wait_for_file
 from vinefast import URLStaging, VineFastExecutor
 from vinefast.errors import InputMissing
@@ -156,3 +159,46 @@ def test_urls_reach_calls_that_run_in_this_directory(mark, tmp_path, monkeypatch
         assert Path("b").read_text() == "from the webA"
     parsl.clear()
     assert asked == {"/served": 1}
+
+
+WRITING = """
+import glob, os, sys, time
+import parsl
+from parsl.data_provider.files import File
+from vinefast import VineFastExecutor
+
+@parsl.python_app
+def write(nbytes, outputs=()):
+    with open(outputs[0], "wb") as file:
+        file.truncate(nbytes)
+
+executor = VineFastExecutor(worker_launch_method="manual")
+with parsl.load(parsl.Config(executors=[executor], run_dir="runinfo", usage_tracking=0)):
+    print(executor.run_dir, flush=True)
+    future = write(int(sys.argv[1]), outputs=[File("output")])
+    while not future.done():
+        if sys.argv[2] == "killed" and glob.glob(".vinefast-*"):
+            os.kill(os.getpid(), 9)
+        time.sleep(0.001)
+    future.result()
+"""
+
+
+def test_what_was_on_its_way_when_a_program_was_killed_goes_with_the_next_output_there(mark, tmp_path):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    for nbytes, end in ((1 << 30, "killed"), (100, "whole")):
+        program = subprocess.Popen(
+            [sys.executable, "-c", WRITING, str(nbytes), end], cwd=here, stdout=subprocess.PIPE, text=True
+        )
+        command = [*WORKER_COMMAND, program.stdout.readline().strip(), "--cores", "1", "--connect-timeout", "5"]
+        worker = start_by_hand(command, elsewhere)
+        program.communicate(timeout=100)
+        assert end_by_hand(worker)
+        if end == "killed":
+            assert program.returncode == -signal.SIGKILL
+            assert len([*here.glob(".vinefast-*")]) == 1 and not (here / "output").exists()
+    assert program.returncode == 0 and not [*here.glob(".vinefast-*")]
+    assert (here / "output").stat().st_size == 100
+    assert not left_of(mark)

@@ -6,7 +6,6 @@ import itertools
 import os
 import pickle
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from parsl.data_provider.files import File
 from parsl.utils import get_std_fname_mode
 
 from vinefast._core import FILE_INPUT, FILE_MADE, FILE_OUTPUT, FILE_READ, CallFiles, Engine, TempHandle
-from vinefast.data import delivery, temps, urls
+from vinefast.data import arrivals, delivery, temps, urls
 from vinefast.data.cached import CachedFile, caching_of_directory
 from vinefast.data.staging import Move, WorkerPath, file_name, unreadable
 from vinefast.data.temps import Kept, Store, TempFile
@@ -330,7 +329,7 @@ class CallPlan:
         place = delivery.checked(place, is_file)
         directory = os.path.dirname(place)
         # Under a name of its own until it is whole: what is there stays until then.
-        arrived = os.path.join(directory, f".vinefast-{uuid.uuid4().hex}")
+        arrived = arrivals.path_in(directory)
         os.makedirs(directory, exist_ok=True)
         self._outputs[name] = (FILE_OUTPUT, arrived)
         self._returns.append((arrived, place, appended))
