@@ -167,12 +167,15 @@ CTEST_CFLAGS := -std=gnu11 -g -Wall -Wextra -Werror -pthread -Icsrc
 CTEST_FLAGS_plain := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wno-cpp
 CTEST_FLAGS_address := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 CTEST_FLAGS_thread := -O1 -fsanitize=thread
-CTEST_FLAGS_coverage := -O0 --coverage -fprofile-update=atomic
+# Forked processes leave what they have counted at exit().
+CTEST_FLAGS_coverage := -O0 --coverage -fprofile-update=atomic -D_exit=exit
 # What counts calls malloc(), too, which is replaced by ours.
 CTEST_LIBS_coverage := -lgcov
 # What csrc calls for memory, or for what takes some: in the tests csrc/tests/faults.c has a function of its own for each, which can fail.
 FAULTS := malloc calloc realloc aligned_alloc strdup strndup asprintf __asprintf_chk pthread_create vine_task_create \
   vine_declare_buffer vine_declare_temp vine_declare_file
+# And other calls that can be made to fail there.
+FAILURES := getrlimit fcntl ftruncate rename epoll_create1 getrandom pthread_attr_init SSL_set_fd BIO_read vine_submit vine_task_add_input
 OBJCOPY ?= objcopy
 CTEST_RUNS := $(CTESTS:%=build/ctest/plain/%.ok) $(CTESTS:%=build/ctest/address/%.ok) \
   $(CTESTS_THREADED:%=build/ctest/thread/%.ok)
@@ -189,15 +192,6 @@ ctest: $(CTEST_RUNS) $(if $(T),,build/simulate/seeds.ok) ## C tests, also under 
 .PHONY: ctest-plain
 ctest-plain: $(CTESTS:%=build/ctest/plain/%.ok) $(REPLAYS:%=build/ctest/plain/fuzz/%.ok)
 
-# What optimization takes away would count as never run.
-coverage: $(CTESTS:%=build/ctest/coverage/%.ok) .venv/.lint ## how much of csrc the C tests run, line by line in build/coverage
-	@mkdir -p build/coverage
-	@$(BIN)/gcovr --root . --filter csrc/vf_ --gcov-exclude-directory tests --object-directory build/ctest/coverage \
-	  --gcov-ignore-errors=no_working_dir_found --txt-metric line --fail-under-line 80 \
-	  --html-details build/coverage/index.html --txt build/coverage/summary.txt build/ctest/coverage \
-	  || { cat build/coverage/summary.txt; exit 1; }
-	@cat build/coverage/summary.txt
-
 build/ctest/engine.cflags build/ctest/engine.libs: build/ctest/engine.%: .venv/.built
 	@mkdir -p $(@D)
 	@$(BIN)/python conf/taskvine.py $* > $@
@@ -209,7 +203,7 @@ build/ctest/$(1)/%.o: csrc/%.c $$(wildcard csrc/*.h) build/ctest/engine.cflags
 
 build/ctest/$(1)/libvf.a: $$(CSRC:csrc/%.c=build/ctest/$(1)/%.o)
 	@rm -f $$@ && $$(AR) rcs $$@ $$^
-	@$$(OBJCOPY) $$(foreach name,$$(FAULTS),--redefine-sym $$(name)=faults_$$(name)) $$@
+	@$$(OBJCOPY) $$(foreach name,$$(FAULTS) $$(FAILURES),--redefine-sym $$(name)=faults_$$(name)) $$@
 
 $$(CTEST_PARTS:%=build/ctest/$(1)/tests/%.o): $$(wildcard csrc/tests/*.h)
 
@@ -252,18 +246,22 @@ SIMULATED_SECONDS := $(if $(filter command,$(firstword $(origin SECONDS))),$(SEC
 SIMULATED := clock_gettime time poll usleep getpid shutdown
 SIMULATE := $(FIXED_LAYOUT) build/simulate/simulate --about "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
 
-build/simulate/libvf.a: $(CSRC:csrc/%.c=build/ctest/address/%.o)
-	@mkdir -p $(@D)
-	@rm -f $@ && $(AR) rcs $@ $^
-	@$(OBJCOPY) $(foreach name,$(SIMULATED),--redefine-sym $(name)=simulated_$(name)) $@
-
 build/simulate/%.o: csrc/simulation/%.c $(wildcard csrc/*.h csrc/simulation/*.h) build/ctest/engine.cflags
 	@mkdir -p $(@D)
 	@$(CC) $(CTEST_CFLAGS) $(CTEST_FLAGS_address) @build/ctest/engine.cflags -c $< -o $@
 
-build/simulate/simulate: $(SIMULATION) build/simulate/libvf.a build/ctest/engine.libs
-	@$(CC) $(CTEST_FLAGS_address) -pthread $(SIMULATION) build/simulate/libvf.a \
-	  $$(grep -oE -- '-Wl,--wrap=[a-z_]+|-l[a-z]+' build/ctest/engine.libs) -o $@
+define simulate_variant
+build/$(1)/libvf.a: $(CSRC:csrc/%.c=build/ctest/$(2)/%.o)
+	@mkdir -p $$(@D)
+	@rm -f $$@ && $$(AR) rcs $$@ $$^
+	@$$(OBJCOPY) $$(foreach name,$$(SIMULATED),--redefine-sym $$(name)=simulated_$$(name)) $$@
+
+build/$(1)/simulate: $(SIMULATION) build/$(1)/libvf.a build/ctest/engine.libs
+	@$$(CC) $(CTEST_FLAGS_address) $(3) -pthread $(SIMULATION) build/$(1)/libvf.a \
+	  $$$$(grep -oE -- '-Wl,--wrap=[a-z_]+|-l[a-z]+' build/ctest/engine.libs) -o $$@
+endef
+$(eval $(call simulate_variant,simulate,address))
+$(eval $(call simulate_variant,simulate/coverage,coverage,--coverage))
 
 # Those that have found something, in seconds; each twice, since the same seed is the same run.
 build/simulate/seeds.ok: build/simulate/simulate csrc/simulation/seeds.txt
@@ -272,6 +270,28 @@ build/simulate/seeds.ok: build/simulate/simulate csrc/simulation/seeds.txt
 # TRACE=1: one run, with all that happens in it.
 simulate: build/simulate/simulate ## the C core on a simulated TaskVine for a minute; SECONDS=600, HOURS=100 of its own, SEED=1 TRACE=1
 	@$(SIMULATE) --seed $(or $(SEED),$$RANDOM$$RANDOM) $(if $(TRACE),--trace,$(if $(HOURS),--hours $(HOURS),--seconds $(SIMULATED_SECONDS)))
+
+# Coverage: of csrc by all C tests, the simulation and the Python tests, of the core and the library by the latter. What optimization takes
+# away would count as never run. A test that fails has been told of, and what it has run counts. Each time anew, since counts add up.
+COVERED := build/covered/lib
+COVERAGE_TESTS := tests/calls tests/core tests/data tests/events tests/settings tests/library tests/test_e*.py tests/test_log_locks.py \
+  tests/test_wrong_types.py tests/integration
+COVERAGE_RUNS := $(CTESTS:%=build/ctest/coverage/%.ok) $(REPLAYS:%=build/ctest/coverage/fuzz/%.ok)
+
+build/covered/.built: .venv/.built $(wildcard csrc/*.[ch] vinefast/*.p[yx]* vinefast/*/*.p[yx]*)
+	@rm -rf build/covered
+	VINEFAST_COVERAGE=1 $(BIN)/python setup.py -q build --build-base build/covered --build-lib $(COVERED) > build/covered.log 2>&1
+	@touch $@
+
+coverage: build/covered/.built .venv/.lint build/simulate/coverage/simulate ## which lines of csrc, core and library no test runs, and why; half an hour; T=tests/core for less
+	@rm -rf build/coverage $(COVERAGE_RUNS)
+	@find build/covered build/ctest/coverage -name '*.gcda' -delete
+	@mkdir -p build/coverage
+	@$(MAKE) --no-print-directory $(COVERAGE_RUNS)
+	build/simulate/coverage/simulate --seed 91000000 --seconds 60 > build/coverage/simulate.log
+	-VINEFAST_CORE=$(COVERED) PYTHONPATH=$(CURDIR)/tests/coverage $(BIN)/python -m coverage run -m pytest -o pythonpath='$(COVERED) .' -q -n $(JOBS) \
+	  --dist loadfile --timeout 300 $(PYTEST_ARGS) $(or $(T),$(COVERAGE_TESTS))
+	@$(BIN)/python scripts/report-coverage build/ctest/coverage build/covered
 
 # Fuzzing: csrc/fuzz/fuzz_*.c take whatever comes from outside. clang's libFuzzer makes up inputs, and what brings it further grows in
 # build/fuzz/corpus; those of csrc/fuzz/corpus are run with make ctest, with any compiler.
@@ -289,16 +309,16 @@ define fuzz_variant
 build/ctest/$(1)/fuzz/%: csrc/fuzz/fuzz_%.c $(2) csrc/fuzz/fuzz.h build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a build/ctest/engine.libs
 	@mkdir -p $$(@D)
 	@$$(CC) $$(CTEST_CFLAGS) $$(CTEST_FLAGS_$(1)) $(3) -Icsrc/tests @build/ctest/engine.cflags $$< $(2) -Wl,--start-group \
-	  build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a @build/ctest/engine.libs -Wl,--end-group -o $$@
+	  build/ctest/$(1)/libtests.a build/ctest/$(1)/libvf.a @build/ctest/engine.libs $$(CTEST_LIBS_$(1)) -Wl,--end-group -o $$@
 
 build/ctest/$(1)/fuzz/%.ok: build/ctest/$(1)/fuzz/% $(wildcard csrc/fuzz/corpus/*/*)
 	@echo 'ctest $(1) fuzz_$$*' && $$(FIXED_LAYOUT) $$< csrc/fuzz/corpus/$$* && touch $$@
 endef
-$(foreach variant,plain address,$(eval $(call fuzz_variant,$(variant),csrc/fuzz/replay.c)))
+$(foreach variant,plain address coverage,$(eval $(call fuzz_variant,$(variant),csrc/fuzz/replay.c)))
 $(eval $(call fuzz_variant,fuzz,,-fsanitize=fuzzer))
 
 # What was made once is not made again for each run.
-.SECONDARY: $(foreach variant,plain address fuzz,$(REPLAYS:%=build/ctest/$(variant)/fuzz/%))
+.SECONDARY: $(foreach variant,plain address coverage fuzz,$(REPLAYS:%=build/ctest/$(variant)/fuzz/%))
 
 build/fuzz/compiler:
 	@mkdir -p $(@D)

@@ -24,6 +24,10 @@ ENGINE_INSIDE = os.environ.get(taskvine.ENGINE_INSIDE_VARIABLE) == "1"
 SANITIZE = [f"-fsanitize={names}" for names in [os.environ.get("VINEFAST_SANITIZE")] if names]
 SANITIZE_MORE = [*SANITIZE, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1"] if SANITIZE else []
 
+# "make coverage" sets it, for the core alone.
+COVERAGE = os.environ.get("VINEFAST_COVERAGE") == "1"
+COUNT = ["--coverage", "-fprofile-update=atomic", "-O0"] if COVERAGE else []
+
 
 def relative(pattern):
     return sorted(str(path.relative_to(HERE)) for path in HERE.glob(pattern))
@@ -36,8 +40,8 @@ core = Extension(
     sources=["vinefast/_core.pyx", *CSRC],
     depends=["csrc/exports.map", *relative("csrc/*.h"), *relative("vinefast/**/*.px[di]")],
     include_dirs=["csrc"],
-    extra_compile_args=[*taskvine.COMPILE_ARGS, *SANITIZE_MORE],
-    extra_link_args=["-pthread", HIDE_ENGINE, *SANITIZE],
+    extra_compile_args=[*taskvine.COMPILE_ARGS, *SANITIZE_MORE, *COUNT],
+    extra_link_args=["-pthread", HIDE_ENGINE, *SANITIZE, *COUNT],
 )
 
 # Preloaded into workers of this machine (vinefast/workers/listening.py): it is no module, and goes where modules go.

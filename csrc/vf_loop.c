@@ -195,6 +195,8 @@ static void break_wait(struct vf_loop *loop)
 	int id = vine_submit(manager, task);
 	if (id)
 		vine_cancel_by_task_id(manager, id);
+	else
+		vine_task_delete(task);
 }
 
 /* TaskVine starts a library only when a function call needs it: an empty bundle spares the first

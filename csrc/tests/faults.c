@@ -10,11 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "taskvine.h"
+#include "vf_openssl.h"
 
 enum {
 	MANY = 10000, /* more than anything here asks for: whoever goes on so long never ends */
@@ -58,6 +61,31 @@ static int fails(void)
 	return 1;
 }
 
+static const char *failing_name;
+static int failing_error;
+static atomic_int n_until; /* it fails, with itself */
+
+void faults_fail(const char *name, int n, int error)
+{
+	failing_name = name;
+	failing_error = error;
+	atomic_store(&n_until, n + 1);
+}
+
+int faults_has_failed(void)
+{
+	return !atomic_exchange(&n_until, 0);
+}
+
+static int is_to_fail(const char *name)
+{
+	if (!atomic_load(&n_until) || strcmp(name, failing_name) ||
+			atomic_fetch_sub(&n_until, 1) > 1)
+		return 0;
+	errno = failing_error;
+	return 1;
+}
+
 static rlim_t descriptors;
 
 void faults_close_descriptors(void)
@@ -85,7 +113,7 @@ void faults_open_descriptors(void)
 	type faults_##name parameters; \
 	type faults_##name parameters \
 	{ \
-		return fails() ? (type)0 : name arguments; \
+		return is_to_fail(#name) || fails() ? (type)0 : name arguments; \
 	}
 
 FAULT(void *, malloc, (size_t nbytes), (nbytes))
@@ -147,4 +175,37 @@ int faults___asprintf_chk(char **text, int flag, const char *format, ...)
 	int nbytes = fail_or_print(text, format, arguments);
 	va_end(arguments);
 	return nbytes;
+}
+
+/* What csrc calls instead of the functions without `faults_`, which fail by returning that. */
+#define FAILURE(type, failed, name, parameters, arguments) \
+	type faults_##name parameters; \
+	type faults_##name parameters \
+	{ \
+		return is_to_fail(#name) ? (failed) : name arguments; \
+	}
+
+FAILURE(int, -1, getrlimit, (__rlimit_resource_t resource, struct rlimit *limit), (resource, limit))
+FAILURE(int, -1, ftruncate, (int fd, off_t nbytes), (fd, nbytes))
+FAILURE(int, -1, rename, (const char *path, const char *to), (path, to))
+FAILURE(int, -1, epoll_create1, (int flags), (flags))
+FAILURE(ssize_t, -1, getrandom, (void *data, size_t nbytes, unsigned flags), (data, nbytes, flags))
+FAILURE(int, failing_error, pthread_attr_init, (pthread_attr_t * attributes), (attributes))
+FAILURE(int, 0, SSL_set_fd, (SSL * ssl, int fd), (ssl, fd))
+FAILURE(int, -1, BIO_read, (BIO * bio, void *data, int nbytes), (bio, data, nbytes))
+FAILURE(int, 0, vine_submit, (struct vine_manager * manager, struct vine_task *task),
+		(manager, task))
+FAILURE(int, 0, vine_task_add_input,
+		(struct vine_task * task, struct vine_file *file, const char *name,
+				vine_mount_flags_t flags),
+		(task, file, name, flags))
+
+int faults_fcntl(int fd, int what, ...);
+int faults_fcntl(int fd, int what, ...)
+{
+	va_list arguments;
+	va_start(arguments, what);
+	int value = what == F_GETFL ? 0 : va_arg(arguments, int);
+	va_end(arguments);
+	return is_to_fail("fcntl") ? -1 : fcntl(fd, what, value);
 }

@@ -15,6 +15,7 @@ wait, which takes no time of TaskVine's. */
 #include <unistd.h>
 
 #include "check.h"
+#include "faults.h"
 #include "sockets.h"
 #include "link.h"
 
@@ -88,9 +89,30 @@ static void links_listen_where_they_are_told(void)
 	CHECK(vf_accept_at(NULL) && !strcmp(place_of(link_serve(0)), "0.0.0.0"));
 }
 
+/* Without a limit or a place that can be had, a worker comes in nevertheless. */
+static void what_the_system_refuses_keeps_nobody_out(void)
+{
+	static const struct {
+		const char *name;
+		int n;
+	} refused[] = {{"getrlimit", 0}, {"fcntl", 1}};
+	struct link *server = link_serve_address("127.0.0.1", 0);
+	CHECK(server);
+	for (int i = 0; i < 2; i++) {
+		int client = connect_to(server);
+		CHECK(can_be_read(link_fd(server), LONG_MS));
+		faults_fail(refused[i].name, refused[i].n, EMFILE);
+		int fd = vf_accept_one(link_fd(server), NULL, NULL);
+		CHECK(faults_has_failed() && fd >= 0 && !vf_accept_errno());
+		CHECK(!close(fd) && !close(client));
+	}
+	link_close(server);
+}
+
 int main(void)
 {
 	links_listen_where_they_are_told();
+	what_the_system_refuses_keeps_nobody_out();
 	struct rlimit limit;
 	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
 	struct link *server = link_serve_address("127.0.0.1", 0);

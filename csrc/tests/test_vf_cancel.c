@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-	N = 4,
+	N = 1200, /* whose numbers take more room than is asked for at first */
 };
 
 static struct cluster cluster;
@@ -28,7 +28,7 @@ static void begin(void)
 	cluster_open(&cluster);
 	/* Their durations are known: then many travel together. */
 	cluster.function.mean_ns = 1000;
-	cluster.function.limit = 100;
+	cluster.function.limit = N;
 	cluster_start(&cluster);
 }
 
@@ -187,13 +187,55 @@ static void test_short_memory_delays_it(void)
 	end();
 }
 
+/* What has no room in what there is for its words is told later. */
+static void test_short_memory_for_many(void)
+{
+	int n_failed = 1;
+	for (int n = 0; n_failed; n++) {
+		begin();
+		struct worker_task *task = together(N);
+		struct worker *worker = &cluster.workers[0];
+		cluster_turn(&cluster);
+		for (int i = 0; i < N; i++)
+			cancel(i);
+		vf_buffer_free(&cluster.loop.cancel.command);
+		faults_begin_elsewhere(n);
+		vf_loop_cancel_sent(&cluster.loop);
+		UNTIL(&cluster, worker->n_stops == 1);
+		n_failed = faults_end();
+		worker_answer(worker, task, N, NULL);
+		UNTIL(&cluster, n_back() == N);
+		end();
+		CHECK(n < 100);
+	}
+}
+
+/* Its worker is told as soon as TaskVine takes what tells it. */
+static void test_a_refused_message_is_sent_again(void)
+{
+	begin();
+	struct worker_task *task = together(1);
+	struct worker *worker = &cluster.workers[0];
+	cluster_turn(&cluster);
+	cancel(0);
+	faults_fail("vine_submit", 0, 0);
+	vf_loop_cancel_sent(&cluster.loop);
+	UNTIL(&cluster, worker->n_stops == 1);
+	CHECK(faults_has_failed() && is_told(worker, task->id, "0"));
+	worker_answer(worker, task, 1, NULL);
+	UNTIL(&cluster, jobs[0].n_back == 1);
+	end();
+}
+
 int main(void)
 {
+	test_a_refused_message_is_sent_again();
 	test_its_worker_is_told_which();
 	test_one_message_for_all_bundles_of_a_worker();
 	test_what_has_no_worker_comes_back();
 	test_it_does_not_go_to_another_worker();
 	test_unrun();
 	test_short_memory_delays_it();
+	test_short_memory_for_many();
 	return 0;
 }

@@ -357,6 +357,55 @@ static void test_without_memory_or_a_thread_there_is_none(void)
 		CHECK(!file && error);
 	}
 	vf_eventfile_close(NULL);
+	faults_fail("pthread_attr_init", 0, ENOMEM);
+	CHECK(!vf_eventfile_open(path, 1 << 20) && errno == ENOMEM && faults_has_failed());
+}
+
+/* The writer's own: what it does not know by heart is missing in later files alone. */
+static void test_short_memory_of_the_writer(void)
+{
+	struct stat written = {0};
+	unlink(path);
+	unlink(old_path);
+	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
+	uint64_t n = 0;
+	for (int i = 1; i <= 3; i++) {
+		CHECK(put(file, DEFINITION, 1));
+		put_about(file, VF_EVENT_ENDS | 4, 1, 7);
+		for (int k = 0; k < 150; k++)
+			CHECK(put(file, NUMBER, ++n));
+		faults_begin_elsewhere(FAULTS_ALL);
+		vf_eventfile_hand_over(file);
+		wait_for_write(&written);
+		CHECK(faults_end() > 0);
+	}
+	vf_eventfile_close(file);
+	struct number last;
+	FILE *stream = fopen(path, "r");
+	CHECK(stream && !fseek(stream, -(long)sizeof last, SEEK_END));
+	CHECK(fread(&last, sizeof last, 1, stream) == 1 && last.value == n && !fclose(stream));
+	CHECK(!unlink(old_path));
+}
+
+/* The file that has no other name begins anew, and nothing else is lost. */
+static void test_what_cannot_be_renamed_begins_anew(void)
+{
+	struct stat written = {0};
+	unlink(path);
+	struct vf_eventfile *file = vf_eventfile_open(path, 2048);
+	uint64_t n = 0;
+	faults_fail("rename", 0, EACCES);
+	for (int i = 1; i <= 2; i++) {
+		CHECK(put(file, DEFINITION, (uint64_t)i));
+		for (int k = 0; k < 150; k++)
+			CHECK(put(file, NUMBER, ++n));
+		vf_eventfile_hand_over(file);
+		wait_for_write(&written);
+	}
+	vf_eventfile_close(file);
+	CHECK(faults_has_failed() && access(old_path, F_OK));
+	struct found found = read_file(path);
+	CHECK(found.head.generation == 1 && found.n_definitions == 2 && found.last == n);
 }
 
 int main(void)
@@ -373,6 +422,8 @@ int main(void)
 	test_a_fork_writes_nothing();
 	test_the_last_of_two_with_one_name_has_it();
 	test_without_memory_or_a_thread_there_is_none();
+	test_short_memory_of_the_writer();
+	test_what_cannot_be_renamed_begins_anew();
 	unlink(path);
 	CHECK(!rmdir(directory));
 	return 0;

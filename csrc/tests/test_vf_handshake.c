@@ -402,6 +402,34 @@ static void test_short_memory(void)
 	}
 }
 
+/* A challenge that could be guessed is none. */
+static void test_no_chance(void)
+{
+	vf_handshake_begin("right\n");
+	CHECK(!link_accept(server, 0));
+	faults_fail("getrandom", 0, EINTR);
+	CHECK(!is_welcome("right\n") && faults_has_failed());
+	CHECK(is_welcome("right\n"));
+	vf_handshake_end();
+}
+
+/* Those that nobody can wait for stay in the kernel's queue. */
+static void test_no_epoll(void)
+{
+	vf_handshake_begin(NULL);
+	int worker = come();
+	say(worker, GREETING);
+	faults_fail("epoll_create1", 0, ENOMEM);
+	CHECK(!link_accept(server, 0));
+	CHECK(faults_has_failed() && vf_accept_errno() == ENOMEM && !vf_handshake_ready());
+	CHECK(becomes_ready(LONG_MS) && !vf_accept_errno());
+	struct link *link = link_accept(server, 0);
+	CHECK(link);
+	link_close(link);
+	close(worker);
+	vf_handshake_end();
+}
+
 /* Without a descriptor nobody is accepted, for a while, and nobody is lost. */
 static void test_no_descriptors(void)
 {
@@ -415,6 +443,15 @@ static void test_no_descriptors(void)
 	CHECK(!vf_handshake_ready() && vf_handshake_fd() < 0);
 	faults_open_descriptors();
 	CHECK(becomes_ready(LONG_MS) && !vf_accept_errno());
+	/* Who has said nothing for a while makes room for one that comes. */
+	int silent = come(), next = come();
+	hear();
+	int last = come();
+	usleep(300000);
+	faults_close_descriptors();
+	vf_handshake_hear(link_fd(server), now_ms() + 300000);
+	faults_open_descriptors();
+	CHECK(is_closed(silent) && !close(silent) && !close(next) && !close(last));
 	/* One that has gone before it was told takes no harm with it. */
 	int gone = come();
 	say(gone, "auth password");
@@ -425,6 +462,8 @@ static void test_no_descriptors(void)
 	link_close(link);
 	close(worker);
 	vf_handshake_end();
+	hear(); /* nobody, since nobody is to be heard */
+	CHECK(!vf_handshake_ready());
 }
 
 int main(void)
@@ -442,6 +481,8 @@ int main(void)
 	test_many();
 	test_lines();
 	test_short_memory();
+	test_no_chance();
+	test_no_epoll();
 	test_no_descriptors();
 	link_close(server);
 	return 0;

@@ -2,7 +2,12 @@
 
 #include "vf_library.h"
 
+#include <errno.h>
+
 #include "check.h"
+#include "faults.h"
+#include "taskvine.h"
+#include "taskvine_private.h"
 #include "vf_clock.h"
 #include "vf_config.h"
 
@@ -36,6 +41,14 @@ int main(void)
 	config.library_pause_ns = 0;
 	library.failed_ns--;
 	CHECK(!vf_library_is_paused(&library));
+
+	/* One that nobody can remember is there for ever, and not freed too early. */
+	struct vine_task *task = vine_task_create(":");
+	faults_fail("malloc", 0, ENOMEM);
+	vf_library_hold(&library, task, 1);
+	CHECK(faults_has_failed() == (VF_TASKVINE < 715) && !library.ended);
+	for (int i = 0; i < 1 + (VF_TASKVINE < 715); i++)
+		vine_task_delete(task);
 
 	/* No library, as in regular mode: none is installed anew. */
 	CHECK(library.is_counted);

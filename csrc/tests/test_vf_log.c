@@ -229,6 +229,35 @@ static void test_not_opened(void)
 	vf_logfile_close(log);
 }
 
+/* Neither is there another file, nor does the old one get its name back: it goes on where it is. */
+static void test_no_descriptor_to_rotate(void)
+{
+	begin("transactions");
+	struct vf_logfile *log = vf_logfile_open(path, MAX, &counters);
+	say(log, BEGIN);
+	faults_fail("rename", 1, EACCES);
+	faults_close_descriptors();
+	fill(log);
+	faults_open_descriptors();
+	CHECK(faults_has_failed() && VF_GET(&counters, log_errno) == EMFILE);
+	CHECK(VF_GET(&counters, log_bytes_dropped) > 0 && !VF_GET(&counters, log_bytes_unwritten));
+	CHECK(access(path, F_OK) && begins(content(old_path), BEGIN));
+	vf_logfile_close(log);
+}
+
+/* While the file cannot be opened, it is tried now and then. */
+static void test_not_opened_for_long(void)
+{
+	begin("transactions");
+	CHECK(!mkdir(path, 0700));
+	struct vf_logfile *log = vf_logfile_open(path, MAX, &counters);
+	let_pause_pass();
+	say(log, BEGIN);
+	CHECK(VF_GET(&counters, log_bytes_unwritten) == sizeof BEGIN - 1);
+	CHECK(!rmdir(path));
+	vf_logfile_close(log);
+}
+
 static void test_forked(void)
 {
 	begin("transactions");
@@ -245,6 +274,16 @@ static void test_forked(void)
 	vf_logfile_close(log);
 }
 
+/* So many that a new file's head has no room in what is asked for first. */
+static void say_workers(struct vf_logfile *log)
+{
+	char line[64];
+	for (int i = 0; i < 120; i++) {
+		snprintf(line, sizeof line, "2 7 WORKER worker-%d CONNECTION 1.2.3.4:5\n", i);
+		say(log, line);
+	}
+}
+
 static void test_short_memory(void)
 {
 	begin("transactions");
@@ -253,9 +292,9 @@ static void test_short_memory(void)
 		struct vf_logfile *log = vf_logfile_open(path, MAX, &counters);
 		if (log) {
 			say(log, BEGIN);
-			say(log, "2 7 WORKER worker-a CONNECTION 1.2.3.4:5\n");
+			say_workers(log);
 			fill(log);
-			say(log, "3 7 WORKER worker-a DISCONNECTION UNKNOWN\n");
+			say(log, "3 7 WORKER worker-0 DISCONNECTION UNKNOWN\n");
 			vf_logfile_close(log);
 		}
 		failed = faults_end();
@@ -332,6 +371,13 @@ static void test_debug_log(void)
 	}
 	int status;
 	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	child = fork();
+	CHECK(child >= 0);
+	if (!child) {
+		vf_log_end(&counters); /* the parent's */
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
 	vf_log_end(&counters);
 }
 
@@ -344,6 +390,8 @@ int main(void)
 	test_full();
 	test_removed();
 	test_not_opened();
+	test_not_opened_for_long();
+	test_no_descriptor_to_rotate();
 	test_forked();
 	test_short_memory();
 	test_streams();

@@ -2,6 +2,7 @@
 
 #include "vf_taskids.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -106,6 +107,11 @@ static void test_short_memory(void)
 	CHECK(faults_end() == 2 && !ids.renewed && next_id() == INT_MAX - SPARE + 1);
 	submit(INT_MAX - SPARE + 1);
 	CHECK(renewed_at(&bundles) == 1);
+	/* Nor is there one if TaskVine does not take it. */
+	vine_set_task_id_min(cluster.manager, INT_MAX - SPARE + 1);
+	faults_fail("vine_submit", 0, ENOMEM);
+	vf_taskids_prepare(&ids, cluster.manager, &bundles);
+	CHECK(faults_has_failed() && ids.renewed == 2 && next_id() == INT_MAX);
 	drain();
 	vf_table_free(&bundles);
 	vf_taskids_end(&ids);

@@ -59,6 +59,9 @@ static void make_files(void)
 		faults_begin(n);
 		CHECK(vf_certificate_make(&key, &certificate) && faults_end() == 1);
 		CHECK(!key && !certificate);
+		faults_fail("BIO_read", n, ENOMEM);
+		CHECK(vf_certificate_make(&key, &certificate) && faults_has_failed());
+		CHECK(!key && !certificate);
 	}
 	CHECK(!vf_certificate_make(&key, &certificate) && !vf_certificate_make(&other, &another));
 	CHECK(strstr(key, "BEGIN PRIVATE KEY") && strstr(certificate, "BEGIN CERTIFICATE"));
@@ -78,8 +81,36 @@ static void begin(void)
 	CHECK(!vf_tls_begin(key_path, certificate_path, why, sizeof why) && vf_tls_is_on());
 }
 
+/* What it decrypts to does not matter: nobody is asked for its password. */
+static const char WITH_PASSWORD[] = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
+				    "DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+				    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+				    "-----END RSA PRIVATE KEY-----\n";
+
+static void test_what_the_system_refuses_is_no_connection(void)
+{
+	static const char *const refused[] = {"fcntl", "SSL_set_fd"};
+	int pair[2];
+	begin();
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	for (int i = 0; i < 2; i++) {
+		faults_fail(refused[i], 0, ENOMEM);
+		CHECK(!vf_tls_new(pair[0]) && faults_has_failed());
+	}
+	struct vf_tls *tls = vf_tls_new(pair[0]);
+	CHECK(tls);
+	vf_tls_free(tls);
+	CHECK(!close(pair[0]) && !close(pair[1]));
+	vf_tls_end();
+}
+
 static void test_files_that_cannot_be_used(void)
 {
+	char with_password[80];
+	snprintf(with_password, sizeof with_password, "%s/with-password", directory);
+	put(with_password, WITH_PASSWORD);
+	CHECK(vf_tls_begin(with_password, certificate_path, why, sizeof why) && *why);
+	CHECK(!unlink(with_password) && !vf_tls_is_on());
 	CHECK(vf_tls_begin("/no/such/key", certificate_path, why, sizeof why) && *why);
 	CHECK(vf_tls_begin(key_path, "/no/such/certificate", why, sizeof why) && *why);
 	CHECK(vf_tls_begin(other_path, certificate_path, why, sizeof why));
@@ -463,6 +494,7 @@ int main(void)
 	server = link_serve_address("127.0.0.1", 0);
 	CHECK(server);
 	test_files_that_cannot_be_used();
+	test_what_the_system_refuses_is_no_connection();
 	test_what_it_carries();
 	test_what_no_poll_sees();
 	test_one_that_has_left();

@@ -80,6 +80,7 @@ class Worker:
             f"--worker-pid={os.getpid()}",
             *extra,
         ]
+        path = os.pathsep.join(filter(None, [str(USER_MODULES), os.environ.get("PYTHONPATH")]))
         with open(self.library_directory / ".taskvine.stdout", "ab") as output:
             self.process = subprocess.Popen(
                 [*library_command(self.library_directory, "vinefast_library"), *arguments],
@@ -89,7 +90,7 @@ class Worker:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(USER_MODULES), **(env or {})},
+                env={**os.environ, "PYTHONPATH": path, **(env or {})},
             )
         os.close(library_in)
         os.close(library_out)
