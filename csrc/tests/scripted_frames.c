@@ -33,7 +33,11 @@ void worker_open_bundle(const struct worker *worker, struct worker_task *task)
 		memcpy(task->frame.data, file->data, file->nbytes);
 		task->frame.nbytes = task->frame.capacity = file->nbytes;
 	} else {
-		CHECK(!vf_frame_decode(&task->frame, task->command));
+		/* What its calls may take is for a supervisor. */
+		const char *command = task->command;
+		if (*command == 'M')
+			command = strchr(command, ' ') + 1;
+		CHECK(!vf_frame_decode(&task->frame, command));
 	}
 	CHECK(task->frame.nbytes >= VF_BUNDLE_HEADER_NBYTES);
 	CHECK(!memcmp(task->frame.data, "VFB1", 4));

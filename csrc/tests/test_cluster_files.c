@@ -438,8 +438,35 @@ static void test_calls_go_where_their_files_are(void)
 	end(N);
 }
 
+/* Of thousands that nobody uses, those that were used last are kept. */
+static void test_inputs_that_nobody_uses_are_forgotten(void)
+{
+	enum { MANY = 4200, AT_ONCE = JOB_FILES_MAX };
+	static const char *const names[AT_ONCE] = {"one", "two", "three", "four"};
+	char name[32];
+	cluster_open(&cluster);
+	cluster_start(&cluster);
+	const struct worker_script script = {
+			.cores = 1, .memory = 1000, .disk = 1000, .is_automatic = 1};
+	cluster_join_by(&cluster, &script);
+	for (int i = 0; i < MANY / AT_ONCE; i++) {
+		memset(&jobs[0], 0, sizeof jobs[0]);
+		job_begin(&cluster, &jobs[0], 0);
+		for (int k = 0; k < AT_ONCE; k++) {
+			snprintf(name, sizeof name, "input-%d-%d", i, k);
+			job_add(&jobs[0], VF_FILE_INPUT, path_of(name, "content"), names[k]);
+		}
+		job_submit(&cluster, &jobs[0]);
+		UNTIL(&cluster, job_has_returned(&jobs[0]));
+		job_end(&jobs[0]);
+	}
+	CHECK(cluster.loop.inputs.n_idle == 4096);
+	cluster_close(&cluster);
+}
+
 int main(void)
 {
+	test_inputs_that_nobody_uses_are_forgotten();
 	test_an_input_travels_once_and_again_when_it_has_changed();
 	test_an_input_that_is_not_there_fails_the_call();
 	test_what_hangs_holds_up_nobody_else();

@@ -38,6 +38,33 @@ static void check_refused(const char *name, int n, int unpack)
 	run_one();
 }
 
+/* Before TaskVine is asked: a frame, and the limit before it, need room. */
+static void test_short_memory_for_a_frame(void)
+{
+	int n_failed = 1, n_refused = 0;
+	cluster_open(&cluster);
+	cluster_start(&cluster);
+	cluster.spec.memory_limit = 100;
+	const struct worker_script script = {
+			.cores = 2, .memory = 1000, .disk = 1000, .is_automatic = 1};
+	cluster_join_by(&cluster, &script);
+	run_one();
+	for (int n = 0; n_failed; n++) {
+		memset(&jobs[0], 0, sizeof jobs[0]);
+		cluster_turn(&cluster);
+		vf_buffer_free(&cluster.loop.send.command);
+		faults_begin_elsewhere(n);
+		job_run(&cluster, &jobs[0], 0);
+		UNTIL(&cluster, jobs[0].n_back == 1);
+		n_failed = faults_end();
+		n_refused += strstr(jobs[0].text, "TaskVine refused the task") != NULL;
+		CHECK(n_failed || job_has_returned(&jobs[0]));
+		job_end(&jobs[0]);
+	}
+	CHECK(n_refused > 0);
+	cluster_close(&cluster);
+}
+
 static void test_a_stop_does_without_a_task(const char *name)
 {
 	cluster_open(&cluster);
@@ -68,6 +95,7 @@ static void test_calls(void)
 int main(void)
 {
 	test_calls();
+	test_short_memory_for_a_frame();
 	test_a_stop_does_without_a_task("vine_task_create");
 	test_a_stop_does_without_a_task("vine_submit");
 	return 0;

@@ -370,7 +370,14 @@ static void test_the_regular_mode(void)
 	UNTIL(&cluster, job_has_returned(&jobs[0]));
 	CHECK(cluster.n_node_joined == 1 && !cluster.function.delivered);
 	CHECK(COUNT(&cluster, slots) == 2);
-	end(1);
+	config->n_env = 0;
+	cluster.spec.memory_limit = 100;
+	job_run(&cluster, &jobs[1], 1);
+	task = cluster_bundle(&cluster, worker);
+	CHECK(!strcmp(task->environment, "VINEFAST_MEMORY_LIMIT_MB=100"));
+	worker_answer(worker, task, 1, NULL);
+	UNTIL(&cluster, job_has_returned(&jobs[1]));
+	end(2);
 }
 
 int main(void)
