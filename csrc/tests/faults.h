@@ -23,8 +23,8 @@ void faults_begin_elsewhere(int n);
 /* Memory is there again. Returns how many requests have failed. */
 int faults_end(void);
 
-/* The n-th call from now on to one of FAULTS or FAILURES, counted from 0, does nothing and fails, with this
-errno. Each function says so in its own way. */
+/* The n-th call from now on to one of FAULTS or FAILURES, counted from 0, does nothing and fails,
+with this errno. Each function says so in its own way. */
 void faults_fail(const char *name, int n, int error);
 
 /* Whether it has; if not, it will not. */

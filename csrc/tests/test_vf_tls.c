@@ -87,23 +87,6 @@ static const char WITH_PASSWORD[] = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type:
 				    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
 				    "-----END RSA PRIVATE KEY-----\n";
 
-static void test_what_the_system_refuses_is_no_connection(void)
-{
-	static const char *const refused[] = {"fcntl", "SSL_set_fd"};
-	int pair[2];
-	begin();
-	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	for (int i = 0; i < 2; i++) {
-		faults_fail(refused[i], 0, ENOMEM);
-		CHECK(!vf_tls_new(pair[0]) && faults_has_failed());
-	}
-	struct vf_tls *tls = vf_tls_new(pair[0]);
-	CHECK(tls);
-	vf_tls_free(tls);
-	CHECK(!close(pair[0]) && !close(pair[1]));
-	vf_tls_end();
-}
-
 static void test_files_that_cannot_be_used(void)
 {
 	char with_password[80];
@@ -494,7 +477,6 @@ int main(void)
 	server = link_serve_address("127.0.0.1", 0);
 	CHECK(server);
 	test_files_that_cannot_be_used();
-	test_what_the_system_refuses_is_no_connection();
 	test_what_it_carries();
 	test_what_no_poll_sees();
 	test_one_that_has_left();

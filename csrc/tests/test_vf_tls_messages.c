@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "faults.h"
 #include "shake.h"
 #include "sockets.h"
 #include "vf_certificate.h"
@@ -134,11 +135,27 @@ static void test_who_changes_its_key(int is_asked_for)
 	CHECK(!pthread_join(changer.thread, NULL));
 }
 
+static void test_what_the_system_refuses_is_no_connection(void)
+{
+	static const char *const refused[] = {"fcntl", "SSL_set_fd"};
+	int pair[2];
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	for (int i = 0; i < 2; i++) {
+		faults_fail(refused[i], 0, ENOMEM);
+		CHECK(!vf_tls_new(pair[0]) && faults_has_failed());
+	}
+	struct vf_tls *tls = vf_tls_new(pair[0]);
+	CHECK(tls);
+	vf_tls_free(tls);
+	CHECK(!close(pair[0]) && !close(pair[1]));
+}
+
 int main(void)
 {
 	server = link_serve_address("127.0.0.1", 0);
 	CHECK(server);
 	begin();
+	test_what_the_system_refuses_is_no_connection();
 	test_who_changes_its_key(0);
 	test_who_changes_its_key(1);
 	vf_tls_end();
