@@ -287,7 +287,7 @@ coverage: build/covered/.built .venv/.lint build/simulate/coverage/simulate ## w
 	@rm -rf build/coverage $(COVERAGE_RUNS)
 	@find build/covered build/ctest/coverage -name '*.gcda' -delete
 	@mkdir -p build/coverage
-	@$(MAKE) --no-print-directory $(COVERAGE_RUNS)
+	@$(MAKE) --no-print-directory -j $(or $(filter-out 0,$(JOBS)),1) $(COVERAGE_RUNS)
 	build/simulate/coverage/simulate --seed 91000000 --seconds 60 > build/coverage/simulate.log
 	-VINEFAST_CORE=$(COVERED) PYTHONPATH=$(CURDIR)/tests/coverage $(BIN)/python -m coverage run -m pytest -o pythonpath='$(COVERED) .' -q -n $(JOBS) \
 	  --dist loadfile --timeout 300 $(PYTEST_ARGS) $(or $(T),$(COVERAGE_TESTS))
