@@ -78,8 +78,8 @@ def test_a_signal_ends_it_with_what_there_is_to_say(mark, tmp_path, number):
 
 @pytest.mark.timeout(600)
 def test_nothing_is_wrong_or_left_of_programs_that_are_killed(mark, tmp_path):
-    """Also what begins after the time is over: the program is started until it has ended by itself."""
-    command = [sys.executable, "-m", "benches.soak.restarts", "--directory", str(tmp_path), "--seed", "1"]
+    """By this seed, the first start is killed within half a second; the last ones end by themselves."""
+    command = [sys.executable, "-m", "benches.soak.restarts", "--directory", str(tmp_path), "--seed", "36"]
     ended = subprocess.run(
         [*command, "--seconds", "5", "--steps", "8"], cwd=ROOT, capture_output=True, text=True, timeout=550
     )
@@ -89,4 +89,4 @@ def test_nothing_is_wrong_or_left_of_programs_that_are_killed(mark, tmp_path):
     numbers = summary["numbers"]
     assert sum(summary["kills"].values()) + numbers["programs ended"] == numbers["starts"] > 1
     assert numbers["steps done"] % 8 == 0 < numbers["steps done"] and numbers["calls ended"] > 8
-    assert "seed 1" in ended.stdout and not left_of(mark)
+    assert "seed 36" in ended.stdout and not left_of(mark)
