@@ -366,3 +366,29 @@ def test_in_a_callback_and_at_the_end(make_executor, tmp_path):
     executor.shutdown()
     assert other.done() and not executor.cancel(other)
     assert executor.cancel_all() == 0
+
+
+def test_what_is_cancelled_behind_a_call_that_waits_does_not_wait(make_executor):
+    """Parsl starts blocks for outstanding calls; a cancelled one may lie in the queue until its turn comes."""
+    executor = make_executor(worker_launch_method="manual")
+    first, *others = [executor.submit(abs, {"cores": 2} if i % 2 else {}, -i) for i in range(40)]
+    assert wait_until(lambda: executor.stats()["calls_taken"] == 40, 20) and executor.outstanding() == 60
+    assert all(executor.cancel(future) for future in others)
+    stats = executor.stats()
+    assert (executor.outstanding(), stats["calls_outstanding"], stats["calls_waiting"]) == (1, 1, 1)
+    assert stats["calls_cancelled"] == 39 and "1 waiting" in repr(executor), repr(executor)
+    assert executor.cancel(first) and executor.outstanding() == 0
+    # Those that have left the queue by now were counted once.
+    assert wait_until(lambda: executor.stats()["calls_waiting"] == 0, 20) and executor.outstanding() == 0
+    assert executor.submit(abs, {}, -1).cancel() and executor.outstanding() == 0
+
+
+def test_calls_that_are_cancelled_while_they_come_back_are_counted_once(make_executor):
+    executor = make_executor(cancel_running=True)
+    for _ in range(20):
+        futures = [executor.submit(abs, {"cores": 2} if i % 3 == 0 else {}, -i) for i in range(200)]
+        for future in futures[::2]:
+            future.cancel()
+        wait(futures, 60)
+    assert wait_until(lambda: executor.stats()["bundles_running"] == 0, 20)
+    assert executor.outstanding() == 0 and executor.stats()["calls_outstanding"] == 0

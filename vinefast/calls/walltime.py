@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import update_wrapper
 from inspect import unwrap
+from types import CellType, FunctionType
 from typing import Any
 
 from parsl.app.python import timeout
@@ -15,6 +17,8 @@ from vinefast.settings.rules import is_number
 _CODE = timeout(abs, 1.0).__code__
 _SECONDS = _CODE.co_freevars.index("seconds")
 _FUNCTION = _CODE.co_freevars.index("f")
+# Wrappers within each other; a function may have itself in its closure.
+_DEEPEST = 8
 
 
 def walltime_of(function: Callable[..., Any]) -> float | None:
@@ -38,17 +42,42 @@ def without_walltime(function: Callable[..., Any]) -> tuple[Callable[..., Any], 
     """Give the function that Parsl's timer surrounds, for us to end in its place, and after how many seconds.
 
     Parsl's timer and ours would strike at the same moment, and a call that is to tidy up would see now the exception of
-    the one, now that of the other. Where that wrapper is not the outermost one, the function is given as it is.
+    the one, now that of the other.
 
     Parameters
     ----------
     function : callable
-        As Parsl hands it to an executor, in wrappers of Parsl's.
+        As Parsl hands it to an executor, in wrappers of Parsl's, which stay: of monitoring, of staging.
     """
     seconds = walltime_of(function)
-    if seconds is not None and _is_timeout(function):
-        function = function.__closure__[_FUNCTION].cell_contents  # type: ignore[index]
-    return function, seconds
+    return (function, None) if seconds is None else (_without_timer(function), seconds)
+
+
+def _without_timer(function: Any, depth: int = 0) -> Any:
+    """Give a function without the timer that it is, or that a wrapper of Parsl's has in its closure."""
+    if _is_timeout(function):
+        return function.__closure__[_FUNCTION].cell_contents
+    if not isinstance(function, FunctionType) or depth == _DEEPEST:
+        return function
+    for index, cell in enumerate(function.__closure__ or ()):
+        with suppress(ValueError):  # it is empty
+            inner = _without_timer(cell.cell_contents, depth + 1)
+            if inner is not cell.cell_contents:
+                return _around(function, index, inner)
+    return function
+
+
+def _around(wrapper: FunctionType, index: int, function: Any) -> FunctionType:
+    """Make a wrapper that has another function in a cell of its closure."""
+    cells = list(wrapper.__closure__ or ())
+    wrapped, cells[index] = cells[index].cell_contents, CellType(function)
+    made = FunctionType(wrapper.__code__, wrapper.__globals__, wrapper.__name__, wrapper.__defaults__, tuple(cells))
+    update_wrapper(made, wrapper)
+    made.__kwdefaults__ = wrapper.__kwdefaults__
+    del made.__wrapped__  # type: ignore[attr-defined]
+    if getattr(wrapper, "__wrapped__", None) is wrapped:
+        made.__wrapped__ = function  # type: ignore[attr-defined]
+    return made
 
 
 def _enclosed(function: Any) -> Iterator[Any]:

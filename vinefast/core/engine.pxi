@@ -200,9 +200,10 @@ cdef class Engine:
         vf_counters_read(&self.loop.c_loop.counters, &snapshot)
         # The manager thread does not know yet what is in the ring, and counts what has gone until its next turn.
         cdef uint64_t n_outstanding = self.calls.n_calls()
-        snapshot.calls_waiting = min(
-            snapshot.calls_waiting + self.calls.n_submitted - snapshot.calls_taken, n_outstanding
-        )
+        cdef uint64_t n_queued = snapshot.calls_waiting + self.calls.n_submitted - snapshot.calls_taken
+        # Cancelled ones leave the queue when their turn comes.
+        n_queued -= min(n_queued, self.calls.n_withdrawn_waiting)
+        snapshot.calls_waiting = min(n_queued, n_outstanding)
         return dict(
             snapshot,
             calls_submitted=self.calls.n_submitted,
@@ -226,7 +227,7 @@ cdef class Engine:
         if self.loop.begun and not self.over.is_set():
             return None
         return {
-            "outstanding calls": self.calls.n_calls(),
+            "outstanding calls": self.calls.n_listed(),
             "cores of outstanding calls": self.calls.n_cores(),
             # One is always there, and counts as that of a call.
             "specifications of outstanding calls": len(self.calls.specs.known()) - 1,

@@ -14,7 +14,8 @@ cdef class Outstanding:
 
     cdef vf_call *newest  # all others by `older`
     cdef uint64_t n_submitted, n_finished
-    cdef int64_t n_extra_cores
+    cdef uint64_t n_withdrawn, n_withdrawn_waiting  # of those on the list: cancelled, and no worker had them
+    cdef int64_t n_extra_cores  # of those that are not cancelled
     cdef SpecRegistry specs
     cdef SpecRecord default_spec
 
@@ -31,11 +32,22 @@ cdef class Outstanding:
         if call.spec != &self.default_spec.c_spec:
             self.n_extra_cores += extra_cores(call.spec)
         call.future = <void *>future
+        future.is_listed = True
         Py_INCREF(future)
         call.older = self.newest
         if self.newest != NULL:
             self.newest.newer = call
         self.newest = call
+
+    cdef void withdraw(self, Call future, bint was_sent) noexcept:
+        """A call is cancelled; if it is in the books, it stays there until the manager thread comes to it. Plain C."""
+        if not future.is_listed:
+            return
+        future.is_withdrawn, future.was_sent = True, was_sent
+        self.n_withdrawn += 1
+        self.n_withdrawn_waiting += not was_sent
+        if future.c_call.spec != &self.default_spec.c_spec:
+            self.n_extra_cores -= extra_cores(future.c_call.spec)
 
     cdef Call remove(self, vf_call *call):
         """Take a call out of the books; returns its future. Plain C up to where that forgets what it held."""
@@ -49,7 +61,11 @@ cdef class Outstanding:
         self.n_finished += 1
         if call.spec.captures and future.printed is None:
             future.printed = NOTHING_PRINTED
-        if call.spec != &self.default_spec.c_spec:
+        future.is_listed = False
+        if future.is_withdrawn:
+            self.n_withdrawn -= 1
+            self.n_withdrawn_waiting -= not future.was_sent
+        elif call.spec != &self.default_spec.c_spec:
             self.n_extra_cores -= extra_cores(call.spec)
         future.payload = None
         future.function = None
@@ -58,12 +74,16 @@ cdef class Outstanding:
         Py_DECREF(future)
         return future
 
-    cdef object n_calls(self):
+    cdef object n_listed(self):
+        """The number of calls that are in the books, cancelled ones, too."""
         return self.n_submitted - self.n_finished
+
+    cdef object n_calls(self):
+        return self.n_submitted - self.n_finished - self.n_withdrawn
 
     cdef object n_cores(self):
         """The number of calls, each counted once per core that it asks for."""
-        return self.n_submitted - self.n_finished + self.n_extra_cores
+        return self.n_submitted - self.n_finished - self.n_withdrawn + self.n_extra_cores
 
     cdef list futures(self, set specs):
         """The futures in the order in which they were submitted; only those of these specifications, unless None.
