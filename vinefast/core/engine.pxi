@@ -202,7 +202,7 @@ cdef class Engine:
         cdef uint64_t n_outstanding = self.calls.n_calls()
         cdef uint64_t n_queued = snapshot.calls_waiting + self.calls.n_submitted - snapshot.calls_taken
         # Cancelled ones leave the queue when their turn comes.
-        n_queued -= min(n_queued, self.calls.n_withdrawn_waiting)
+        n_queued -= min(n_queued, self.calls.n_withdrawn)
         snapshot.calls_waiting = min(n_queued, n_outstanding)
         return dict(
             snapshot,

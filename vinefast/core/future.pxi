@@ -64,8 +64,7 @@ cdef class Call:
     cdef object printed             # (bytes that are left out before, bytes), while None: nothing is known
     cdef object state, outcome, exception_, condition, waiter_list, callbacks
     cdef void *submitter            # lives at least as long as this is pending; NULL: was made by itself
-    cdef bint is_listed                  # in the books of the engine,
-    cdef bint is_withdrawn, was_sent     # and cancelled, while a worker had it or not
+    cdef bint is_listed, is_withdrawn  # in the books of the engine, and cancelled before a worker had it
 
     cdef public object report_late
     """Called with the callback by which Parsl waits, if that comes when the call is back; None: nobody asks for it."""
@@ -280,18 +279,16 @@ cdef bint cancel_call(Call self, bint sent) except -1:
 
 cdef bint withdraw(Call self, bint sent) noexcept:
     """Let the manager thread know that a call is not wanted any more; tells whether that is so."""
-    cdef Submitter submitter = <Submitter>self.submitter
     if vf_call_cancel(&self.c_call):
-        submitter.calls.withdraw(self, False)
+        (<Submitter>self.submitter).calls.withdraw(self)
         return True
     # What comes back unrun is queued again meanwhile.
     while sent and not vf_call_is_cancelled(&self.c_call):
         if vf_call_cancel(&self.c_call):
-            submitter.calls.withdraw(self, False)
+            (<Submitter>self.submitter).calls.withdraw(self)
             return True
         if vf_call_cancel_sent(&self.c_call):
-            submitter.calls.withdraw(self, True)
-            submitter.loop.cancel_sent()
+            (<Submitter>self.submitter).loop.cancel_sent()
             return True
     return False
 

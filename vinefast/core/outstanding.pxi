@@ -14,8 +14,8 @@ cdef class Outstanding:
 
     cdef vf_call *newest  # all others by `older`
     cdef uint64_t n_submitted, n_finished
-    cdef uint64_t n_withdrawn, n_withdrawn_waiting  # of those on the list: cancelled, and no worker had them
-    cdef int64_t n_extra_cores  # of those that are not cancelled
+    cdef uint64_t n_withdrawn  # of those on the list: cancelled before a worker had them
+    cdef int64_t n_extra_cores  # of the others
     cdef SpecRegistry specs
     cdef SpecRecord default_spec
 
@@ -39,13 +39,12 @@ cdef class Outstanding:
             self.newest.newer = call
         self.newest = call
 
-    cdef void withdraw(self, Call future, bint was_sent) noexcept:
-        """A call is cancelled; if it is in the books, it stays there until the manager thread comes to it. Plain C."""
+    cdef void withdraw(self, Call future) noexcept:
+        """A call that waits is cancelled: it stays in the books until the manager thread comes to it. Plain C."""
         if not future.is_listed:
             return
-        future.is_withdrawn, future.was_sent = True, was_sent
+        future.is_withdrawn = True
         self.n_withdrawn += 1
-        self.n_withdrawn_waiting += not was_sent
         if future.c_call.spec != &self.default_spec.c_spec:
             self.n_extra_cores -= extra_cores(future.c_call.spec)
 
@@ -64,7 +63,6 @@ cdef class Outstanding:
         future.is_listed = False
         if future.is_withdrawn:
             self.n_withdrawn -= 1
-            self.n_withdrawn_waiting -= not future.was_sent
         elif call.spec != &self.default_spec.c_spec:
             self.n_extra_cores -= extra_cores(call.spec)
         future.payload = None
